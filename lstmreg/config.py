@@ -1,0 +1,442 @@
+"""Every setting of a run, as it stands in ``lstmreg.yaml``. Plain dataclasses: nothing here loads torch.
+
+Each class checks itself when it is made and names the offending setting by its path in the file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from lstmreg.errors import ConfigError, did_you_mean
+
+#: The settings that regularize, in the order of the report's table.
+KNOBS = (
+    "model.kernel_l1",
+    "model.kernel_l2",
+    "model.recurrent_l1",
+    "model.recurrent_l2",
+    "model.bias_l1",
+    "model.bias_l2",
+    "model.activity_l1",
+    "model.activity_l2",
+    "model.dropout",
+    "model.recurrent_dropout",
+)
+
+Scalar = int | float | str | bool
+
+_MAX_SIZE = 16384
+
+
+def _require(ok: bool, name: str, rule: str, value: object) -> None:
+    if not ok:
+        raise ConfigError(f"{name} must be {rule}, got {value!r}.")
+
+
+def _require_count(name: str, value: int, least: int, most: int = 1_000_000_000) -> None:
+    _require(least <= value <= most, name, f"between {least} and {most}", value)
+
+
+def _require_fraction(name: str, value: float) -> None:
+    _require(math.isfinite(value) and 0 < value < 1, name, "between 0 and 1", value)
+
+
+def _require_positive(name: str, value: float) -> None:
+    _require(math.isfinite(value) and value > 0, name, "finite and positive", value)
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which table to read, and what to predict from it.
+
+    Args:
+        path: A CSV file with one header row, one row per time step, oldest first.
+        target: The column to forecast.
+        features: The input columns. Default: every column but ``time``, the target's own past included.
+        time: The column with time stamps (ISO 8601) or other rising numbers; it orders the rows and is
+            never an input.
+        window: How many past steps the model sees, T.
+        horizon: How many steps ahead it forecasts, each one an output.
+        season: Length of the season in steps, for the floor "the same as one season ago".
+        missing: What to do with a missing cell: refuse, fill from the row before, or drop its row.
+        sort: Whether to sort the rows by ``time`` where they are out of order.
+        delimiter: The character between two cells.
+        test_fraction: The last part of the rows, touched once, at the end.
+    """
+
+    path: str
+    target: str
+    features: list[str] | None = None
+    time: str | None = None
+    window: int = 24
+    horizon: int = 1
+    season: int | None = None
+    missing: Literal["error", "ffill", "drop"] = "error"
+    sort: bool = False
+    delimiter: str = ","
+    test_fraction: float = 0.15
+
+    def __post_init__(self) -> None:
+        _require_count("data.window", self.window, 1)
+        _require_count("data.horizon", self.horizon, 1)
+        if self.season is not None:
+            _require_count("data.season", self.season, 1)
+        _require(self.features is None or len(self.features) > 0, "data.features", "a list of columns", [])
+        _require(len(self.delimiter) == 1, "data.delimiter", "one character", self.delimiter)
+        _require_fraction("data.test_fraction", self.test_fraction)
+        _require(not self.sort or self.time is not None, "data.time", "set where data.sort is", self.time)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The network: a stack of LSTMs, and a linear head on the last step.
+
+    Each setting but ``num_layers`` and ``bidirectional`` takes one value for all layers or a list with one
+    for each.
+
+    Args:
+        hidden_size: Hidden units of a layer, H.
+        num_layers: Layers in the stack.
+        bidirectional: Whether each layer also reads the window backwards.
+        kernel_l1: Strength of L1 on the input weights (Keras: ``kernel_regularizer``).
+        kernel_l2: Strength of L2 on the input weights.
+        recurrent_l1: Strength of L1 on the recurrent weights (``recurrent_regularizer``).
+        recurrent_l2: Strength of L2 on the recurrent weights.
+        bias_l1: Strength of L1 on the bias (``bias_regularizer``).
+        bias_l2: Strength of L2 on the bias.
+        activity_l1: Strength of L1 on the output (``activity_regularizer``).
+        activity_l2: Strength of L2 on the output.
+        dropout: Rate of dropping input features, in [0, 1).
+        recurrent_dropout: Rate of dropping hidden units on their way into the gates, in [0, 1).
+    """
+
+    hidden_size: int | list[int] = 32
+    num_layers: int = 1
+    bidirectional: bool = False
+    kernel_l1: float | list[float] = 0.0
+    kernel_l2: float | list[float] = 0.0
+    recurrent_l1: float | list[float] = 0.0
+    recurrent_l2: float | list[float] = 0.0
+    bias_l1: float | list[float] = 0.0
+    bias_l2: float | list[float] = 0.0
+    activity_l1: float | list[float] = 0.0
+    activity_l2: float | list[float] = 0.0
+    dropout: float | list[float] = 0.0
+    recurrent_dropout: float | list[float] = 0.0
+
+    def __post_init__(self) -> None:
+        _require_count("model.num_layers", self.num_layers, 1, 1000)
+        for spec in dataclasses.fields(self):
+            name = f"model.{spec.name}"
+            if name in KNOBS or spec.name == "hidden_size":
+                for value in self._values(spec.name):
+                    self._check(name, value)
+
+    def _check(self, name: str, value: float) -> None:
+        if name == "model.hidden_size":
+            _require_count(name, int(value), 1, _MAX_SIZE)
+        elif "dropout" in name:
+            _require(math.isfinite(value) and 0 <= value < 1, name, "in [0, 1)", value)
+        else:
+            _require(math.isfinite(value) and value >= 0, name, "finite and not negative", value)
+
+    def _values(self, name: str) -> list[Any]:
+        value = getattr(self, name)
+        if not isinstance(value, list):
+            return [value] * self.num_layers
+        if len(value) != self.num_layers:
+            raise ConfigError(
+                f"model.{name} must be one value or a list of model.num_layers={self.num_layers} values, "
+                f"got {value!r}."
+            )
+        return value
+
+    def layer(self, index: int) -> dict[str, Any]:
+        """Return the settings of one layer, by name, each a single value."""
+        return {
+            spec.name: self._values(spec.name)[index]
+            for spec in dataclasses.fields(self)
+            if spec.name not in ("num_layers", "bidirectional")
+        }
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How one model is trained.
+
+    Args:
+        learning_rate: Step size of the optimizer.
+        optimizer: Which of torch's optimizers.
+        weight_decay: The optimizer's weight decay.
+        gradient_clip: Largest norm of the whole gradient, or null for none.
+        loss: What is minimized on the data: mean squared, mean absolute or Huber error, of scaled targets.
+        batch_size: Windows in a batch, B.
+        max_epochs: Where training ends at the latest.
+        patience: Epochs without a better validation loss after which training stops.
+        min_delta: By how much a validation loss must be lower to count as better.
+        seed: Decides initial weights, batch order and masks, each from a stream of its own.
+    """
+
+    learning_rate: float = 0.003
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    weight_decay: float = 0.0
+    gradient_clip: float | None = None
+    loss: Literal["mse", "mae", "huber"] = "mse"
+    batch_size: int = 32
+    max_epochs: int = 200
+    patience: int = 20
+    min_delta: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _require_positive("training.learning_rate", self.learning_rate)
+        _require(
+            math.isfinite(self.weight_decay) and self.weight_decay >= 0,
+            "training.weight_decay",
+            "finite and not negative",
+            self.weight_decay,
+        )
+        if self.gradient_clip is not None:
+            _require_positive("training.gradient_clip", self.gradient_clip)
+        _require_count("training.batch_size", self.batch_size, 1)
+        _require_count("training.max_epochs", self.max_epochs, 1)
+        _require_count("training.patience", self.patience, 1)
+        _require(
+            math.isfinite(self.min_delta) and self.min_delta >= 0,
+            "training.min_delta",
+            "finite and not negative",
+            self.min_delta,
+        )
+        _require(0 <= self.seed < 2**32, "training.seed", "between 0 and 4294967295", self.seed)
+
+
+@dataclass(frozen=True)
+class Range:
+    """An interval that the search draws from.
+
+    Args:
+        low: Least value.
+        high: Greatest value.
+        log: Whether to draw on a logarithmic scale.
+        step: Distance between neighbouring values, or null for none.
+    """
+
+    low: float
+    high: float
+    log: bool = False
+    step: float | None = None
+
+    def __post_init__(self) -> None:
+        ok = math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high
+        _require(ok, "search.space: low", "below high", f"low={self.low}, high={self.high}")
+        _require(not self.log or self.low > 0, "search.space: low", "positive where log is true", self.low)
+        if self.step is not None:
+            _require_positive("search.space: step", self.step)
+            _require(not self.log, "search.space: step", "null where log is true", self.step)
+
+
+#: What a search tries for one setting: some values, or an interval.
+Dimension = Range | list[Scalar]
+
+
+def default_space() -> dict[str, Dimension]:
+    """Return the six knobs, each with a ladder of values from the literature (off is always tried too)."""
+    return {
+        "model.kernel_l2": [1e-4, 1e-3, 1e-2],
+        "model.recurrent_l2": [1e-4, 1e-3, 1e-2],
+        "model.bias_l2": [1e-4, 1e-3, 1e-2],
+        "model.activity_l2": [1e-4, 1e-3, 1e-2],
+        "model.dropout": [0.1, 0.2, 0.4],
+        "model.recurrent_dropout": [0.1, 0.3, 0.5],
+    }
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """The experiment that answers which knobs to turn.
+
+    Args:
+        trials: Size of the stage in which all knobs are searched together; a total, over all sittings.
+        space: What to try, by the path of a setting: a list of values, or ``{low, high, log, step}``.
+            Default: the six knobs with a ladder of three values each.
+        learning_rates: Those among which the unregularized baseline chooses.
+        splits: Rolling-origin splits on which values are chosen.
+        seeds: Seeds for each split.
+        confirm_splits: Further splits, for the confirmation alone.
+        confirm_seeds: Seeds for each of them.
+        test_seeds: Seeds with which winner and baseline meet the test rows.
+        shortlist: How many of the best settings are tried on every split before one is chosen.
+        smallest_effect: The least relative improvement of the validation loss that is worth a knob.
+        confidence: Of the intervals.
+        sampler: Which of Optuna's samplers proposes settings.
+        seed: Decides the sampler's proposals and the seeds of all trainings.
+    """
+
+    trials: int = 60
+    space: dict[str, Range | list[Scalar]] | None = None
+    learning_rates: list[float] = field(default_factory=lambda: [0.001, 0.003, 0.01])
+    splits: int = 5
+    seeds: int = 1
+    confirm_splits: int = 4
+    confirm_seeds: int = 2
+    test_seeds: int = 5
+    shortlist: int = 3
+    smallest_effect: float = 0.02
+    confidence: float = 0.95
+    sampler: Literal["tpe", "random", "gp"] = "tpe"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _require_count("search.trials", self.trials, 1)
+        _require_count("search.splits", self.splits, 2, 1000)
+        _require_count("search.seeds", self.seeds, 1, 1000)
+        _require_count("search.confirm_splits", self.confirm_splits, 2, 1000)
+        _require_count("search.confirm_seeds", self.confirm_seeds, 1, 1000)
+        _require_count("search.test_seeds", self.test_seeds, 2, 1000)
+        _require_count("search.shortlist", self.shortlist, 1, 1000)
+        _require_fraction("search.smallest_effect", self.smallest_effect)
+        _require_fraction("search.confidence", self.confidence)
+        _require(0 <= self.seed < 2**32, "search.seed", "between 0 and 4294967295", self.seed)
+        _require(len(self.learning_rates) > 0, "search.learning_rates", "a list of rates", [])
+        for rate in self.learning_rates:
+            _require_positive("search.learning_rates", rate)
+
+    @property
+    def dimensions(self) -> dict[str, Dimension]:
+        """The space that is searched: the user's, or the default."""
+        return default_space() if self.space is None else dict(self.space)
+
+
+@dataclass(frozen=True)
+class Config:
+    """One run.
+
+    Args:
+        data: The table and the question.
+        model: The network.
+        training: How one model is trained.
+        search: The experiment.
+        task: What the network does.
+        name: Name of the run, and of its folder. Default: that of the data file, without its ending.
+        runs: The folder that holds all runs.
+    """
+
+    data: DataConfig
+    model: ModelConfig = field(default_factory=ModelConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    search: SearchConfig = field(default_factory=SearchConfig)
+    task: Literal["forecast"] = "forecast"
+    name: str | None = None
+    runs: str = "runs"
+
+    def __post_init__(self) -> None:
+        _require(
+            re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._ -]{0,99}", self.run_name) is not None,
+            "name",
+            "up to 100 letters, digits, '.', '_', '-' or blanks, and no path",
+            self.run_name,
+        )
+        for path, dimension in self.search.dimensions.items():
+            self._check_dimension(path, dimension)
+
+    def _check_dimension(self, path: str, dimension: Dimension) -> None:
+        known = searchable(self)
+        if path not in known:
+            raise ConfigError(f"search.space: unknown setting {path!r}.{did_you_mean(path, known)}")
+        if isinstance(dimension, Range):
+            values: list[Any] = [dimension.low, dimension.high]
+        else:
+            values = dimension
+            _require(len(values) > 0, f"search.space: {path}", "a list with at least one value", values)
+        for value in values:
+            _replaced(getattr(self, path.split(".")[0]), path, value)  # raises where it breaks the setting's rule
+
+    @property
+    def run_name(self) -> str:
+        """The run's name, given or derived."""
+        return self.name if self.name is not None else Path(self.data.path).stem
+
+    @property
+    def directory(self) -> Path:
+        """The run's folder."""
+        return Path(self.runs) / self.run_name
+
+
+_SECTIONS = ("model", "training")
+
+
+def searchable(config: Config) -> list[str]:
+    """List the settings that a search may vary, by path."""
+    return [
+        f"{section}.{spec.name}"
+        for section in _SECTIONS
+        for spec in dataclasses.fields(getattr(config, section))
+        if f"{section}.{spec.name}" != "training.seed"
+    ]
+
+
+def with_settings(config: Config, settings: dict[str, Scalar]) -> Config:
+    """Return a copy of ``config`` with some settings, named by path, replaced.
+
+    A whole number given as a float becomes an int where the setting is one.
+    """
+    sections: dict[str, Any] = {}
+    for path, value in settings.items():
+        section = path.split(".")[0]
+        sections[section] = _replaced(sections.get(section, getattr(config, section)), path, value)
+    return dataclasses.replace(config, **sections)
+
+
+def _replaced(section: Any, path: str, value: Scalar) -> Any:
+    name = path.split(".")[1]
+    return dataclasses.replace(section, **{name: _as_declared(section, path, value)})
+
+
+def _as_declared(section: Any, path: str, value: Scalar) -> Scalar:
+    name = path.split(".")[1]
+    declared = str(next(f.type for f in dataclasses.fields(section) if f.name == name))
+    kind = declared.split(" | ")[0]
+    if kind == "int":
+        whole = isinstance(value, (int, float)) and not isinstance(value, bool) and float(value).is_integer()
+        _require(whole, path, "a whole number", value)
+        return int(value)
+    if kind == "float":
+        _require(
+            isinstance(value, (int, float)) and not isinstance(value, bool), path, "a number", value
+        )
+        return float(value)
+    if kind == "bool":
+        _require(isinstance(value, bool), path, "true or false", value)
+    elif kind.startswith("Literal["):
+        allowed = re.findall(r'["\'](.*?)["\']', declared)
+        _require(value in allowed, path, "one of " + ", ".join(allowed), value)
+    return value
+
+
+def from_dict(plain: dict[str, Any]) -> Config:
+    """Rebuild a configuration from ``dataclasses.asdict``'s form of it.
+
+    Raises:
+        ConfigError: If a value breaks its rule.
+        TypeError: If a key is unknown or missing.
+    """
+    search = dict(plain["search"])
+    if search.get("space") is not None:
+        search["space"] = {
+            path: Range(**dimension) if isinstance(dimension, dict) else dimension
+            for path, dimension in search["space"].items()
+        }
+    return Config(
+        **plain
+        | {
+            "data": DataConfig(**plain["data"]),
+            "model": ModelConfig(**plain["model"]),
+            "training": TrainingConfig(**plain["training"]),
+            "search": SearchConfig(**search),
+        }
+    )

@@ -1,0 +1,1 @@
+"""From a table to batches: reading, splitting, windowing, scaling, and the LightningDataModule."""

@@ -1,0 +1,83 @@
+"""Rolling-origin splits: train on what lies before a moment, validate on what follows it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lstmreg.config import DataConfig, SearchConfig
+from lstmreg.errors import DataError
+
+
+@dataclass(frozen=True, order=True)
+class Split:
+    """Rows ``[0, origin)`` are for training; targets in ``[origin, end)`` for validation (or the test)."""
+
+    origin: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The splits of one experiment.
+
+    Attributes:
+        choose: On which settings are chosen.
+        confirm: On which the choice is judged; no row is validated in both.
+        final: The last stretch before the test rows validates the models that meet the test.
+        test: The test rows themselves, as the validation part of a split.
+    """
+
+    choose: tuple[Split, ...]
+    confirm: tuple[Split, ...]
+    final: Split
+    test: Split
+
+
+#: The share of the rows before the test that no split validates on: the first origin lies behind it.
+_FIRST_ORIGIN = 0.4
+
+
+def make_splits(rows: int, data: DataConfig, search: SearchConfig) -> Splits:
+    """Divide ``rows`` rows: test at the end, before it equal blocks of validation rows.
+
+    The blocks of the two kinds alternate, so that both see short and long histories: a value of a knob
+    is chosen for about as much data as it is judged on.
+
+    Raises:
+        DataError: If a part would have no window; it states the number of rows needed.
+    """
+    blocks = search.splits + search.confirm_splits
+    test_rows = round(rows * data.test_fraction)
+    usable = rows - test_rows
+    first = max(round(usable * _FIRST_ORIGIN), data.window + data.horizon)
+    size = (usable - first) // blocks
+    if min(size, test_rows) < data.horizon:
+        raise DataError(
+            f"{data.path}: {rows} rows are too few for data.window={data.window}, "
+            f"data.horizon={data.horizon}, {blocks} validation blocks and the test; "
+            f"at least {rows_needed(data, search)} are needed. "
+            f"Give more rows, a shorter window, or fewer search.splits."
+        )
+    edges = [usable - size * (blocks - k) for k in range(blocks + 1)]
+    all_blocks = [Split(a, b) for a, b in zip(edges, edges[1:], strict=False)]
+    # Which of the blocks confirm: spread evenly, the last one first of all.
+    confirm = {blocks - 1 - k * blocks // search.confirm_splits for k in range(search.confirm_splits)}
+    return Splits(
+        choose=tuple(s for k, s in enumerate(all_blocks) if k not in confirm),
+        confirm=tuple(s for k, s in enumerate(all_blocks) if k in confirm),
+        final=all_blocks[-1],
+        test=Split(usable, rows),
+    )
+
+
+def rows_needed(data: DataConfig, search: SearchConfig) -> int:
+    """Return the least number of rows for which every part has a window."""
+    blocks = search.splits + search.confirm_splits
+    rows = data.window + data.horizon * (blocks + 2)
+    while True:
+        test_rows = round(rows * data.test_fraction)
+        usable = rows - test_rows
+        first = max(round(usable * _FIRST_ORIGIN), data.window + data.horizon)
+        if min((usable - first) // blocks, test_rows) >= data.horizon:
+            return rows
+        rows += 1

@@ -1,0 +1,43 @@
+"""The errors that end a command, each with its documented exit code.
+
+They are ``ValueError`` too, so that a library user catches what Python's own functions raise.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class LstmregError(ValueError):
+    """Anything that lstmreg refuses; one line: where, what, the rule, the remedy."""
+
+    exit_code = 2
+
+
+class ConfigError(LstmregError):
+    """A setting or argument that breaks its rule (exit code 2)."""
+
+
+class DataError(LstmregError):
+    """Data that cannot be used as it is (exit code 3)."""
+
+    exit_code = 3
+
+
+class CorruptFileError(LstmregError):
+    """A file of ours that is damaged, or one that is not safe to read (exit code 4)."""
+
+    exit_code = 4
+
+
+class NoUsableTrialError(LstmregError):
+    """A search without a single finished trial to answer from (exit code 5)."""
+
+    exit_code = 5
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return `` Did you mean 'x'?`` for the nearest of ``known``, or an empty string."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""

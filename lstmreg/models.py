@@ -1,0 +1,132 @@
+"""The ready network that a :class:`ModelConfig` describes, and how it is saved."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+from torch import Tensor, nn
+
+from lstmreg.config import ModelConfig
+from lstmreg.errors import CorruptFileError
+from lstmreg.files import write_atomically
+from lstmreg.layers import LSTM
+from lstmreg.regularizers import L1L2, Regularizer
+
+_FORMAT = 1
+
+
+class Network(nn.Module):
+    """A stack of LSTMs with settings per layer, then a linear head on the last step.
+
+    Because only its last step is used, the top layer's activity penalty counts that step alone, as in
+    Keras with ``return_sequences=False``.
+
+    Args:
+        config: Sizes and knobs.
+        input_size: Input features, D.
+        output_size: Outputs, O.
+
+    Shape:
+        ``(B, T, D)`` in, ``(B, O)`` out.
+
+    Example:
+        >>> import torch
+        >>> network = Network(ModelConfig(hidden_size=[16, 8], num_layers=2, dropout=[0.0, 0.2]), 3, 1)
+        >>> network(torch.zeros(4, 24, 3)).shape
+        torch.Size([4, 1])
+    """
+
+    def __init__(self, config: ModelConfig, input_size: int, output_size: int) -> None:
+        super().__init__()
+        self.config = config
+        self.input_size = input_size
+        self.output_size = output_size
+        self.layers = nn.ModuleList()
+        width = input_size
+        for index in range(config.num_layers):
+            is_top = index == config.num_layers - 1
+            layer = _lstm(config.layer(index), width, config.bidirectional, is_top)
+            self.layers.append(layer)
+            width = layer.hidden_size * (2 if config.bidirectional else 1)
+        self.head = nn.Linear(width, output_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Predict from windows ``(B, T, D)``."""
+        for layer in self.layers:
+            x, (h_n, _) = layer(x)
+        last: Tensor = h_n.transpose(0, 1).flatten(1)  # (B, directions * H)
+        prediction: Tensor = self.head(last)
+        return prediction
+
+
+def _lstm(settings: dict[str, Any], input_size: int, bidirectional: bool, is_top: bool) -> LSTM:
+    def elastic_net(place: str) -> Regularizer | None:
+        l1, l2 = settings[f"{place}_l1"], settings[f"{place}_l2"]
+        return L1L2(l1, l2) if l1 > 0 or l2 > 0 else None
+
+    return LSTM(
+        input_size,
+        settings["hidden_size"],
+        batch_first=True,
+        bidirectional=bidirectional,
+        dropout=settings["dropout"],
+        recurrent_dropout=settings["recurrent_dropout"],
+        kernel_regularizer=elastic_net("kernel"),
+        recurrent_regularizer=elastic_net("recurrent"),
+        bias_regularizer=elastic_net("bias"),
+        activity_regularizer=elastic_net("activity"),
+        activity_steps="last" if is_top else "all",
+    )
+
+
+def save(directory: Path, network: Network, about: dict[str, Any]) -> None:
+    """Write ``model.json`` and ``model.safetensors`` into ``directory``.
+
+    Args:
+        directory: An existing folder.
+        network: What to save.
+        about: Anything that JSON holds, to be returned by :func:`load`: columns, scales, scores.
+    """
+    description = {
+        "format": _FORMAT,
+        "model": dataclasses.asdict(network.config),
+        "input_size": network.input_size,
+        "output_size": network.output_size,
+        "about": about,
+    }
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    write_atomically(directory / "model.safetensors", safetensors.torch.save(weights))
+    write_atomically(directory / "model.json", json.dumps(description, indent=1) + "\n")
+
+
+def load(directory: Path) -> tuple[Network, dict[str, Any]]:
+    """Read what :func:`save` wrote.
+
+    Returns:
+        The network, in eval mode, and ``about``.
+
+    Raises:
+        CorruptFileError: If a file is missing or damaged, or the two do not belong together.
+    """
+    try:
+        description = json.loads((directory / "model.json").read_bytes())
+        if description["format"] != _FORMAT:
+            raise CorruptFileError(
+                f"{directory / 'model.json'}: format {description['format']!r}; this version reads {_FORMAT}."
+            )
+        config = ModelConfig(**description["model"])
+        network = Network(config, description["input_size"], description["output_size"])
+        weights = safetensors.torch.load((directory / "model.safetensors").read_bytes())
+        network.load_state_dict(weights)
+        about: dict[str, Any] = description["about"]
+    except CorruptFileError:
+        raise
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
+        reason = str(error).splitlines()[0]
+        raise CorruptFileError(f"{directory}: not a saved model, or a damaged one ({reason}).") from None
+    return network.eval(), about

@@ -1,0 +1,179 @@
+"""The report's pictures, each a function from numbers to an SVG text."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from lstmreg.search.space import short
+
+from .answer import Answer, Curve, Knob
+
+_TRAIN, _VAL, _GREY, _GOOD = "#8a9ba8", "#c2410c", "#94a3b8", "#0f766e"
+
+_STYLE = {
+    "font.size": 9.0,
+    "font.family": "sans-serif",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e5e7eb",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "svg.fonttype": "none",  # text stays text: small, searchable, in the reader's own font
+    "text.parse_math": False,  # a column may be named $x$
+}
+
+_WIDTH = 8.2
+
+
+def figures(answer: Answer) -> dict[str, str]:
+    """Draw every picture of the report, by name."""
+    drawn = {
+        "curves": learning_curves(answer),
+        "effects": effects_alone(answer),
+        "doses": dose_response(answer),
+        "history": search_history(answer),
+        "predictions": predictions(answer),
+    }
+    return {name: svg for name, svg in drawn.items() if svg}
+
+
+def learning_curves(answer: Answer) -> str:
+    """Draw training and validation loss of the baseline and the candidate, the best epoch, and the gap."""
+    named = [("no regularization", answer.baseline_curve)]
+    if answer.candidate_curve is not None:
+        named.append(("best setting" if answer.is_confirmed else "best candidate", answer.candidate_curve))
+    with _figure(1, len(named), 3.0) as (figure, axes):
+        for ax, (title, curve) in zip(axes, named, strict=True):
+            _draw_curve(ax, curve)
+            ax.set_title(f"{title} (gap ×{curve.gap:.1f})", loc="left", fontsize=9.5)
+        low = min(min(c.train + c.val) for _, c in named)
+        high = max(max(c.train + c.val) for _, c in named)
+        for ax in axes:
+            ax.set_ylim(low / 1.2, high * 1.2)
+        axes[0].set_ylabel("loss (log scale)")
+        axes[0].legend(loc="upper right")
+        return _svg(figure)
+
+
+def _draw_curve(ax: Axes, curve: Curve) -> None:
+    epochs = range(1, len(curve.val) + 1)
+    ax.plot(epochs, curve.train, color=_TRAIN, label="training (in training mode)")
+    ax.plot(epochs, curve.val, color=_VAL, label="validation")
+    best = curve.best_epoch
+    ax.plot([best + 1], [curve.val[best]], "o", color=_VAL, markersize=6, label="best epoch, kept")
+    ax.axvline(best + 1, color=_VAL, linewidth=0.7, linestyle=":")
+    ax.set_yscale("log")
+    ax.set_xlabel("epoch")
+
+
+def effects_alone(answer: Answer) -> str:
+    """Draw each knob's effect alone with its interval."""
+    knobs = [k for k in answer.knobs if k.alone is not None and math.isfinite(k.alone.high)]
+    if not knobs:
+        return ""
+    worth = float(answer.settings["search.smallest_effect"])  # type: ignore[arg-type]
+    with _figure(1, 1, 0.8 + 0.36 * len(knobs)) as (figure, (ax,)):
+        for row, knob in enumerate(reversed(knobs)):
+            assert knob.alone is not None
+            color = _GOOD if knob.verdict == "use" else "#475569"
+            ax.plot([100 * knob.alone.low, 100 * knob.alone.high], [row, row], color=color, linewidth=1.6)
+            ax.plot([100 * knob.alone.mean], [row], "o", color=color)
+        ax.axvline(0, color="black", linewidth=0.8)
+        ax.axvspan(-100 * worth, 100 * worth, color=_GREY, alpha=0.18, linewidth=0)
+        widest = max(abs(x) for k in knobs if k.alone for x in (k.alone.low, k.alone.mean))
+        ax.set_xlim(right=min(100 * max(k.alone.high for k in knobs if k.alone), 250 * widest) * 1.05)
+        ax.set_yticks(range(len(knobs)), [k.name for k in reversed(knobs)])
+        ax.set_xlabel("change of the validation loss, % (left is better; grey: too small to matter)")
+        return _svg(figure)
+
+
+def dose_response(answer: Answer) -> str:
+    """Draw for each knob what each of its values did alone, on average and on each split."""
+    knobs = [k for k in answer.knobs if k.doses]
+    if not knobs:
+        return ""
+    columns = min(3, len(knobs))
+    rows = -(-len(knobs) // columns)
+    with _figure(rows, columns, 2.1 * rows + 0.3) as (figure, axes):
+        for ax, knob in itertools.zip_longest(axes, knobs):
+            if knob is None:
+                ax.set_visible(False)
+            else:
+                _draw_doses(ax, knob)
+        for ax in axes[::columns]:
+            ax.set_ylabel("change of loss, %")
+        return _svg(figure)
+
+
+def _draw_doses(ax: Axes, knob: Knob) -> None:
+    positions = range(1, len(knob.doses) + 1)
+    for split in range(max(len(d.per_split) for d in knob.doses)):
+        ys = [100 * d.per_split[split] if split < len(d.per_split) else math.nan for d in knob.doses]
+        ax.plot([0, *positions], [0, *ys], color=_GREY, linewidth=0.7, alpha=0.8)
+    color = _GOOD if knob.verdict == "use" else "#334155"
+    ax.plot([0, *positions], [0, *(100 * d.effect for d in knob.doses)], "o-", color=color, markersize=4)
+    ax.axhline(0, color="black", linewidth=0.8)
+    ax.set_xticks([0, *positions], ["off", *(short(d.value) for d in knob.doses)])
+    ax.set_title(knob.name, loc="left", fontsize=9.5)
+
+
+def search_history(answer: Answer) -> str:
+    """Draw the sampled settings in their order, and the best so far."""
+    values = [math.nan if v is None else v for v in answer.history]
+    if not any(math.isfinite(v) for v in values):
+        return ""
+    best, so_far = [], math.inf
+    for value in values:
+        so_far = min(so_far, value) if math.isfinite(value) else so_far
+        best.append(so_far if math.isfinite(so_far) else math.nan)
+    with _figure(1, 1, 2.4) as (figure, (ax,)):
+        ax.plot(range(1, len(values) + 1), values, "o", color=_GREY, markersize=4, label="a setting, on one split")
+        ax.step(range(1, len(values) + 1), best, where="post", color=_GOOD, label="best so far")
+        ax.axhline(1, color="black", linewidth=0.8)
+        ax.set_ylim(top=min(max(v for v in values if math.isfinite(v)) * 1.05, 3.0))
+        ax.set_xlabel("trial")
+        ax.set_ylabel("loss / baseline's")
+        ax.legend(loc="upper right")
+        return _svg(figure)
+
+
+def predictions(answer: Answer) -> str:
+    """Draw truth and forecasts, one step ahead, on the test rows."""
+    with _figure(1, 1, 2.6) as (figure, (ax,)):
+        places = range(len(answer.data.test_truth))
+        ax.plot(places, answer.data.test_truth, color="black", linewidth=1.4, label="truth")
+        for (name, values), color in zip(answer.test.predictions.items(), (_TRAIN, _GOOD), strict=False):
+            label = "best setting" if name == "candidate" and answer.is_confirmed else name
+            ax.plot(places, values, color=color, linewidth=1.1, label=label)
+        step = max(1, len(places) // 8)
+        ax.set_xticks(list(places)[::step], [t[:19] for t in answer.data.test_labels[::step]])
+        ax.set_ylabel(answer.data.target[:40])
+        ax.legend(loc="upper left", ncols=3)
+        return _svg(figure)
+
+
+@contextmanager
+def _figure(rows: int, columns: int, height: float) -> Iterator[tuple[Figure, list[Axes]]]:
+    """Make a figure without pyplot's global state."""
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+        axes = figure.subplots(rows, columns, squeeze=False)
+        yield figure, list(axes.flat)
+
+
+def _svg(figure: Figure) -> str:
+    """Render to an ``<svg>`` element that scales with the page."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]

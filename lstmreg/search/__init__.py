@@ -1,0 +1,5 @@
+"""The experiment that answers which knobs to turn, on Optuna's studies."""
+
+from .evidence import Evidence as Evidence
+from .experiment import read as read
+from .experiment import run as run

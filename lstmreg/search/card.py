@@ -1,0 +1,116 @@
+"""The data card: what a report must know about the data, so that it needs the data no more."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lstmreg.config import Config
+from lstmreg.data.floors import floor_predictions
+from lstmreg.data.splits import Split, Splits
+from lstmreg.data.table import Series
+from lstmreg.data.windows import Windower
+from lstmreg.training.fit import CRITERIA
+
+#: How many of the last test windows a picture shows.
+_SHOWN = 400
+
+
+@dataclass(frozen=True)
+class DataCard:
+    """The data of one run, in plain types.
+
+    Attributes:
+        path: The file.
+        sha256: Of its bytes.
+        rows: Rows in use, N.
+        features: Input columns.
+        target: The column to forecast.
+        notes: What the reader noticed, a sentence each.
+        choose: First and last target row of each choosing split, as the time column labels them.
+        confirm: Likewise of each confirming split.
+        test: Likewise of the test.
+        floors: Validation loss of each prediction without a model, on each confirming split, in scaled units.
+        test_floors: Their error on the test rows, in the target's units.
+        test_labels: Time of each test window shown.
+        test_truth: The true value one step ahead, there.
+    """
+
+    path: str
+    sha256: str
+    rows: int
+    features: list[str]
+    target: str
+    notes: list[str]
+    choose: list[list[str]]
+    confirm: list[list[str]]
+    test: list[str]
+    floors: dict[str, list[float]]
+    test_floors: dict[str, float]
+    test_labels: list[str]
+    test_truth: list[float]
+
+    @property
+    def best_floor(self) -> str:
+        """The prediction without a model that is hardest to beat on the confirming splits."""
+        return min(self.floors, key=lambda name: float(np.mean(np.log(self.floors[name]))))
+
+
+def make_card(config: Config, series: Series, splits: Splits) -> DataCard:
+    """Describe the data of a run."""
+
+    def span(split: Split) -> list[str]:
+        return [series.labels[split.origin], series.labels[split.end - 1]]
+
+    per_split = [_floor_losses(config, series, split) for split in splits.confirm]
+    truth, floors = _unscaled_floors(config, series, splits.test)
+    rows = np.arange(splits.test.origin, splits.test.end - config.data.horizon + 1)[-_SHOWN:]
+    return DataCard(
+        path=series.path,
+        sha256=series.sha256,
+        rows=len(series),
+        features=list(series.features),
+        target=series.target_name,
+        notes=list(series.notes),
+        choose=[span(s) for s in splits.choose],
+        confirm=[span(s) for s in splits.confirm],
+        test=span(splits.test),
+        floors={name: [losses[name] for losses in per_split] for name in per_split[0]},
+        test_floors={name: error(config, floor, truth) for name, floor in floors.items()},
+        test_labels=[series.labels[k] for k in rows],
+        test_truth=[float(series.target[k]) for k in rows],
+    )
+
+
+def error(config: Config, prediction: NDArray[np.float64], truth: NDArray[np.float64]) -> float:
+    """Return the error in the target's units: mean absolute for the loss ``mae``, else root mean square."""
+    if config.training.loss == "mae":
+        return float(np.abs(prediction - truth).mean())
+    return float(np.sqrt(np.square(prediction - truth).mean()))
+
+
+def _unscaled_floors(
+    config: Config, series: Series, split: Split
+) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]:
+    horizon = config.data.horizon
+    rows = np.arange(split.origin, split.end - horizon + 1)
+    truth = series.target[rows[:, None] + np.arange(horizon)]
+    return truth, floor_predictions(series, split.origin, rows, horizon, config.data.season)
+
+
+def _floor_losses(config: Config, series: Series, split: Split) -> dict[str, float]:
+    scaled = Windower.fit(series, split.origin, config.data.window, config.data.horizon).target.scaled
+    truth, floors = _unscaled_floors(config, series, split)
+    criterion = CRITERIA[config.training.loss]
+    return {
+        name: float(criterion(torch.from_numpy(scaled(floor)), torch.from_numpy(scaled(truth))))
+        for name, floor in floors.items()
+    }
+
+
+def shown_predictions(predictions: NDArray[np.float64]) -> list[float]:
+    """Return the forecasts one step ahead that a picture shows."""
+    return [float(p) for p in predictions[-_SHOWN:, 0]]

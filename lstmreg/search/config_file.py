@@ -1,0 +1,65 @@
+"""``config.yaml`` in a run's folder: what the run was begun with, and may only go on with."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lstmreg.config import Config, from_dict
+from lstmreg.errors import ConfigError, CorruptFileError
+from lstmreg.files import write_atomically
+
+#: What may change between two sittings: how far to go, and where the folder lies.
+_FREE = {"search.trials", "runs", "name"}
+
+
+def write_config(config: Config) -> None:
+    """Write ``config.yaml``, or compare with the one that is there.
+
+    Raises:
+        ConfigError: If the run was begun with another configuration; it shows the difference.
+    """
+    path = config.directory / "config.yaml"
+    ours = dataclasses.asdict(config)
+    if path.exists():
+        theirs = dataclasses.asdict(read_config(config.directory))
+        different = [
+            f"{name}: {old!r} then, {new!r} now"
+            for name, old, new in _differences(theirs, ours)
+            if name not in _FREE
+        ]
+        if different:
+            raise ConfigError(
+                f"{config.directory} was begun with another configuration ({'; '.join(different)}). "
+                f"Give this run another name, or remove the folder."
+            )
+    write_atomically(path, yaml.safe_dump(ours, sort_keys=False, allow_unicode=True))
+
+
+def read_config(directory: Path) -> Config:
+    """Read the ``config.yaml`` of a run.
+
+    Raises:
+        CorruptFileError: If there is none, or it is damaged.
+    """
+    path = directory / "config.yaml"
+    try:
+        config = from_dict(yaml.safe_load(path.read_text()))
+    except FileNotFoundError:
+        raise CorruptFileError(f"{directory}: no run here (no config.yaml). Run 'lstmreg search' first.") from None
+    except (OSError, TypeError, KeyError, ValueError, yaml.YAMLError) as error:
+        raise CorruptFileError(f"{path}: damaged ({str(error).splitlines()[0]}).") from None
+    # The folder may have been moved since.
+    return dataclasses.replace(config, name=directory.resolve().name, runs=str(directory.resolve().parent))
+
+
+def _differences(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in [*old, *(n for n in new if n not in old)]:
+            yield from _differences(old.get(name), new.get(name), f"{path}.{name}" if path else name)
+    elif old != new:
+        yield path, old, new

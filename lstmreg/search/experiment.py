@@ -1,0 +1,311 @@
+"""The experiment: baseline, each knob alone, all together, confirmation on fresh splits, and the test."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lstmreg import models
+from lstmreg.config import KNOBS, Config, with_settings
+from lstmreg.data.splits import Split, make_splits
+from lstmreg.data.table import Series, read_series
+from lstmreg.training.single import Trained, train_single
+
+from . import decisions
+from .card import DataCard, error, make_card, shown_predictions
+from .config_file import read_config, write_config
+from .evidence import STAGES, Evidence, Record, Replicate
+from .ledger import Job, Ledger, Runner, owned
+from .space import (
+    Setting,
+    as_parameters,
+    baseline_config,
+    key,
+    knobs_of,
+    ladder,
+    searched_dimensions,
+    suggest,
+    without_knobs,
+)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a search tells while it runs, once at the beginning of a stage and once for each trial.
+
+    Attributes:
+        stage: Which stage it is in.
+        record: The trial that just ended; ``None`` where a stage begins.
+        done: Trials done so far, earlier sittings included.
+        planned: Trials in all, as far as can be said now.
+    """
+
+    stage: str
+    record: Record | None
+    done: int
+    planned: int
+
+
+Listener = Callable[[Progress], None]
+
+
+def run(config: Config, listener: Listener = lambda progress: None) -> Evidence:
+    """Run the experiment in ``config.directory``, or go on with it.
+
+    Every finished trial is kept at once: after an interruption the same call goes on where it was.
+
+    Args:
+        config: The run. On a run that has begun, only ``search.trials`` may have changed.
+        listener: Told of each stage and each trial.
+
+    Returns:
+        The evidence; :func:`lstmreg.report.answer` draws the answer from it.
+
+    Raises:
+        ConfigError: If the run's folder holds another configuration, or another process works on it.
+        DataError: If the data cannot be used, or have too few rows for the splits.
+        NoUsableTrialError: If there is nothing to answer from.
+        CorruptFileError: If the study's file is damaged.
+        KeyboardInterrupt: On Ctrl-C, after the trial at hand was closed.
+    """
+    series = read_series(config.data)
+    with owned(config.directory):
+        write_config(config)
+        return _Experiment(config, series, listener).run()
+
+
+def read(directory: Path) -> Evidence:
+    """Read the evidence of a finished run.
+
+    Raises:
+        CorruptFileError: If it is not one, or damaged.
+    """
+    config = read_config(directory)
+    ledger = Ledger(config, read_only=True)
+    card = DataCard(**ledger.card())
+    return Evidence(
+        config=config,
+        card=card,
+        dimensions=searched_dimensions(config, len(card.features)),
+        records={stage: ledger.records(stage) for stage in STAGES},
+    )
+
+
+class _Experiment:
+    """One sitting: decides what to run next from the evidence, and has the ledger run it."""
+
+    def __init__(self, config: Config, series: Series, listener: Listener) -> None:
+        self.series = series
+        self.splits = make_splits(len(series), config.data, config.search)
+        self.ledger = Ledger(config, self._heard)
+        card = make_card(config, series, self.splits)
+        self.ledger.check_data(dataclasses.asdict(card))
+        self.evidence = Evidence(config, card, searched_dimensions(config, len(series.features)))
+        self.knobs = {p: d for p, d in self.evidence.dimensions.items() if p in KNOBS}
+        self.listener = listener
+        self.base = config
+        self.planned = self._expected()
+
+    def run(self) -> Evidence:
+        self._baseline()
+        self._alone()
+        self._together()
+        self._leave_out()
+        self._confirm()
+        self._test()
+        self._save_model()
+        return self.evidence
+
+    # ------------------------------------------------------------------ stages
+
+    def _baseline(self) -> None:
+        rates = self.evidence.config.search.learning_rates
+        jobs = [
+            Job({decisions.LEARNING_RATE: float(rate)}, replicate, "baseline")
+            for rate in rates
+            for replicate in decisions.choosing_replicates(self.evidence)
+        ]
+        self._run_jobs("baseline", "baseline", jobs, self._choosing)
+        rate = decisions.chosen_learning_rate(self.evidence)
+        self.base = baseline_config(self.evidence.config, self.evidence.dimensions, rate)
+
+    def _alone(self) -> None:
+        settings: list[Setting] = [{p: v} for p, d in self.knobs.items() for v in ladder(d)]
+        self._run_jobs("alone", "alone", self._on_all(settings, "alone"), self._choosing)
+
+    def _together(self) -> None:
+        """Sample settings, one replicate each, valued relative to the baseline on the same replicate."""
+        dimensions = self.evidence.dimensions
+        self._begin("sampled", self.evidence.config.search.trials)
+        self.ledger.sample(
+            "together",
+            self.evidence.config.search.trials,
+            lambda trial: suggest(trial, dimensions, self.base),
+            [as_parameters(s, dimensions, self.base) for s in decisions.starting_points(self.evidence)],
+            decisions.choosing_replicates(self.evidence),
+            self._relative,
+        )
+        self._refresh("together")
+        jobs = self._on_all(decisions.shortlist(self.evidence), "shortlist")
+        self._run_jobs("together", "shortlist", jobs, self._relative)
+
+    def _leave_out(self) -> None:
+        """Turn off, one by one, the knobs of the best setting that are not worth having."""
+        setting: Setting | None = decisions.favourite(self.evidence)
+        while setting is not None:
+            variants = [decisions.without(setting, path) for path in knobs_of(setting)]
+            jobs = self._on_all([v for v in variants if v], "leave one out")
+            self._run_jobs("together", "leave one out", jobs, self._relative)
+            expendable = decisions.expendable_knob(self.evidence, setting)
+            setting = None if expendable is None else decisions.without(setting, expendable)
+
+    def _confirm(self) -> None:
+        search = self.evidence.config.search
+        jobs = [
+            Job(setting, Replicate(split, seed), "confirm")
+            for setting in self._finalists()
+            for seed in range(search.confirm_seeds)
+            for split in range(search.confirm_splits)
+        ]
+        self._run_jobs("confirm", "confirm", jobs, lambda job: self._train(job, "confirm")[:2])
+
+    def _test(self) -> None:
+        jobs = [
+            Job(setting, Replicate(0, seed), "test")
+            for setting in self._finalists()
+            for seed in range(self.evidence.config.search.test_seeds)
+        ]
+
+        def tested(job: Job) -> tuple[float, dict[str, Any]]:
+            _, result, trained = self._train(job, "test")
+            prediction, truth = trained.forecast(self.splits.test.origin, self.splits.test.end)
+            test_error = error(self.base, prediction, truth)
+            return test_error, result | {
+                "test_error": test_error,
+                "predictions": shown_predictions(prediction),
+            }
+
+        self._run_jobs("test", "test", jobs, tested)
+
+    def _save_model(self) -> None:
+        """Train the answer's model once more, from the test seed that validated best, and save it."""
+        directory = self.evidence.config.directory
+        setting = decisions.recommended(self.evidence)
+        tested = self.evidence.results(setting, ["test"])
+        if not tested:
+            return
+        replicate = min(tested, key=lambda r: tested[r].result["val_loss"])
+        _, result, trained = self._train(Job(setting, replicate, "model"), "test")
+        models.save(directory, trained.network, about(self.base, trained, result))
+
+    # ------------------------------------------------------------------ parts of a stage
+
+    def _finalists(self) -> list[Setting]:
+        """The winner, the same sizes without its knobs, and the baseline; those that differ."""
+        winner = decisions.winner(self.evidence)
+        settings: list[Setting] = [{}, without_knobs(winner), winner]
+        return list({key(s): s for s in settings}.values())
+
+    def _on_all(self, settings: list[Setting], role: str) -> list[Job]:
+        replicates = decisions.choosing_replicates(self.evidence)
+        return [Job(setting, replicate, role) for setting in settings for replicate in replicates]
+
+    def _run_jobs(self, stage: str, role: str, jobs: list[Job], runner: Runner) -> None:
+        # What a knob showed alone it need not show again together.
+        stages = ("alone", "together") if stage == "together" else (stage,)
+        done = {r.identity for s in stages for r in self.ledger.records(s)}
+        missing = [job for job in jobs if job.identity not in done]
+        finished = sum(r.role == role for r in self.ledger.records(stage))
+        self._begin(role, finished + len(missing))
+        self.ledger.run_jobs(stage, missing, runner)
+        self._refresh(stage)
+
+    def _choosing(self, job: Job) -> tuple[float, dict[str, Any]]:
+        value, result, _ = self._train(job, "choose")
+        return value, result
+
+    def _relative(self, job: Job) -> tuple[float, dict[str, Any]]:
+        """Value a trial relative to the baseline on its replicate: losses of two splits do not compare."""
+        value, result = self._choosing(job)
+        baseline = decisions.baseline_records(self.evidence)[job.replicate]
+        return value / baseline.result["val_loss"], result
+
+    def _train(self, job: Job, kind: str) -> tuple[float, dict[str, Any], Trained]:
+        config = with_settings(self.base, job.setting)
+        seed = _seed(self.base.search.seed, kind, job.replicate)
+        config = dataclasses.replace(config, training=dataclasses.replace(config.training, seed=seed))
+        trained = train_single(config, self.series, self._split(kind, job.replicate))
+        fit = trained.result
+        result = {
+            "val_loss": fit.val_loss,
+            "train_loss": fit.train_loss,
+            "best_epoch": fit.best_epoch,
+            "train": [float(f"{epoch.train_loss:.5g}") for epoch in fit.history],
+            "val": [float(f"{epoch.val_loss:.5g}") for epoch in fit.history],
+            "seconds": round(fit.seconds, 3),
+        }
+        return fit.val_loss, result, trained
+
+    def _split(self, kind: str, replicate: Replicate) -> Split:
+        if kind == "test":
+            return self.splits.final
+        return (self.splits.choose if kind == "choose" else self.splits.confirm)[replicate.split]
+
+    # ------------------------------------------------------------------ telling
+
+    def _expected(self) -> dict[str, int]:
+        """How many trials each part will take, before it is known exactly."""
+        search, replicates = self.evidence.config.search, len(decisions.choosing_replicates(self.evidence))
+        return {
+            "baseline": len(search.learning_rates) * replicates,
+            "alone": sum(len(ladder(d)) for d in self.knobs.values()) * replicates,
+            "sampled": search.trials,
+            "shortlist": search.shortlist * (replicates - 1),
+            "leave one out": len(self.knobs) * replicates,
+            "confirm": 2 * search.confirm_splits * search.confirm_seeds,
+            "test": 2 * search.test_seeds,
+        }
+
+    def _begin(self, role: str, size: int) -> None:
+        self.planned[role] = size
+        self.listener(Progress(role, None, self._done(), self._total()))
+
+    def _heard(self, record: Record) -> None:
+        self.listener(Progress(record.role, record, self._done(), self._total()))
+
+    def _done(self) -> int:
+        return sum(len(self.ledger.records(stage)) for stage in STAGES)
+
+    def _total(self) -> int:
+        return max(sum(self.planned.values()), self._done())
+
+    def _refresh(self, stage: str) -> None:
+        self.evidence.records[stage] = self.ledger.records(stage)
+
+
+_KINDS = {"choose": 0, "confirm": 1, "test": 2}
+
+
+def _seed(seed: int, kind: str, replicate: Replicate) -> int:
+    """Return a replicate's seed; the same for every setting, so that settings can be paired."""
+    entropy = (seed, _KINDS[kind], replicate.split, replicate.seed)
+    return int(np.random.SeedSequence(entropy).generate_state(1)[0])
+
+
+def about(config: Config, trained: Trained, result: dict[str, Any]) -> dict[str, Any]:
+    """Describe a trained network for its ``model.json``: the columns it reads, their scales, its scores."""
+    windower = trained.data.windower
+    return {
+        "features": list(trained.data.series.features),
+        "target": config.data.target,
+        "window": windower.window,
+        "horizon": windower.horizon,
+        "inputs": {"mean": windower.inputs.mean.tolist(), "scale": windower.inputs.scale.tolist()},
+        "outputs": {"mean": float(windower.target.mean), "scale": float(windower.target.scale)},
+        "val_loss": result["val_loss"],
+    }

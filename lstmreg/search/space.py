@@ -1,0 +1,113 @@
+"""What is searched: dimensions by the path of a setting, and how Optuna draws from them."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import optuna
+
+from lstmreg.config import KNOBS, Config, Dimension, Range, Scalar, with_settings
+
+#: The searched settings that are not at their baseline, by path; empty for the baseline itself.
+Setting = dict[str, Scalar]
+
+OFF = 0.0
+
+
+def key(setting: Setting) -> str:
+    """Return a text that is equal for equal settings."""
+    return json.dumps(setting, sort_keys=True)
+
+
+def knobs_of(setting: Setting) -> list[str]:
+    """List the knobs that a setting turns, in the table's order."""
+    return [path for path in KNOBS if path in setting]
+
+
+def without_knobs(setting: Setting) -> Setting:
+    """Return the same sizes and rates with every knob off."""
+    return {path: value for path, value in setting.items() if path not in KNOBS}
+
+
+def searched_dimensions(config: Config, input_columns: int) -> dict[str, Dimension]:
+    """Return what this run searches.
+
+    With a single input column an input mask blanks the whole series of a sample, so there the input dropout
+    is no knob that makes sense, and is left out.
+    """
+    dimensions = config.search.dimensions
+    if input_columns == 1:
+        dimensions.pop("model.dropout", None)
+    return dimensions
+
+
+def ladder(dimension: Dimension) -> list[Scalar]:
+    """Return the values at which a knob is tried alone: those listed, or three over an interval."""
+    if not isinstance(dimension, Range):
+        return [value for value in dimension if value != OFF]
+    if dimension.log:
+        points = np.geomspace(dimension.low, dimension.high, 3)
+    elif dimension.step is not None:
+        steps = int((dimension.high - dimension.low) / dimension.step + 1e-9)
+        points = dimension.low + dimension.step * np.unique(np.linspace(0, steps, 3).round())
+    else:
+        points = np.linspace(dimension.low, dimension.high, 3)
+    return [float(f"{p:.6g}") for p in points if p != OFF]
+
+
+def suggest(trial: optuna.Trial, dimensions: dict[str, Dimension], base: Config) -> Setting:
+    """Draw a setting, without what is at its baseline; a knob with listed values may come out as off."""
+    drawn: Setting = {}
+    for path, dimension in dimensions.items():
+        if not isinstance(dimension, Range):
+            drawn[path] = trial.suggest_categorical(path, _choices(path, dimension))
+        else:
+            drawn[path] = trial.suggest_float(
+                path, dimension.low, dimension.high, log=dimension.log, step=dimension.step
+            )
+    return {path: value for path, value in drawn.items() if value != configured(base, path)}
+
+
+def as_parameters(setting: Setting, dimensions: dict[str, Dimension], base: Config) -> dict[str, Scalar]:
+    """Return values for all dimensions, such that :func:`suggest` gives ``setting``, for Optuna's queue.
+
+    Where the baseline's own value is not among what is searched, the nearest (or first) that is stands in.
+    """
+    parameters: dict[str, Scalar] = {}
+    for path, dimension in dimensions.items():
+        value = setting.get(path, configured(base, path))
+        if isinstance(dimension, Range):
+            value = min(max(float(value), dimension.low), dimension.high)
+        elif value not in _choices(path, dimension):
+            value = _choices(path, dimension)[0]
+        parameters[path] = value
+    return parameters
+
+
+def baseline_config(config: Config, dimensions: dict[str, Dimension], learning_rate: float) -> Config:
+    """Return ``config`` with every searched knob off, at the baseline's learning rate."""
+    off: Setting = {path: OFF for path in dimensions if path in KNOBS}
+    return with_settings(config, {**off, "training.learning_rate": learning_rate})
+
+
+def configured(config: Config, path: str) -> Scalar:
+    """Return the value of a setting in ``config``."""
+    section, name = path.split(".")
+    value: Scalar = getattr(getattr(config, section), name)
+    return value
+
+
+def describe(setting: Setting) -> str:
+    """Say a setting in one line; ``baseline`` for the empty one."""
+    parts = (f"{path.split('.')[1]}={short(value)}" for path, value in setting.items())
+    return ", ".join(parts) or "baseline"
+
+
+def short(value: Scalar) -> str:
+    """Write a value as briefly as it reads well."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _choices(path: str, dimension: list[Scalar]) -> list[Scalar]:
+    return [OFF, *ladder(dimension)] if path in KNOBS else dimension

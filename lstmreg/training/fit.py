@@ -1,0 +1,202 @@
+"""``fit``: train one network to its best validation epoch, quietly and repeatably."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import EarlyStopping
+from torch import Tensor, nn
+
+from lstmreg.config import TrainingConfig
+
+from .best import BestWeights
+from .module import Criterion, DivergedError, TrainingModule
+
+CRITERIA: dict[str, Criterion] = {
+    "mse": nn.functional.mse_loss,
+    "mae": nn.functional.l1_loss,
+    "huber": nn.functional.huber_loss,
+}
+
+_OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "sgd": torch.optim.SGD,
+}
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch showed: the bare losses, and the penalties by kind, as means over its batches.
+
+    ``train_loss`` is that of training mode: while the weights move, and under dropout.
+    """
+
+    train_loss: float
+    val_loss: float
+    penalties: dict[str, float]
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """How a fit went. The network itself holds the weights of the best epoch, and is in eval mode.
+
+    Attributes:
+        history: One entry per epoch.
+        best_epoch: The epoch whose weights the network has, counted from 0.
+        val_loss: Validation loss there.
+        train_loss: Loss of those weights on the training data in eval mode, without dropout.
+        stopped: What ended the fit.
+        seconds: How long it took.
+    """
+
+    history: tuple[Epoch, ...]
+    best_epoch: int
+    val_loss: float
+    train_loss: float
+    stopped: Literal["patience", "max_epochs"]
+    seconds: float
+
+
+def fit(
+    network: nn.Module,
+    data: pl.LightningDataModule,
+    training: TrainingConfig | None = None,
+    *,
+    criterion: Criterion | None = None,
+    callbacks: Sequence[pl.Callback] = (),
+) -> FitResult:
+    """Train ``network`` until its validation loss stops falling, and leave it at its best epoch.
+
+    Masks come from torch's global generator, which is seeded with ``training.seed`` for the time of the
+    fit and put back afterwards; the order of the batches is the data module's affair. So turning a knob
+    moves neither the initial weights nor the batches.
+
+    Args:
+        network: Any module from ``x`` to a prediction; it is trained in place.
+        data: Gives training and validation batches ``(x, y)``.
+        training: Learning rate, patience and the like. Default: ``TrainingConfig()``.
+        criterion: In place of ``training.loss``.
+        callbacks: Further Lightning callbacks.
+
+    Returns:
+        A :class:`FitResult`.
+
+    Raises:
+        DivergedError: If the training loss becomes NaN or infinite, or no epoch has a finite validation
+            loss. The network then has its best finite epoch's weights, if there was one.
+        KeyboardInterrupt: On Ctrl-C, with the best weights restored.
+    """
+    training = TrainingConfig() if training is None else training
+    criterion = CRITERIA[training.loss] if criterion is None else criterion
+    best, curves = BestWeights(), _Curves()
+    stopping = EarlyStopping(
+        "val_loss", patience=training.patience, min_delta=training.min_delta, check_finite=False
+    )
+    module = TrainingModule(network, criterion=criterion, optimizer=_optimizer(training))
+    started = time.perf_counter()
+    with _quiet(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(training.seed)
+        trainer = pl.Trainer(
+            max_epochs=training.max_epochs,
+            gradient_clip_val=training.gradient_clip,
+            callbacks=[stopping, best, curves, *callbacks],
+            accelerator="auto",
+            devices=1,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+        )
+        _run(trainer, module, data)
+    network.eval()
+    if best.best_epoch is None:
+        raise DivergedError(trainer.global_step, curves.epochs[-1].val_loss)
+    return FitResult(
+        history=tuple(curves.epochs),
+        best_epoch=best.best_epoch,
+        val_loss=best.best_value,
+        train_loss=evaluate(network, data.train_dataloader(), criterion),
+        stopped="patience" if stopping.stopped_epoch else "max_epochs",
+        seconds=time.perf_counter() - started,
+    )
+
+
+@torch.no_grad()
+def evaluate(network: nn.Module, batches: Iterable[Any], criterion: Criterion) -> float:
+    """Return the mean loss of ``network`` over ``batches``, in eval mode; its mode is kept."""
+    was_training = network.training
+    network.eval()
+    total, count = 0.0, 0
+    for x, y in batches:
+        total += float(criterion(network(x), y)) * len(y)
+        count += len(y)
+    network.train(was_training)
+    return total / count
+
+
+def _optimizer(training: TrainingConfig) -> Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]:
+    make = _OPTIMIZERS[training.optimizer]
+    return lambda parameters: make(parameters, lr=training.learning_rate, weight_decay=training.weight_decay)
+
+
+def _run(trainer: pl.Trainer, module: TrainingModule, data: pl.LightningDataModule) -> None:
+    """Run the trainer, and turn what it makes of Ctrl-C back into a KeyboardInterrupt.
+
+    Lightning answers Ctrl-C with ``sys.exit(1)`` and leaves SIGINT ignored for good.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit(module, datamodule=data)
+    except SystemExit:
+        if not trainer.interrupted:
+            raise
+        signal.signal(signal.SIGINT, handler)
+        raise KeyboardInterrupt from None
+
+
+class _Curves(pl.Callback):
+    """Collects the learning curves."""
+
+    def __init__(self) -> None:
+        self.epochs: list[Epoch] = []
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        logged: dict[str, Tensor] = trainer.callback_metrics
+        self.epochs.append(
+            Epoch(
+                train_loss=float(logged["train_loss"]),
+                val_loss=float(logged["val_loss"]),
+                penalties={
+                    name.removeprefix("penalty/"): float(value)
+                    for name, value in logged.items()
+                    if name.startswith("penalty/")
+                },
+            )
+        )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence Lightning's banners, tips and advice, which are for one long fit and not for hundreds."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="lightning")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

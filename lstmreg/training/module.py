@@ -1,0 +1,122 @@
+"""``TrainingModule``: any network, trained on its data loss plus the penalties inside it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor, nn
+
+from lstmreg.layers import LSTM, penalties
+
+Criterion = Callable[[Tensor, Tensor], Tensor]
+OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+
+
+class DivergedError(ArithmeticError):
+    """The training loss stopped being finite.
+
+    Attributes:
+        step: Number of optimizer steps taken before.
+    """
+
+    def __init__(self, step: int, loss: float) -> None:
+        super().__init__(
+            f"diverged: the training loss is {loss} at step {step}. Lower the learning rate, clip the gradient, "
+            f"or look for extreme values in the data."
+        )
+        self.step = step
+
+
+class TrainingModule(pl.LightningModule):
+    """A network with its criterion and its optimizer, for ``lightning.Trainer``.
+
+    What is minimized is the data loss plus :func:`lstmreg.penalties` of the network, wherever in it the
+    layers are. Logged are ``train_loss`` and ``val_loss``, both the bare data loss, and apart from them
+    ``penalty/kernel``, ``penalty/recurrent``, ``penalty/bias``, ``penalty/activity``. So early stopping on
+    ``val_loss`` compares models of different penalties fairly (Keras' ``val_loss`` contains them).
+
+    Args:
+        network: Maps the first part of a batch to a prediction.
+        criterion: ``(prediction, y) -> scalar``. Default: mean squared error.
+        optimizer: ``parameters -> Optimizer``. Default: Adam with ``learning_rate``.
+        learning_rate: For the default optimizer.
+
+    Shape:
+        A batch is ``(x, y)``; ``x`` goes into the network as it is.
+
+    Raises:
+        DivergedError: In training, at the step whose loss is NaN or infinite.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        criterion: Criterion = nn.functional.mse_loss,
+        optimizer: OptimizerFactory | None = None,
+        learning_rate: float = 1e-3,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.criterion = criterion
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+
+    def forward(self, x: Any) -> Tensor:
+        """Predict."""
+        prediction: Tensor = self.network(x)
+        return prediction
+
+    def training_step(self, batch: tuple[Any, Tensor], batch_idx: int) -> Tensor:
+        """Return data loss plus penalties, and log them apart."""
+        x, y = batch
+        data_loss = self.criterion(self(x), y)
+        terms = penalties(self.network)
+        total = data_loss + sum(terms.values())
+        if not math.isfinite(value := float(total.detach())):
+            raise DivergedError(self.global_step, value)
+        self.log("train_loss", data_loss.detach(), on_step=False, on_epoch=True, prog_bar=True, batch_size=len(y))
+        for kind, term in terms.items():
+            self.log(f"penalty/{kind}", term.detach(), on_step=False, on_epoch=True, batch_size=len(y))
+        return total
+
+    def validation_step(self, batch: tuple[Any, Tensor], batch_idx: int) -> None:
+        """Log the bare data loss."""
+        x, y = batch
+        self.log("val_loss", self.criterion(self(x), y), prog_bar=True, batch_size=len(y))
+
+    def test_step(self, batch: tuple[Any, Tensor], batch_idx: int) -> None:
+        """Log the bare data loss."""
+        x, y = batch
+        self.log("test_loss", self.criterion(self(x), y), batch_size=len(y))
+
+    def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Predict for a batch, with or without targets."""
+        return self(batch[0] if isinstance(batch, (tuple, list)) else batch)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Make the optimizer over all trainable parameters."""
+        trainable = [p for p in self.parameters() if p.requires_grad]
+        if self.optimizer is not None:
+            return self.optimizer(trainable)
+        return torch.optim.Adam(trainable, lr=self.learning_rate)
+
+    # Seeded masks depend on how many were drawn. That is no weight, so it has no place in the state_dict,
+    # but a resumed training must go on where it was.
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Store how many masks each layer has drawn."""
+        checkpoint["lstmreg_draws"] = {name: list(lstm.draws) for name, lstm in self._lstms()}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with the masks where the checkpoint was."""
+        stored = checkpoint.get("lstmreg_draws", {})
+        for name, lstm in self._lstms():
+            lstm.draws = list(stored.get(name, lstm.draws))
+
+    def _lstms(self) -> Iterable[tuple[str, LSTM]]:
+        return [(name, m) for name, m in self.named_modules() if isinstance(m, LSTM)]

@@ -1,0 +1,16 @@
+"""What every test shares: Keras on the torch backend as oracle, one thread, and parts that may be missing."""
+
+from __future__ import annotations
+
+import os
+
+os.environ["KERAS_BACKEND"] = "torch"  # before anything imports keras
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def _repeatable() -> None:
+    torch.manual_seed(0)
+    torch.set_num_threads(1)  # pytest-xdist already fills the cores

@@ -1,0 +1,245 @@
+"""What penalties cost, when they count, and how they add up over a model."""
+
+from __future__ import annotations
+
+import copy
+import math
+import pickle
+
+import keras
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+from torch.nn.utils.rnn import pack_sequence
+from torch.utils.checkpoint import checkpoint
+
+from lstmreg import L1, L1L2, L2, LSTM, penalties
+
+T, B, D, H = 7, 3, 5, 4
+
+
+def assert_close(got, expected) -> None:
+    torch.testing.assert_close(got, expected, rtol=1e-6, atol=1e-6)
+
+
+def activity_of(output: Tensor) -> Tensor:
+    return 0.5 * output.square().sum() / B
+
+
+@pytest.fixture
+def x() -> Tensor:
+    return torch.randn(T, B, D)
+
+
+@pytest.fixture
+def active() -> LSTM:
+    return LSTM(D, H, activity_regularizer=L2(0.5))
+
+
+def test_every_knob_costs_what_its_formula_says(x):
+    lstm = LSTM(
+        D,
+        H,
+        num_layers=2,
+        bidirectional=True,
+        kernel_regularizer=L1(0.5),
+        recurrent_regularizer=L2(0.25),
+        bias_regularizer=L1L2(0.5, 2.0),
+        activity_regularizer=L2(0.5),
+        activity_steps="last",
+    )
+    for bias_hh in lstm.buffers():
+        bias_hh.fill_(-0.5)  # what is penalised is the sum of the two biases
+    top, _ = lstm(x)
+    bottom = LSTM(D, H, bidirectional=True)
+    bottom.load_state_dict({name: w for name, w in lstm.state_dict().items() if "l0" in name})
+    cells = lstm.all_weights
+    expected = {
+        "kernel": sum(0.5 * w_ih.abs().sum() for w_ih, *_ in cells),
+        "recurrent": sum(0.25 * w_hh.square().sum() for _, w_hh, *_ in cells),
+        "bias": sum(0.5 * (b + c).abs().sum() + 2.0 * (b + c).square().sum() for *_, b, c in cells),
+        "activity": activity_of(bottom(x)[0]) + activity_of(top[-1, :, :H]) + activity_of(top[0, :, H:]),
+    }
+    assert_close(penalties(lstm), expected)
+    assert_close(lstm.penalty(), sum(expected.values()))
+
+
+def test_activity_of_padded_sequences_counts_their_valid_steps(active):
+    sequences = [torch.randn(length, D) for length in (2, 7, 1)]
+    active(pack_sequence(sequences, enforce_sorted=False))
+    cost = active.penalty()
+    assert_close(cost, sum(activity_of(active.eval()(sequence)[0]) for sequence in sequences))
+
+
+def test_reading_twice_gives_the_same(active, x):
+    output, _ = active(x)
+    for _ in range(2):
+        assert_close(active.penalty(), activity_of(output))
+        assert_close(penalties(active), {"activity": activity_of(output)})
+
+
+def test_two_calls_before_a_reading_add_up_and_the_first_after_it_begins_anew(active, x):
+    first, second, third = (active(x * scale)[0] for scale in (1, 2, 3))
+    assert_close(active.penalty(), activity_of(first) + activity_of(second) + activity_of(third))
+    for reading in (active.penalty, lambda: penalties(active)["activity"]):
+        fourth, _ = active(x * 4)
+        assert_close(reading(), activity_of(fourth))
+
+
+def test_eval_records_nothing_and_keeps_what_training_recorded(active, x):
+    active.eval()(x)
+    assert active.penalty() == 0
+    output, _ = active.train()(x)
+    active.eval()(x)
+    assert_close(active.penalty(), activity_of(output))
+
+
+@pytest.mark.parametrize("clone", [copy.deepcopy, lambda lstm: pickle.loads(pickle.dumps(lstm))])
+def test_copies_carry_no_activity(clone, active, x):
+    output, _ = active(x)  # its graph, still pending, can be neither copied nor pickled
+    twin = clone(active)
+    assert twin.penalty() == 0
+    assert_close(active.penalty(), activity_of(output))
+
+
+@pytest.mark.parametrize("parametrized", [False, True])
+def test_frozen_weights_cost_nothing_but_their_activity_does(parametrized, x):
+    lstm = LSTM(D, H, kernel_regularizer=L2(0.5), recurrent_regularizer=L2(0.5), activity_regularizer=L2(0.5))
+    if parametrized:
+        parametrize.register_parametrization(lstm, "weight_ih_l0", nn.Tanh())
+    for name, parameter in lstm.named_parameters():
+        parameter.requires_grad_("weight_ih" not in name)
+    output, _ = lstm(x)
+    expected = {"recurrent": 0.5 * lstm.weight_hh_l0.square().sum(), "activity": activity_of(output)}
+    assert_close(penalties(lstm), expected)
+    lstm.requires_grad_(False)
+    assert_close(penalties(lstm), {"activity": activity_of(output)})
+
+
+def train(checkpointed: bool, steps: int = 3) -> list[tuple[Tensor, ...]]:
+    torch.manual_seed(3)
+    lstm = LSTM(D, H, 2, dropout=0.3, recurrent_dropout=0.4, activity_regularizer=L2(0.5))
+    optimizer = torch.optim.SGD(lstm.parameters(), lr=0.1)
+    log = []
+    for _ in range(steps):
+        x = torch.randn(T, B, D, requires_grad=True)
+        output, _ = checkpoint(lstm, x, use_reentrant=False) if checkpointed else lstm(x)
+        cost = lstm.penalty()
+        optimizer.zero_grad()
+        (output.square().sum() + cost).backward()
+        assert_close(lstm.penalty(), cost)  # what backward ran again was not recorded again
+        log.append((cost.detach(), x.grad, *(p.grad.clone() for p in lstm.parameters())))
+        optimizer.step()
+    return log
+
+
+def test_checkpointing_changes_neither_penalties_nor_gradients():
+    torch.testing.assert_close(train(checkpointed=True), train(checkpointed=False), rtol=0, atol=0)
+
+
+def test_seeded_dropout_refuses_to_be_drawn_again(x):
+    lstm = LSTM(D, H, recurrent_dropout=0.4, seed=7)
+    output, _ = checkpoint(lstm, x, use_reentrant=False)
+    with pytest.raises(RuntimeError, match=r"seeded dropout .* checkpointing .* Use seed=None"):
+        output.sum().backward()
+
+
+def test_a_model_costs_the_sum_of_its_layers_by_kind(x):
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.ModuleDict({"a": LSTM(D, H, kernel_regularizer=L2(0.5))})
+            self.b = LSTM(H, D, kernel_regularizer=L1(0.5), activity_regularizer=L2(0.5))
+            self.head = nn.Linear(D, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.b(self.inner["a"](x)[0])[0])
+
+    model = Model()
+    model(x)
+    a, b = model.inner["a"], model.b
+    found = penalties(model)
+    assert list(found) == ["kernel", "activity"]
+    assert_close(found["kernel"], 0.5 * a.weight_ih_l0.square().sum() + 0.5 * b.weight_ih_l0.abs().sum())
+    assert_close(found["activity"], b.penalty() - 0.5 * b.weight_ih_l0.abs().sum())
+
+
+def test_a_model_without_regularizers_costs_nothing():
+    assert penalties(nn.ModuleList([LSTM(D, H), nn.Linear(H, 1)])) == {}
+
+
+def test_a_shared_layer_counts_once(x):
+    lstm = LSTM(D, D, recurrent_regularizer=L2(0.5), activity_regularizer=L2(0.5))
+    model = nn.ModuleDict({"a": lstm, "b": nn.Sequential(lstm)})
+    first, _ = lstm(x)
+    second, _ = lstm(first)
+    activity = activity_of(first) + activity_of(second)  # though each of its calls does
+    expected = {"recurrent": 0.5 * lstm.weight_hh_l0.square().sum(), "activity": activity}
+    assert_close(penalties(model), expected)
+
+
+def test_a_shared_parameter_counts_once():
+    a, b = (LSTM(D, H, recurrent_regularizer=L2(0.5)) for _ in range(2))
+    b.weight_hh_l0 = a.weight_hh_l0
+    assert_close(penalties(nn.ModuleList([a, b])), {"recurrent": 0.5 * a.weight_hh_l0.square().sum()})
+
+
+@pytest.mark.parametrize(("regularizer", "grad"), [(L2(0.5), True), (L2(0.5), False), (torch.sum, True)])
+def test_parametrized_weights_count_each(regularizer, grad):
+    lstm = LSTM(D, H, num_layers=5, recurrent_regularizer=regularizer)
+    for layer in range(5):
+        parametrize.register_parametrization(lstm, f"weight_hh_l{layer}", nn.Tanh())
+    with torch.set_grad_enabled(grad):
+        expected = sum(regularizer(w_hh) for _, w_hh, *_ in lstm.all_weights)
+        assert_close(penalties(lstm), {"recurrent": expected})
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (L1(0.125), keras.regularizers.L1(0.125)),
+        (L2(0.375), keras.regularizers.L2(0.375)),
+        (L1L2(0.125, 0.375), keras.regularizers.L1L2(0.125, 0.375)),
+        (L1L2(l2=0.5), keras.regularizers.L1L2(l2=0.5)),
+        (L1(0), keras.regularizers.L1(0)),
+        (L1(), keras.regularizers.L1()),
+        (L2(), keras.regularizers.L2()),
+        (L1L2(), keras.regularizers.L1L2()),
+    ],
+    ids=repr,
+)
+def test_value_and_gradient_are_those_of_keras(ours, theirs):
+    w = torch.randn(7, 33)
+    w[3], w[:, 5] = 0.0, -0.0
+    results = []
+    for regularizer in (ours, theirs):
+        leaf = w.clone().requires_grad_()
+        value = regularizer(leaf)
+        grad = torch.autograd.grad(value, leaf)[0] if value.requires_grad else torch.zeros_like(w)
+        results.append((value, grad))
+    torch.testing.assert_close(*results, rtol=2e-7, atol=0)
+
+
+@pytest.mark.parametrize("kind", [L1, L2, L1L2])
+@pytest.mark.parametrize(
+    ("strength", "error", "rule"),
+    [
+        (-0.1, ValueError, "finite and not negative"),
+        (math.nan, ValueError, "finite and not negative"),
+        (math.inf, ValueError, "finite and not negative"),
+        ("0.1", TypeError, "a number"),
+        (None, TypeError, "a number"),
+    ],
+)
+def test_a_wrong_strength_is_refused_with_rule_and_value(kind, strength, error, rule):
+    with pytest.raises(error, match=f"must be {rule}, got {strength!r}"):
+        kind(strength)
+
+
+def test_a_strength_may_be_any_finite_number():
+    w = torch.tensor([1.0, -3.0])
+    assert L1(np.float32(0.5))(w) == 2
+    assert L2(1)(w) == 10
+    assert L1L2(np.float64(1.0), torch.tensor(0.5))(w) == 9
