@@ -12,29 +12,53 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lstmreg.config import Config as Config
+    from lstmreg.config import DataConfig as DataConfig
+    from lstmreg.config import ModelConfig as ModelConfig
+    from lstmreg.config import Range as Range
+    from lstmreg.config import SearchConfig as SearchConfig
+    from lstmreg.config import TrainingConfig as TrainingConfig
     from lstmreg.layers import LSTM as LSTM
     from lstmreg.layers import penalties as penalties
+    from lstmreg.models import Network as Network
     from lstmreg.regularizers import L1 as L1
     from lstmreg.regularizers import L1L2 as L1L2
     from lstmreg.regularizers import L2 as L2
+    from lstmreg.training import BestWeights as BestWeights
+    from lstmreg.training import DivergedError as DivergedError
+    from lstmreg.training import FitResult as FitResult
+    from lstmreg.training import TrainingModule as TrainingModule
+    from lstmreg.training import fit as fit
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "LSTM": "lstmreg.layers",
-    "penalties": "lstmreg.layers",
-    "L1": "lstmreg.regularizers",
-    "L2": "lstmreg.regularizers",
-    "L1L2": "lstmreg.regularizers",
+    "LSTM": "layers",
+    "penalties": "layers",
+    "L1": "regularizers",
+    "L1L2": "regularizers",
+    "L2": "regularizers",
+    "Network": "models",
+    "TrainingModule": "training",
+    "BestWeights": "training",
+    "DivergedError": "training",
+    "FitResult": "training",
+    "fit": "training",
+    "Config": "config",
+    "DataConfig": "config",
+    "ModelConfig": "config",
+    "TrainingConfig": "config",
+    "SearchConfig": "config",
+    "Range": "config",
 }
 
-__all__ = ["L1", "L1L2", "L2", "LSTM", "__version__", "penalties"]  # noqa: RUF022
+__all__ = [*_HOMES, "__version__"]
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    return getattr(importlib.import_module(f"lstmreg.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:

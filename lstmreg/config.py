@@ -151,8 +151,7 @@ class ModelConfig:
             return [value] * self.num_layers
         if len(value) != self.num_layers:
             raise ConfigError(
-                f"model.{name} must be one value or a list of model.num_layers={self.num_layers} values, "
-                f"got {value!r}."
+                f"model.{name} must be one value or a list of model.num_layers={self.num_layers} values, got {value!r}."
             )
         return value
 
@@ -406,9 +405,7 @@ def _as_declared(section: Any, path: str, value: Scalar) -> Scalar:
         _require(whole, path, "a whole number", value)
         return int(value)
     if kind == "float":
-        _require(
-            isinstance(value, (int, float)) and not isinstance(value, bool), path, "a number", value
-        )
+        _require(isinstance(value, (int, float)) and not isinstance(value, bool), path, "a number", value)
         return float(value)
     if kind == "bool":
         _require(isinstance(value, bool), path, "true or false", value)

@@ -69,7 +69,7 @@ def draw_keras_mask(
         torch.bernoulli(probability, generator=torch.Generator().manual_seed((seed + draw + g) & 0xFFFFFFFF))
         for g in range(groups)
     ]
-    return (torch.stack(masks) / keep).to(device=device, dtype=dtype)
+    return torch.stack(masks).to(device=device, dtype=dtype) / keep
 
 
 def spread_seed(seed: int, count: int) -> list[int]:

@@ -26,7 +26,8 @@ def keras_(w_ih: Tensor, w_hh: Tensor, bias: Tensor | None) -> None:
         bias: Bias ``(4H)`` or ``None``.
     """
     nn.init.xavier_uniform_(w_ih)
-    nn.init.orthogonal_(w_hh)
+    drawn = torch.empty_like(w_hh, dtype=torch.promote_types(w_hh.dtype, torch.float32))
+    w_hh.copy_(nn.init.orthogonal_(drawn))  # there is no QR in half precision
     if bias is not None:
         hidden_size = bias.shape[0] // 4
         bias.zero_()

@@ -12,7 +12,7 @@ Regularizer = Callable[[Tensor], Tensor]
 
 
 def _check_strength(name: str, value: float) -> None:
-    if isinstance(value, str) or not hasattr(value, "__float__"):
+    if not hasattr(value, "__float__"):
         raise TypeError(f"{name} must be a number, got {value!r}.")
     if not (math.isfinite(value) and value >= 0):
         raise ValueError(f"{name} must be finite and not negative, got {value!r}.")
@@ -43,6 +43,7 @@ class L1:
         _check_strength("l1", self.l1)
 
     def __call__(self, w: Tensor) -> Tensor:
+        """Return the penalty of ``w``, a scalar."""
         return self.l1 * w.abs().sum()
 
 
@@ -73,6 +74,7 @@ class L2:
         _check_strength("l2", self.l2)
 
     def __call__(self, w: Tensor) -> Tensor:
+        """Return the penalty of ``w``, a scalar."""
         return self.l2 * w.square().sum()
 
 
@@ -104,5 +106,6 @@ class L1L2:
         _check_strength("l2", self.l2)
 
     def __call__(self, w: Tensor) -> Tensor:
+        """Return the penalty of ``w``, a scalar."""
         # Both terms always: a strength of zero costs nothing that matters and keeps one graph for all.
         return self.l1 * w.abs().sum() + self.l2 * w.square().sum()

@@ -47,9 +47,7 @@ class WindowsDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> Batches:
         """Shuffled batches, in an order that ``seed`` alone decides."""
         generator = torch.Generator().manual_seed(self.seed)
-        return DataLoader(
-            _dataset(self.train_windows), self.batch_size, shuffle=True, generator=generator
-        )
+        return DataLoader(_dataset(self.train_windows), self.batch_size, shuffle=True, generator=generator)
 
     def val_dataloader(self) -> Batches:
         """The windows behind the origin, in order of time."""

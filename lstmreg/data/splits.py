@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from lstmreg.config import DataConfig, SearchConfig
 from lstmreg.errors import DataError
@@ -59,7 +60,7 @@ def make_splits(rows: int, data: DataConfig, search: SearchConfig) -> Splits:
             f"Give more rows, a shorter window, or fewer search.splits."
         )
     edges = [usable - size * (blocks - k) for k in range(blocks + 1)]
-    all_blocks = [Split(a, b) for a, b in zip(edges, edges[1:], strict=False)]
+    all_blocks = [Split(a, b) for a, b in pairwise(edges)]
     # Which of the blocks confirm: spread evenly, the last one first of all.
     confirm = {blocks - 1 - k * blocks // search.confirm_splits for k in range(search.confirm_splits)}
     return Splits(
@@ -68,6 +69,28 @@ def make_splits(rows: int, data: DataConfig, search: SearchConfig) -> Splits:
         final=all_blocks[-1],
         test=Split(usable, rows),
     )
+
+
+def hold_out(rows: int, data: DataConfig) -> tuple[Split, Split]:
+    """Divide ``rows`` rows for a single fit: the test at the end, and before it as long a validation part.
+
+    Raises:
+        DataError: If a part would have no window; it states the number of rows needed.
+    """
+    test_rows = round(rows * data.test_fraction)
+    origin = rows - 2 * test_rows
+    if test_rows < data.horizon or origin < data.window + data.horizon:
+        needed = next(
+            n
+            for n in range(rows + 1, 100 * (rows + data.window + data.horizon))
+            if round(n * data.test_fraction) >= data.horizon
+            and n - 2 * round(n * data.test_fraction) >= data.window + data.horizon
+        )
+        raise DataError(
+            f"{data.path}: {rows} rows are too few for data.window={data.window} and data.horizon={data.horizon}; "
+            f"at least {needed} are needed. Give more rows or a shorter window."
+        )
+    return Split(origin, rows - test_rows), Split(rows - test_rows, rows)
 
 
 def rows_needed(data: DataConfig, search: SearchConfig) -> int:

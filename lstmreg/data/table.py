@@ -158,8 +158,7 @@ def _chosen_columns(config: DataConfig, header: Sequence[str]) -> list[str]:
     for name in wanted:
         if name not in header:
             raise DataError(
-                f"unknown column {name!r} in {config.path}; columns: {', '.join(header)}."
-                f"{did_you_mean(name, header)}"
+                f"unknown column {name!r} in {config.path}; columns: {', '.join(header)}.{did_you_mean(name, header)}"
             )
     if config.time in (config.target, *(config.features or [])):
         raise DataError(f"column {config.time!r} is data.time, so it can be neither target nor feature.")
@@ -252,7 +251,7 @@ def _handle_missing(
     missing = np.isnan(values)
     row, column = (int(k) for k in np.argwhere(missing)[0])
     where = f"{config.path}, line {lines[row]}, column {names[column]!r}"
-    empty = [n for n, m in zip(names, missing.all(axis=0), strict=True) if m]
+    empty = [n for k, n in enumerate(names) if missing[:, k].all()]
     if empty:
         raise DataError(f"{config.path}: column {empty[0]!r} has no value at all. Leave it out of data.features.")
     count = int(missing.sum())
@@ -261,12 +260,13 @@ def _handle_missing(
             f"{where}: a missing value ({count} in all). Fill it, or set data.missing to 'ffill' or 'drop'."
         )
     if config.missing == "drop":
-        present: NDArray[np.bool_] = ~missing.any(axis=1)
-        return present, f"Dropped {int((~present).sum())} rows with missing cells; their neighbours now touch."
-    if missing[0].any():
-        raise DataError(
-            f"{where}: a missing value with nothing before it to fill from. Start the table one row later."
+        present = np.array([not row.any() for row in missing])
+        return (
+            present,
+            f"Dropped {int((~present).sum())} rows with missing cells; their neighbours now touch.",
         )
+    if missing[0].any():
+        raise DataError(f"{where}: a missing value with nothing before it to fill from. Start the table one row later.")
     for k in range(1, len(values)):
         values[k] = np.where(missing[k], values[k - 1], values[k])
     return np.ones(len(values), dtype=bool), f"Filled {count} missing cells with the value of the row before."

@@ -59,9 +59,7 @@ class Windower:
     @classmethod
     def fit(cls, series: Series, train_rows: int, window: int, horizon: int) -> Windower:
         """Fit the scalers on the first ``train_rows`` rows."""
-        return cls(
-            window, horizon, Scaler.fit(series.inputs[:train_rows]), Scaler.fit(series.target[:train_rows])
-        )
+        return cls(window, horizon, Scaler.fit(series.inputs[:train_rows]), Scaler.fit(series.target[:train_rows]))
 
     def cut(self, series: Series, start: int, stop: int) -> Windows:
         """Cut every window whose targets all lie in rows ``[start, stop)``.

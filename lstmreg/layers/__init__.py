@@ -1,4 +1,4 @@
 """The layer that stands in for ``torch.nn.LSTM``, and the penalties of any model that contains it."""
 
 from .lstm import LSTM as LSTM
-from .penalties import penalties as penalties
+from .penalty import penalties as penalties

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from lstmreg import ops
 from lstmreg.initializers import INITIALIZERS
 from lstmreg.regularizers import Regularizer
 
-from .penalties import ActivityRecord, activity_penalty, in_backward, is_trainable
+from .penalty import ActivityRecord, activity_penalty, in_backward, is_trainable
 
 States = tuple[Tensor, Tensor]
 
@@ -106,7 +107,11 @@ class LSTM(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        for name, size in [("input_size", input_size), ("hidden_size", hidden_size), ("num_layers", num_layers)]:
+        for name, size in [
+            ("input_size", input_size),
+            ("hidden_size", hidden_size),
+            ("num_layers", num_layers),
+        ]:
             if isinstance(size, bool) or not isinstance(size, int):
                 raise TypeError(f"{name} must be an int, got {size!r}.")
             if size < 1:
@@ -135,10 +140,8 @@ class LSTM(nn.Module):
 
         for suffix, layer in self._cells():
             width = input_size if layer == 0 else hidden_size * self._num_directions
-            new = {"device": device, "dtype": dtype}
-            self.register_parameter(
-                f"weight_ih{suffix}", nn.Parameter(torch.empty(4 * hidden_size, width, **new))
-            )
+            new: dict[str, Any] = {"device": device, "dtype": dtype}
+            self.register_parameter(f"weight_ih{suffix}", nn.Parameter(torch.empty(4 * hidden_size, width, **new)))
             self.register_parameter(
                 f"weight_hh{suffix}", nn.Parameter(torch.empty(4 * hidden_size, hidden_size, **new))
             )
@@ -197,7 +200,7 @@ class LSTM(nn.Module):
         Train regularized, deploy stock. The copy has no dropout, lies on the same device, and is in eval
         mode if this layer is.
         """
-        first = self.weight_ih_l0
+        first = self.all_weights[0][0]
         plain = nn.LSTM(
             self.input_size,
             self.hidden_size,
@@ -320,9 +323,7 @@ class LSTM(nn.Module):
                 )
             k = self.draws[cell]
             self.draws[cell] = k + groups
-            return masks.draw_keras_mask(
-                rate, groups, batch, width, seed=seed, draw=k, device=device, dtype=dtype
-            )
+            return masks.draw_keras_mask(rate, groups, batch, width, seed=seed, draw=k, device=device, dtype=dtype)
 
         return draw
 
@@ -335,7 +336,7 @@ class LSTM(nn.Module):
         Activity penalties are those of the training-mode forwards since the last reading: reading does not
         clear them, the first forward after it begins anew, and eval mode records none.
         """
-        total = self.weight_ih_l0.new_zeros(())
+        total = self._zero()
         for _, _, value in self.penalty_terms():
             total = total + value
         return total
@@ -356,15 +357,17 @@ class LSTM(nn.Module):
                     yield kind, weight, regularizer(value)
         if self.activity_regularizer is not None:
             activity = self._activity.read()
-            yield "activity", self, self.weight_ih_l0.new_zeros(()) if activity is None else activity
+            yield "activity", self, self._zero() if activity is None else activity
+
+    def _zero(self) -> Tensor:
+        weight: Tensor = self.all_weights[0][0]
+        return weight.new_zeros(())
 
     def _record_activity(self, output: Tensor, h_n: Tensor, valid: Tensor | None, *, is_top: bool) -> None:
         if self.activity_regularizer is None or not self.training:
             return
-        if self.activity_steps == "last" and is_top:
-            activity = h_n
-        else:
-            activity = output if valid is None else output[valid]
+        steps = output if valid is None else output[valid]
+        activity = h_n if self.activity_steps == "last" and is_top else steps
         self._activity.add(activity_penalty(self.activity_regularizer, activity, output.shape[1]))
 
     # ------------------------------------------------------------------ being a module
@@ -392,7 +395,8 @@ class LSTM(nn.Module):
 
 
 def _rate(name: str, value: float) -> float:
-    if not (isinstance(value, (int, float)) and math.isfinite(value) and 0 <= value < 1):
+    ok = hasattr(value, "__float__") and math.isfinite(value) and 0 <= value < 1
+    if not ok:
         raise ValueError(f"{name} must be in [0, 1), got {value!r}.")
     return float(value)
 
@@ -414,10 +418,10 @@ def _choice(name: str, value: str, allowed: tuple[str, ...]) -> str:
 def _seeds(seed: int | Sequence[int] | None, cells: int) -> list[int] | None:
     if seed is None:
         return None
-    if isinstance(seed, int):
-        return masks.spread_seed(seed, cells)
+    if not isinstance(seed, Sequence):
+        return masks.spread_seed(operator.index(seed), cells)
     if len(seed) != cells:
         raise ValueError(
             f"seed must be None, an int, or one int for each of the {cells} layers and directions, got {seed!r}."
         )
-    return [int(s) for s in seed]
+    return [operator.index(s) for s in seed]

@@ -81,4 +81,5 @@ def lstm(
         reason = chosen.why_not(x, **arguments)
         if reason is not None:
             raise ValueError(f"backend {backend!r} cannot serve this call: {reason}. Use backend='auto'.")
-    return chosen.lstm(x, h_0, c_0, w_ih, w_hh, bias, **arguments)
+    result: tuple[Tensor, Tensor, Tensor] = chosen.lstm(x, h_0, c_0, w_ih, w_hh, bias, **arguments)
+    return result

@@ -77,6 +77,7 @@ def _lstm_over_prefixes(
     packed = pack_padded_sequence(x, lengths.cpu(), enforce_sorted=False)
     order, back = packed.sorted_indices, packed.unsorted_indices
     assert order is not None
+    assert back is not None
     data, h_n, c_n = torch._VF.lstm(
         packed.data,
         packed.batch_sizes,

@@ -55,15 +55,13 @@ def lstm(
 
 def _input_gates(x: Tensor, w_ih: Tensor, bias: Tensor | None, mask: Tensor | None) -> tuple[Tensor, ...]:
     """Compute the part of the gates that needs no recurrence, in one product; ``(B, 4, H)`` for each step."""
+    steps, batch, features = x.shape
     if mask is not None and len(mask) == 4:
         masked = (x.unsqueeze(0) * mask.unsqueeze(1)).flatten(1, 2)  # (4, T*B, D)
-        weight = w_ih.unflatten(0, (4, -1)).mT
-        if bias is None:
-            gates = torch.bmm(masked, weight)
-        else:
-            gates = torch.baddbmm(bias.view(4, 1, -1), masked, weight)
-        return gates.unflatten(1, x.shape[:2]).permute(1, 2, 0, 3).unbind(0)
-    return linear(x if mask is None else x * mask, w_ih, bias).unflatten(-1, (4, -1)).unbind(0)
+        weight = w_ih.reshape(4, -1, features).mT
+        gates = torch.bmm(masked, weight) if bias is None else torch.baddbmm(bias.view(4, 1, -1), masked, weight)
+        return gates.view(4, steps, batch, -1).permute(1, 2, 0, 3).unbind(0)
+    return linear(x if mask is None else x * mask, w_ih, bias).reshape(steps, batch, 4, -1).unbind(0)
 
 
 class _RecurrentProduct:
@@ -72,12 +70,11 @@ class _RecurrentProduct:
     def __init__(self, w_hh: Tensor, mask: Tensor | None) -> None:
         self.mask = mask
         self.per_gate = mask is not None and len(mask) == 4
-        self.weight = w_hh.unflatten(0, (4, -1)).mT.contiguous() if self.per_gate else w_hh.t()
+        self.weight = w_hh.reshape(4, -1, w_hh.shape[1]).mT.contiguous() if self.per_gate else w_hh.t()
 
     def add_to(self, gates_x: Tensor, h: Tensor) -> tuple[Tensor, ...]:
         """Return the gates i, f, g, o of a step, ``(B, H)`` each, before their activations."""
+        masked = h if self.mask is None else self.mask * h  # (G, B, H), or (B, H) without a mask
         if self.per_gate:
-            return torch.baddbmm(gates_x.transpose(0, 1), self.mask * h, self.weight).unbind(0)
-        if self.mask is not None:
-            h = self.mask[0] * h
-        return torch.addmm(gates_x.flatten(1), h, self.weight).chunk(4, dim=1)
+            return torch.baddbmm(gates_x.transpose(0, 1), masked, self.weight).unbind(0)
+        return torch.addmm(gates_x.flatten(1), masked.view_as(h), self.weight).chunk(4, dim=1)

@@ -7,7 +7,7 @@ from typing import Any
 
 from lstmreg.search.space import Setting, short
 
-from .answer import Answer
+from .numbers import Answer
 
 _PLACES = ("kernel", "recurrent", "bias", "activity")
 
@@ -46,11 +46,18 @@ class _Recipe:
 
     def lstmreg(self) -> str:
         names = ["LSTM", "penalties", *({"L1L2"} if self._has_penalties() else ())]
-        lines = [f"from lstmreg import {', '.join(sorted(names))}", "import torch", "", "layers = torch.nn.ModuleList(["]
+        lines = [
+            f"from lstmreg import {', '.join(sorted(names))}",
+            "import torch",
+            "",
+            "layers = torch.nn.ModuleList([",
+        ]
         width = self.features
         for index, hidden in enumerate(self.hidden_sizes):
             top = index == len(self.hidden_sizes) - 1
-            lines.append(f"    LSTM({', '.join([str(width), str(hidden), 'batch_first=True', *self._arguments(top)])}),")
+            lines.append(
+                f"    LSTM({', '.join([str(width), str(hidden), 'batch_first=True', *self._arguments(top)])}),"
+            )
             width = hidden * (2 if self.bidirectional else 1)
         lines += [
             "])",
@@ -73,7 +80,7 @@ class _Recipe:
         return arguments
 
     def pytorch(self) -> str:
-        missing = [n for n in ("dropout", "recurrent_dropout") if n in self.knobs]
+        missing: list[str] = [n for n in ("dropout", "recurrent_dropout") if n in self.knobs]
         missing += ["activity_regularizer"] if self._strengths("activity") else []
         lines = ["import torch", ""]
         if missing:

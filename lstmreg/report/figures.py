@@ -7,6 +7,7 @@ import itertools
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -14,11 +15,11 @@ from matplotlib.figure import Figure
 
 from lstmreg.search.space import short
 
-from .answer import Answer, Curve, Knob
+from .numbers import Answer, Curve, Knob
 
 _TRAIN, _VAL, _GREY, _GOOD = "#8a9ba8", "#c2410c", "#94a3b8", "#0f766e"
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.size": 9.0,
     "font.family": "sans-serif",
     "axes.spines.top": False,
@@ -60,6 +61,8 @@ def learning_curves(answer: Answer) -> str:
         high = max(max(c.train + c.val) for _, c in named)
         for ax in axes:
             ax.set_ylim(low / 1.2, high * 1.2)
+            ax.yaxis.set_major_formatter(lambda y, _: f"{y:g}")
+            ax.yaxis.set_minor_formatter(lambda y, _: f"{y:g}" if f"{y:e}"[0] in "235" else "")
         axes[0].set_ylabel("loss (log scale)")
         axes[0].legend(loc="upper right")
         return _svg(figure)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from lstmreg.search.evidence import Effect
 from lstmreg.search.space import Setting, knobs_of, short, without_knobs
 
-from .answer import Answer, Knob
+from .numbers import Answer, Knob
 
 FLOOR_NAMES = {
     "mean": "the mean of the training rows",
@@ -68,7 +68,7 @@ def _about_floor(answer: Answer) -> str:
         return f"The recommended model failed on the fresh splits, so it cannot be compared with {name}."
     measured = f"{change(effect.mean)} ({interval(effect, answer)})"
     if effect.high < 0:
-        return f"The model beats the best prediction without a model, {name}: its validation loss is {measured} of that."
+        return f"Against the best prediction without a model, {name}, the validation loss is {measured}."
     return (
         f"The model does not beat the best prediction without a model for certain: against {name} its validation "
         f"loss is {measured}. Consider using that instead."

@@ -1,5 +1,6 @@
 """The experiment that answers which knobs to turn, on Optuna's studies."""
 
 from .evidence import Evidence as Evidence
+from .experiment import Progress as Progress
 from .experiment import read as read
 from .experiment import run as run

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from lstmreg.config import Config
-from lstmreg.data.floors import floor_predictions
+from lstmreg.data.floors import floors_on, forecast_error
 from lstmreg.data.splits import Split, Splits
 from lstmreg.data.table import Series
 from lstmreg.data.windows import Windower
-from lstmreg.training.fit import CRITERIA
+from lstmreg.training.fitting import CRITERIA
+from lstmreg.training.single import floor_losses
 
 #: How many of the last test windows a picture shows.
 _SHOWN = 400
@@ -65,8 +65,12 @@ def make_card(config: Config, series: Series, splits: Splits) -> DataCard:
     def span(split: Split) -> list[str]:
         return [series.labels[split.origin], series.labels[split.end - 1]]
 
-    per_split = [_floor_losses(config, series, split) for split in splits.confirm]
-    truth, floors = _unscaled_floors(config, series, splits.test)
+    def floors(split: Split) -> dict[str, float]:
+        windower = Windower.fit(series, split.origin, config.data.window, config.data.horizon)
+        return floor_losses(series, split, windower, CRITERIA[config.training.loss], config.data.season)
+
+    per_split = [floors(split) for split in splits.confirm]
+    truth, predicted = floors_on(series, splits.test, config.data.horizon, config.data.season)
     rows = np.arange(splits.test.origin, splits.test.end - config.data.horizon + 1)[-_SHOWN:]
     return DataCard(
         path=series.path,
@@ -79,36 +83,10 @@ def make_card(config: Config, series: Series, splits: Splits) -> DataCard:
         confirm=[span(s) for s in splits.confirm],
         test=span(splits.test),
         floors={name: [losses[name] for losses in per_split] for name in per_split[0]},
-        test_floors={name: error(config, floor, truth) for name, floor in floors.items()},
+        test_floors={name: forecast_error(config.training.loss, floor, truth) for name, floor in predicted.items()},
         test_labels=[series.labels[k] for k in rows],
         test_truth=[float(series.target[k]) for k in rows],
     )
-
-
-def error(config: Config, prediction: NDArray[np.float64], truth: NDArray[np.float64]) -> float:
-    """Return the error in the target's units: mean absolute for the loss ``mae``, else root mean square."""
-    if config.training.loss == "mae":
-        return float(np.abs(prediction - truth).mean())
-    return float(np.sqrt(np.square(prediction - truth).mean()))
-
-
-def _unscaled_floors(
-    config: Config, series: Series, split: Split
-) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]:
-    horizon = config.data.horizon
-    rows = np.arange(split.origin, split.end - horizon + 1)
-    truth = series.target[rows[:, None] + np.arange(horizon)]
-    return truth, floor_predictions(series, split.origin, rows, horizon, config.data.season)
-
-
-def _floor_losses(config: Config, series: Series, split: Split) -> dict[str, float]:
-    scaled = Windower.fit(series, split.origin, config.data.window, config.data.horizon).target.scaled
-    truth, floors = _unscaled_floors(config, series, split)
-    criterion = CRITERIA[config.training.loss]
-    return {
-        name: float(criterion(torch.from_numpy(scaled(floor)), torch.from_numpy(scaled(truth))))
-        for name, floor in floors.items()
-    }
 
 
 def shown_predictions(predictions: NDArray[np.float64]) -> list[float]:

@@ -12,6 +12,7 @@ import yaml
 from lstmreg.config import Config, from_dict
 from lstmreg.errors import ConfigError, CorruptFileError
 from lstmreg.files import write_atomically
+from lstmreg.yaml_file import read_yaml
 
 #: What may change between two sittings: how far to go, and where the folder lies.
 _FREE = {"search.trials", "runs", "name"}
@@ -28,9 +29,7 @@ def write_config(config: Config) -> None:
     if path.exists():
         theirs = dataclasses.asdict(read_config(config.directory))
         different = [
-            f"{name}: {old!r} then, {new!r} now"
-            for name, old, new in _differences(theirs, ours)
-            if name not in _FREE
+            f"{name}: {old!r} then, {new!r} now" for name, old, new in _differences(theirs, ours) if name not in _FREE
         ]
         if different:
             raise ConfigError(
@@ -47,11 +46,11 @@ def read_config(directory: Path) -> Config:
         CorruptFileError: If there is none, or it is damaged.
     """
     path = directory / "config.yaml"
+    if not path.exists():
+        raise CorruptFileError(f"{directory}: no run here (no config.yaml). Run 'lstmreg search' first.")
     try:
-        config = from_dict(yaml.safe_load(path.read_text()))
-    except FileNotFoundError:
-        raise CorruptFileError(f"{directory}: no run here (no config.yaml). Run 'lstmreg search' first.") from None
-    except (OSError, TypeError, KeyError, ValueError, yaml.YAMLError) as error:
+        config = from_dict(read_yaml(path))
+    except (TypeError, KeyError, ValueError) as error:
         raise CorruptFileError(f"{path}: damaged ({str(error).splitlines()[0]}).") from None
     # The folder may have been moved since.
     return dataclasses.replace(config, name=directory.resolve().name, runs=str(directory.resolve().parent))

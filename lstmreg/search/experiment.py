@@ -12,12 +12,13 @@ import numpy as np
 
 from lstmreg import models
 from lstmreg.config import KNOBS, Config, with_settings
+from lstmreg.data.floors import forecast_error
 from lstmreg.data.splits import Split, make_splits
 from lstmreg.data.table import Series, read_series
 from lstmreg.training.single import Trained, train_single
 
 from . import decisions
-from .card import DataCard, error, make_card, shown_predictions
+from .card import DataCard, make_card, shown_predictions
 from .config_file import read_config, write_config
 from .evidence import STAGES, Evidence, Record, Replicate
 from .ledger import Job, Ledger, Runner, owned
@@ -109,6 +110,7 @@ class _Experiment:
         self.knobs = {p: d for p, d in self.evidence.dimensions.items() if p in KNOBS}
         self.listener = listener
         self.base = config
+        self.baseline_losses: dict[Replicate, float] = {}
         self.planned = self._expected()
 
     def run(self) -> Evidence:
@@ -133,10 +135,14 @@ class _Experiment:
         self._run_jobs("baseline", "baseline", jobs, self._choosing)
         rate = decisions.chosen_learning_rate(self.evidence)
         self.base = baseline_config(self.evidence.config, self.evidence.dimensions, rate)
+        self.baseline_losses = {
+            replicate: record.result["val_loss"]
+            for replicate, record in decisions.baseline_records(self.evidence).items()
+        }
 
     def _alone(self) -> None:
         settings: list[Setting] = [{p: v} for p, d in self.knobs.items() for v in ladder(d)]
-        self._run_jobs("alone", "alone", self._on_all(settings, "alone"), self._choosing)
+        self._run_jobs("alone", "alone", self._on_all(settings, "alone"), self._paired)
 
     def _together(self) -> None:
         """Sample settings, one replicate each, valued relative to the baseline on the same replicate."""
@@ -184,7 +190,7 @@ class _Experiment:
         def tested(job: Job) -> tuple[float, dict[str, Any]]:
             _, result, trained = self._train(job, "test")
             prediction, truth = trained.forecast(self.splits.test.origin, self.splits.test.end)
-            test_error = error(self.base, prediction, truth)
+            test_error = forecast_error(self.base.training.loss, prediction, truth)
             return test_error, result | {
                 "test_error": test_error,
                 "predictions": shown_predictions(prediction),
@@ -200,8 +206,8 @@ class _Experiment:
         if not tested:
             return
         replicate = min(tested, key=lambda r: tested[r].result["val_loss"])
-        _, result, trained = self._train(Job(setting, replicate, "model"), "test")
-        models.save(directory, trained.network, about(self.base, trained, result))
+        _, _, trained = self._train(Job(setting, replicate, "model"), "test")
+        models.save(directory, trained.network, trained.about())
 
     # ------------------------------------------------------------------ parts of a stage
 
@@ -229,11 +235,15 @@ class _Experiment:
         value, result, _ = self._train(job, "choose")
         return value, result
 
-    def _relative(self, job: Job) -> tuple[float, dict[str, Any]]:
-        """Value a trial relative to the baseline on its replicate: losses of two splits do not compare."""
+    def _paired(self, job: Job) -> tuple[float, dict[str, Any]]:
+        """Run a trial and note its loss relative to the baseline's on the same replicate."""
         value, result = self._choosing(job)
-        baseline = decisions.baseline_records(self.evidence)[job.replicate]
-        return value / baseline.result["val_loss"], result
+        return value, result | {"relative": value / self.baseline_losses[job.replicate]}
+
+    def _relative(self, job: Job) -> tuple[float, dict[str, Any]]:
+        """Value a trial by its relative loss: Optuna compares trials, and losses of two splits do not compare."""
+        _, result = self._paired(job)
+        return result["relative"], result
 
     def _train(self, job: Job, kind: str) -> tuple[float, dict[str, Any], Trained]:
         config = with_settings(self.base, job.setting)
@@ -295,17 +305,3 @@ def _seed(seed: int, kind: str, replicate: Replicate) -> int:
     """Return a replicate's seed; the same for every setting, so that settings can be paired."""
     entropy = (seed, _KINDS[kind], replicate.split, replicate.seed)
     return int(np.random.SeedSequence(entropy).generate_state(1)[0])
-
-
-def about(config: Config, trained: Trained, result: dict[str, Any]) -> dict[str, Any]:
-    """Describe a trained network for its ``model.json``: the columns it reads, their scales, its scores."""
-    windower = trained.data.windower
-    return {
-        "features": list(trained.data.series.features),
-        "target": config.data.target,
-        "window": windower.window,
-        "horizon": windower.horizon,
-        "inputs": {"mean": windower.inputs.mean.tolist(), "scale": windower.inputs.scale.tolist()},
-        "outputs": {"mean": float(windower.target.mean), "scale": float(windower.target.scale)},
-        "val_loss": result["val_loss"],
-    }

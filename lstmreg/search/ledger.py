@@ -86,7 +86,11 @@ class Ledger:
     """
 
     def __init__(
-        self, config: Config, heard: Callable[[Record], None] = lambda record: None, *, read_only: bool = False
+        self,
+        config: Config,
+        heard: Callable[[Record], None] = lambda record: None,
+        *,
+        read_only: bool = False,
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         path = config.directory / "study.db"

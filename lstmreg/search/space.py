@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import cast
 
 import numpy as np
 import optuna
@@ -61,7 +62,7 @@ def suggest(trial: optuna.Trial, dimensions: dict[str, Dimension], base: Config)
     drawn: Setting = {}
     for path, dimension in dimensions.items():
         if not isinstance(dimension, Range):
-            drawn[path] = trial.suggest_categorical(path, _choices(path, dimension))
+            drawn[path] = cast(Scalar, trial.suggest_categorical(path, _choices(path, dimension)))
         else:
             drawn[path] = trial.suggest_float(
                 path, dimension.low, dimension.high, log=dimension.log, step=dimension.step

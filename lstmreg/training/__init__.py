@@ -1,7 +1,7 @@
 """Training with Lightning: the LightningModule, the best epoch's weights, and ``fit``."""
 
 from .best import BestWeights as BestWeights
-from .fit import FitResult as FitResult
-from .fit import fit as fit
+from .fitting import FitResult as FitResult
+from .fitting import fit as fit
 from .module import DivergedError as DivergedError
 from .module import TrainingModule as TrainingModule

@@ -53,9 +53,7 @@ class BestWeights(pl.Callback):
         """Give the best weights back."""
         self._restore(pl_module)
 
-    def on_exception(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
-    ) -> None:
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Give the best weights back; of an interrupted fit Lightning calls nothing else."""
         if trainer.state.fn == "fit":
             self._restore(pl_module)

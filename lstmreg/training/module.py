@@ -96,7 +96,8 @@ class TrainingModule(pl.LightningModule):
 
     def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Predict for a batch, with or without targets."""
-        return self(batch[0] if isinstance(batch, (tuple, list)) else batch)
+        prediction: Tensor = self(batch[0] if isinstance(batch, (tuple, list)) else batch)
+        return prediction
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Make the optimizer over all trainable parameters."""

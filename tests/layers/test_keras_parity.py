@@ -14,7 +14,7 @@ from lstmreg import L1, L1L2, L2, LSTM, penalties
 from lstmreg.dropout import draw_keras_mask
 
 B, T, D, H = 4, 7, 3, 5
-LENGTHS = torch.tensor([5, 7, 1, 3])
+LENGTHS = torch.tensor([5, 3, 7, 1])  # to sort them is not to swap them
 VALID = torch.arange(T) < LENGTHS.unsqueeze(1)  # (B, T)
 SEEDS = [5, 1000, 2000, 3000]  # further apart than a test draws
 REGULARIZERS = {
@@ -28,9 +28,7 @@ KERAS_REGULARIZERS = {
 }
 
 
-def make_lstm(
-    num_layers: int, bidirectional: bool, dropout: float, recurrent_dropout: float, **options
-) -> LSTM:
+def make_lstm(num_layers: int, bidirectional: bool, dropout: float, recurrent_dropout: float, **options) -> LSTM:
     lstm = LSTM(
         D,
         H,
@@ -137,9 +135,7 @@ def assert_equal(ours: LSTM, oracle: KerasStack, padded: bool, tolerance: float,
 @pytest.mark.parametrize(("dropout", "recurrent_dropout"), [(0.0, 0.0), (0.3, 0.0), (0.0, 0.4), (0.3, 0.4)])
 @pytest.mark.parametrize("bidirectional", [False, True], ids=["one-way", "two-way"])
 @pytest.mark.parametrize("num_layers", [1, 2])
-def test_everything_equals_keras_call_after_call(
-    num_layers, bidirectional, dropout, recurrent_dropout, padded
-):
+def test_everything_equals_keras_call_after_call(num_layers, bidirectional, dropout, recurrent_dropout, padded):
     ours = make_lstm(num_layers, bidirectional, dropout, recurrent_dropout)
     oracle = KerasStack(ours)
     for _ in range(3):
@@ -203,9 +199,9 @@ def test_tied_masks_follow_a_loop_written_by_hand():
     lstm = LSTM(D, H, dropout=p_x, recurrent_dropout=p_h, per_gate_masks=False, seed=seed)
 
     def draw(k: int, width: int, p: float) -> Tensor:
-        return torch.bernoulli(
-            torch.full((B, width), 1 - p), generator=torch.Generator().manual_seed(seed + k)
-        ) / (1 - p)
+        return torch.bernoulli(torch.full((B, width), 1 - p), generator=torch.Generator().manual_seed(seed + k)) / (
+            1 - p
+        )
 
     for call in range(3):
         m_x, m_h = draw(2 * call, D, p_x), draw(2 * call + 1, H, p_h)

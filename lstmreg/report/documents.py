@@ -13,9 +13,9 @@ import jinja2
 from lstmreg.files import write_atomically
 
 from . import words
-from .answer import Answer
 from .code import snippets
 from .figures import figures
+from .numbers import Answer
 
 
 def write(answer: Answer, directory: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from lstmreg.config import KNOBS, Scalar
+from lstmreg.data.floors import error_name
 from lstmreg.errors import NoUsableTrialError
 from lstmreg.search import decisions
 from lstmreg.search.card import DataCard
@@ -31,6 +32,20 @@ KERAS_NAMES = {
     "model.dropout": "dropout",
     "model.recurrent_dropout": "recurrent_dropout",
 }
+
+#: What of the search's configuration the report shows.
+_RULES = (
+    "trials",
+    "splits",
+    "seeds",
+    "confirm_splits",
+    "confirm_seeds",
+    "test_seeds",
+    "smallest_effect",
+    "confidence",
+    "sampler",
+    "seed",
+)
 
 _ALWAYS_SHOWN = {p for p in KNOBS if not p.endswith("_l1")}
 
@@ -205,9 +220,7 @@ def _knobs(evidence: Evidence, candidate: Setting, recommended: Setting) -> list
     return [_knob(evidence, path, candidate, recommended, confidence) for path in shown]
 
 
-def _knob(
-    evidence: Evidence, path: str, candidate: Setting, recommended: Setting, confidence: float
-) -> Knob:
+def _knob(evidence: Evidence, path: str, candidate: Setting, recommended: Setting, confidence: float) -> Knob:
     name, keras = path.split(".")[1], KERAS_NAMES[path]
     if path not in evidence.dimensions:
         return Knob(name, keras, "not searched", None, None, [], None, _why_not_searched(evidence, path))
@@ -272,9 +285,7 @@ def _gap(record: Record) -> float:
 def _history(evidence: Evidence) -> list[float | None]:
     baseline = decisions.baseline_records(evidence)
     return [
-        None
-        if r.failure is not None
-        else float(r.result["val_loss"] / baseline[r.replicate].result["val_loss"])
+        None if r.failure is not None else float(r.result["val_loss"] / baseline[r.replicate].result["val_loss"])
         for r in evidence.records["together"]
         if r.role == "sampled"
     ]
@@ -298,7 +309,7 @@ def _test(evidence: Evidence, candidate: Setting) -> Test:
     if ours:
         predictions["candidate"] = ours[min(ours)].result["predictions"]
     return Test(
-        metric="mean absolute error" if evidence.config.training.loss == "mae" else "root mean square error",
+        metric=error_name(evidence.config.training.loss),
         baseline=mean(baseline),
         candidate=mean(ours) if ours else None,
         floors=evidence.card.test_floors,
@@ -309,19 +320,12 @@ def _test(evidence: Evidence, candidate: Setting) -> Test:
 
 
 def _settings(evidence: Evidence) -> dict[str, Scalar | list[Scalar] | None]:
-    base = baseline_config(
-        evidence.config, evidence.dimensions, decisions.chosen_learning_rate(evidence)
-    )
+    base = baseline_config(evidence.config, evidence.dimensions, decisions.chosen_learning_rate(evidence))
     search = evidence.config.search
     shown = ["model.hidden_size", "model.num_layers", "model.bidirectional"]
     shown += [f"training.{n}" for n in ("optimizer", "learning_rate", "loss", "batch_size", "max_epochs", "patience")]
     return {
         **{path: configured(base, path) for path in shown},
         **{f"data.{n}": getattr(evidence.config.data, n) for n in ("window", "horizon", "season")},
-        **{
-            f"search.{n}": getattr(search, n)
-            for n in (
-                "trials splits seeds confirm_splits confirm_seeds test_seeds smallest_effect confidence sampler seed"
-            ).split()
-        },
+        **{f"search.{n}": getattr(search, n) for n in _RULES},
     }

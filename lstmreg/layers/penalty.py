@@ -43,13 +43,13 @@ def penalties(model: nn.Module) -> dict[str, Tensor]:
         ['kernel']
     """
     found: dict[str, Tensor] = {}
-    seen: set[tuple[str, int]] = set()
+    seen: dict[tuple[str, int], object] = {}  # holds the owners, because the id of a dead one is used again
     for module in model.modules():
         if not isinstance(module, Penalized):
             continue
         for kind, owner, value in module.penalty_terms():
             if (kind, id(owner)) not in seen:
-                seen.add((kind, id(owner)))
+                seen[kind, id(owner)] = owner
                 found[kind] = found[kind] + value if kind in found else value
     return {kind: found[kind] for kind in KINDS if kind in found}
 

@@ -99,9 +99,7 @@ def fit(
     training = TrainingConfig() if training is None else training
     criterion = CRITERIA[training.loss] if criterion is None else criterion
     best, curves = BestWeights(), _Curves()
-    stopping = EarlyStopping(
-        "val_loss", patience=training.patience, min_delta=training.min_delta, check_finite=False
-    )
+    stopping = EarlyStopping("val_loss", patience=training.patience, min_delta=training.min_delta, check_finite=False)
     module = TrainingModule(network, criterion=criterion, optimizer=_optimizer(training))
     started = time.perf_counter()
     with _quiet(), torch.random.fork_rng(devices=[]):

@@ -1,0 +1,369 @@
+"""The command line: ``lstmreg demo | fit | search | report``. The only file that prints.
+
+Exit codes: 0 done, 1 the machine failed (a full disk, say), 2 usage or configuration, 3 data, 4 unsafe or
+corrupt file, 5 no usable trial, 130 and 143 interrupted.
+
+Nothing heavy is imported before the arguments are known to be right: ``lstmreg --help`` must be quick.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import io
+import os
+import re
+import shlex
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import IO, TYPE_CHECKING, Any, cast
+
+from jsonargparse import ArgumentParser, Namespace
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+from rich.text import Text
+
+from lstmreg import __version__
+from lstmreg.config import Config, from_dict
+from lstmreg.errors import ConfigError, LstmregError, NoUsableTrialError, did_you_mean
+from lstmreg.yaml_file import declared_type, known_settings, read_yaml
+
+if TYPE_CHECKING:
+    import lightning.pytorch as pl
+
+    from lstmreg.report import Answer
+    from lstmreg.search import Progress
+
+_DATA = Path(__file__).parent / "data"
+
+_VERBS = {
+    "demo": "find out which knobs help on the yearly sunspot numbers (about two minutes)",
+    "fit": "train one model as configured",
+    "search": "find out by experiment which knobs to turn, and to what value",
+    "report": "write the answer of a finished search again",
+}
+
+
+class _Terminated(BaseException):
+    """SIGTERM or SIGHUP arrived."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    out, err = _console(sys.stdout), _console(sys.stderr)
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), _terminate)
+    try:
+        parsed = _parse(arguments)
+        _RUN[parsed.verb](parsed[parsed.verb], out)
+    except LstmregError as error:
+        return _refuse(err, str(error), error.exit_code, arguments)
+    except OSError as error:
+        return _refuse(err, f"{error.filename or 'this machine'}: {error.strerror or error}.", 1, arguments)
+    except KeyboardInterrupt:
+        return _interrupted(err, arguments, 130)
+    except _Terminated:
+        return _interrupted(err, arguments, 143)
+    return 0
+
+
+def _terminate(signal_number: int, frame: FrameType | None) -> None:
+    raise _Terminated
+
+
+def _refuse(err: Console, message: str, code: int, arguments: Sequence[str]) -> int:
+    """Say in one line what is wrong; with -v also where."""
+    if "-v" in arguments or "--verbose" in arguments:
+        err.print(Text(traceback.format_exc()))
+    err.print(Text(f"lstmreg: {_plain(message)}", style="bold red"), soft_wrap=True)
+    return code
+
+
+def _interrupted(err: Console, arguments: Sequence[str], code: int) -> int:
+    err.print("Interrupted.", style="bold")
+    if arguments and arguments[0] in ("search", "demo"):
+        line = shlex.join(["lstmreg", *arguments])
+        err.print(Text(f"Every finished trial is kept. Go on with: {line}"), soft_wrap=True)
+    return code
+
+
+def _plain(text: str) -> str:
+    """Put a message on one line without control characters, whatever a file's names contain."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", text)
+
+
+# ---------------------------------------------------------------------- arguments
+
+
+def _parse(arguments: list[str]) -> Namespace:
+    parser = ArgumentParser(
+        prog="lstmreg",
+        description="Find out which regularization an overfitting LSTM needs.",
+        exit_on_error=False,
+        version=__version__,
+    )
+    verbs = parser.add_subcommands(dest="verb", required=True)
+    for verb, help_text in _VERBS.items():
+        # All verbs are listed, but only the one that is asked for needs its many arguments.
+        verbs.add_subcommand(verb, _verb_parser(verb, verb in arguments), help=help_text)
+    _check_files(arguments)
+    try:
+        return parser.parse_args(arguments)
+    except argparse.ArgumentError as error:
+        raise ConfigError(_helpful(str(error))) from None
+
+
+def _verb_parser(verb: str, is_wanted: bool) -> ArgumentParser:
+    files: list[str | os.PathLike[Any]] = [_DATA / "demo.yaml"] if verb == "demo" else []
+    parser = ArgumentParser(exit_on_error=False, description=_VERBS[verb], default_config_files=files)
+    if not is_wanted:
+        return parser
+    hidden: dict[str, Any] = {"default": argparse.SUPPRESS}  # not a setting, so not in --print_config
+    parser.add_argument("-v", "--verbose", action="store_true", **hidden, help="show where an error comes from")
+    if verb == "report":
+        parser.add_argument("directory", type=str, help="the run's folder, such as runs/sunspots")
+        return parser
+    parser.add_argument("-c", "--config", action="config", help="a YAML file with settings")
+    if verb in ("demo", "search"):
+        parser.add_argument("--trials", type=int, **hidden, help="short for --search.trials")
+    parser.add_class_arguments(Config)
+    return parser
+
+
+def _check_files(arguments: list[str]) -> None:
+    """Look at configuration files before the parser does, which trusts them."""
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        if before in ("-c", "--config"):
+            read_yaml(Path(argument))
+        elif argument.startswith("--config="):
+            read_yaml(Path(argument.removeprefix("--config=")))
+
+
+def _helpful(message: str) -> str:
+    """Turn the parser's message into one line that names the remedy."""
+    line = " ".join(message.split())
+    if unknown := re.search(r"[Uu]nrecognized arguments: --?([\w.]+)", line):
+        return f"unknown argument --{unknown[1]}.{did_you_mean(unknown[1], known_settings())}"
+    if missing := re.search(r"arguments are required: (.*)", line):
+        names = re.sub(r"\b(demo|fit|search|report)\.", "", missing[1])
+        return f"required: {names}. Give them in a file (-c lstmreg.yaml), or as --data.path=… and so on."
+    if wrong := re.search(r'Parser key "(?:\w+\.(?=\w+\.))?([\w.]+)": .*(?:Given|Got) value: (.*)', line):
+        return f"{wrong[1]} must be {declared_type(wrong[1])}, got {wrong[2]!r}."
+    return line
+
+
+def _config(parsed: Namespace) -> Config:
+    plain = parsed.as_dict()
+    if "trials" in plain:
+        plain["search"]["trials"] = plain["trials"]
+    return from_dict({field.name: plain[field.name] for field in dataclasses.fields(Config)})
+
+
+# ---------------------------------------------------------------------- verbs
+
+
+def _demo(parsed: Namespace, out: Console) -> None:
+    config = _config(parsed)
+    path = config.directory / "sunspots.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes((_DATA / "sunspots.csv").read_bytes())
+    out.print("Yearly sunspot numbers, 1700 to 2008: which regularization does an LSTM need here?")
+    _run_search(dataclasses.replace(config, data=dataclasses.replace(config.data, path=str(path))), out)
+
+
+def _search(parsed: Namespace, out: Console) -> None:
+    _run_search(_config(parsed), out)
+
+
+def _run_search(config: Config, out: Console) -> None:
+    from lstmreg import report, search
+
+    with _TrialLines(out) as lines:
+        evidence = search.run(config, lines.show)
+    answer = report.answer(evidence)
+    report.write(answer, config.directory)
+    _show_answer(answer, config.directory, out)
+
+
+def _report(parsed: Namespace, out: Console) -> None:
+    from lstmreg import report, search
+
+    directory = Path(parsed.directory)
+    answer = report.answer(search.read(directory))
+    report.write(answer, directory)
+    _show_answer(answer, directory, out)
+
+
+def _fit(parsed: Namespace, out: Console) -> None:
+    from lstmreg import models
+    from lstmreg.training import DivergedError
+    from lstmreg.training.single import fit_held_out
+
+    config = _config(parsed)
+    directory = config.directory / "fit"
+    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        with _bar(out) as bar:
+            task = bar.add_task("training", total=config.training.max_epochs)
+            held_out = fit_held_out(config, [_epochs(lambda: bar.advance(task))])
+    except DivergedError as error:
+        raise NoUsableTrialError(str(error)) from None
+    trained = held_out.trained
+    models.save(directory, trained.network, trained.about())
+    fit = trained.result
+    out.print(
+        f"Best epoch {fit.best_epoch + 1} of {len(fit.history)}: "
+        f"training loss {fit.train_loss:.4g}, validation loss {fit.val_loss:.4g}."
+    )
+    table = Table("forecast", "validation loss", f"test {held_out.metric}", box=None, pad_edge=False)
+    table.add_row("this model", f"{fit.val_loss:.4g}", f"{held_out.test_error:.4g}", style="bold")
+    for name, loss in held_out.val_floors.items():
+        table.add_row(name, f"{loss:.4g}", f"{held_out.test_floors[name]:.4g}")
+    out.print(table)
+    if fit.val_loss >= min(held_out.val_floors.values()):
+        out.print("The model does not beat the best forecast without a model.", style="bold")
+    out.print(Text(f"Saved: {directory}/model.json, {directory}/model.safetensors"), soft_wrap=True)
+
+
+_RUN: dict[str, Callable[[Namespace, Console], None]] = {
+    "demo": _demo,
+    "fit": _fit,
+    "search": _search,
+    "report": _report,
+}
+
+
+# ---------------------------------------------------------------------- showing
+
+
+def _console(stream: Any) -> Console:
+    wide = None if stream.isatty() else 120
+    return Console(file=cast(IO[str], _Unbroken(stream)), highlight=False, width=wide, force_terminal=stream.isatty())
+
+
+class _Unbroken(io.TextIOBase):
+    """A stream that goes on in silence when its reader has left, as behind ``| head``."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        encoding = getattr(self.stream, "encoding", None) or "utf-8"
+        self._guarded(lambda: self.stream.write(text.encode(encoding, "replace").decode(encoding)))
+        return len(text)
+
+    def flush(self) -> None:
+        self._guarded(self.stream.flush)
+
+    def isatty(self) -> bool:
+        return bool(self.stream.isatty())
+
+    def fileno(self) -> int:
+        return int(self.stream.fileno())
+
+    def _guarded(self, action: Callable[[], object]) -> None:
+        try:
+            action()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
+
+
+def _bar(out: Console) -> Bar:
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    return Bar(*columns, console=out, disable=not out.is_terminal, transient=True)
+
+
+def _epochs(advance: Callable[[], None]) -> pl.Callback:
+    """Return a callback that moves a progress bar."""
+    import lightning.pytorch as pl
+
+    class Epochs(pl.Callback):
+        def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+            advance()
+
+    return Epochs()
+
+
+_STAGE_TITLES = {
+    "baseline": "No regularization, at each learning rate",
+    "alone": "Each knob alone",
+    "sampled": "All knobs together",
+    "shortlist": "The best of them on every split",
+    "leave one out": "The best without each of its knobs",
+    "confirm": "Confirmation on fresh splits",
+    "test": "Test rows, once",
+}
+
+
+class _TrialLines:
+    """One line per trial, below a bar for the whole study."""
+
+    def __init__(self, out: Console) -> None:
+        self.out = out
+        self.bar = _bar(out)
+        self.task = self.bar.add_task("starting", total=None)
+        self.best: dict[str, float] = {}
+
+    def __enter__(self) -> _TrialLines:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def show(self, progress: Progress) -> None:
+        """Show that a stage has begun or a trial has ended."""
+        title = _STAGE_TITLES[progress.stage]
+        self.bar.update(self.task, description=title, completed=progress.done, total=progress.planned)
+        if progress.record is None:
+            self.bar.console.print(Text(title, style="bold"))
+        else:
+            self.bar.console.print(Text(self._line(progress)), soft_wrap=True)
+
+    def _line(self, progress: Progress) -> str:
+        from lstmreg.search.space import describe
+
+        record = progress.record
+        assert record is not None
+        place = f"split {record.replicate.split + 1} seed {record.replicate.seed + 1}"
+        start = f"  {progress.done:>3}/{progress.planned}  {describe(record.setting):<44} {place}  "
+        if record.failure is not None:
+            return start + _plain(record.failure)
+        result = record.result
+        name, value = ("test error", result["test_error"]) if "test_error" in result else ("loss", result["val_loss"])
+        line = f"{start}{name} {value:<8.4g}"
+        if "relative" in result:
+            best = min(self.best.get(progress.stage, float("inf")), result["relative"])
+            self.best[progress.stage] = best
+            line += f" ×{result['relative']:.2f} of the baseline, best ×{best:.2f}"
+        return line
+
+
+def _show_answer(answer: Answer, directory: Path, out: Console) -> None:
+    from lstmreg.report import words
+
+    out.print()
+    out.print(Text(words.headline(answer), style="bold green" if answer.is_confirmed else "bold"))
+    for sentence in words.sentences(answer):
+        out.print(Text(f"\n{_plain(sentence)}"))
+    header, *rows = words.table(answer)
+    table = Table(*header, box=None, pad_edge=False, title_justify="left")
+    for row in rows:
+        table.add_row(*row, style="bold" if row[-1] == "use" else None)
+    out.print()
+    out.print(table)
+    out.print()
+    out.print(Text(f"Report: {directory / 'report.html'}", style="bold"), soft_wrap=True)
+    out.print(Text("Also there: answer.json, answer.md, model.json, model.safetensors, study.db"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
