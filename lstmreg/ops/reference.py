@@ -56,12 +56,13 @@ def lstm(
 def _input_gates(x: Tensor, w_ih: Tensor, bias: Tensor | None, mask: Tensor | None) -> tuple[Tensor, ...]:
     """Compute the part of the gates that needs no recurrence, in one product; ``(B, 4, H)`` for each step."""
     steps, batch, features = x.shape
+    hidden = len(w_ih) // 4
     if mask is not None and len(mask) == 4:
         masked = (x.unsqueeze(0) * mask.unsqueeze(1)).flatten(1, 2)  # (4, T*B, D)
-        weight = w_ih.reshape(4, -1, features).mT
-        gates = torch.bmm(masked, weight) if bias is None else torch.baddbmm(bias.view(4, 1, -1), masked, weight)
-        return gates.view(4, steps, batch, -1).permute(1, 2, 0, 3).unbind(0)
-    return linear(x if mask is None else x * mask, w_ih, bias).reshape(steps, batch, 4, -1).unbind(0)
+        weight = w_ih.reshape(4, hidden, features).mT
+        gates = torch.bmm(masked, weight) if bias is None else torch.baddbmm(bias.view(4, 1, hidden), masked, weight)
+        return gates.view(4, steps, batch, hidden).permute(1, 2, 0, 3).unbind(0)
+    return linear(x if mask is None else x * mask, w_ih, bias).reshape(steps, batch, 4, hidden).unbind(0)
 
 
 class _RecurrentProduct:

@@ -21,6 +21,9 @@ from lstmreg.config import TrainingConfig
 from .best import BestWeights
 from .module import Criterion, DivergedError, TrainingModule
 
+#: Any iterable of ``(x, y)``, such as a DataLoader.
+Batches = Iterable[tuple[Any, Tensor]]
+
 CRITERIA: dict[str, Criterion] = {
     "mse": nn.functional.mse_loss,
     "mae": nn.functional.l1_loss,
@@ -69,7 +72,7 @@ class FitResult:
 
 def fit(
     network: nn.Module,
-    data: pl.LightningDataModule,
+    data: pl.LightningDataModule | tuple[Batches, Batches],
     training: TrainingConfig | None = None,
     *,
     criterion: Criterion | None = None,
@@ -83,7 +86,7 @@ def fit(
 
     Args:
         network: Any module from ``x`` to a prediction; it is trained in place.
-        data: Gives training and validation batches ``(x, y)``.
+        data: Gives training and validation batches ``(x, y)``: a data module, or a pair of loaders.
         training: Learning rate, patience and the like. Default: ``TrainingConfig()``.
         criterion: In place of ``training.loss``.
         callbacks: Further Lightning callbacks.
@@ -100,6 +103,9 @@ def fit(
     criterion = CRITERIA[training.loss] if criterion is None else criterion
     best, curves = BestWeights(), _Curves()
     stopping = EarlyStopping("val_loss", patience=training.patience, min_delta=training.min_delta, check_finite=False)
+    loaders: dict[str, Any] = {"datamodule": data}
+    if isinstance(data, tuple):
+        loaders = {"train_dataloaders": data[0], "val_dataloaders": data[1]}
     module = TrainingModule(network, criterion=criterion, optimizer=_optimizer(training))
     started = time.perf_counter()
     with _quiet(), torch.random.fork_rng(devices=[]):
@@ -116,7 +122,7 @@ def fit(
             enable_model_summary=False,
             num_sanity_val_steps=0,
         )
-        _run(trainer, module, data)
+        _run(trainer, module, loaders)
     network.eval()
     if best.best_epoch is None:
         raise DivergedError(trainer.global_step, curves.epochs[-1].val_loss)
@@ -124,7 +130,7 @@ def fit(
         history=tuple(curves.epochs),
         best_epoch=best.best_epoch,
         val_loss=best.best_value,
-        train_loss=evaluate(network, data.train_dataloader(), criterion),
+        train_loss=evaluate(network, data[0] if isinstance(data, tuple) else data.train_dataloader(), criterion),
         stopped="patience" if stopping.stopped_epoch else "max_epochs",
         seconds=time.perf_counter() - started,
     )
@@ -148,14 +154,14 @@ def _optimizer(training: TrainingConfig) -> Callable[[Iterable[nn.Parameter]], t
     return lambda parameters: make(parameters, lr=training.learning_rate, weight_decay=training.weight_decay)
 
 
-def _run(trainer: pl.Trainer, module: TrainingModule, data: pl.LightningDataModule) -> None:
+def _run(trainer: pl.Trainer, module: TrainingModule, loaders: dict[str, Any]) -> None:
     """Run the trainer, and turn what it makes of Ctrl-C back into a KeyboardInterrupt.
 
     Lightning answers Ctrl-C with ``sys.exit(1)`` and leaves SIGINT ignored for good.
     """
     handler = signal.getsignal(signal.SIGINT)
     try:
-        trainer.fit(module, datamodule=data)
+        trainer.fit(module, **loaders)
     except SystemExit:
         if not trainer.interrupted:
             raise

@@ -1,0 +1,287 @@
+"""What a table may contain, what is refused and where the message points, and that every number is the file's own."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lstmreg import DataConfig
+from lstmreg.data.table import Series, read_series
+from lstmreg.errors import DataError
+
+#: The cells that the documentation calls missing.
+DOCUMENTED = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "?")
+PLAIN = b"x,y\n1,2\n3,5\n"
+
+finite = st.floats(width=32, allow_nan=False, allow_infinity=False)
+cells = st.none() | finite
+
+
+def read(raw: bytes | str, **settings) -> Series:
+    """Read ``raw`` from a file, and check that the file is left as it was."""
+    raw = raw if isinstance(raw, bytes) else raw.encode()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "table.csv"
+        path.write_bytes(raw)
+        before = os.stat(path)
+        try:
+            return read_series(DataConfig(**{"path": str(path), "target": "y"} | settings))
+        finally:
+            assert path.read_bytes() == raw
+            assert os.stat(path).st_mtime_ns == before.st_mtime_ns
+            assert os.listdir(folder) == ["table.csv"]
+
+
+def refusal(raw: bytes | str, **settings) -> str:
+    """Return the one line with which ``raw`` is refused."""
+    with pytest.raises(DataError) as caught:
+        read(raw, **settings)
+    message = str(caught.value)
+    assert caught.value.exit_code == 3
+    assert len(message.splitlines()) == 1
+    return message
+
+
+def assert_same(one: Series, other: Series) -> None:
+    for name in ("inputs", "target"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), strict=True)
+    assert (one.features, one.target_name, one.notes) == (other.features, other.target_name, other.notes)
+
+
+# ---------------------------------------------------------------------- cells
+
+
+@pytest.mark.parametrize(
+    ("cell", "rule"),
+    [(cell, "is not finite in float32") for cell in ("inf", "-inf", "Infinity", "1e400", "1e39", "-3.5e38")]
+    + [
+        (cell, "is not a number")
+        for cell in ("abc", "1_000", "1_0.5", "1 000", '"1,5"', "1.5.2", "0x10", "true", "na", "NAN", "-nan", "12%")
+    ]
+    + [(cell, "a missing value (1 in all)") for cell in (*DOCUMENTED, " NA ")],
+)
+@pytest.mark.parametrize("column", ["x", "y"])
+def test_a_cell_that_is_no_finite_number_is_refused_by_line_and_column(cell, rule, column):
+    bad = f"{cell},4" if column == "x" else f"4,{cell}"
+    message = refusal(f"x,y\n1,2\n\n{bad}\n5,6\n")
+    assert f"table.csv, line 4, column {column!r}: " in message
+    assert rule in message
+
+
+@given(finite, st.sampled_from(["{!r}", " {!r} ", "{:+.17g}", "{:.20E}", '"{!r}"', "\t{:.0f}."]))
+def test_a_number_is_what_python_reads(number, form):
+    cell = form.format(number)
+    series = read(f"x,y\n{cell},{cell}\n0,1\n")
+    expected = float(cell.strip('"'))
+    for read_back in (series.inputs[0, 0], series.target[0]):
+        assert (read_back, math.copysign(1, read_back)) == (expected, math.copysign(1, expected))
+
+
+def test_the_largest_float32_is_read_and_the_next_number_is_not():
+    largest = float(np.finfo(np.float32).max)
+    assert read(f"x,y\n{largest!r},1\n{-largest!r},2\n").inputs[0, 0] == largest
+    assert "is not finite in float32" in refusal(f"x,y\n{math.nextafter(largest, math.inf)!r},1\n")
+
+
+# ---------------------------------------------------------------------- files
+
+REFUSED = {
+    "an empty file": (b"", {}, "table.csv: the file is empty"),
+    "a file of blank lines": (b"\n\r\n\n", {}, "table.csv: the file is empty"),
+    "only a byte order mark": (b"\xef\xbb\xbf", {}, "table.csv: the file is empty"),
+    "a header alone": (b"x,y\n\n", {}, "table.csv: a header, but no row below it"),
+    "a column without a value": (b"x,y\n,1\nNA,2\n", {}, "column 'x' has no value at all"),
+    "the same where it is filled": (b"x,y\n,1\nNA,2\n", {"missing": "ffill"}, "column 'x' has no value at all"),
+    "the same where it is dropped": (b"x,y\n,1\nNA,2\n", {"missing": "drop"}, "column 'x' has no value at all"),
+    "no complete row": (b"x,y\n,1\n2,\n", {"missing": "drop"}, "no row is left"),
+    "nothing to fill from": (
+        b"x,y\n1,?\n2,3\n",
+        {"missing": "ffill"},
+        "line 2, column 'y': a missing value with nothing",
+    ),
+    "two columns of one name": (b"x,y, x \n1,2,3\n", {}, "line 1: two columns named 'x'"),
+    "a column without a name": (b"x,,y\n1,2,3\n", {}, "line 1: a column without a name"),
+    "a row too long": (b"x,y\n1,2\n3,4,5\n", {}, "line 3: 3 cells, but the header has 2"),
+    "a row too short": (b"x,y\n1,2\n\n3\n", {}, "line 4: 1 cells, but the header has 2"),
+    "an unclosed quote": (b'x,y\n1,2\n3,"4\n5,6\n', {}, "(an unclosed quote?)"),
+    "text behind a quote": (b'x,y\n1,2\n3,"4"5\n', {}, "line 3: "),
+    "UTF-16": ("x,y\n1,2\n".encode("utf-16"), {}, "line 1: a NUL byte; UTF-16 or not text"),
+    "UTF-16 without its mark": ("x,y\n1,2\n".encode("utf-16-le"), {}, "line 1: a NUL byte; UTF-16 or not text"),
+    "a NUL byte": (b"x,y\n1,2\n3,\x004\n", {}, "line 3: a NUL byte"),
+    "Latin-1": ("x,y\n1,2\n3,\xb5\n".encode("latin-1"), {}, "line 3: not UTF-8"),
+    "another delimiter": (b"x;y\n1;2\n", {}, "Set data.delimiter: ';'"),
+    "a misspelt target": (PLAIN, {"target": "yy"}, "unknown column 'yy' in "),
+    "a misspelt feature": (b"close,y\n1,2\n", {"features": ["clsoe"]}, "columns: close, y. Did you mean 'close'?"),
+    "an unknown column among hostile ones": (b'"a\nb",x\n1,2\n', {"target": "z"}, "unknown column 'z'"),
+    "a target that is the time": (b"t,y\n1,2\n", {"time": "y"}, "column 'y' is data.time"),
+    "text behind a cell of two lines": (b'x,y\n"1\n",2\n3,four\n', {}, "line 4, column 'y': 'four' is not a number"),
+    "a time twice": (b"t,y\n1,2\n1,3\n", {"time": "t"}, "line 3, column 't': the same time twice"),
+    "a time twice, sorted": (
+        b"t,y\n1,2\n0,1\n1,3\n",
+        {"time": "t", "sort": True},
+        "line 4, column 't': the same time twice",
+    ),
+    "one time in two zones": (
+        b"t,y\n2024-01-01T12:00+00:00,2\n2024-01-01T13:00+01:00,3\n",
+        {"time": "t"},
+        "line 3, column 't': the same time twice",
+    ),
+    "a step back": (
+        b"t,y\n2024-01-02,2\n2024-01-01,3\n",
+        {"time": "t"},
+        "line 3, column 't': earlier than the row before",
+    ),
+    "clocks put back": (
+        b"t,y\n2024-10-27T02:00,1\n2024-10-27T02:30,2\n2024-10-27T02:00,3\n",
+        {"time": "t"},
+        "line 4, column 't': earlier than the row before",
+    ),
+    "a zone for some rows": (
+        b"t,y\n2024-01-01T12:00,2\n2024-01-01T13:00+00:00,3\n",
+        {"time": "t"},
+        "line 3, column 't': '2024-01-01T13:00+00:00' mixes",
+    ),
+    "years and dates": (b"t,y\n2023,2\n2023-06-01,3\n", {"time": "t"}, "line 3, column 't': '2023-06-01' mixes"),
+    "the day first": (b"t,y\n31/03/2024,2\n", {"time": "t"}, "line 2, column 't': '31/03/2024' is no time stamp"),
+    "a time that is missing": (b"t,y\n1,2\nnan,3\n", {"time": "t"}, "line 3, column 't': 'nan' is no time stamp"),
+    "a time that is empty": (b"t,y\n1,2\n,3\n", {"time": "t"}, "line 3, column 't': '' is no time stamp"),
+    "a time without an end": (b"t,y\n1,2\ninf,3\n", {"time": "t"}, "line 3, column 't': 'inf' is no time stamp"),
+    "a time with underscores": (b"t,y\n1_000,2\n", {"time": "t"}, "line 2, column 't': '1_000' is no time stamp"),
+    "a gap in the last row to come": (
+        b"t,y\n2,\n1,5\n",
+        {"time": "t", "sort": True},
+        "line 2, column 'y': a missing value",
+    ),
+}
+
+
+@pytest.mark.parametrize(("raw", "settings", "part"), REFUSED.values(), ids=REFUSED)
+def test_a_table_that_cannot_be_used_is_refused(raw, settings, part):
+    message = refusal(raw, **settings)
+    assert "table.csv" in message
+    assert part in message
+
+
+@pytest.mark.parametrize(
+    ("path", "part"),
+    [
+        ("{folder}/prises.csv", "no such file (data.path). Did you mean 'prices.csv'?"),
+        ("{folder}/nowhere/prices.csv", "no such file (data.path)."),
+        ("{folder}", "cannot be read: Is a directory."),
+        ("{folder}/prices.csv\0", "cannot be read"),
+        ("https://example.org/prices.csv", "Download it first."),
+    ],
+)
+def test_a_path_that_cannot_be_read_is_refused(path, part, tmp_path):
+    (tmp_path / "prices.csv").write_bytes(PLAIN)
+    with pytest.raises(DataError) as caught:
+        read_series(DataConfig(path=path.format(folder=tmp_path), target="y"))
+    assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("raw", "settings"),
+    [
+        (b"\xef\xbb\xbf" + PLAIN, {}),
+        (PLAIN.replace(b"\n", b"\r\n"), {}),
+        (PLAIN.replace(b"\n", b"\r"), {}),
+        (PLAIN.rstrip(b"\n"), {}),
+        (b"\n\nx,y\n\n1,2\n\n\n3,5\n\n", {}),
+        (b' x , "y"\n 1 ,"2\n"\n"\n3",5\n'.replace(b' "y"', b'"y"'), {}),
+        (PLAIN.replace(b",", b";"), {"delimiter": ";"}),
+        (PLAIN.replace(b",", b"\t"), {"delimiter": "\t"}),
+        (b"x,z,y\n1,?,2\n3,text,5\n", {"features": ["x", "y"]}),
+        (b"t,x,y\n-1,1,2\n1e-3,3,5\n", {"time": "t"}),
+    ],
+    ids=["BOM", "CRLF", "CR", "no last newline", "blank lines", "quotes", ";", "tab", "unread column", "time"],
+)
+def test_how_a_table_is_written_changes_nothing_in_it(raw, settings):
+    assert_same(read(raw, **settings), read(PLAIN))
+
+
+def test_hostile_names_survive_as_they_are():
+    names = ["y", "=cmd()", "<script>alert(1)</script>", "température 🌡", "a,b", 'a "b"', "two\nlines", "n" * 10_000]
+    header = ",".join('"' + name.replace('"', '""') + '"' for name in names)
+    series = read(f"{header}\n{','.join('12345678')}\n")
+    assert series.features == tuple(names)
+    np.testing.assert_array_equal(series.inputs, [[1, 2, 3, 4, 5, 6, 7, 8]])
+
+
+def test_columns_come_in_the_order_asked_for_and_the_target_is_among_them_by_default():
+    raw = b"t,a,y,b\n1,2,3,4\n2,5,6,8\n"
+    assert read(raw, time="t").features == ("a", "y", "b")
+    chosen = read(raw, time="t", features=["b", "a"])
+    np.testing.assert_array_equal(chosen.inputs, [[4, 2], [8, 5]])
+    np.testing.assert_array_equal(chosen.target, [3, 6])
+    assert chosen.labels == ("1", "2")
+
+
+def test_the_file_is_known_by_its_hash():
+    assert read(PLAIN).sha256 == hashlib.sha256(PLAIN).hexdigest()
+
+
+# ---------------------------------------------------------------------- gaps, holes and order
+
+
+@given(st.lists(st.tuples(finite, cells, cells), min_size=1, max_size=8), st.sampled_from(DOCUMENTED))
+def test_holes_are_filled_or_dropped_as_a_loop_would(rows, hole):
+    rows = [(1.0, 2.0, 3.0), *rows]  # something to fill from
+    raw = "x,y,z\n" + "\n".join(",".join(hole if c is None else repr(c) for c in row) for row in rows)
+    complete = [row for row in rows if None not in row]
+    filled = [rows[0]]
+    for row in rows[1:]:
+        filled.append(tuple(old if new is None else new for old, new in zip(filled[-1], row, strict=True)))
+    holes = sum(row.count(None) for row in rows)
+    for missing, expected, note in [
+        ("drop", complete, f"Dropped {len(rows) - len(complete)} rows with missing cells"),
+        ("ffill", filled, f"Filled {holes} missing cells"),
+    ]:
+        series = read(raw, missing=missing)
+        np.testing.assert_array_equal(series.inputs, expected)
+        assert any(n.startswith(note) for n in series.notes) == (holes > 0)
+    assert read(raw, missing="drop").labels == tuple(str(k) for k, row in enumerate(rows, 1) if None not in row)
+
+
+@given(st.permutations(range(6)))
+def test_sorted_rows_are_the_rows_of_a_sorted_file(order):
+    # In order of time, though neither as text nor by the clock on the wall.
+    stamps = ["2024-03-31T23:30+02:00", "2024-03-31T22:00Z", "2024-04-01T00:30+02:00"]
+    stamps += ["2024-03-31T23:00Z", "2024-04-01T01:30+02:00", "2024-04-01T00:00Z"]
+    rows = [f"{stamp},{k},{k * k}" for k, stamp in enumerate(stamps)]
+    tidy = read("\n".join(["t,x,y", *rows]), time="t")
+    mixed = read("\n".join(["t,x,y", *(rows[k] for k in order)]), time="t", sort=True)
+    assert_same(mixed, tidy)
+    assert mixed.labels == tidy.labels == tuple(stamps)
+
+
+@pytest.mark.parametrize(
+    ("stamps", "gaps"),
+    [
+        (["1", "2", "3", "4"], 0),
+        (["1", "2", "4", "5", "6", "9"], 2),
+        (["2024-01-01", "2024-01-02", "2024-01-03", "2024-02-01"], 1),
+        (["2024-03-31T01:00+01:00", "2024-03-31T03:00+02:00", "2024-03-31T04:00+02:00"], 0),  # clocks put forward
+        (["7"], 0),
+    ],
+)
+def test_gaps_in_time_are_noted(stamps, gaps):
+    notes = read("t,y\n" + "\n".join(f"{t},{k}" for k, t in enumerate(stamps)), time="t").notes
+    assert [note for note in notes if "gap(s)" in note] == (
+        [f"Column 't' has {gaps} gap(s) of more than 1.5 usual steps; rows count as neighbours there."] if gaps else []
+    )
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "noted"), [("01", "34", ""), ("77", "34", "x"), ("01", "44", "y"), ("77", "44", "xy")]
+)
+def test_constant_columns_are_noted(x, y, noted):
+    series = read("x,y\n" + "".join(f"{a}.1,{b}.3\n" for a, b in zip(x, y, strict=True)))
+    assert sorted(series.notes) == [f"Column {name!r} is constant; it tells a model nothing." for name in noted]
