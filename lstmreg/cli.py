@@ -31,6 +31,8 @@ from rich.text import Text
 
 from lstmreg import __version__
 from lstmreg.config import Config, from_dict
+from lstmreg.data.splits import hold_out, make_splits
+from lstmreg.data.table import read_series
 from lstmreg.errors import ConfigError, LstmregError, NoUsableTrialError, did_you_mean
 from lstmreg.yaml_file import declared_type, known_settings, read_yaml
 
@@ -184,6 +186,8 @@ def _search(parsed: Namespace, out: Console) -> None:
 
 
 def _run_search(config: Config, out: Console) -> None:
+    # Loading torch takes seconds; what is wrong with the data can be said before.
+    make_splits(len(read_series(config.data)), config.data, config.search)
     from lstmreg import report, search
 
     with _TrialLines(out) as lines:
@@ -203,11 +207,12 @@ def _report(parsed: Namespace, out: Console) -> None:
 
 
 def _fit(parsed: Namespace, out: Console) -> None:
+    config = _config(parsed)
+    hold_out(len(read_series(config.data)), config.data)
     from lstmreg import models
     from lstmreg.training import DivergedError
     from lstmreg.training.single import fit_held_out
 
-    config = _config(parsed)
     directory = config.directory / "fit"
     directory.mkdir(parents=True, exist_ok=True)
     try:

@@ -52,7 +52,9 @@ def main(trials: int = 8) -> None:
         )
         # A generator of its own for the order of the batches: turning a knob does not move it.
         batches = DataLoader(train, batch_size=32, shuffle=True, generator=torch.Generator().manual_seed(0))
-        result = fit(network, (batches, validation_batches), TrainingConfig(learning_rate=0.01, max_epochs=30, patience=6))
+        result = fit(
+            network, (batches, validation_batches), TrainingConfig(learning_rate=0.01, max_epochs=30, patience=6)
+        )
         return result.val_loss
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)

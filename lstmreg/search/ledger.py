@@ -147,8 +147,8 @@ class Ledger:
     def records(self, stage: str) -> list[Record]:
         """Return the finished trials of a stage; interrupted ones are not, they run again."""
         done = self._studies[stage].get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.FAIL))
-        records = [_record(stage, trial) for trial in done if "setting" in trial.user_attrs]
-        return [r for r in records if r.failure != INTERRUPTED]
+        # A process may have died at any moment, so of an interrupted trial nothing is sure to be there.
+        return [_record(stage, trial) for trial in done if trial.user_attrs.get("failure") != INTERRUPTED]
 
     def run_jobs(self, stage: str, jobs: list[Job], run: Runner) -> None:
         """Run ``jobs`` one after the other, each as a trial of the stage's study."""
@@ -227,16 +227,13 @@ def _stop_if_hopeless(study: optuna.Study) -> None:
 
 def _record(stage: str, trial: FrozenTrial) -> Record:
     attributes = trial.user_attrs
-    failure = attributes.get("failure")
-    if failure is None and trial.state == TrialState.FAIL:
-        failure = INTERRUPTED
     return Record(
         stage=stage,
         number=trial.number,
         role=attributes["role"],
         setting=attributes["setting"],
         replicate=Replicate(*attributes["replicate"]),
-        failure=failure,
+        failure=attributes.get("failure"),
         result=attributes.get("result", {}),
     )
 

@@ -17,9 +17,7 @@ def test_an_interval_is_students_over_split_means() -> None:
     means = np.array([np.mean([ratios[Replicate(split, seed)] for seed in range(3)]) for split in range(4)])
     low, high = stats.t.interval(0.9, 3, loc=means.mean(), scale=stats.sem(means))
     assert effect.splits == 4
-    np.testing.assert_allclose(
-        [effect.mean, effect.low, effect.high], np.expm1([means.mean(), low, high]), rtol=1e-12
-    )
+    np.testing.assert_allclose([effect.mean, effect.low, effect.high], np.expm1([means.mean(), low, high]), rtol=1e-12)
 
 
 def test_more_seeds_on_the_same_splits_do_not_narrow_what_splits_disagree_on() -> None:

@@ -38,8 +38,7 @@ def evidence(folder: Path) -> Evidence:
 def studies(directory: Path) -> dict[str, optuna.Study]:
     url = f"sqlite:///{directory / 'study.db'}"
     return {
-        name.split("/")[1]: optuna.load_study(storage=url, study_name=name)
-        for name in optuna.get_all_study_names(url)
+        name.split("/")[1]: optuna.load_study(storage=url, study_name=name) for name in optuna.get_all_study_names(url)
     }
 
 

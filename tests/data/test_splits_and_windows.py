@@ -1,0 +1,259 @@
+"""No row is judged twice, no window sees its future, and every floor is what a loop makes of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from lstmreg import DataConfig, SearchConfig
+from lstmreg.data.floors import error_name, floor_predictions, floors_on, forecast_error
+from lstmreg.data.module import WindowsDataModule
+from lstmreg.data.splits import Split, Splits, hold_out, make_splits, rows_needed
+from lstmreg.data.table import Series
+from lstmreg.data.windows import Scaler, Windower
+from lstmreg.errors import DataError, LstmregError
+
+questions = st.builds(
+    DataConfig,
+    path=st.just("table.csv"),
+    target=st.just("y"),
+    window=st.integers(1, 30),
+    horizon=st.integers(1, 9),
+    test_fraction=st.floats(0.02, 0.49),
+)
+searches = st.builds(SearchConfig, splits=st.integers(2, 7), confirm_splits=st.integers(2, 7))
+seeds = st.integers(0, 2**32 - 1)
+moderate = st.floats(-1e9, 1e9)
+
+
+def make_series(rows: int, D: int = 2, seed: int = 0) -> Series:
+    values = np.random.default_rng(seed).normal(5.0, 3.0, (rows, D))
+    names = tuple(f"x{k}" for k in range(D))
+    labels = tuple(map(str, range(rows)))
+    return Series("table.csv", "", names, "x0", values, values[:, 0].copy(), labels, ())
+
+
+def make_module(rows: int = 40, **options) -> WindowsDataModule:
+    return WindowsDataModule(make_series(rows), Split(30, 38), **{"window": 4, "horizon": 2, "batch_size": 5} | options)
+
+
+# ---------------------------------------------------------------------- splits
+
+
+def assert_has_windows(split: Split, data: DataConfig) -> None:
+    assert split.origin - data.window - data.horizon >= 0  # at least one to train on
+    assert split.end - split.origin >= data.horizon  # and one to judge by
+
+
+@given(questions, searches, st.integers(0, 500))
+def test_every_row_is_judged_once_and_the_test_comes_last(data, search, spare):
+    rows = rows_needed(data, search) + spare
+    splits = make_splits(rows, data, search)
+    assert (len(splits.choose), len(splits.confirm)) == (search.splits, search.confirm_splits)
+    blocks = sorted(splits.choose + splits.confirm)
+    assert list(splits.choose) == [b for b in blocks if b in splits.choose]
+    assert list(splits.confirm) == [b for b in blocks if b in splits.confirm]
+    assert not set(splits.choose) & set(splits.confirm)
+    assert splits.final == blocks[-1]
+    for before, after in pairwise([*blocks, splits.test]):
+        assert before.end == after.origin
+    assert splits.test == Split(rows - round(rows * data.test_fraction), rows)
+    for split in [*blocks, splits.test]:
+        assert_has_windows(split, data)
+
+
+@given(questions, searches)
+def test_the_rows_needed_are_enough_and_one_fewer_is_not(data, search):
+    needed = rows_needed(data, search)
+    assert isinstance(make_splits(needed, data, search), Splits)
+    for too_few in (needed - 1, needed // 2, 0):
+        with pytest.raises(DataError, match=rf"table.csv: {too_few} rows .* at least {needed} are needed") as caught:
+            make_splits(too_few, data, search)
+        assert caught.value.exit_code == 3
+
+
+@given(questions, st.integers(1, 200))
+def test_what_is_held_out_is_two_equal_parts_behind_the_training(data, rows):
+    try:
+        validation, test = hold_out(rows, data)
+    except DataError as error:
+        needed = int(re.search(r"at least (\d+) are needed", str(error))[1])
+        hold_out(needed, data)
+        with pytest.raises(DataError, match=f"at least {needed} "):
+            hold_out(needed - 1, data)
+        return
+    assert test == Split(rows - round(rows * data.test_fraction), rows)
+    assert validation.end == test.origin
+    assert validation.end - validation.origin == test.end - test.origin
+    assert_has_windows(validation, data)
+
+
+@pytest.mark.parametrize("fraction", [0.0001, 0.5, 0.6, 0.99])
+def test_a_test_fraction_that_leaves_nothing_to_hold_out_is_refused(fraction):
+    with pytest.raises(LstmregError, match="test_fraction|rows are too few"):
+        hold_out(30, DataConfig("table.csv", "y", window=5, test_fraction=fraction))
+
+
+# ---------------------------------------------------------------------- windows
+
+
+@given(st.integers(1, 6), st.integers(1, 5), st.data())
+def test_windows_are_those_that_a_loop_cuts(window, horizon, data):
+    N = data.draw(st.integers(window + horizon, 25))
+    start, stop = sorted(data.draw(st.tuples(st.integers(0, N), st.integers(0, N))))
+    train = data.draw(st.integers(2, N))
+    series = make_series(N, D=3)
+    windows = Windower.fit(series, train, window, horizon).cut(series, start, stop)
+
+    def scaled(column) -> list[float]:
+        mean = math.fsum(column[:train]) / train
+        scale = math.sqrt(math.fsum((v - mean) ** 2 for v in column[:train]) / train)
+        return [(v - mean) / scale for v in column]
+
+    x, y = [scaled(column) for column in series.inputs.T], scaled(series.target)
+    rows = [n for n in range(N) if n - window >= 0 and n >= start and n + horizon <= stop]
+    assert windows.rows.tolist() == rows
+    assert len(windows) == len(rows)
+    assert windows.inputs.shape == (len(rows), window, 3)
+    assert windows.targets.shape == (len(rows), horizon)
+    assert windows.inputs.dtype == windows.targets.dtype == np.float32
+    for n, inputs, targets in zip(rows, windows.inputs, windows.targets, strict=True):
+        expected = [[column[t] for column in x] for t in range(n - window, n)]
+        np.testing.assert_allclose(inputs, expected, rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(targets, y[n : n + horizon], rtol=1e-6, atol=1e-6)
+
+
+@given(st.integers(1, 6), st.integers(1, 5), st.integers(2, 30), st.data())
+def test_what_happens_from_a_row_on_changes_nothing_before_it(window, horizon, row, data):
+    series = make_series(30)
+    origin = data.draw(st.integers(2, row))
+    inputs, target = series.inputs.copy(), series.target.copy()
+    inputs[row:], target[row:] = data.draw(st.sampled_from([math.nan, 1e9, 0.0])), math.nan
+    changed = dataclasses.replace(series, inputs=inputs, target=target)
+
+    ours, theirs = (Windower.fit(s, origin, window, horizon) for s in (series, changed))
+    for name in ("inputs", "target"):
+        for part in ("mean", "scale"):
+            np.testing.assert_array_equal(*(getattr(getattr(w, name), part) for w in (ours, theirs)), strict=True)
+    before, after = ours.cut(series, 0, 30), theirs.cut(changed, 0, 30)
+    np.testing.assert_array_equal(before.rows, after.rows)
+    for n, x, x_changed, y, y_changed in zip(
+        before.rows, before.inputs, after.inputs, before.targets, after.targets, strict=True
+    ):
+        if n <= row:  # all of its past is before the change
+            np.testing.assert_array_equal(x, x_changed)
+            np.testing.assert_array_equal(y[: row - n], y_changed[: row - n])
+
+
+@given(st.integers(1, 40), moderate)
+@example(7, 0.1)  # whose mean is not 0.1
+def test_a_column_that_is_constant_in_training_is_scaled_to_zero_and_not_blown_up(count, constant):
+    scaler = Scaler.fit(np.full((count, 1), constant))
+    np.testing.assert_array_equal(scaler.scale, [1.0])
+    rounding = 1e-12 * abs(constant)
+    assert np.abs(scaler.scaled(np.full((3, 1), constant))).max() <= rounding
+    later = np.array([[constant + 1.0], [-2.0]])  # what it does afterwards stays finite
+    np.testing.assert_allclose(scaler.scaled(later), later - constant, rtol=1e-6, atol=rounding)
+
+
+@given(st.lists(moderate, min_size=2, max_size=20))
+def test_unscaling_gives_back_what_was_scaled(values):
+    rows = np.array(values)
+    scaler = Scaler.fit(rows)
+    back = scaler.unscaled(scaler.scaled(rows))
+    np.testing.assert_allclose(back, rows, rtol=1e-6, atol=1e-6 * float(scaler.scale + abs(scaler.mean)))
+
+
+# ---------------------------------------------------------------------- floors
+
+
+@given(st.integers(1, 9), st.none() | st.integers(1, 40), st.integers(1, 20), st.data())
+def test_floors_are_those_that_a_loop_finds(horizon, season, first, data):
+    N = 30
+    rows = np.arange(first, data.draw(st.integers(first, N - horizon)) + 1)
+    train = data.draw(st.integers(1, first))
+    series = make_series(N)
+    y = series.target.tolist()
+    floors = floor_predictions(series, train, rows, horizon, season)
+
+    def one_season_ago(row: int, step: int) -> int:
+        at = row + step
+        while at >= row:  # the first season back that is known when the forecast is made
+            at -= season
+        return at
+
+    expected = {
+        "mean": [[math.fsum(y[:train]) / train] * horizon for _ in rows],
+        "persistence": [[y[row - 1]] * horizon for row in rows],
+    }
+    if season is not None and one_season_ago(first, 0) >= 0:  # a season too long is left out
+        expected["seasonal"] = [[y[one_season_ago(row, step)] for step in range(horizon)] for row in rows]
+    assert set(floors) == set(expected)
+    for name, predictions in expected.items():
+        np.testing.assert_allclose(floors[name], predictions, rtol=1e-12, err_msg=name)
+
+
+def test_floors_of_a_split_forecast_its_windows_and_average_its_training_rows():
+    series, split = make_series(40), Split(30, 38)
+    truth, floors = floors_on(series, split, horizon=3, season=4)
+    np.testing.assert_array_equal(truth, [series.target[n : n + 3] for n in range(30, 36)])
+    np.testing.assert_array_equal(floors["mean"], np.full((6, 3), series.target[:30].mean()))
+    np.testing.assert_array_equal(floors["seasonal"], [series.target[n - 4 : n - 1] for n in range(30, 36)])
+
+
+@pytest.mark.parametrize(
+    ("loss", "error", "name"),
+    [("mae", 2.0, "mean absolute"), ("mse", math.sqrt(5), "root mean square"), ("huber", math.sqrt(5), "root mean sq")],
+)
+def test_an_error_is_in_the_units_of_the_target(loss, error, name):
+    assert forecast_error(loss, np.array([[1.0], [5.0]]), np.array([[2.0], [2.0]])) == pytest.approx(error, rel=1e-15)
+    assert error_name(loss).startswith(name)
+
+
+# ---------------------------------------------------------------------- batches
+
+
+def order(module: WindowsDataModule, epochs: int = 2) -> list[list[float]]:
+    """Return which windows came in each epoch, known by their first target."""
+    loader = module.train_dataloader()
+    return [[float(y) for _, targets in loader for y in targets[:, 0]] for _ in range(epochs)]
+
+
+@given(seeds, seeds)
+def test_the_order_of_batches_is_the_seeds_alone(seed, world):
+    torch.manual_seed(world)
+    before = torch.get_rng_state()
+    found = order(make_module(seed=seed))
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(world + 1)
+    again = make_module(seed=seed)
+    next(iter(again.val_dataloader()))
+    assert order(again) == found
+
+
+def test_another_seed_or_epoch_is_another_order_of_the_same_windows():
+    orders = [epoch for seed in (0, 1) for epoch in order(make_module(seed=seed))]
+    assert len({tuple(epoch) for epoch in orders}) == 4
+    windows = make_module().train_windows
+    for epoch in orders:
+        assert sorted(epoch) == sorted(windows.targets[:, 0].tolist())
+
+
+def test_batches_hold_every_window_of_their_part_once():
+    module = make_module()
+    sizes = [(len(x), len(y)) for x, y in module.train_dataloader()]
+    assert sizes == [(5, 5)] * 5  # targets of rows 4 to 29: 25 windows
+    (x, y), *more = module.val_dataloader()
+    assert not more
+    expected = module.windower.cut(module.series, 30, 38)
+    assert expected.rows.tolist() == list(range(30, 37))
+    np.testing.assert_array_equal(x, expected.inputs)
+    np.testing.assert_array_equal(y, expected.targets)

@@ -1,0 +1,225 @@
+"""The command line as a user meets it: in a process of its own, with its exit codes and one-line errors."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lstmreg.config import from_dict
+from tests.tiny import write_series
+
+SETTINGS = {
+    "data": {"path": "waves.csv", "target": "wave", "time": "day", "window": 6},
+    "model": {"hidden_size": 4},
+    "training": {"max_epochs": 3, "patience": 2},
+    "search": {
+        "trials": 3,
+        "splits": 2,
+        "confirm_splits": 2,
+        "confirm_seeds": 1,
+        "test_seeds": 2,
+        "shortlist": 1,
+        "learning_rates": ["1e-2"],
+        "space": {"model.kernel_l2": [1e-4], "model.recurrent_dropout": {"low": 0.1, "high": 0.5}},
+    },
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_series(tmp_path / "waves.csv")
+    (tmp_path / "lstmreg.yaml").write_text(yaml.safe_dump(SETTINGS))
+    return tmp_path
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "lstmreg.cli", *arguments]
+
+
+def lstmreg(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*arguments),
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
+def test_a_search_ends_with_its_answer_and_its_files_and_goes_on_when_asked_again(folder: Path) -> None:
+    first = lstmreg(folder, "search", "-c", "lstmreg.yaml", "--model.hidden_size", "3")
+    assert (first.returncode, first.stderr) == (0, "")
+    run = folder / "runs" / "waves"
+    present = {p.name for p in run.iterdir() if not p.name.startswith(".")}
+    assert present == {
+        "config.yaml",
+        "study.db",
+        "answer.json",
+        "answer.md",
+        "report.html",
+        "model.json",
+        "model.safetensors",
+    }
+    answer = json.loads((run / "answer.json").read_text())
+    assert answer["headline"] in first.stdout
+    for sentence in answer["sentences"]:
+        assert " ".join(sentence.split()) in " ".join(first.stdout.split())
+    assert "Report: runs/waves/report.html" in first.stdout
+    assert yaml.safe_load((run / "config.yaml").read_text())["model"]["hidden_size"] == 3  # the override
+    trials = first.stdout.count("split 1 seed")
+    assert trials > 5  # one line for each trial
+
+    more = lstmreg(folder, "search", "-c", "lstmreg.yaml", "--model.hidden_size=3", "--trials", "5")
+    assert more.returncode == 0
+    assert json.loads((run / "answer.json").read_text())["settings"]["search.trials"] == 5
+    assert len(json.loads((run / "answer.json").read_text())["history"]) == 5
+
+    (run / "answer.json").unlink()
+    (folder / "waves.csv").unlink()  # a report needs the study alone
+    again = lstmreg(folder, "report", "runs/waves")
+    assert again.returncode == 0
+    assert json.loads((run / "answer.json").read_text())["headline"] in again.stdout
+
+
+def test_fit_trains_once_compares_with_the_floors_and_saves(folder: Path) -> None:
+    done = lstmreg(folder, "fit", "-c", "lstmreg.yaml", "--training.learning_rate=1e-2")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Best epoch" in done.stdout
+    assert "persistence" in done.stdout
+    assert (folder / "runs/waves/fit/model.safetensors").exists()
+
+
+def test_help_is_quick_and_loads_no_torch(folder: Path) -> None:
+    started = time.perf_counter()
+    shown = lstmreg(folder, "--help")
+    took = time.perf_counter() - started
+    assert shown.returncode == 0
+    for verb in ("demo", "fit", "search", "report"):
+        assert verb in shown.stdout
+    heavy = "import sys; from lstmreg.cli import _parse; _parse(['search', '-c', 'lstmreg.yaml']); "
+    heavy += "print([m for m in ('torch', 'lightning', 'optuna', 'matplotlib', 'scipy') if m in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", heavy], cwd=folder, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+    assert took < 30  # a hang, not a speed: the quickness is in what is not imported
+
+
+def test_printed_configuration_is_one_that_can_be_read_again(folder: Path) -> None:
+    printed = lstmreg(folder, "search", "-c", "lstmreg.yaml", "--print_config")
+    assert printed.returncode == 0
+    (folder / "again.yaml").write_text(printed.stdout)
+    again = lstmreg(folder, "search", "-c", "again.yaml", "--print_config")
+    assert again.stdout == printed.stdout
+    config = from_dict(yaml.safe_load(printed.stdout))
+    assert config.search.learning_rates == [0.01]  # from the text 1e-2
+    assert lstmreg(folder, "demo", "--print_config").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        ([], 2, "verb"),
+        (["serch"], 2, "'search'"),
+        (["search"], 2, "data.path, data.target"),
+        (["search", "-c", "nowhere.yaml"], 2, "nowhere.yaml: cannot be read"),
+        (["search", "-c", "lstmreg.yaml", "--model.dropuot", "0.1"], 2, "Did you mean 'model.dropout'?"),
+        (["search", "-c", "lstmreg.yaml", "--model.dropout", "1.2"], 2, "model.dropout must be in [0, 1), got 1.2"),
+        (["search", "-c", "lstmreg.yaml", "--model.dropout", "1.0"], 2, "model.dropout must be in [0, 1), got 1.0"),
+        (["search", "-c", "lstmreg.yaml", "--model.dropout", "much"], 2, "model.dropout must be a number"),
+        (["search", "-c", "lstmreg.yaml", "--model.kernel_l2", "-1"], 2, "model.kernel_l2 must be finite and not neg"),
+        (["search", "-c", "lstmreg.yaml", "--model.hidden_size", "1000000000"], 2, "model.hidden_size must be between"),
+        (["search", "-c", "lstmreg.yaml", "--training.batch_size", "0"], 2, "training.batch_size must be between"),
+        (["search", "-c", "lstmreg.yaml", "--trials", "0"], 2, "search.trials must be between 1"),
+        (["search", "-c", "lstmreg.yaml", "--name", "../../x"], 2, "name must be"),
+        (["search", "-c", "lstmreg.yaml", "--data.path", "wave.csv"], 3, "Did you mean 'waves.csv'?"),
+        (["search", "-c", "lstmreg.yaml", "--data.target", "wvae"], 3, "Did you mean 'wave'?"),
+        (["search", "-c", "lstmreg.yaml", "--data.window", "100"], 3, "120 rows are too few"),
+        (["search", "-c", "lstmreg.yaml", "--data.path", "https://example.org/x.csv"], 3, "Download it first"),
+        (["fit", "-c", "lstmreg.yaml", "--data.window", "119"], 3, "120 rows are too few"),
+        (["fit", "-c", "lstmreg.yaml", "--training.optimizer=sgd", "--training.learning_rate=1e30"], 5, "diverged"),
+        (["report", "runs/nothing"], 4, "no run here"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line_with_its_exit_code(
+    folder: Path, arguments: list[str], code: int, said: str
+) -> None:
+    refused = lstmreg(folder, *arguments)
+    assert refused.returncode == code, refused.stderr
+    assert said in refused.stderr
+    assert len(refused.stderr.strip().splitlines()) == 1
+    assert refused.stdout == ""
+    assert not (folder / "runs").exists() or not any((folder / "runs").rglob("study.db"))
+
+
+def test_verbose_shows_where_an_error_comes_from(folder: Path) -> None:
+    assert "Traceback" in lstmreg(folder, "search", "-v", "-c", "lstmreg.yaml", "--data.target", "x").stderr
+
+
+def test_a_bad_cell_is_named_by_line_and_column(folder: Path) -> None:
+    lines = (folder / "waves.csv").read_text().splitlines()
+    lines[7] = "6,abc,0.5"
+    (folder / "waves.csv").write_text("\n".join(lines))
+    refused = lstmreg(folder, "search", "-c", "lstmreg.yaml")
+    assert (refused.returncode, refused.stderr.count("\n")) == (3, 1)
+    assert "waves.csv, line 8, column 'wave': 'abc' is not a number" in refused.stderr
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_search_closes_its_trial_and_the_same_line_goes_on(
+    folder: Path, sent: signal.Signals, code: int
+) -> None:
+    arguments = ["search", "-c", "lstmreg.yaml", "--training.max_epochs=150", "--training.patience=150"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(
+        command(*arguments), cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    finished = 0
+    while finished < 2:  # two trials are done, the third is on its way
+        line = process.stdout.readline()
+        assert line, "the search ended before it could be interrupted"
+        finished += "split" in line and "seed" in line
+    time.sleep(0.4)
+    process.send_signal(sent)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "Every finished trial is kept. Go on with: lstmreg search -c lstmreg.yaml" in said
+    assert "Traceback" not in said
+    with sqlite3.connect(folder / "runs/waves/study.db") as database:
+        states = [state for (state,) in database.execute("SELECT state FROM trials")]
+    assert "RUNNING" not in states
+    assert states.count("COMPLETE") >= 2
+
+
+def test_a_reader_that_leaves_does_not_stop_the_search(folder: Path) -> None:
+    with subprocess.Popen(
+        command("search", "-c", "lstmreg.yaml"),
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as searching:
+        assert searching.stdout is not None
+        assert searching.stderr is not None
+        searching.stdout.readline()
+        searching.stdout.close()
+        said = searching.stderr.read()
+    assert (searching.returncode, said) == (0, "")
+    assert (folder / "runs/waves/report.html").exists()
+
+
+def test_a_plain_terminal_gets_plain_text(folder: Path) -> None:
+    done = lstmreg(folder, "fit", "-c", "lstmreg.yaml", LANG="C", LC_ALL="C", PYTHONUTF8="0", PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\x1b" not in done.stdout

@@ -1,0 +1,353 @@
+"""Every setting has a rule, every rule names its setting, and every setting that can be searched does something."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import time
+
+import numpy as np
+import pytest
+import yaml
+
+from lstmreg import Config, DataConfig, ModelConfig, Range, SearchConfig, TrainingConfig
+from lstmreg.config import KNOBS, default_space, from_dict, searchable, with_settings
+from lstmreg.data.splits import Split
+from lstmreg.data.table import Series
+from lstmreg.errors import ConfigError
+from lstmreg.training.single import train_single
+from lstmreg.yaml_file import known_settings, read_yaml
+
+SECTIONS = {"data": DataConfig, "model": ModelConfig, "training": TrainingConfig, "search": SearchConfig}
+DECLARED = {f"{s}.{f.name}": str(f.type) for s, kind in SECTIONS.items() for f in dataclasses.fields(kind)}
+TABLE = {"path": "table.csv", "target": "y"}
+PLAIN = Config(DataConfig(**TABLE))
+
+nan, inf = math.nan, math.inf
+NOT_POSITIVE, NEGATIVE, NO_FRACTION = (0.0, -1.0, nan, inf), (-0.1, nan, inf), (0.0, 1.0, -0.1, 1.5, nan, inf)
+
+#: By path, values that are refused.
+REFUSED = {
+    "data.features": ([],),
+    "data.window": (0, -1, 10**10),
+    "data.horizon": (0, -1, 10**10),
+    "data.season": (0, -1),
+    "data.missing": ("fill", ""),
+    "data.delimiter": ("", ",,"),
+    "data.test_fraction": NO_FRACTION,
+    "model.hidden_size": (0, -1, 16385, 10**9, [0]),
+    "model.num_layers": (0, -1, 1001),
+    **{knob: (*NEGATIVE, [-0.1]) for knob in KNOBS if "dropout" not in knob},
+    **{knob: (-0.1, 1.0, 1.5, nan, inf, [1.0]) for knob in KNOBS if "dropout" in knob},
+    "training.learning_rate": NOT_POSITIVE,
+    "training.optimizer": ("adm", ""),
+    "training.weight_decay": NEGATIVE,
+    "training.gradient_clip": NOT_POSITIVE,
+    "training.loss": ("rmse", ""),
+    "training.batch_size": (0, -1),
+    "training.max_epochs": (0, -1),
+    "training.patience": (0, -1),
+    "training.min_delta": NEGATIVE,
+    "training.seed": (-1, 2**32),
+    "search.trials": (0, -1),
+    "search.learning_rates": ([], [0.1, 0.0], [nan]),
+    "search.splits": (1, 0, 1001),
+    "search.seeds": (0, 1001),
+    "search.confirm_splits": (1, 0, 1001),
+    "search.confirm_seeds": (0, 1001),
+    "search.test_seeds": (1, 0, 1001),
+    "search.shortlist": (0, 1001),
+    "search.smallest_effect": NO_FRACTION,
+    "search.confidence": NO_FRACTION,
+    "search.sampler": ("tpee", ""),
+    "search.seed": (-1, 2**32),
+}
+
+
+def make(path: str, value: object) -> object:
+    section, name = path.split(".")
+    return SECTIONS[section](**(TABLE if section == "data" else {}) | {name: value})
+
+
+def assert_refused(caught: pytest.ExceptionInfo[ConfigError], *parts: str) -> None:
+    message = str(caught.value)
+    assert caught.value.exit_code == 2
+    assert len(message.splitlines()) == 1
+    for part in parts:
+        assert part in message
+
+
+# ---------------------------------------------------------------------- rules
+
+
+@pytest.mark.parametrize(("path", "value"), [(path, value) for path, values in REFUSED.items() for value in values])
+def test_a_value_that_breaks_its_rule_is_refused_by_path(path, value):
+    with pytest.raises(ConfigError, match=rf"^{path} must be ") as caught:
+        make(path, value)
+    received = value[-1] if isinstance(value, list) and value else value
+    assert_refused(caught, f"got {received!r}.")
+
+
+def test_no_number_and_no_choice_is_without_a_rule():
+    kinds = ("int", "float", "Literal", "list[float]")
+    settings = {path for path, declared in DECLARED.items() if declared.startswith(kinds)}
+    assert settings == set(REFUSED) - {"data.features", "data.delimiter"}
+
+
+def test_a_task_that_is_none_is_refused():
+    with pytest.raises(ConfigError, match=r"^task must be "):
+        Config(DataConfig(**TABLE), task="guess")
+
+
+def test_rows_can_be_sorted_by_time_alone():
+    with pytest.raises(ConfigError, match=r"data.time must be set where data.sort is"):
+        DataConfig(**TABLE, sort=True)
+    assert DataConfig(**TABLE, sort=True, time="t").sort
+
+
+@pytest.mark.parametrize("name", ["hidden_size", "kernel_l1", "dropout"])
+@pytest.mark.parametrize("values", [[], [4], [4, 4, 4]])
+def test_a_list_has_a_value_for_each_layer(name, values):
+    with pytest.raises(ConfigError) as caught:
+        ModelConfig(num_layers=2, **{name: values})
+    assert_refused(caught, f"model.{name} must be one value or a list of model.num_layers=2 values, got {values}.")
+
+
+@pytest.mark.parametrize(
+    ("settings", "rule"),
+    [
+        ({"low": 1.0, "high": 0.5}, "low must be below high, got 'low=1.0, high=0.5'"),
+        ({"low": 1.0, "high": 1.0}, "low must be below high"),
+        ({"low": nan, "high": 1.0}, "low must be below high"),
+        ({"low": 0.0, "high": inf}, "low must be below high"),
+        ({"low": 0.0, "high": 1.0, "log": True}, "low must be positive where log is true, got 0.0"),
+        ({"low": 0.0, "high": 1.0, "step": 0}, "step must be finite and positive, got 0"),
+        ({"low": 0.0, "high": 1.0, "step": nan}, "step must be finite and positive, got nan"),
+        ({"low": 0.1, "high": 1.0, "step": 0.1, "log": True}, "step must be null where log is true, got 0.1"),
+    ],
+)
+def test_an_interval_that_cannot_be_drawn_from_is_refused(settings, rule):
+    with pytest.raises(ConfigError) as caught:
+        Range(**settings)
+    assert_refused(caught, f"search.space: {rule}")
+
+
+@pytest.mark.parametrize(
+    ("path", "dimension", "message"),
+    [
+        ("model.dropuot", [0.1], "search.space: unknown setting 'model.dropuot'. Did you mean 'model.dropout'?"),
+        ("training.seed", [1], "search.space: unknown setting 'training.seed'."),
+        ("data.window", [12], "search.space: unknown setting 'data.window'."),
+        ("dropout", [0.1], "search.space: unknown setting 'dropout'."),
+        ("model.dropout", [], "search.space: model.dropout must be a list with at least one value, got []."),
+        ("model.dropout", [0.1, 1.0], "model.dropout must be in [0, 1), got 1.0."),
+        ("model.dropout", Range(0.1, 1.5), "model.dropout must be in [0, 1), got 1.5."),
+        ("model.kernel_l2", Range(-0.1, 1.0), "model.kernel_l2 must be finite and not negative, got -0.1."),
+        ("model.dropout", ["0.1"], "model.dropout must be a number, got '0.1'."),
+        ("model.dropout", [True], "model.dropout must be a number, got True."),
+        ("model.hidden_size", [8, 8.5], "model.hidden_size must be a whole number, got 8.5."),
+        ("model.bidirectional", [1], "model.bidirectional must be true or false, got 1."),
+        ("training.optimizer", ["adam", "adm"], "training.optimizer must be one of adam, adamw, sgd, got 'adm'."),
+    ],
+)
+def test_a_space_with_values_that_cannot_be_is_refused(path, dimension, message):
+    with pytest.raises(ConfigError) as caught:
+        Config(DataConfig(**TABLE), search=SearchConfig(space={path: dimension}))
+    assert_refused(caught, message)
+
+
+@pytest.mark.parametrize(
+    "name", ["../../x", "/etc/x", "a/b", "a\\b", "..", ".hidden", "-x", "a" * 101, "a\0", "a\n", "", "é"]
+)
+def test_a_name_that_could_leave_the_folder_is_refused(name):
+    with pytest.raises(ConfigError, match=r"^name must be "):
+        Config(DataConfig(**TABLE), name=name)
+
+
+def test_a_run_is_named_after_its_table_and_lies_among_the_runs():
+    assert Config(DataConfig("some/where/prices 2024.v1.csv", "y")).run_name == "prices 2024.v1"
+    assert str(Config(DataConfig(**TABLE), name="_A-1.b", runs="here").directory) == "here/_A-1.b"
+
+
+# ---------------------------------------------------------------------- settings by path
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        ("model.hidden_size", 16.0, 16),
+        ("model.num_layers", 2, 2),
+        ("model.bidirectional", True, True),
+        ("model.dropout", 0, 0.0),
+        ("training.learning_rate", 1, 1.0),
+        ("training.gradient_clip", 2, 2.0),
+        ("training.patience", 3.0, 3),
+        ("training.loss", "mae", "mae"),
+    ],
+)
+def test_a_setting_becomes_what_it_is_declared_to_be(path, value, expected):
+    section, name = path.split(".")
+    changed = getattr(getattr(with_settings(PLAIN, {path: value}), section), name)
+    assert (changed, type(changed)) == (expected, type(expected))
+
+
+@pytest.mark.parametrize(
+    ("path", "values"),
+    [
+        ("model.hidden_size", [16.5, True, "16", None, nan, inf, 0, [16]]),
+        ("model.dropout", [True, "0.1", None, 1.0, nan]),
+        ("model.bidirectional", [1, 0.0, "true", None]),
+        ("training.optimizer", ["adm", None, 1]),
+        ("training.seed", [-1]),
+        ("model.nothing", [1]),
+    ],
+)
+def test_a_setting_that_is_something_else_is_refused(path, values):
+    for value in values:
+        with pytest.raises(ConfigError) as caught:
+            with_settings(PLAIN, {path: value})
+        assert_refused(caught, path)
+
+
+def test_settings_of_several_sections_change_at_once_and_only_in_the_copy():
+    settings = {"model.dropout": 0.5, "training.patience": 3, "model.hidden_size": 8}
+    changed = with_settings(PLAIN, settings)
+    assert changed.model == ModelConfig(dropout=0.5, hidden_size=8)
+    assert changed.training == TrainingConfig(patience=3)
+    assert Config(DataConfig(**TABLE)) == PLAIN
+
+
+# ---------------------------------------------------------------------- every key of the search space is live
+
+#: By path, a value that must make a difference, and what else must be set for it to make one.
+CHANGES = {
+    "model.hidden_size": (5, {}),
+    "model.num_layers": (2, {}),
+    "model.bidirectional": (True, {}),
+    **{knob: (0.1, {}) for knob in KNOBS},
+    "training.learning_rate": (0.02, {}),
+    "training.optimizer": ("adamw", {"training.weight_decay": 0.1}),
+    "training.weight_decay": (0.1, {}),
+    "training.gradient_clip": (1e-3, {"training.optimizer": "sgd"}),
+    "training.loss": ("mae", {}),
+    "training.batch_size": (7, {}),
+    "training.max_epochs": (2, {}),
+    "training.patience": (1, {"training.min_delta": 10.0}),
+    "training.min_delta": (10.0, {"training.patience": 1}),
+}
+
+
+def outcome(settings: dict) -> tuple:
+    """Train for up to three epochs, and return the learning curves and the weights."""
+    training = TrainingConfig(learning_rate=0.01, batch_size=8, max_epochs=3, patience=2)
+    small = Config(DataConfig(**TABLE, window=3), ModelConfig(hidden_size=4), training)
+    values = np.sin(np.arange(60.0))
+    series = Series("table.csv", "", ("y",), "y", values[:, None], values, tuple(map(str, range(60))), ())
+    trained = train_single(with_settings(small, settings), series, Split(40, 60))
+    weights = {name: weight.tolist() for name, weight in trained.network.state_dict().items()}
+    return [dataclasses.astuple(epoch) for epoch in trained.result.history], weights
+
+
+@pytest.mark.parametrize("path", searchable(PLAIN))
+def test_every_key_of_the_search_space_is_a_live_setting(path):
+    value, others = CHANGES[path]
+    usual, changed = outcome(others), outcome(others | {path: value})
+    assert changed != usual
+    assert outcome(others) == usual  # or the difference would say nothing
+
+
+def test_the_space_that_is_searched_by_default_is_of_knobs_with_values_that_may_be():
+    assert set(default_space()) < set(KNOBS) < set(searchable(PLAIN)) == set(CHANGES)
+    assert PLAIN.search.dimensions == default_space()
+
+
+# ---------------------------------------------------------------------- to a file and back
+
+OTHER = Config(
+    DataConfig("a.csv", "y", ["x", "y"], "t", 5, 2, 7, "ffill", True, ";", 0.2),
+    ModelConfig([8, 4], 2, True, [0.0, 1e-5], dropout=[0.1, 0.2]),
+    TrainingConfig(1e-05, "sgd", 0.1, 1e300, "huber", 7, 8, 9, 1e-7, 2**32 - 1),
+    SearchConfig(
+        7,
+        {"model.dropout": Range(0.1, 0.5, step=0.1), "model.bias_l2": Range(1e-6, 1, True), "training.loss": ["mae"]},
+        [1e-4],
+    ),
+    name="other",
+    runs="elsewhere",
+)
+
+
+@pytest.mark.parametrize("config", [PLAIN, OTHER], ids=["plain", "other"])
+def test_a_configuration_comes_back_from_its_dictionary_and_from_files(config, tmp_path):
+    plain = dataclasses.asdict(config)
+    assert from_dict(plain) == config
+    assert from_dict(json.loads(json.dumps(plain))) == config
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(plain))
+    assert from_dict(read_yaml(path)) == config
+
+
+@pytest.mark.parametrize("spoil", [lambda plain: plain["model"].update(depth=1), lambda plain: plain.pop("model")])
+def test_a_dictionary_with_an_unknown_or_without_a_known_key_is_refused(spoil):
+    plain = dataclasses.asdict(PLAIN)
+    spoil(plain)
+    with pytest.raises(TypeError):
+        from_dict(plain)
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        ("", "must be settings, as 'data: {path: ...}', got NoneType."),
+        ("- data\n- model\n", "got list."),
+        ("data", "got str."),
+        ("data: {path: [", "not YAML"),
+        ("data: 'x\n", "not YAML"),
+        ("a\0b: 1", "not YAML"),
+        ("training:\n\tseed: 1", "not YAML"),
+        ("trainig: {seed: 1}", "unknown setting 'trainig'. Did you mean 'training'?"),
+        ("model: {droput: 1}", "unknown setting 'model.droput'. Did you mean 'model.dropout'?"),
+        ('"two\\nlines": 1', r"unknown setting 'two\nlines'."),
+        ("1: 2", "unknown setting '1'."),
+        ("name: &a x\nruns: *a\n", "tags (!) and aliases (*) are not allowed"),
+        ("name: !!str x\n", "tags (!) and aliases (*) are not allowed"),
+        ("name: !!python/object/apply:os.system ['touch {canary}']", "tags (!) and aliases (*) are not allowed"),
+        ("name: !!python/object/new:os.system ['touch {canary}']", "tags (!) and aliases (*) are not allowed"),
+        ("l0: &l0 [x]\n" + "".join(f"l{k}: &l{k} [{f'*l{k - 1},' * 9}]\n" for k in range(1, 30)), "aliases (*)"),
+        ("[" * 2000, ""),
+        ("name: " + "x" * 1_000_000, "more than 1,000,000 bytes"),
+    ],
+)
+def test_a_hostile_or_mistaken_file_is_refused_at_once(content, part, tmp_path):
+    path, canary = tmp_path / "config.yaml", tmp_path / "canary"
+    path.write_text(content.replace("{canary}", str(canary)))
+    started = time.perf_counter()
+    with pytest.raises(ConfigError) as caught:
+        read_yaml(path)
+    assert time.perf_counter() - started < 1
+    assert_refused(caught, str(path), part)
+    assert not canary.exists()
+
+
+def test_a_file_that_is_huge_or_not_there_is_not_opened(tmp_path):
+    path = tmp_path / "config.yaml"
+    with pytest.raises(ConfigError, match=r"config.yaml: cannot be read: No such file or directory"):
+        read_yaml(path)
+    with path.open("wb") as file:
+        file.truncate(10**12)  # a hole
+    with pytest.raises(ConfigError, match=r"config.yaml: more than 1,000,000 bytes"):
+        read_yaml(path)
+    with pytest.raises(ConfigError, match=r"cannot be read: Is a directory"):
+        read_yaml(tmp_path)
+
+
+def test_a_number_that_yaml_takes_for_text_is_handed_on(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("training: {learning_rate: 1e-3}")
+    content = read_yaml(path)
+    assert float(content["training"]["learning_rate"]) == 0.001
+
+
+def test_every_setting_is_known_by_its_path():
+    assert sorted(known_settings()) == sorted([*SECTIONS, "task", "name", "runs", *DECLARED])

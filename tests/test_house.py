@@ -1,0 +1,162 @@
+"""The house's rules, read off its imports: floors, rooms, and what must not be loaded."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import lstmreg
+
+ROOT = Path(lstmreg.__file__).parent
+FILES = sorted(ROOT.rglob("*.py"))
+
+#: An import points to a lower floor, or to a file of its own folder that does not point back.
+FLOORS = {
+    "errors": 0,
+    "files": 0,
+    "config": 0,
+    "yaml_file": 0,
+    "regularizers": 0,
+    "initializers": 0,
+    "dropout": 0,
+    "ops": 0,
+    "layers": 1,
+    "models": 2,
+    "data": 2,
+    "training": 3,
+    "search": 4,
+    "report": 5,
+    "cli": 6,
+}
+
+ROOMS = {
+    "optuna": {"search", "report/numbers.py"},  # there only to name its version
+    "sqlalchemy": {"search"},
+    "matplotlib": {"report"},
+    "jinja2": {"report"},
+    "lightning": {"data", "training", "cli.py"},
+    "csv": {"data"},
+    "rich": {"cli.py"},
+    "jsonargparse": {"cli.py"},
+    "safetensors": {"models.py"},
+    "keras": set(),
+}
+
+
+def module_name(path: Path) -> str:
+    parts = ["lstmreg", *path.relative_to(ROOT).with_suffix("").parts]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in FILES}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Yield what a file imports, by its full name; names from our own modules as the module that has them."""
+    package = module_name(path) if path.name == "__init__.py" else module_name(path).rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            for alias in node.names:
+                full = f"{base}.{alias.name}"
+                yield full if full in MODULES else base
+
+
+def floor(module: str) -> int:
+    parts = module.split(".")
+    return -1 if len(parts) == 1 else FLOORS[parts[1]]
+
+
+def own_imports(module: str) -> set[str]:
+    return {name for name in imports(MODULES[module]) if name in MODULES and name != module}
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if m != "lstmreg"])
+def test_imports_point_downwards(module: str) -> None:
+    for name in own_imports(module):
+        same_folder = name.split(".")[1:2] == module.split(".")[1:2]
+        both_on_the_ground = floor(name) == floor(module) == 0
+        assert floor(name) < floor(module) or same_folder or both_on_the_ground, f"{module} imports {name}"
+
+
+def test_there_is_no_import_cycle() -> None:
+    done: set[str] = set()
+
+    def visit(module: str, path: tuple[str, ...]) -> None:
+        assert module not in path, " -> ".join([*path, module])
+        if module not in done:
+            for name in own_imports(module) - {"lstmreg"}:
+                # A package's __init__ only gathers what is below it.
+                if MODULES[name].name != "__init__.py" or MODULES[module].parent != MODULES[name].parent:
+                    visit(name, (*path, module))
+            done.add(module)
+
+    for module in MODULES:
+        if module != "lstmreg":
+            visit(module, ())
+
+
+@pytest.mark.parametrize("library", ROOMS)
+def test_each_library_is_used_in_its_room(library: str) -> None:
+    users = {
+        str(path.relative_to(ROOT)) for path in FILES if any(name.split(".")[0] == library for name in imports(path))
+    }
+    strangers = {user for user in users if not {user, user.split("/")[0]} & ROOMS[library]}
+    assert strangers == set()
+
+
+def test_only_the_command_line_prints() -> None:
+    for path in FILES:
+        names = {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
+        assert "print" not in names, path
+
+
+def test_no_file_is_a_drawer_for_everything() -> None:
+    assert not {"utils.py", "helpers.py", "common.py", "misc.py"} & {path.name for path in FILES}
+
+
+def loaded_by(code: str) -> set[str]:
+    """Return which heavy libraries a fresh interpreter has loaded after ``code``."""
+    heavy = "['torch', 'lightning', 'optuna', 'matplotlib', 'scipy', 'keras', 'pandas', 'rich']"
+    program = f"import sys; {code}; print(*[m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("code", "loaded"),
+    [
+        ("import lstmreg", set()),
+        ("import lstmreg; lstmreg.TrainingConfig", set()),
+        ("import lstmreg; lstmreg.LSTM(2, 3); lstmreg.L2; lstmreg.penalties", {"torch"}),
+    ],
+)
+def test_a_name_loads_only_what_it_needs(code: str, loaded: set[str]) -> None:
+    assert loaded_by(code) <= loaded
+
+
+def test_training_loads_nothing_beyond_what_lightning_loads_by_itself() -> None:
+    assert loaded_by("import lstmreg; lstmreg.fit") == loaded_by("import lightning.pytorch")
+
+
+def test_every_public_name_resolves_and_is_listed_for_type_checkers() -> None:
+    listed = {
+        alias.asname
+        for node in ast.walk(ast.parse((ROOT / "__init__.py").read_text()))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("lstmreg.")
+        for alias in node.names
+    }
+    assert listed | {"__version__"} == set(lstmreg.__all__)
+    for name in lstmreg.__all__:
+        assert getattr(lstmreg, name) is not None
+    folders = {path.name for path in ROOT.iterdir() if path.is_dir()}
+    assert not folders & set(lstmreg.__all__)
+    assert (ROOT / "py.typed").exists()
