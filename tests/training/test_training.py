@@ -1,0 +1,354 @@
+"""What is minimized and what is logged, and whose weights remain however a fit ends."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import lightning.pytorch as pl
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from lstmreg import L1, L1L2, L2, LSTM, BestWeights, DivergedError, FitResult, TrainingConfig, TrainingModule, fit
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*does not have many workers:UserWarning"),
+    pytest.mark.filterwarnings("ignore:.*LeafSpec.* is deprecated:FutureWarning"),  # Lightning's own affair
+]
+
+mse = nn.functional.mse_loss
+
+
+class Own(nn.Module):
+    """A user's own network, with the layer somewhere inside."""
+
+    def __init__(self, **knobs) -> None:
+        super().__init__()
+        self.parts = nn.ModuleDict({"memory": LSTM(2, 4, batch_first=True, **knobs), "head": nn.Linear(4, 1)})
+        nn.init.uniform_(self.parts["head"].weight, -0.1, 0.1)
+        nn.init.constant_(self.parts["head"].bias, -0.2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        output, _ = self.parts["memory"](x)
+        return self.parts["head"](output[:, -1])
+
+
+class Overshooting(pl.LightningDataModule):
+    """Training pulls the prediction up to 2 and, on its way, past what validation wants."""
+
+    def __init__(self, shuffle: bool = False) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(1)
+        self.x, self.x_val = (torch.randn(n, 5, 2, generator=generator) for n in (22, 9))
+        self.y, self.y_val = 2 + 0.1 * self.x[:, 0, :1], 0.7 + 0.1 * self.x_val[:, 0, :1]
+        self.shuffle = shuffle
+
+    def train_dataloader(self) -> DataLoader:
+        return DataLoader(TensorDataset(self.x, self.y), batch_size=8, shuffle=self.shuffle)  # 8, 8 and 6
+
+    def val_dataloader(self) -> DataLoader:
+        return DataLoader(TensorDataset(self.x_val, self.y_val), batch_size=5)
+
+
+class At(pl.Callback):
+    """Does something in one hook of one epoch, and remembers every validation loss."""
+
+    def __init__(self, hook: str = "", epoch: int = 7, action=None) -> None:
+        self.losses: list[float] = []
+        if hook:
+            setattr(self, hook, lambda trainer, *_, **__: action() if trainer.current_epoch == epoch else None)
+
+    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self.losses.append(float(trainer.callback_metrics["val_loss"]))
+
+
+def plain_trainer(max_epochs: int, *callbacks: pl.Callback, **options) -> pl.Trainer:
+    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+    return pl.Trainer(max_epochs=max_epochs, callbacks=list(callbacks), accelerator="cpu", devices=1, **quiet | options)
+
+
+def overshoot(network: nn.Module, *callbacks: pl.Callback, criterion=None, **settings) -> FitResult:
+    training = TrainingConfig(**{"learning_rate": 0.03, "max_epochs": 10} | settings)
+    return fit(network, Overshooting(), training, criterion=criterion, callbacks=callbacks)
+
+
+def validated(network: nn.Module, criterion=mse) -> float:
+    data = Overshooting()
+    with torch.no_grad():
+        return float(criterion(network.eval()(data.x_val), data.y_val))
+
+
+# ---------------------------------------------------------------------- what is minimized, and what is logged
+
+
+class Steps(pl.Callback):
+    """Repeats every training step by hand."""
+
+    def __init__(self) -> None:
+        self.data_losses: list[float] = []
+        self.penalties: list[dict[str, float]] = []
+        self.sizes: list[int] = []
+
+    def on_train_batch_start(self, trainer, module, batch, batch_idx) -> None:
+        x, y = batch
+        self.twin = copy.deepcopy(module.network)
+        memory, head = self.twin.parts["memory"], self.twin.parts["head"]
+        output, _ = memory(x)
+        data_loss = (head(output[:, -1]) - y).abs().mean()
+        w_ih, w_hh, b_ih, b_hh = memory.all_weights[0]
+        bias = b_ih + b_hh
+        penalties = {
+            "kernel": 0.5 * w_ih.square().sum(),
+            "recurrent": 0.25 * w_hh.abs().sum(),
+            "bias": 0.5 * bias.abs().sum() + 2.0 * bias.square().sum(),
+            "activity": 0.125 * output.square().sum() / len(x),
+        }
+        self.total = data_loss + sum(penalties.values())
+        self.total.backward()
+        self.data_losses.append(data_loss.item())
+        self.penalties.append({kind: penalty.item() for kind, penalty in penalties.items()})
+        self.sizes.append(len(x))
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
+        torch.testing.assert_close(outputs["loss"], self.total, rtol=1e-6, atol=0)
+        for ours, theirs in zip(module.network.parameters(), self.twin.parameters(), strict=True):
+            torch.testing.assert_close(ours, theirs - 0.01 * theirs.grad, rtol=1e-5, atol=1e-6)
+
+
+def test_what_is_minimized_is_the_data_loss_plus_the_penalties_and_they_are_logged_apart():
+    network = Own(
+        kernel_regularizer=L2(0.5),
+        recurrent_regularizer=L1(0.25),
+        bias_regularizer=L1L2(0.5, 2.0),
+        activity_regularizer=L2(0.125),
+    )
+    module = TrainingModule(
+        network, criterion=nn.functional.l1_loss, optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.01)
+    )
+    steps = Steps()
+    trainer = plain_trainer(1, steps)
+    trainer.fit(module, datamodule=Overshooting())
+    assert steps.sizes == [8, 8, 6]
+    expected = {"train_loss": np.average(steps.data_losses, weights=steps.sizes)}
+    for kind in ("kernel", "recurrent", "bias", "activity"):
+        expected[f"penalty/{kind}"] = np.average([p[kind] for p in steps.penalties], weights=steps.sizes)
+    expected["val_loss"] = validated(network, nn.functional.l1_loss)
+    assert {name: float(value) for name, value in trainer.callback_metrics.items()} == pytest.approx(expected, rel=1e-6)
+
+
+def test_testing_and_predicting_use_the_network_alone():
+    data, module = Overshooting(), TrainingModule(Own(activity_regularizer=L2(0.5), dropout=0.5))
+    (tested,) = plain_trainer(1).test(module, data.val_dataloader(), verbose=False)
+    assert tested == {"test_loss": pytest.approx(validated(module.network), rel=1e-6)}
+    for batches in (data.val_dataloader(), DataLoader(data.x_val, batch_size=5)):  # with targets and without
+        predictions = torch.cat(plain_trainer(1).predict(module, batches))
+        torch.testing.assert_close(predictions, module.network(data.x_val))
+
+
+def test_the_optimizer_gets_what_is_trainable():
+    network = Own()
+    network.parts["head"].requires_grad_(False)
+    (group,) = TrainingModule(network, learning_rate=0.5).configure_optimizers().param_groups
+    assert group["lr"] == 0.5
+    assert [id(p) for p in group["params"]] == [id(p) for p in network.parts["memory"].parameters()]
+
+
+def test_a_resumed_training_goes_on_with_the_masks_where_it_was(tmp_path):
+    class Saving(pl.Callback):
+        def on_train_epoch_end(self, trainer, module) -> None:
+            if trainer.current_epoch == 1:
+                trainer.save_checkpoint(tmp_path / "a.ckpt")
+
+    def module() -> TrainingModule:
+        torch.manual_seed(3)
+        return TrainingModule(Own(dropout=0.4, recurrent_dropout=0.4, seed=7), learning_rate=0.02)
+
+    straight, resumed = module(), module()
+    plain_trainer(4, BestWeights(), Saving()).fit(straight, datamodule=Overshooting())
+    best = BestWeights()
+    trainer = plain_trainer(4, best)
+    trainer.fit(resumed, datamodule=Overshooting(), ckpt_path=tmp_path / "a.ckpt", weights_only=True)
+    assert trainer.global_step == 12
+    draws = straight.network.parts["memory"].draws
+    assert resumed.network.parts["memory"].draws == draws == [4 * 2 * 12]  # a mask per gate and kind and step
+    torch.testing.assert_close(resumed.state_dict(), straight.state_dict(), rtol=0, atol=0)
+    assert validated(resumed.network) == pytest.approx(best.best_value, rel=1e-6)
+
+
+# ---------------------------------------------------------------------- whose weights remain
+
+
+def assert_best(network: nn.Module, losses: list[float], criterion=mse) -> None:
+    finite = [loss for loss in losses if math.isfinite(loss)]
+    best = min(finite)
+    assert finite[-1] > best + 0.01  # or the last weights would do as well
+    assert validated(network, criterion) == pytest.approx(best, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("stopped", "settings"), [("patience", {"patience": 2, "max_epochs": 50}), ("max_epochs", {"max_epochs": 8})]
+)
+def test_the_best_weights_remain_when_a_fit_ends(stopped, settings):
+    network, seen = Own(), At()
+    result = overshoot(network, seen, **settings)
+    assert_best(network, seen.losses)
+    assert [epoch.val_loss for epoch in result.history] == seen.losses
+    assert result.stopped == stopped
+    assert 0 < result.best_epoch == int(np.argmin(seen.losses))
+    assert result.val_loss == min(seen.losses)
+    assert len(seen.losses) == (result.best_epoch + 3 if stopped == "patience" else 8)
+    assert not network.training
+
+
+def test_an_epoch_is_better_only_by_min_delta_but_the_best_is_the_best():
+    network, seen = Own(), At()
+    result = overshoot(network, seen, patience=2, min_delta=10.0)
+    assert len(seen.losses) == 3  # none is better by 10 than the first
+    assert result.best_epoch == 2
+    assert validated(network) == pytest.approx(seen.losses[2], rel=1e-6)
+
+
+HOOKS = ["on_train_epoch_start", "on_train_batch_end", "on_validation_start", "on_validation_end", "on_train_epoch_end"]
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+@pytest.mark.parametrize("error", [ZeroDivisionError("mine"), KeyboardInterrupt(), SystemExit(3)], ids=repr)
+def test_the_best_weights_remain_when_a_fit_is_broken_off(error, hook):
+    def break_off() -> None:
+        raise error
+
+    handler = signal.getsignal(signal.SIGINT)
+    network, seen, breaking = Own(), At(), At(hook, 7, break_off)
+    random = torch.get_rng_state()
+    with pytest.raises(BaseException) as caught:
+        overshoot(network, seen, breaking)
+    assert repr(caught.value) == repr(error)
+    assert len(seen.losses) in (7, 8)
+    assert_best(network, seen.losses)
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+def fit_until_interrupted() -> None:
+    """Fit, wait for a signal in the epoch after the seventh, and tell what came of it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a background job does not have
+    network, seen = Own(), At("on_train_batch_start", 7, lambda: (print("ready", flush=True), time.sleep(60)))
+    try:
+        overshoot(network, seen)
+    except KeyboardInterrupt:
+        restored = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        print(json.dumps({"losses": seen.losses, "validated": validated(network), "restored": restored}))
+
+
+def test_the_best_weights_remain_after_ctrl_c():
+    command = [sys.executable, "-W", "ignore", "-c", f"import {Path(__file__).stem} as t; t.fit_until_interrupted()"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent) as process:
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        told = json.loads(process.communicate(timeout=60)[0])
+    assert process.returncode == 0
+    assert told["restored"]
+    assert told["losses"][-1] > min(told["losses"]) + 0.01
+    assert told["validated"] == pytest.approx(min(told["losses"]), rel=1e-6)
+
+
+class Spoilt(pl.Callback):
+    """A criterion that, in some validations or from some training step on, gives something else."""
+
+    def __init__(self, epochs=(), step: float = math.inf, value: float = math.nan) -> None:
+        self.epochs, self.step, self.value, self.spoils, self.seen = epochs, step, value, False, 0
+
+    def on_validation_start(self, trainer, module) -> None:
+        self.spoils = trainer.current_epoch in self.epochs
+
+    def on_validation_end(self, trainer, module) -> None:
+        self.spoils = False
+
+    def on_train_batch_start(self, trainer, module, batch, batch_idx) -> None:
+        self.spoils = trainer.global_step >= self.step
+
+    def __call__(self, prediction: Tensor, y: Tensor) -> Tensor:
+        return mse(prediction, y) * (self.value if self.spoils else 1.0)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("epochs", [(0,), (9,), (0, 3, 9)])
+def test_a_validation_that_is_not_finite_is_never_the_best(epochs, value):
+    network, seen, criterion = Own(), At(), Spoilt(epochs, value=value)
+    result = overshoot(network, seen, criterion, criterion=criterion)
+    assert [epoch for epoch, loss in enumerate(seen.losses) if not math.isfinite(loss)] == list(epochs)
+    assert len(seen.losses) == 10
+    assert result.val_loss == min(loss for loss in seen.losses if math.isfinite(loss))
+    assert_best(network, seen.losses)
+
+
+def test_a_fit_without_a_finite_validation_has_diverged():
+    criterion = Spoilt(range(10))
+    with pytest.raises(DivergedError, match="diverged"):
+        overshoot(Own(), criterion, criterion=criterion, patience=3)
+
+
+def test_a_loss_that_stops_being_finite_ends_the_fit_at_that_step_with_the_best_weights():
+    network, seen, criterion = Own(), At(), Spoilt(step=22)  # in epoch 7
+    with pytest.raises(DivergedError, match="the training loss is nan at step 22") as caught:
+        overshoot(network, seen, criterion, criterion=criterion)
+    assert caught.value.step == 22
+    assert all(w.isfinite().all() for w in network.state_dict().values())
+    assert_best(network, seen.losses)
+
+
+def test_a_step_size_beyond_reason_diverges():
+    network = Own()
+    random = torch.get_rng_state()
+    with pytest.raises(DivergedError, match="Lower the learning rate") as caught:
+        overshoot(network, optimizer="sgd", learning_rate=1e6, max_epochs=100, patience=100)
+    assert 0 < caught.value.step < 300
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+def test_a_misspelt_monitor_is_refused_at_the_first_validation():
+    module = TrainingModule(Own())
+    trainer = plain_trainer(5, BestWeights(monitor="val_los"))
+    with pytest.raises(ValueError, match=r"got 'val_los'; logged: .*val_loss\. Did you mean 'val_loss'\?"):
+        trainer.fit(module, datamodule=Overshooting())
+    assert trainer.current_epoch == 0
+
+
+def test_validating_without_a_fit_touches_nothing():
+    best, module = BestWeights(), TrainingModule(Own())
+    plain_trainer(1, best).validate(module, datamodule=Overshooting(), verbose=False)
+    assert (best.best_epoch, best.best_value) == (None, math.inf)
+
+
+# ---------------------------------------------------------------------- what a fit does to its surroundings
+
+
+def test_a_pair_of_loaders_is_as_good_as_a_data_module():
+    data, training, results = Overshooting(), TrainingConfig(max_epochs=3), []
+    for loaders in (data, (data.train_dataloader(), data.val_dataloader())):
+        torch.manual_seed(3)
+        results.append(dataclasses.replace(fit(Own(dropout=0.3), loaders, training), seconds=0))
+    assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_a_fit_leaves_the_global_generator_as_it_was(shuffle):
+    network = Own(dropout=0.5)
+    random = torch.get_rng_state()
+    fit(network, Overshooting(shuffle), TrainingConfig(max_epochs=2))
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+def test_a_fit_is_quiet(capfd, caplog):
+    overshoot(Own(), max_epochs=1)
+    assert capfd.readouterr() == ("", "")
+    assert not caplog.records
