@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import sqlite3
 import subprocess
@@ -217,6 +218,31 @@ def test_a_reader_that_leaves_does_not_stop_the_search(folder: Path) -> None:
         said = searching.stderr.read()
     assert (searching.returncode, said) == (0, "")
     assert (folder / "runs/waves/report.html").exists()
+
+
+@pytest.mark.parametrize("room", [64_000, 125_000])
+def test_a_full_disk_is_said_and_the_search_goes_on_when_there_is_room(folder: Path, room: int) -> None:
+    """At the smaller size the study cannot be made, at the larger one it fills up in the middle of the search."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
+
+    arguments = ["search", "-c", "lstmreg.yaml", "--trials=40"]
+    full = subprocess.run(
+        command(*arguments),
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        preexec_fn=limit,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert full.returncode == 1
+    assert full.stderr.startswith("lstmreg: runs/waves/study.db: ")
+    assert full.stderr.count("\n") == 1
+    assert lstmreg(folder, *arguments).returncode == 0
+    assert len(json.loads((folder / "runs/waves/answer.json").read_text())["history"]) == 40
 
 
 def test_a_plain_terminal_gets_plain_text(folder: Path) -> None:

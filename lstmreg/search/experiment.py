@@ -21,7 +21,7 @@ from . import decisions
 from .card import DataCard, make_card, shown_predictions
 from .config_file import read_config, write_config
 from .evidence import STAGES, Evidence, Record, Replicate
-from .ledger import Job, Ledger, Runner, owned
+from .ledger import Job, Ledger, Runner, owned, usable_study
 from .space import (
     Setting,
     as_parameters,
@@ -72,10 +72,11 @@ def run(config: Config, listener: Listener = lambda progress: None) -> Evidence:
         DataError: If the data cannot be used, or have too few rows for the splits.
         NoUsableTrialError: If there is nothing to answer from.
         CorruptFileError: If the study's file is damaged.
+        OSError: If it cannot be written, as when the disk is full; what was told before is kept.
         KeyboardInterrupt: On Ctrl-C, after the trial at hand was closed.
     """
     series = read_series(config.data)
-    with owned(config.directory):
+    with owned(config.directory), usable_study(config.directory):
         write_config(config)
         return _Experiment(config, series, listener).run()
 
@@ -87,14 +88,15 @@ def read(directory: Path) -> Evidence:
         CorruptFileError: If it is not one, or damaged.
     """
     config = read_config(directory)
-    ledger = Ledger(config, read_only=True)
-    card = DataCard(**ledger.card())
-    return Evidence(
-        config=config,
-        card=card,
-        dimensions=searched_dimensions(config, len(card.features)),
-        records={stage: ledger.records(stage) for stage in STAGES},
-    )
+    with usable_study(directory):
+        ledger = Ledger(config, read_only=True)
+        card = DataCard(**ledger.card())
+        return Evidence(
+            config=config,
+            card=card,
+            dimensions=searched_dimensions(config, len(card.features)),
+            records={stage: ledger.records(stage) for stage in STAGES},
+        )
 
 
 class _Experiment:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import sqlite3
@@ -73,6 +74,18 @@ def owned(directory: Path) -> Iterator[None]:
         lock.release()
 
 
+@contextmanager
+def usable_study(directory: Path) -> Iterator[None]:
+    """Say it as an ``OSError`` if the study, sound as it was when it was opened, cannot be read or written."""
+    try:
+        yield
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise OSError(
+            errno.EIO, f"the study cannot be read or written ({reason})", str(directory / "study.db")
+        ) from error
+
+
 class Ledger:
     """The Optuna studies of one run.
 
@@ -97,16 +110,13 @@ class Ledger:
         _check_file(path, must_exist=read_only)
         self.config = config
         self._heard = heard
-        try:
-            self._storage = optuna.storages.RDBStorage(f"sqlite:///{path.absolute()}")
-            self._studies = {
-                stage: optuna.create_study(
-                    storage=self._storage, study_name=f"{config.run_name}/{stage}", load_if_exists=True
-                )
-                for stage in STAGES
-            }
-        except SQLAlchemyError as error:
-            raise CorruptFileError(f"{path}: cannot be used as a study ({str(error).splitlines()[0]}).") from None
+        self._storage = optuna.storages.RDBStorage(f"sqlite:///{path.absolute()}")
+        self._studies = {
+            stage: optuna.create_study(
+                storage=self._storage, study_name=f"{config.run_name}/{stage}", load_if_exists=True
+            )
+            for stage in STAGES
+        }
         if not read_only:
             self._close_abandoned()
 

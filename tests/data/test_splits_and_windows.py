@@ -98,7 +98,7 @@ def test_what_is_held_out_is_two_equal_parts_behind_the_training(data, rows):
 
 @pytest.mark.parametrize("fraction", [0.0001, 0.5, 0.6, 0.99])
 def test_a_test_fraction_that_leaves_nothing_to_hold_out_is_refused(fraction):
-    with pytest.raises(LstmregError, match="test_fraction|rows are too few"):
+    with pytest.raises(LstmregError, match=r"test_fraction|rows are too few"):
         hold_out(30, DataConfig("table.csv", "y", window=5, test_fraction=fraction))
 
 
