@@ -18,12 +18,19 @@ if TYPE_CHECKING:
     from lstmreg.config import Range as Range
     from lstmreg.config import SearchConfig as SearchConfig
     from lstmreg.config import TrainingConfig as TrainingConfig
+    from lstmreg.constraints import MaxNorm as MaxNorm
+    from lstmreg.constraints import MinMaxNorm as MinMaxNorm
+    from lstmreg.constraints import NonNeg as NonNeg
+    from lstmreg.constraints import UnitNorm as UnitNorm
     from lstmreg.layers import LSTM as LSTM
+    from lstmreg.layers import apply_constraints as apply_constraints
     from lstmreg.layers import penalties as penalties
+    from lstmreg.layers import regularize as regularize
     from lstmreg.models import Network as Network
     from lstmreg.regularizers import L1 as L1
     from lstmreg.regularizers import L1L2 as L1L2
     from lstmreg.regularizers import L2 as L2
+    from lstmreg.regularizers import Orthogonal as Orthogonal
     from lstmreg.training import BestWeights as BestWeights
     from lstmreg.training import DivergedError as DivergedError
     from lstmreg.training import FitResult as FitResult
@@ -34,10 +41,17 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "LSTM": "layers",
+    "apply_constraints": "layers",
     "penalties": "layers",
+    "regularize": "layers",
     "L1": "regularizers",
     "L1L2": "regularizers",
     "L2": "regularizers",
+    "Orthogonal": "regularizers",
+    "MaxNorm": "constraints",
+    "MinMaxNorm": "constraints",
+    "NonNeg": "constraints",
+    "UnitNorm": "constraints",
     "Network": "models",
     "TrainingModule": "training",
     "BestWeights": "training",

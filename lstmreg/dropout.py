@@ -41,7 +41,7 @@ def draw_keras_mask(
     features: int,
     *,
     seed: int,
-    draw: int,
+    draws: Tensor,
     device: torch.device,
     dtype: torch.dtype,
 ) -> Tensor:
@@ -51,25 +51,41 @@ def draw_keras_mask(
     on the shape of one mask; drawn in another type, the pattern would differ.
 
     Args:
-        rate: As in :func:`draw_mask`; likewise ``groups``, ``batch``, ``features``, ``device``, ``dtype``.
-        groups: Number of masks; they take the draws ``draw, draw + 1, …``.
+        rate: As in :func:`draw_mask`; likewise ``batch``, ``features``, ``device``, ``dtype``.
+        groups: Number of masks; they take the next draws.
         batch: Sequences.
         features: Width of a mask.
         seed: The layer's seed.
-        draw: Number of draws that this seed has served already.
+        draws: Number of draws that this seed has served already, an integer scalar on the CPU; it is advanced.
         device: Where the result shall lie.
         dtype: Type of the result.
 
     Returns:
         A tensor ``(groups, batch, features)``.
     """
-    keep = 1.0 - rate
-    probability = torch.full((batch, features), keep)
-    masks = [
-        torch.bernoulli(probability, generator=torch.Generator().manual_seed((seed + draw + g) & 0xFFFFFFFF))
-        for g in range(groups)
-    ]
-    return torch.stack(masks).to(device=device, dtype=dtype) / keep
+    draw = _draw_kept if torch.compiler.is_compiling() else _draw_kept._init_fn
+    kept: Tensor = draw(draws, rate, groups, batch, features, seed)
+    return kept.to(device=device, dtype=dtype) / (1.0 - rate)
+
+
+# One operation for torch.compile, which has no generators; the counter is a tensor, so that advancing it does
+# not compile anew.
+@torch.library.custom_op("lstmreg::draw_kept", mutates_args=("draws",))
+def _draw_kept(draws: Tensor, rate: float, groups: int, batch: int, features: int, seed: int) -> Tensor:
+    first = seed + int(draws)
+    draws += groups
+    probability = torch.full((batch, features), 1.0 - rate)
+    return torch.stack(
+        [
+            torch.bernoulli(probability, generator=torch.Generator().manual_seed((first + g) & 0xFFFFFFFF))
+            for g in range(groups)
+        ]
+    )
+
+
+@_draw_kept.register_fake
+def _(draws: Tensor, rate: float, groups: int, batch: int, features: int, seed: int) -> Tensor:
+    return torch.empty(groups, batch, features)
 
 
 def spread_seed(seed: int, count: int) -> list[int]:

@@ -1,17 +1,31 @@
-"""Penalties on a tensor, as Keras defines them: ``callable(w) -> scalar``."""
+"""Penalties on a tensor, as Keras defines them: ``callable(w) -> scalar``.
+
+A layer hands over its matrices as Keras has them, ``(D, 4H)`` and ``(H, 4H)``, so that what looks at rows or
+columns means the same as there.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
+
+from lstmreg.identifiers import resolve
+from lstmreg.identifiers import serialize as _serialize
 
 Regularizer = Callable[[Tensor], Tensor]
 
 
-def _check_strength(name: str, value: float) -> None:
+def _settle_strength(thing: Any, name: str) -> None:
+    """Check a strength; ``None`` stands for the class's default, as in Keras."""
+    value = getattr(thing, name)
+    if value is None:
+        value = type(thing).__dataclass_fields__[name].default
+        object.__setattr__(thing, name, value)
     if not hasattr(value, "__float__"):
         raise TypeError(f"{name} must be a number, got {value!r}.")
     if not (math.isfinite(value) and value >= 0):
@@ -40,7 +54,7 @@ class L1:
     l1: float = 0.01
 
     def __post_init__(self) -> None:
-        _check_strength("l1", self.l1)
+        _settle_strength(self, "l1")
 
     def __call__(self, w: Tensor) -> Tensor:
         """Return the penalty of ``w``, a scalar."""
@@ -71,7 +85,7 @@ class L2:
     l2: float = 0.01
 
     def __post_init__(self) -> None:
-        _check_strength("l2", self.l2)
+        _settle_strength(self, "l2")
 
     def __call__(self, w: Tensor) -> Tensor:
         """Return the penalty of ``w``, a scalar."""
@@ -102,10 +116,102 @@ class L1L2:
     l2: float = 0.0
 
     def __post_init__(self) -> None:
-        _check_strength("l1", self.l1)
-        _check_strength("l2", self.l2)
+        _settle_strength(self, "l1")
+        _settle_strength(self, "l2")
 
     def __call__(self, w: Tensor) -> Tensor:
         """Return the penalty of ``w``, a scalar."""
         # Both terms always: a strength of zero costs nothing that matters and keeps one graph for all.
         return self.l1 * w.abs().sum() + self.l2 * w.square().sum()
+
+
+@dataclass(frozen=True)
+class Orthogonal:
+    r"""Penalty on vectors that are not orthogonal to each other: on the mean absolute cosine of their pairs.
+
+    .. math:: \frac{f}{n (n - 1) / 2} \sum_{j < k} |\cos(w_j, w_k)|
+
+    Args:
+        factor: Strength, :math:`f \ge 0`. Default: ``0.01``.
+        mode: Whether the vectors are the ``"rows"`` or the ``"columns"`` of the matrix in Keras' layout.
+            Default: ``"rows"``.
+
+    Raises:
+        ValueError: If ``factor`` is negative or not finite, ``mode`` is another word, or ``w`` is no matrix
+            with at least two vectors (of one vector, Keras makes NaN).
+
+    References:
+        ``keras.regularizers.OrthogonalRegularizer``; Brock et al. (2017), arXiv:1609.07093.
+
+    Example:
+        >>> round(Orthogonal(1.0)(torch.tensor([[1.0, 0.0], [1.0, 1.0]])).item(), 4)
+        0.7071
+    """
+
+    keras_name: ClassVar[str] = "OrthogonalRegularizer"
+
+    factor: float = 0.01
+    mode: str = "rows"
+
+    def __post_init__(self) -> None:
+        _settle_strength(self, "factor")
+        if self.mode not in ("rows", "columns"):
+            raise ValueError(f"mode must be 'rows' or 'columns', got {self.mode!r}.")
+
+    def __call__(self, w: Tensor) -> Tensor:
+        """Return the penalty of ``w``, a scalar."""
+        if w.dim() != 2 or w.shape[0 if self.mode == "rows" else 1] < 2:
+            raise ValueError(f"Orthogonal needs a matrix with at least two {self.mode}, got shape {tuple(w.shape)}.")
+        vectors = w if self.mode == "rows" else w.t()
+        # As Keras normalizes: a zero vector stays zero and costs nothing.
+        unit = vectors * torch.rsqrt(vectors.square().sum(1, keepdim=True).clamp(min=1e-14))
+        count = len(vectors)
+        cosines = (unit @ unit.t()) * (1 - torch.eye(count, device=w.device, dtype=w.dtype))
+        return self.factor * 0.5 * cosines.abs().sum() / (count * (count - 1) / 2)
+
+
+def _l1l2(**config: Any) -> L1L2:
+    if not config:
+        raise ValueError(
+            "regularizer 'l1l2' names no strengths (in Keras it is silently 0 and 0). Write L1L2(l1=..., l2=...)."
+        )
+    return L1L2(**config)
+
+
+#: Keras' names.
+REGULARIZERS: dict[str, Callable[..., Regularizer]] = {
+    "l1": L1,
+    "L1": L1,
+    "l2": L2,
+    "L2": L2,
+    "l1l2": _l1l2,
+    "L1L2": _l1l2,
+    "l1_l2": _l1l2,
+    "orthogonal_regularizer": Orthogonal,
+    "OrthogonalRegularizer": Orthogonal,
+}
+
+
+def get(identifier: Any, what: str = "regularizer") -> Regularizer | None:
+    """Return the regularizer that ``identifier`` names: an instance, callable, name or serialized dict.
+
+    Raises:
+        ValueError: If the name is unknown, names no strengths, or its config does not fit.
+        TypeError: If it is none of these.
+
+    Example:
+        >>> get({"class_name": "L2", "config": {"l2": 0.1}})
+        L2(l2=0.1)
+    """
+    made: Regularizer | None = resolve(identifier, REGULARIZERS, what, "L2(1e-4)")
+    return made
+
+
+def serialize(regularizer: Regularizer | None) -> dict[str, Any] | None:
+    """Write a regularizer as Keras does.
+
+    Example:
+        >>> serialize(L2(0.1))["config"]
+        {'l2': 0.1}
+    """
+    return _serialize(regularizer, "keras.regularizers")

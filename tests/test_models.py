@@ -165,7 +165,7 @@ def header_bits(path: Path) -> int:
     return 8 * (8 + struct.unpack("<Q", path.read_bytes()[:8])[0])
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_a_flipped_bit_of_the_header_is_refused(saved, data):
     path = saved / "model.safetensors"

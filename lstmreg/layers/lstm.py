@@ -5,20 +5,29 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
+from lstmreg import activations, constraints, initializers, ops, regularizers
 from lstmreg import dropout as masks
-from lstmreg import ops
-from lstmreg.initializers import INITIALIZERS
+from lstmreg.activations import Activation
+from lstmreg.constraints import Constraint
 from lstmreg.regularizers import Regularizer
 
 from .penalty import ActivityRecord, activity_penalty, in_backward, is_trainable
 
 States = tuple[Tensor, Tensor]
+
+V = TypeVar("V")
+
+#: One value for all layers, or a list with one for each.
+PerLayer: TypeAlias = V | Sequence[V]
+
+#: An object, Keras' name of it, or Keras' serialized form.
+Named: TypeAlias = V | str | dict[str, Any] | None
 
 
 class LSTM(nn.Module):
@@ -31,6 +40,10 @@ class LSTM(nn.Module):
     layers start from Keras' initializers; and there is one trainable bias (the Parameter ``bias_ih_l*``;
     ``bias_hh_l*`` is a buffer that stays zero unless somebody writes it).
 
+    A knob marked *per layer* takes one value for the whole stack or a list with one for each layer. Activations,
+    initializers, regularizers and constraints go by instance, callable, Keras' name, or Keras' serialized dict;
+    they are handed matrices as Keras has them, ``(D, 4H)`` and ``(H, 4H)`` (initializers: in torch's layout).
+
     Args:
         input_size: Number of input features, ``D``.
         hidden_size: Number of hidden units, ``H`` (Keras: ``units``).
@@ -39,21 +52,39 @@ class LSTM(nn.Module):
         batch_first: Whether tensors are ``(B, T, ·)`` and not ``(T, B, ·)``. Default: ``False``.
         dropout: Probability in ``[0, 1)`` of dropping an input feature *of each layer*, the first included;
             held over time. One mask per sequence, or one per gate and sequence as soon as
-            ``recurrent_dropout > 0`` and ``per_gate_masks``. Default: ``0.0``.
+            ``recurrent_dropout > 0`` and ``per_gate_masks``. Per layer. Default: ``0.0``.
         bidirectional: Whether a second direction reads the sequence backwards. Default: ``False``.
+        proj_size: Size ``P`` of a projection of ``h``, or 0 for none, as in ``nn.LSTM``. Default: ``0``.
         recurrent_dropout: Probability in ``[0, 1)`` of dropping a hidden unit on its way into the gates;
-            one mask per gate and sequence, held over time. Default: ``0.0``.
-        kernel_regularizer: Penalty on each ``weight_ih_l*`` (Keras: ``kernel``). Default: ``None``.
-        recurrent_regularizer: Penalty on each ``weight_hh_l*``. Default: ``None``.
-        bias_regularizer: Penalty on each bias. Default: ``None``.
+            one mask per gate and sequence, held over time. Per layer. Default: ``0.0``.
+        kernel_regularizer: Penalty on each ``weight_ih_l*`` (Keras: ``kernel``). Per layer. Default: ``None``.
+        recurrent_regularizer: Penalty on each ``weight_hh_l*``. Per layer. Default: ``None``.
+        bias_regularizer: Penalty on each bias. Per layer. Default: ``None``.
         activity_regularizer: Penalty on ``output``: summed over time, divided by ``B``; each layer and
-            direction counts, and of padded sequences the valid steps. Default: ``None``.
+            direction counts. Of a ``PackedSequence`` the valid steps count; under a ``mask`` all do, with the
+            values that they hold, as in Keras. Per layer. Default: ``None``.
         activity_steps: ``"all"``, or ``"last"`` for a model that uses only the last output (Keras:
             ``return_sequences=False``): then the top layer is penalised there alone. Default: ``"all"``.
+        kernel_constraint: Projection of each ``weight_ih_l*``, for :func:`lstmreg.apply_constraints` after each
+            optimizer step. Per layer. Default: ``None``.
+        recurrent_constraint: Projection of each ``weight_hh_l*``. Per layer. Default: ``None``.
+        bias_constraint: Projection of each bias. Per layer. Default: ``None``.
+        activation: Of the candidate ``g`` and of the cell state. Per layer. Default: ``"tanh"``.
+        recurrent_activation: Of the gates i, f, o. Per layer. Default: ``"sigmoid"``.
+        kernel_initializer: Fills each ``weight_ih_l*``. Default: ``"glorot_uniform"``.
+        recurrent_initializer: Fills each ``weight_hh_l*``. Default: ``"orthogonal"``.
+        bias_initializer: Fills each bias. Default: ``"zeros"``.
+        unit_forget_bias: Whether the forget gate's bias then starts at 1. Default: ``True``.
+        initializer: ``"keras"`` for these, or ``"torch"`` for ``nn.LSTM``'s distributions in place of them.
+            Default: ``"keras"``.
+        zero_output_for_mask: Whether the output of a masked step is zero and not the one before. Of two
+            directions it always is, as Keras' ``Bidirectional`` has it. Default: ``False``.
+        go_backwards: Whether each layer reads its input from the end; outputs then come in that order.
+            Not with ``bidirectional``. Default: ``False``.
+        stateful: Whether a call without ``hx`` begins with the states in which the last one ended, detached;
+            see :meth:`reset_state`. Default: ``False``.
         per_gate_masks: Whether ``recurrent_dropout > 0`` draws one mask for each of the four gates (Keras
             since 3.8) or one for all (Gal & Ghahramani's tied variant, Keras 3.0 to 3.7). Default: ``True``.
-        initializer: ``"keras"`` or ``"torch"``, whose distributions new weights follow.
-            Default: ``"keras"``.
         seed: Source of the masks: ``None`` for torch's global generator, one int, or one int for each layer
             and direction in ``nn.LSTM``'s order. Seeded masks are Keras' own, bit for bit on the CPU. Of
             one int, the first layer and direction gets it as it is and the others a hash of it.
@@ -63,13 +94,14 @@ class LSTM(nn.Module):
 
     Shape:
         ``input`` ``(T, B, D)``, or ``(B, T, D)`` if ``batch_first``, or ``(T, D)``, or a ``PackedSequence``;
-        ``(h_0, c_0)`` ``(layers * directions, B, H)`` each, without ``B`` for unbatched input.
+        ``(h_0, c_0)`` ``(layers * directions, B, H)`` each, without ``B`` for unbatched input; ``mask``
+        ``(B, T)`` or ``(B, T, 1)``, ``(T)`` for unbatched input, true where a step is valid.
         ``output`` ``(T, B, directions * H)``; ``(h_n, c_n)`` as ``(h_0, c_0)``.
 
     Raises:
         ValueError: If a size is below 1, a rate lies outside ``[0, 1)``, a choice is unknown, or a shape
             does not fit.
-        TypeError: If a regularizer is not callable.
+        TypeError: If an activation, initializer, regularizer or constraint is neither a name nor callable.
 
     References:
         Hochreiter & Schmidhuber (1997); Gal & Ghahramani (2016), arXiv:1512.05287; ``keras.layers.LSTM``.
@@ -90,71 +122,117 @@ class LSTM(nn.Module):
         num_layers: int = 1,
         bias: bool = True,
         batch_first: bool = False,
-        dropout: float = 0.0,
+        dropout: PerLayer[float] = 0.0,
         bidirectional: bool = False,
+        proj_size: int = 0,
         *,
-        recurrent_dropout: float = 0.0,
-        kernel_regularizer: Regularizer | None = None,
-        recurrent_regularizer: Regularizer | None = None,
-        bias_regularizer: Regularizer | None = None,
-        activity_regularizer: Regularizer | None = None,
+        recurrent_dropout: PerLayer[float] = 0.0,
+        kernel_regularizer: PerLayer[Named[Regularizer]] = None,
+        recurrent_regularizer: PerLayer[Named[Regularizer]] = None,
+        bias_regularizer: PerLayer[Named[Regularizer]] = None,
+        activity_regularizer: PerLayer[Named[Regularizer]] = None,
         activity_steps: str = "all",
-        per_gate_masks: bool = True,
+        kernel_constraint: PerLayer[Named[Constraint]] = None,
+        recurrent_constraint: PerLayer[Named[Constraint]] = None,
+        bias_constraint: PerLayer[Named[Constraint]] = None,
+        activation: PerLayer[Named[Activation]] = "tanh",
+        recurrent_activation: PerLayer[Named[Activation]] = "sigmoid",
+        kernel_initializer: Named[initializers.Initializer] = "glorot_uniform",
+        recurrent_initializer: Named[initializers.Initializer] = "orthogonal",
+        bias_initializer: Named[initializers.Initializer] = "zeros",
+        unit_forget_bias: bool = True,
         initializer: str = "keras",
+        zero_output_for_mask: bool = False,
+        go_backwards: bool = False,
+        stateful: bool = False,
+        per_gate_masks: bool = True,
         seed: int | Sequence[int] | None = None,
         backend: str = "auto",
         device: torch.device | str | int | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        for name, size in [
-            ("input_size", input_size),
-            ("hidden_size", hidden_size),
-            ("num_layers", num_layers),
-        ]:
-            if isinstance(size, bool) or not isinstance(size, int):
-                raise TypeError(f"{name} must be an int, got {size!r}.")
-            if size < 1:
-                raise ValueError(f"{name} must be at least 1, got {size}.")
-        self.input_size = input_size
-        self.hidden_size = hidden_size
-        self.num_layers = num_layers
+        self.input_size = _size("input_size", input_size)
+        self.hidden_size = _size("hidden_size", hidden_size)
+        self.num_layers = _size("num_layers", num_layers)
         self.bias = bias
         self.batch_first = batch_first
         self.bidirectional = bidirectional
-        self.dropout = _rate("dropout", dropout)
-        self.recurrent_dropout = _rate("recurrent_dropout", recurrent_dropout)
-        self.kernel_regularizer = _regularizer("kernel_regularizer", kernel_regularizer)
-        self.recurrent_regularizer = _regularizer("recurrent_regularizer", recurrent_regularizer)
-        self.bias_regularizer = _regularizer("bias_regularizer", bias_regularizer)
-        self.activity_regularizer = _regularizer("activity_regularizer", activity_regularizer)
+        self.proj_size = _size("proj_size", proj_size, least=0)
+
+        def per_layer(name: str, value: Any, settle: Callable[[str, Any], Any]) -> Any:
+            return _per_layer(name, value, num_layers, settle)
+
+        self.dropout = per_layer("dropout", dropout, _rate)
+        self.recurrent_dropout = per_layer("recurrent_dropout", recurrent_dropout, _rate)
+        self.kernel_regularizer = per_layer("kernel_regularizer", kernel_regularizer, _regularizer)
+        self.recurrent_regularizer = per_layer("recurrent_regularizer", recurrent_regularizer, _regularizer)
+        self.bias_regularizer = per_layer("bias_regularizer", bias_regularizer, _regularizer)
+        self.activity_regularizer = per_layer("activity_regularizer", activity_regularizer, _regularizer)
+        self.kernel_constraint = per_layer("kernel_constraint", kernel_constraint, _constraint)
+        self.recurrent_constraint = per_layer("recurrent_constraint", recurrent_constraint, _constraint)
+        self.bias_constraint = per_layer("bias_constraint", bias_constraint, _constraint)
+        self.activation = per_layer("activation", activation, _activation)
+        self.recurrent_activation = per_layer("recurrent_activation", recurrent_activation, _activation)
         self.activity_steps = _choice("activity_steps", activity_steps, ("all", "last"))
+        self.kernel_initializer = initializers.get(kernel_initializer, "kernel_initializer")
+        self.recurrent_initializer = initializers.get(recurrent_initializer, "recurrent_initializer")
+        self.bias_initializer = initializers.get(bias_initializer, "bias_initializer")
+        self.unit_forget_bias = unit_forget_bias
+        self.initializer = _choice("initializer", initializer, ("keras", "torch"))
+        self.zero_output_for_mask = zero_output_for_mask
+        self.go_backwards = go_backwards
+        self.stateful = stateful
         self.per_gate_masks = per_gate_masks
-        self.initializer = _choice("initializer", initializer, tuple(INITIALIZERS))
         self.backend = _choice("backend", backend, ("auto", *ops.BACKENDS))
         self.seed = seed
-        self._seeds = _seeds(seed, num_layers * self._num_directions)
+        self._check_combinations()
+        cells = num_layers * self._num_directions
+        self._seeds = _seeds(seed, cells)
         #: How many masks each layer and direction has drawn from its seed. Not in the ``state_dict``.
-        self.draws = [0] * (num_layers * self._num_directions)
+        self.draws = torch.zeros(cells, dtype=torch.int64, device="cpu")
+        self._carried: States | None = None
         self._activity = ActivityRecord()
 
+        new: dict[str, Any] = {"device": device, "dtype": dtype}
         for suffix, layer in self._cells():
-            width = input_size if layer == 0 else hidden_size * self._num_directions
-            new: dict[str, Any] = {"device": device, "dtype": dtype}
-            self.register_parameter(f"weight_ih{suffix}", nn.Parameter(torch.empty(4 * hidden_size, width, **new)))
-            self.register_parameter(
-                f"weight_hh{suffix}", nn.Parameter(torch.empty(4 * hidden_size, hidden_size, **new))
-            )
+            width = input_size if layer == 0 else self._output_size * self._num_directions
+            shapes = {"weight_ih": (4 * hidden_size, width), "weight_hh": (4 * hidden_size, self._output_size)}
             if bias:
-                self.register_parameter(f"bias_ih{suffix}", nn.Parameter(torch.empty(4 * hidden_size, **new)))
+                shapes["bias_ih"] = (4 * hidden_size,)  # type: ignore[assignment]
+            if proj_size > 0:
+                shapes["weight_hr"] = (proj_size, hidden_size)
+            for stem, shape in shapes.items():
+                self.register_parameter(stem + suffix, nn.Parameter(torch.empty(shape, **new)))
+            if bias:
                 self.register_buffer(f"bias_hh{suffix}", torch.empty(4 * hidden_size, **new))
         self.reset_parameters()
+
+    def _check_combinations(self) -> None:
+        if self.bidirectional and self.go_backwards:
+            raise ValueError("go_backwards must be False where bidirectional is True: that reads both ways already.")
+        if self.proj_size >= self.hidden_size:
+            raise ValueError(f"proj_size must be below hidden_size={self.hidden_size}, got {self.proj_size}.")
+        if self.proj_size > 0 and any(self._of("recurrent_dropout", k) > 0 for k in range(self.num_layers)):
+            raise ValueError(
+                "recurrent_dropout must be 0 where proj_size is set: Keras has no projection, so nothing says "
+                "whether the projected or the hidden units are dropped."
+            )
+
+    def _of(self, name: str, layer: int) -> Any:
+        """Return a knob's value for one layer."""
+        value = getattr(self, name)
+        return value[layer] if isinstance(value, list) else value
 
     # ------------------------------------------------------------------ weights
 
     @property
     def _num_directions(self) -> int:
         return 2 if self.bidirectional else 1
+
+    @property
+    def _output_size(self) -> int:
+        return self.proj_size or self.hidden_size
 
     def _cells(self) -> Iterator[tuple[str, int]]:
         """Yield the name suffix and the layer of each cell (a layer in one direction) in torch's order."""
@@ -168,18 +246,33 @@ class LSTM(nn.Module):
         return getattr(self, f"weight_ih{suffix}"), getattr(self, f"weight_hh{suffix}"), bias
 
     def reset_parameters(self) -> None:
-        """Draw new weights from the distributions that ``initializer`` names; set the second bias to zero."""
-        fill = INITIALIZERS[self.initializer]
+        """Draw new weights as the initializers say; set the second bias to zero."""
         for suffix, _ in self._cells():
             bias = getattr(self, f"bias_ih{suffix}") if self.bias else None
-            fill(getattr(self, f"weight_ih{suffix}"), getattr(self, f"weight_hh{suffix}"), bias)
+            self._initialize(getattr(self, f"weight_ih{suffix}"), getattr(self, f"weight_hh{suffix}"), bias)
             if self.bias:
                 nn.init.zeros_(getattr(self, f"bias_hh{suffix}"))
+            if self.proj_size > 0:
+                limit = 1.0 / math.sqrt(self.hidden_size)  # Keras has none: as nn.LSTM does
+                nn.init.uniform_(getattr(self, f"weight_hr{suffix}"), -limit, limit)
+
+    def _initialize(self, w_ih: Tensor, w_hh: Tensor, bias: Tensor | None) -> None:
+        if self.initializer == "torch":
+            initializers.torch_(w_ih, w_hh, bias)
+            return
+        self.kernel_initializer(w_ih)
+        self.recurrent_initializer(w_hh)
+        if bias is not None:
+            self.bias_initializer(bias)
+            if self.unit_forget_bias:
+                with torch.no_grad():
+                    bias[self.hidden_size : 2 * self.hidden_size] = 1.0
 
     @property
     def all_weights(self) -> list[list[Tensor]]:
-        """The weights as ``nn.LSTM`` lists them: for each cell ``w_ih, w_hh, b_ih, b_hh``."""
+        """The weights as ``nn.LSTM`` lists them: for each cell ``w_ih, w_hh, b_ih, b_hh, w_hr``."""
         kinds = ["weight_ih", "weight_hh", *(["bias_ih", "bias_hh"] if self.bias else [])]
+        kinds += ["weight_hr"] if self.proj_size > 0 else []
         return [[getattr(self, kind + suffix) for kind in kinds] for suffix, _ in self._cells()]
 
     def flatten_parameters(self) -> None:
@@ -199,7 +292,16 @@ class LSTM(nn.Module):
 
         Train regularized, deploy stock. The copy has no dropout, lies on the same device, and is in eval
         mode if this layer is.
+
+        Raises:
+            ValueError: If ``nn.LSTM`` has no counterpart: other activations, or ``go_backwards``.
         """
+        for layer in range(self.num_layers):
+            used = self._of("activation", layer), self._of("recurrent_activation", layer)
+            if used != (torch.tanh, torch.sigmoid):
+                raise ValueError("nn.LSTM has no other activations than tanh and sigmoid; export this layer itself.")
+        if self.go_backwards:
+            raise ValueError("nn.LSTM cannot go backwards only; flip its input, and use go_backwards=False.")
         first = self.all_weights[0][0]
         plain = nn.LSTM(
             self.input_size,
@@ -208,6 +310,7 @@ class LSTM(nn.Module):
             bias=self.bias,
             batch_first=self.batch_first,
             bidirectional=self.bidirectional,
+            proj_size=self.proj_size,
             device=first.device,
             dtype=first.dtype,
         )
@@ -220,18 +323,25 @@ class LSTM(nn.Module):
     # ------------------------------------------------------------------ forward
 
     def forward(
-        self, input: Tensor | PackedSequence, hx: States | None = None
+        self, input: Tensor | PackedSequence, hx: States | None = None, *, mask: Tensor | None = None
     ) -> tuple[Tensor | PackedSequence, States]:
-        """Run the layer; see the class for shapes."""
+        """Run the layer; see the class for shapes.
+
+        Where ``mask`` is false, states are held, and the output is the one before (zero before the first valid
+        step), or zero with ``zero_output_for_mask``.
+        """
         if isinstance(input, PackedSequence):
+            if mask is not None:
+                raise ValueError("mask must be None for a PackedSequence, whose lengths say what is valid.")
             return self._forward_packed(input, hx)
         if input.dim() not in (2, 3):
             raise ValueError(f"input must have 2 (unbatched) or 3 dimensions, got shape {tuple(input.shape)}.")
         self._check_features(input)
         batched = input.dim() == 3
         x = input if batched else input.unsqueeze(1)
-        time_first = x.transpose(0, 1) if batched and self.batch_first else x
-        output, h_n, c_n = self._run(time_first, self._initial_states(time_first, hx, batched), None)
+        x = x.transpose(0, 1) if batched and self.batch_first else x
+        states = self._initial_states(x, hx, batched)
+        output, h_n, c_n = self._run(x, states, None if mask is None else _valid(mask, x, batched), packed=False)
         if not batched:
             return output.squeeze(1), (h_n.squeeze(1), c_n.squeeze(1))
         return output.transpose(0, 1) if self.batch_first else output, (h_n, c_n)
@@ -239,8 +349,10 @@ class LSTM(nn.Module):
     def _forward_packed(self, packed: PackedSequence, hx: States | None) -> tuple[PackedSequence, States]:
         self._check_features(packed.data)
         x, lengths = pad_packed_sequence(packed)  # in the caller's order of sequences
+        if self.go_backwards and int(lengths.min()) < len(x):
+            raise ValueError("go_backwards needs sequences of one length: reversed, their padding would come first.")
         valid = torch.arange(len(x), device=x.device).unsqueeze(1) < lengths.to(x.device)
-        output, h_n, c_n = self._run(x, self._initial_states(x, hx, True), valid)
+        output, h_n, c_n = self._run(x, self._initial_states(x, hx, True), valid, packed=True)
         if packed.sorted_indices is not None:
             output = output.index_select(1, packed.sorted_indices)
             lengths = lengths[packed.sorted_indices.cpu()]
@@ -255,36 +367,62 @@ class LSTM(nn.Module):
 
     def _initial_states(self, x: Tensor, hx: States | None, batched: bool) -> States:
         cells, batch = len(self.draws), x.shape[1]
+        if hx is None and self._carried is not None:
+            if self._carried[0].shape[1] != batch:
+                raise ValueError(
+                    f"a stateful layer must get the same number of sequences each time, "
+                    f"{self._carried[0].shape[1]}, got {batch}. Call reset_state() first."
+                )
+            return self._carried[0].to(x), self._carried[1].to(x)
         if hx is None:
-            zeros = x.new_zeros(cells, batch, self.hidden_size)
-            return zeros, zeros
-        expected = (cells, batch, self.hidden_size) if batched else (cells, self.hidden_size)
-        for name, state in zip(("h_0", "c_0"), hx, strict=True):
+            return tuple(x.new_zeros(cells, batch, n) for n in (self._output_size, self.hidden_size))  # type: ignore[return-value]
+        for name, state, size in zip(("h_0", "c_0"), hx, (self._output_size, self.hidden_size), strict=True):
+            expected = (cells, batch, size) if batched else (cells, size)
             if tuple(state.shape) != expected:
                 raise ValueError(f"{name} must have shape {expected}, got {tuple(state.shape)}.")
         return hx if batched else (hx[0].unsqueeze(1), hx[1].unsqueeze(1))
 
-    def _run(self, x: Tensor, states: States, valid: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    def reset_state(self) -> None:
+        """Let a stateful layer begin with zeros again."""
+        self._carried = None
+
+    def _run(self, x: Tensor, states: States, valid: Tensor | None, *, packed: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Run all layers over ``x (T, B, D)``; ``valid (T, B)`` or ``None``."""
+        if self.go_backwards and valid is not None:
+            valid = valid.flip(0)
         finals: list[tuple[Tensor, Tensor]] = []
         for layer in range(self.num_layers):
+            if self.go_backwards:
+                x = x.flip(0)
             outputs = []
             for direction in range(self._num_directions):
                 cell = layer * self._num_directions + direction
-                output, h_n, c_n = self._run_cell(cell, x, states[0][cell], states[1][cell], valid)
-                self._record_activity(output, h_n, valid, is_top=layer == self.num_layers - 1)
+                held, h_n, c_n = self._run_cell(cell, x, states[0][cell], states[1][cell], valid)
+                output = held
+                if valid is not None and not packed and (self.zero_output_for_mask or self.bidirectional):
+                    output = held * valid.unsqueeze(-1)
+                if self.training and self._of("activity_regularizer", layer) is not None:
+                    activity = output[valid] if packed and valid is not None else output
+                    if self.activity_steps == "last" and layer == self.num_layers - 1:
+                        # Keras' Bidirectional zeroes its sequences, but not what return_sequences=False returns.
+                        activity = (output if self.zero_output_for_mask else held)[-1 if direction == 0 else 0]
+                    regularizer = self._of("activity_regularizer", layer)
+                    self._activity.add(activity_penalty(regularizer, activity, x.shape[1]))
                 outputs.append(output)
                 finals.append((h_n, c_n))
             x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
-        return x, torch.stack([h for h, _ in finals]), torch.stack([c for _, c in finals])
+        h_n, c_n = torch.stack([h for h, _ in finals]), torch.stack([c for _, c in finals])
+        if self.stateful:
+            self._carried = h_n.detach(), c_n.detach()
+        return x, h_n, c_n
 
     def _run_cell(
         self, cell: int, x: Tensor, h_0: Tensor, c_0: Tensor, valid: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        reverse = self.bidirectional and cell % 2 == 1
-        suffix = f"_l{cell // self._num_directions}" + ("_reverse" if reverse else "")
+        layer, direction = divmod(cell, self._num_directions)
+        suffix = f"_l{layer}" + ("_reverse" if direction == 1 else "")
         w_ih, w_hh, bias = self._weights(suffix)
-        input_mask, recurrent_mask = self._draw_masks(cell, x) if self.training else (None, None)
+        input_mask, recurrent_mask = self._draw_masks(cell, layer, x) if self.training else (None, None)
         return ops.lstm(
             x,
             h_0,
@@ -292,40 +430,43 @@ class LSTM(nn.Module):
             w_ih,
             w_hh,
             bias,
+            w_hr=getattr(self, f"weight_hr{suffix}") if self.proj_size > 0 else None,
             input_mask=input_mask,
             recurrent_mask=recurrent_mask,
             valid=valid,
-            reverse=reverse,
+            reverse=direction == 1,
+            activations=(self._of("activation", layer), self._of("recurrent_activation", layer)),
             backend=self.backend,
         )
 
     # ------------------------------------------------------------------ dropout
 
-    def _draw_masks(self, cell: int, x: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    def _draw_masks(self, cell: int, layer: int, x: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """Draw the masks of one call, in Keras' order: all of the input, then all of the recurrence."""
-        groups = 4 if self.recurrent_dropout > 0 and self.per_gate_masks else 1
-        draw = self._drawer(cell, groups, x)
-        input_mask = draw(self.dropout, x.shape[-1]) if self.dropout > 0 else None
-        recurrent_mask = draw(self.recurrent_dropout, self.hidden_size) if self.recurrent_dropout > 0 else None
+        rate, recurrent_rate = self._of("dropout", layer), self._of("recurrent_dropout", layer)
+        groups = 4 if recurrent_rate > 0 and self.per_gate_masks else 1
+        input_mask = self._draw(cell, rate, groups, x, x.shape[-1]) if rate > 0 else None
+        recurrent_mask = self._draw(cell, recurrent_rate, groups, x, self.hidden_size) if recurrent_rate > 0 else None
         return input_mask, recurrent_mask
 
-    def _drawer(self, cell: int, groups: int, x: Tensor) -> Callable[[float, int], Tensor]:
-        batch, device, dtype = x.shape[1], x.device, x.dtype
+    def _draw(self, cell: int, rate: float, groups: int, x: Tensor, width: int) -> Tensor:
         if self._seeds is None:
-            return lambda rate, width: masks.draw_mask(rate, groups, batch, width, device=device, dtype=dtype)
-        seed = self._seeds[cell]
-
-        def draw(rate: float, width: int) -> Tensor:
-            if in_backward():
-                raise RuntimeError(
-                    "seeded dropout masks cannot be drawn again during backward: activation checkpointing would "
-                    "get other masks, and so wrong gradients. Use seed=None, which checkpointing restores."
-                )
-            k = self.draws[cell]
-            self.draws[cell] = k + groups
-            return masks.draw_keras_mask(rate, groups, batch, width, seed=seed, draw=k, device=device, dtype=dtype)
-
-        return draw
+            return masks.draw_mask(rate, groups, x.shape[1], width, device=x.device, dtype=x.dtype)
+        if in_backward():
+            raise RuntimeError(
+                "seeded dropout masks cannot be drawn again during backward: activation checkpointing would "
+                "get other masks, and so wrong gradients. Use seed=None, which checkpointing restores."
+            )
+        return masks.draw_keras_mask(
+            rate,
+            groups,
+            x.shape[1],
+            width,
+            seed=self._seeds[cell],
+            draws=self.draws[cell],
+            device=x.device,
+            dtype=x.dtype,
+        )
 
     # ------------------------------------------------------------------ penalties
 
@@ -343,55 +484,122 @@ class LSTM(nn.Module):
 
     def penalty_terms(self) -> Iterator[tuple[str, object, Tensor]]:
         """Yield each penalty as ``(kind, owner, value)``, for :func:`lstmreg.penalties`."""
-        of_weights = [
-            ("kernel", "weight_ih", self.kernel_regularizer),
-            ("recurrent", "weight_hh", self.recurrent_regularizer),
-            ("bias", "bias_ih", self.bias_regularizer if self.bias else None),
-        ]
-        for suffix, _ in self._cells():
-            for kind, stem, regularizer in of_weights:
+        for suffix, layer in self._cells():
+            for kind, stem in _PENALISED.items():
                 name = stem + suffix
-                if regularizer is not None and is_trainable(self, name):
+                regularizer = self._of(f"{kind}_regularizer", layer)
+                if regularizer is not None and hasattr(self, name) and is_trainable(self, name):
                     weight = getattr(self, name)
-                    value = weight + getattr(self, f"bias_hh{suffix}") if kind == "bias" else weight
-                    yield kind, weight, regularizer(value)
-        if self.activity_regularizer is not None:
+                    yield kind, weight, regularizer(self._as_in_keras(name, weight))
+        if any(self._of("activity_regularizer", layer) is not None for layer in range(self.num_layers)):
             activity = self._activity.read()
             yield "activity", self, self._zero() if activity is None else activity
+
+    def _as_in_keras(self, name: str, weight: Tensor) -> Tensor:
+        """Return a weight in Keras' layout: a matrix transposed, the bias as the sum of both."""
+        return weight + getattr(self, name.replace("bias_ih", "bias_hh")) if "bias" in name else weight.t()
+
+    @torch.no_grad()
+    def apply_constraints(self) -> None:
+        """Project each constrained weight that has a gradient, as Keras does after each optimizer step."""
+        for suffix, layer in self._cells():
+            for kind, stem in _PENALISED.items():
+                constraint = self._of(f"{kind}_constraint", layer)
+                weight = getattr(self, stem + suffix, None)
+                if constraint is not None and weight is not None and weight.grad is not None:
+                    projected = constraint(self._as_in_keras(stem + suffix, weight))
+                    if kind == "bias":
+                        projected = projected - getattr(self, f"bias_hh{suffix}")
+                    weight.copy_(projected if kind == "bias" else projected.t())
 
     def _zero(self) -> Tensor:
         weight: Tensor = self.all_weights[0][0]
         return weight.new_zeros(())
-
-    def _record_activity(self, output: Tensor, h_n: Tensor, valid: Tensor | None, *, is_top: bool) -> None:
-        if self.activity_regularizer is None or not self.training:
-            return
-        steps = output if valid is None else output[valid]
-        activity = h_n if self.activity_steps == "last" and is_top else steps
-        self._activity.add(activity_penalty(self.activity_regularizer, activity, output.shape[1]))
 
     # ------------------------------------------------------------------ being a module
 
     def extra_repr(self) -> str:
         """Show the sizes, and of the knobs those that are turned."""
         shown = [f"{self.input_size}, {self.hidden_size}"]
-        defaults = {
-            "num_layers": 1,
-            "bias": True,
-            "batch_first": False,
-            "dropout": 0.0,
-            "bidirectional": False,
-            "recurrent_dropout": 0.0,
-            "kernel_regularizer": None,
-            "recurrent_regularizer": None,
-            "bias_regularizer": None,
-            "activity_regularizer": None,
-            "activity_steps": "all",
-            "per_gate_masks": True,
-            "seed": None,
-        }
-        shown += [f"{k}={getattr(self, k)!r}" for k, default in defaults.items() if getattr(self, k) != default]
+        for name, default in _SHOWN.items():
+            value = getattr(self, name)
+            if value != default:
+                shown.append(f"{name}={_spoken(value)}")
         return ", ".join(shown)
+
+
+#: The kinds of weights that have regularizers and constraints, and torch's names of them.
+_PENALISED = {"kernel": "weight_ih", "recurrent": "weight_hh", "bias": "bias_ih"}
+
+_SHOWN = {
+    "num_layers": 1,
+    "bias": True,
+    "batch_first": False,
+    "dropout": 0.0,
+    "bidirectional": False,
+    "proj_size": 0,
+    "recurrent_dropout": 0.0,
+    "kernel_regularizer": None,
+    "recurrent_regularizer": None,
+    "bias_regularizer": None,
+    "activity_regularizer": None,
+    "activity_steps": "all",
+    "kernel_constraint": None,
+    "recurrent_constraint": None,
+    "bias_constraint": None,
+    "activation": torch.tanh,
+    "recurrent_activation": torch.sigmoid,
+    "zero_output_for_mask": False,
+    "go_backwards": False,
+    "stateful": False,
+    "per_gate_masks": True,
+    "seed": None,
+}
+
+
+def _spoken(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_spoken, value))}]"
+    return repr(activations.name_of(value) or value)
+
+
+def _valid(mask: Tensor, x: Tensor, batched: bool) -> Tensor:
+    """Return a mask as ``(T, B)`` bool."""
+    steps, batch = x.shape[:2]
+    expected = (batch, steps) if batched else (steps,)
+    flat = mask.squeeze(-1) if mask.dim() == len(expected) + 1 and mask.shape[-1] == 1 else mask
+    if tuple(flat.shape) != expected:
+        raise ValueError(f"mask must have shape {expected}, got {tuple(mask.shape)}.")
+    valid = flat.to(device=x.device, dtype=torch.bool)
+    return valid.t() if batched else valid.unsqueeze(1)
+
+
+def _size(name: str, value: int, least: int = 1) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an int, got {value!r}.")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}.")
+    return value
+
+
+def _per_layer(name: str, value: Any, layers: int, settle: Callable[[str, Any], Any]) -> Any:
+    if not isinstance(value, (list, tuple)):
+        return settle(name, value)
+    if len(value) != layers:
+        raise ValueError(f"{name} must be one value or one for each of the {layers} layers, got {value!r}.")
+    return [settle(name, v) for v in value]
+
+
+def _activation(name: str, value: Any) -> Activation:
+    return activations.get(value, name)
+
+
+def _constraint(name: str, value: Any) -> Constraint | None:
+    return constraints.get(value, name)
+
+
+def _regularizer(name: str, value: Any) -> Regularizer | None:
+    return regularizers.get(value, name)
 
 
 def _rate(name: str, value: float) -> float:
@@ -399,14 +607,6 @@ def _rate(name: str, value: float) -> float:
     if not ok:
         raise ValueError(f"{name} must be in [0, 1), got {value!r}.")
     return float(value)
-
-
-def _regularizer(name: str, value: Regularizer | None) -> Regularizer | None:
-    if value is not None and not callable(value):
-        raise TypeError(
-            f"{name} must be None or a callable from a tensor to a scalar, such as L2(1e-4), got {value!r}."
-        )
-    return value
 
 
 def _choice(name: str, value: str, allowed: tuple[str, ...]) -> str:

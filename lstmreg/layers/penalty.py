@@ -8,7 +8,9 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from lstmreg.errors import did_you_mean
 from lstmreg.regularizers import Regularizer
+from lstmreg.regularizers import get as get_regularizer
 
 #: The kinds in which penalties are reported, in this order.
 KINDS = ("kernel", "recurrent", "bias", "activity", "other")
@@ -23,8 +25,78 @@ class Penalized(Protocol):
         ...
 
 
+@runtime_checkable
+class Constrained(Protocol):
+    """A module that can project its weights."""
+
+    def apply_constraints(self) -> None:
+        """Project the constrained weights that have a gradient."""
+        ...
+
+
+def regularize(module: nn.Module, parameter_name: str, regularizer: Any) -> None:
+    """Give a penalty to any parameter of any module, as every layer of Keras has one: a head's weight, say.
+
+    It counts among ``other`` in :func:`penalties`, while the parameter is trainable. A second call for the same
+    parameter replaces the first; ``None`` removes it.
+
+    Args:
+        module: The module that has the parameter itself, or one above it.
+        parameter_name: Its name, dotted where it belongs to a child, such as ``"weight"`` or ``"head.weight"``.
+        regularizer: A callable, a name or a serialized dict, as for :class:`lstmreg.LSTM`. It is handed the
+            parameter as it is, in torch's layout.
+
+    Raises:
+        ValueError: If there is no such parameter.
+
+    Example:
+        >>> from lstmreg import L2, penalties, regularize
+        >>> head = nn.Linear(8, 1)
+        >>> regularize(head, "weight", L2(1e-3))
+        >>> sorted(penalties(head))
+        ['other']
+    """
+    path, _, name = parameter_name.rpartition(".")
+    try:
+        owner = module.get_submodule(path)
+    except AttributeError:
+        owner = None
+    parametrized = name in getattr(owner, "parametrizations", {})
+    if owner is None or not (parametrized or isinstance(getattr(owner, name, None), nn.Parameter)):
+        known = [found for found, _ in module.named_parameters()]
+        raise ValueError(
+            f"parameter_name must be a parameter of the {type(module).__name__}, got {parameter_name!r}."
+            f"{did_you_mean(parameter_name, known)}"
+        )
+    chosen = getattr(owner, _REGULARIZED, {}) | {name: get_regularizer(regularizer)}
+    # A plain attribute, so that copies and pickles of the module carry it.
+    setattr(owner, _REGULARIZED, {n: r for n, r in chosen.items() if r is not None})
+
+
+_REGULARIZED = "_lstmreg_regularizers"
+
+
+def _terms(module: nn.Module) -> Iterator[tuple[str, object, Tensor]]:
+    if isinstance(module, Penalized):
+        yield from module.penalty_terms()
+    for name, regularizer in getattr(module, _REGULARIZED, {}).items():
+        if is_trainable(module, name):
+            parameter = getattr(module, name)
+            yield "other", parameter, regularizer(parameter)
+
+
+def apply_constraints(model: nn.Module) -> None:
+    """Project the constrained weights of every layer inside ``model``, where they have a gradient.
+
+    To be called after each optimizer step; :class:`lstmreg.TrainingModule` does it by itself.
+    """
+    for module in model.modules():
+        if isinstance(module, Constrained):
+            module.apply_constraints()
+
+
 def penalties(model: nn.Module) -> dict[str, Tensor]:
-    """Collect the penalties of every layer inside ``model``, by kind.
+    """Collect the penalties of every layer inside ``model``, by kind, and those that :func:`regularize` gave.
 
     A parameter that several layers share is penalised once. Reading closes the record of activity
     penalties, as :meth:`lstmreg.LSTM.penalty` does: the next training forward begins a new one.
@@ -45,9 +117,7 @@ def penalties(model: nn.Module) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     seen: dict[tuple[str, int], object] = {}  # holds the owners, because the id of a dead one is used again
     for module in model.modules():
-        if not isinstance(module, Penalized):
-            continue
-        for kind, owner, value in module.penalty_terms():
+        for kind, owner, value in _terms(module):
             if (kind, id(owner)) not in seen:
                 seen[kind, id(owner)] = owner
                 found[kind] = found[kind] + value if kind in found else value
@@ -64,6 +134,8 @@ def is_trainable(module: nn.Module, name: str) -> bool:
 
 def in_backward() -> bool:
     """Tell whether autograd is running a backward pass in this thread, as when a checkpoint recomputes."""
+    if torch.compiler.is_compiling():  # nothing compiled runs a backward in its middle
+        return False
     return bool(torch._C._current_graph_task_id() != -1)
 
 
@@ -82,6 +154,11 @@ class ActivityRecord:
     def add(self, value: Tensor) -> None:
         """Record the penalty of one forward."""
         if in_backward():
+            if value.requires_grad and self._entries and not any(e.requires_grad for e in self._entries):
+                raise RuntimeError(
+                    "reentrant activation checkpointing loses the gradient of activity penalties. "
+                    "Use torch.utils.checkpoint.checkpoint(..., use_reentrant=False)."
+                )
             return
         if self._read:
             self._entries, self._read = [], False

@@ -7,17 +7,15 @@ when it cannot serve the arguments.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from . import native, reference
+from lstmreg.activations import Activation, name_of
 
-Activation = Callable[[Tensor], Tensor]
-
-#: In order of preference; the last one serves everything.
-BACKENDS = {"native": native, "reference": reference}
+from . import dispatch, opaque
+from .dispatch import BACKENDS as BACKENDS
 
 
 def lstm(
@@ -28,6 +26,7 @@ def lstm(
     w_hh: Tensor,
     bias: Tensor | None,
     *,
+    w_hr: Tensor | None = None,
     input_mask: Tensor | None = None,
     recurrent_mask: Tensor | None = None,
     valid: Tensor | None = None,
@@ -51,6 +50,7 @@ def lstm(
         w_ih: Input weights ``(4H, D)``, gates in the order i, f, g, o.
         w_hh: Recurrent weights ``(4H, H)``.
         bias: ``(4H)`` or ``None``.
+        w_hr: Projection ``(P, H)``, which makes ``h`` ``P`` wide (then ``w_hh`` is ``(4H, P)``), or ``None``.
         input_mask: ``m_x``, ``(G, B, D)`` with ``G = 1`` (tied over the gates) or ``4``, or ``None``.
         recurrent_mask: ``m_h``, ``(G, B, H)``, or ``None``. Masks hold over time.
         valid: ``(T, B)`` bool. Where it is false the states and the output are held; an output before
@@ -65,21 +65,24 @@ def lstm(
     Raises:
         ValueError: If ``backend`` is unknown, or cannot serve these arguments (with the reason).
     """
-    arguments = {
-        "input_mask": input_mask,
-        "recurrent_mask": recurrent_mask,
-        "valid": valid,
-        "reverse": reverse,
-        "activations": activations,
-    }
-    if backend == "auto":
-        chosen = next(b for b in BACKENDS.values() if b.why_not(x, **arguments) is None)
-    elif backend not in BACKENDS:
-        raise ValueError(f"backend must be 'auto' or one of {sorted(BACKENDS)}, got {backend!r}.")
-    else:
-        chosen = BACKENDS[backend]
-        reason = chosen.why_not(x, **arguments)
-        if reason is not None:
-            raise ValueError(f"backend {backend!r} cannot serve this call: {reason}. Use backend='auto'.")
-    result: tuple[Tensor, Tensor, Tensor] = chosen.lstm(x, h_0, c_0, w_ih, w_hh, bias, **arguments)
-    return result
+    tensors = {"x": x, "h_0": h_0, "c_0": c_0, "w_ih": w_ih, "w_hh": w_hh, "bias": bias, "w_hr": w_hr}
+    tensors |= {"input_mask": input_mask, "recurrent_mask": recurrent_mask}
+    settings: dict[str, Any] = {"valid": valid, "reverse": reverse, "backend": backend}
+    lower = _autocast_type(x)
+    if lower is not None:
+        # As nn.LSTM does: cast once at the door, and let nothing inside switch types.
+        cast: dict[str, Any] = {name: None if t is None else t.to(lower) for name, t in tensors.items()}
+        with torch.autocast(x.device.type, enabled=False):
+            return lstm(**cast, **settings, activations=activations)
+    names = [name_of(activation) for activation in activations]
+    if torch.compiler.is_compiling() and not torch.compiler.is_exporting() and None not in names:
+        return opaque.lstm(**tensors, **settings, activations=names)  # type: ignore[arg-type]
+    return dispatch.run(**tensors, **settings, activations=activations)  # type: ignore[arg-type]
+
+
+def _autocast_type(x: Tensor) -> torch.dtype | None:
+    """Return the type that autocast asks for, if it is on and ``x`` is not there yet."""
+    kind = x.device.type
+    if not torch.amp.is_autocast_available(kind) or not torch.is_autocast_enabled(kind):
+        return None
+    return torch.get_autocast_dtype(kind) if x.dtype != torch.float64 else None

@@ -40,6 +40,7 @@ def lstm(
     w_hh: Tensor,
     bias: Tensor | None,
     *,
+    w_hr: Tensor | None,
     input_mask: Tensor | None,
     valid: Tensor | None,
     reverse: bool,
@@ -50,6 +51,8 @@ def lstm(
         x = x * input_mask
     # torch adds two biases; ours is one.
     weights = [w_ih, w_hh] if bias is None else [w_ih, w_hh, bias, torch.zeros_like(bias)]
+    if w_hr is not None:
+        weights.append(w_hr)
     states = [h_0.unsqueeze(0), c_0.unsqueeze(0)]
     if valid is None:
         output, h_n, c_n = torch._VF.lstm(

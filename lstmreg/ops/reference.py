@@ -22,6 +22,7 @@ def lstm(
     w_hh: Tensor,
     bias: Tensor | None,
     *,
+    w_hr: Tensor | None,
     input_mask: Tensor | None,
     recurrent_mask: Tensor | None,
     valid: Tensor | None,
@@ -43,6 +44,8 @@ def lstm(
         i, f, g, o = recurrent_gates.add_to(gates_x[t], h)
         c_next = recurrent_activation(f) * c + recurrent_activation(i) * activation(g)
         h_next = recurrent_activation(o) * activation(c_next)
+        if w_hr is not None:
+            h_next = linear(h_next, w_hr)
         if valid is None:
             h, c, held = h_next, c_next, h_next
         else:

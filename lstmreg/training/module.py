@@ -10,7 +10,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 
-from lstmreg.layers import LSTM, penalties
+from lstmreg.layers import LSTM, apply_constraints, penalties
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
@@ -106,18 +106,23 @@ class TrainingModule(pl.LightningModule):
             return self.optimizer(trainable)
         return torch.optim.Adam(trainable, lr=self.learning_rate)
 
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Take a step, and project the constrained weights back, as Keras does."""
+        super().optimizer_step(*args, **kwargs)
+        apply_constraints(self.network)
+
     # Seeded masks depend on how many were drawn. That is no weight, so it has no place in the state_dict,
     # but a resumed training must go on where it was.
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store how many masks each layer has drawn."""
-        checkpoint["lstmreg_draws"] = {name: list(lstm.draws) for name, lstm in self._lstms()}
+        checkpoint["lstmreg_draws"] = {name: lstm.draws.tolist() for name, lstm in self._lstms()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on with the masks where the checkpoint was."""
         stored = checkpoint.get("lstmreg_draws", {})
         for name, lstm in self._lstms():
-            lstm.draws = list(stored.get(name, lstm.draws))
+            lstm.draws.copy_(torch.tensor(stored.get(name, lstm.draws.tolist())))
 
     def _lstms(self) -> Iterable[tuple[str, LSTM]]:
         return [(name, m) for name, m in self.named_modules() if isinstance(m, LSTM)]

@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lstmreg import DataConfig, SearchConfig
@@ -20,6 +20,9 @@ from lstmreg.data.splits import Split, Splits, hold_out, make_splits, rows_neede
 from lstmreg.data.table import Series
 from lstmreg.data.windows import Scaler, Windower
 from lstmreg.errors import DataError, LstmregError
+
+settings.register_profile("patient", deadline=None)  # a busy machine is no failure
+settings.load_profile("patient")
 
 questions = st.builds(
     DataConfig,

@@ -10,12 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lstmreg import DataConfig
 from lstmreg.data.table import Series, read_series
 from lstmreg.errors import DataError
+
+settings.register_profile("patient", deadline=None)  # a busy machine is no failure
+settings.load_profile("patient")
 
 #: The cells that the documentation calls missing.
 DOCUMENTED = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "?")

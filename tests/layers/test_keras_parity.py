@@ -227,15 +227,14 @@ def test_masks_equal_those_of_a_keras_cell_bit_for_bit(rate, groups, seed, dtype
     cell = keras.layers.LSTMCell(H, dropout=rate, recurrent_dropout=recurrent, seed=0)
     signed = seed - 2**32 if seed >= 2**31 else seed  # Keras keeps seeds as int32
     cell.seed_generator.state.assign([signed, 0])
-    drawn = 0
+    drawn = torch.tensor(0)
     for _ in range(2):
         for width, get in [(D, cell.get_dropout_mask), (H, cell.get_recurrent_dropout_mask)]:
             theirs = get(torch.zeros(B, width, dtype=dtype))
             if theirs is not None:
                 ours = draw_keras_mask(
-                    rate, groups, B, width, seed=seed, draw=drawn, device=torch.device("cpu"), dtype=dtype
+                    rate, groups, B, width, seed=seed, draws=drawn, device=torch.device("cpu"), dtype=dtype
                 )
-                drawn += groups
                 expected = torch.stack(theirs if groups == 4 else [theirs])
                 torch.testing.assert_close(ours, expected, rtol=0, atol=0)
         cell.reset_dropout_mask()

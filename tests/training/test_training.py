@@ -180,7 +180,7 @@ def test_a_resumed_training_goes_on_with_the_masks_where_it_was(tmp_path):
     trainer.fit(resumed, datamodule=Overshooting(), ckpt_path=tmp_path / "a.ckpt", weights_only=True)
     assert trainer.global_step == 12
     draws = straight.network.parts["memory"].draws
-    assert resumed.network.parts["memory"].draws == draws == [4 * 2 * 12]  # a mask per gate and kind and step
+    assert resumed.network.parts["memory"].draws.tolist() == draws.tolist() == [4 * 2 * 12]  # a mask per gate and kind and step
     torch.testing.assert_close(resumed.state_dict(), straight.state_dict(), rtol=0, atol=0)
     assert validated(resumed.network) == pytest.approx(best.best_value, rel=1e-6)
 
@@ -237,6 +237,16 @@ def test_the_best_weights_remain_when_a_fit_is_broken_off(error, hook):
     assert_best(network, seen.losses)
     assert signal.getsignal(signal.SIGINT) is handler
     assert torch.equal(torch.get_rng_state(), random)
+
+
+def test_ctrl_c_before_the_first_epoch_leaves_ctrl_c_as_it_was():
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        overshoot(Own(), At("setup", 0, interrupt))
+    assert signal.getsignal(signal.SIGINT) is handler
 
 
 def fit_until_interrupted() -> None:
@@ -330,7 +340,22 @@ def test_validating_without_a_fit_touches_nothing():
     assert (best.best_epoch, best.best_value) == (None, math.inf)
 
 
-# ---------------------------------------------------------------------- what a fit does to its surroundings
+# ---------------------------------------------------------------------- chance, and what lies around
+
+
+@pytest.mark.parametrize("knob", ["dropout", "recurrent_dropout"])
+def test_every_epoch_and_seed_has_masks_of_its_own(knob):
+    data = Overshooting()
+    whole = DataLoader(TensorDataset(data.x, data.y), batch_size=len(data.x))
+
+    def losses(seed: int, rate: float) -> list[float]:
+        """Train at a rate at which the weights stand still, so that what moves the loss are the masks."""
+        torch.manual_seed(3)
+        training = TrainingConfig(learning_rate=1e-30, max_epochs=3, seed=seed)
+        return [epoch.train_loss for epoch in fit(Own(**{knob: rate}), (whole, whole), training).history]
+
+    assert len({*losses(0, 0.5), *losses(1, 0.5)}) == 6
+    assert len({*losses(0, 0.0), *losses(1, 0.0)}) == 1
 
 
 def test_a_pair_of_loaders_is_as_good_as_a_data_module():
