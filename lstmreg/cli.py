@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from lstmreg.report import Answer
     from lstmreg.search import Progress
+    from lstmreg.training.single import HeldOut
 
 _DATA = Path(__file__).parent / "data"
 
@@ -154,7 +155,13 @@ def _helpful(message: str) -> str:
     line = " ".join(message.split())
     if unknown := re.search(r"[Uu]nrecognized arguments: --?([\w.]+)", line):
         return f"unknown argument --{unknown[1]}.{did_you_mean(unknown[1], known_settings())}"
+    if stray := re.search(r"[Uu]nrecognized arguments: (\S+)", line):
+        return f"unknown argument {stray[1]}. A file of settings is given as -c {stray[1]}."
+    if 'expected "verb"' in line:
+        return f"name what to do: {', '.join(_VERBS)}. 'lstmreg --help' says more."
     if missing := re.search(r"arguments are required: (.*)", line):
+        if "directory" in missing[1]:
+            return "name the run's folder, such as runs/sunspots."
         names = re.sub(r"\b(demo|fit|search|report)\.", "", missing[1])
         return f"required: {names}. Give them in a file (-c lstmreg.yaml), or as --data.path=… and so on."
     if wrong := re.search(r'Parser key "(?:\w+\.(?=\w+\.))?([\w.]+)": .*(?:Given|Got) value: (.*)', line):
@@ -216,18 +223,28 @@ def _fit(parsed: Namespace, out: Console) -> None:
     directory = config.directory / "fit"
     directory.mkdir(parents=True, exist_ok=True)
     try:
-        with _bar(out) as bar:
+        with _bar(out) as bar, _StopAtInterrupt() as stop:
             task = bar.add_task("training", total=config.training.max_epochs)
-            held_out = fit_held_out(config, [_epochs(lambda: bar.advance(task))])
+            held_out = fit_held_out(config, [_epochs(lambda: bar.advance(task), stop)])
     except DivergedError as error:
         raise NoUsableTrialError(str(error)) from None
-    trained = held_out.trained
-    models.save(directory, trained.network, trained.about())
-    fit = trained.result
+    models.save(directory, held_out.trained.network, held_out.trained.about())
+    _show_fit(held_out, out)
+    out.print(Text(f"Saved: {directory}/model.json, {directory}/model.safetensors"), soft_wrap=True)
+    if stop.asked:
+        raise KeyboardInterrupt
+
+
+def _show_fit(held_out: HeldOut, out: Console) -> None:
+    fit = held_out.trained.result
+    for note in held_out.trained.data.series.notes:
+        out.print(Text(_plain(note)))
     out.print(
         f"Best epoch {fit.best_epoch + 1} of {len(fit.history)}: "
         f"training loss {fit.train_loss:.4g}, validation loss {fit.val_loss:.4g}."
     )
+    if fit.stopped == "max_epochs" and fit.best_epoch == len(fit.history) - 1:
+        out.print("The last epoch was the best: raise training.max_epochs.", style="bold")
     table = Table("forecast", "validation loss", f"test {held_out.metric}", box=None, pad_edge=False)
     table.add_row("this model", f"{fit.val_loss:.4g}", f"{held_out.test_error:.4g}", style="bold")
     for name, loss in held_out.val_floors.items():
@@ -235,7 +252,25 @@ def _fit(parsed: Namespace, out: Console) -> None:
     out.print(table)
     if fit.val_loss >= min(held_out.val_floors.values()):
         out.print("The model does not beat the best forecast without a model.", style="bold")
-    out.print(Text(f"Saved: {directory}/model.json, {directory}/model.safetensors"), soft_wrap=True)
+
+
+class _StopAtInterrupt:
+    """Lets the first Ctrl-C end a single fit after its batch, so that the best epoch is tested and saved."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __enter__(self) -> _StopAtInterrupt:
+        self._handler = signal.signal(signal.SIGINT, self._ask)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self._handler)
+
+    def _ask(self, signal_number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
 
 
 _RUN: dict[str, Callable[[Namespace, Console], None]] = {
@@ -286,11 +321,14 @@ def _bar(out: Console) -> Bar:
     return Bar(*columns, console=out, disable=not out.is_terminal, transient=True)
 
 
-def _epochs(advance: Callable[[], None]) -> pl.Callback:
-    """Return a callback that moves a progress bar."""
+def _epochs(advance: Callable[[], None], stop: _StopAtInterrupt) -> pl.Callback:
+    """Return a callback that moves a progress bar, and ends the fit when asked to."""
     import lightning.pytorch as pl
 
     class Epochs(pl.Callback):
+        def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+            trainer.should_stop = trainer.should_stop or stop.asked
+
         def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
             advance()
 

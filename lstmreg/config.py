@@ -38,6 +38,15 @@ def _require(ok: bool, name: str, rule: str, value: object) -> None:
         raise ConfigError(f"{name} must be {rule}, got {value!r}.")
 
 
+def _require_choices(section: object, prefix: str) -> None:
+    """Check every field that is declared as a ``Literal``."""
+    for spec in dataclasses.fields(section):  # type: ignore[arg-type]
+        if str(spec.type).startswith("Literal["):
+            allowed = re.findall(r"['\"](.*?)['\"]", str(spec.type))
+            value = getattr(section, spec.name)
+            _require(value in allowed, f"{prefix}{spec.name}", "one of " + ", ".join(allowed), value)
+
+
 def _require_count(name: str, value: int, least: int, most: int = 1_000_000_000) -> None:
     _require(least <= value <= most, name, f"between {least} and {most}", value)
 
@@ -66,6 +75,7 @@ class DataConfig:
         missing: What to do with a missing cell: refuse, fill from the row before, or drop its row.
         sort: Whether to sort the rows by ``time`` where they are out of order.
         delimiter: The character between two cells.
+        decimal: The decimal sign.
         test_fraction: The last part of the rows, touched once, at the end.
     """
 
@@ -79,14 +89,18 @@ class DataConfig:
     missing: Literal["error", "ffill", "drop"] = "error"
     sort: bool = False
     delimiter: str = ","
+    decimal: Literal[".", ","] = "."
     test_fraction: float = 0.15
 
     def __post_init__(self) -> None:
+        _require_choices(self, "data.")
         _require_count("data.window", self.window, 1)
         _require_count("data.horizon", self.horizon, 1)
         if self.season is not None:
             _require_count("data.season", self.season, 1)
         _require(self.features is None or len(self.features) > 0, "data.features", "a list of columns", [])
+        if self.delimiter in ("\\t", "tab"):  # as people write it on a command line
+            object.__setattr__(self, "delimiter", "\t")
         _require(len(self.delimiter) == 1, "data.delimiter", "one character", self.delimiter)
         _require_fraction("data.test_fraction", self.test_fraction)
         _require(not self.sort or self.time is not None, "data.time", "set where data.sort is", self.time)
@@ -139,6 +153,7 @@ class ModelConfig:
 
     def _check(self, name: str, value: float) -> None:
         if name == "model.hidden_size":
+            _require(float(value).is_integer(), name, "a whole number", value)
             _require_count(name, int(value), 1, _MAX_SIZE)
         elif "dropout" in name:
             _require(math.isfinite(value) and 0 <= value < 1, name, "in [0, 1)", value)
@@ -193,6 +208,7 @@ class TrainingConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        _require_choices(self, "training.")
         _require_positive("training.learning_rate", self.learning_rate)
         _require(
             math.isfinite(self.weight_decay) and self.weight_decay >= 0,
@@ -291,6 +307,7 @@ class SearchConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        _require_choices(self, "search.")
         _require_count("search.trials", self.trials, 1)
         _require_count("search.splits", self.splits, 2, 1000)
         _require_count("search.seeds", self.seeds, 1, 1000)
@@ -334,6 +351,7 @@ class Config:
     runs: str = "runs"
 
     def __post_init__(self) -> None:
+        _require_choices(self, "")
         _require(
             re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._ -]{0,99}", self.run_name) is not None,
             "name",
@@ -386,6 +404,8 @@ def with_settings(config: Config, settings: dict[str, Scalar]) -> Config:
     """
     sections: dict[str, Any] = {}
     for path, value in settings.items():
+        if path not in searchable(config) and path != "training.seed":
+            raise ConfigError(f"unknown setting {path!r}.{did_you_mean(path, searchable(config))}")
         section = path.split(".")[0]
         sections[section] = _replaced(sections.get(section, getattr(config, section)), path, value)
     return dataclasses.replace(config, **sections)
@@ -409,9 +429,6 @@ def _as_declared(section: Any, path: str, value: Scalar) -> Scalar:
         return float(value)
     if kind == "bool":
         _require(isinstance(value, bool), path, "true or false", value)
-    elif kind.startswith("Literal["):
-        allowed = re.findall(r'["\'](.*?)["\']', declared)
-        _require(value in allowed, path, "one of " + ", ".join(allowed), value)
     return value
 
 
@@ -422,6 +439,9 @@ def from_dict(plain: dict[str, Any]) -> Config:
         ConfigError: If a value breaks its rule.
         TypeError: If a key is unknown or missing.
     """
+    missing = {"data", "model", "training", "search"} - set(plain)
+    if missing:
+        raise TypeError(f"missing sections: {', '.join(sorted(missing))}")
     search = dict(plain["search"])
     if search.get("space") is not None:
         search["space"] = {

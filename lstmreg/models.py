@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor, nn
 
 from lstmreg.config import ModelConfig
@@ -92,15 +94,17 @@ def save(directory: Path, network: Network, about: dict[str, Any]) -> None:
         network: What to save.
         about: Anything that JSON holds, to be returned by :func:`load`: columns, scales, scores.
     """
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    content = safetensors.torch.save(weights)
     description = {
         "format": _FORMAT,
         "model": dataclasses.asdict(network.config),
         "input_size": network.input_size,
         "output_size": network.output_size,
+        "weights_sha256": hashlib.sha256(content).hexdigest(),
         "about": about,
     }
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    write_atomically(directory / "model.safetensors", safetensors.torch.save(weights))
+    write_atomically(directory / "model.safetensors", content)
     write_atomically(directory / "model.json", json.dumps(description, indent=1) + "\n")
 
 
@@ -115,14 +119,20 @@ def load(directory: Path) -> tuple[Network, dict[str, Any]]:
     """
     try:
         description = json.loads((directory / "model.json").read_bytes())
+        content = (directory / "model.safetensors").read_bytes()
         if description["format"] != _FORMAT:
             raise CorruptFileError(
                 f"{directory / 'model.json'}: format {description['format']!r}; this version reads {_FORMAT}."
             )
-        config = ModelConfig(**description["model"])
-        network = Network(config, description["input_size"], description["output_size"])
-        weights = safetensors.torch.load((directory / "model.safetensors").read_bytes())
-        network.load_state_dict(weights)
+        weights = safetensors.torch.load(content)
+        with torch.device("meta"):  # a file's word for its size allocates nothing
+            network = Network(
+                ModelConfig(**description["model"]), description["input_size"], description["output_size"]
+            )
+        _check_weights(directory / "model.safetensors", network.state_dict(), weights)
+        if hashlib.sha256(content).hexdigest() != description["weights_sha256"]:
+            raise CorruptFileError(f"{directory}: model.safetensors is not what model.json was saved with.")
+        network.load_state_dict(weights, assign=True)
         about: dict[str, Any] = description["about"]
     except CorruptFileError:
         raise
@@ -130,3 +140,16 @@ def load(directory: Path) -> tuple[Network, dict[str, Any]]:
         reason = str(error).splitlines()[0]
         raise CorruptFileError(f"{directory}: not a saved model, or a damaged one ({reason}).") from None
     return network.eval(), about
+
+
+def _check_weights(path: Path, expected: dict[str, Tensor], found: dict[str, Tensor]) -> None:
+    """Compare names, shapes and types, and name the first tensor that is wrong."""
+    for name in sorted({*expected, *found}):
+        wanted, got = (
+            f"{tensors[name].dtype} {tuple(tensors[name].shape)}" if name in tensors else "absent"
+            for tensors in (expected, found)
+        )
+        if wanted != got:
+            raise CorruptFileError(f"{path}: {name} must be {wanted}, got {got}.")
+        if not bool(found[name].isfinite().all()):
+            raise CorruptFileError(f"{path}: {name} is not finite.")

@@ -12,7 +12,8 @@ import yaml
 from lstmreg.config import Config, DataConfig, ModelConfig, SearchConfig, TrainingConfig
 from lstmreg.errors import ConfigError, did_you_mean
 
-_LARGEST = 1_000_000
+_LARGEST = 100_000
+_DEEPEST = 20
 _SECTIONS = {"data": DataConfig, "model": ModelConfig, "training": TrainingConfig, "search": SearchConfig}
 
 
@@ -20,8 +21,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """Read a mapping of plain values and known settings.
 
     Raises:
-        ConfigError: If the file is missing, larger than 1 MB, not YAML, has tags or aliases (which can make
-            a small file huge), or names an unknown setting.
+        ConfigError: If the file is missing, larger than 100 kB, not YAML, has tags or aliases (which can make
+            a small file huge), is nested deeply, or names an unknown setting.
     """
     try:
         raw = path.read_bytes() if path.stat().st_size <= _LARGEST else None
@@ -30,8 +31,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if raw is None:
         raise ConfigError(f"{path}: more than {_LARGEST:,} bytes; that is no configuration.")
     try:
-        if any(isinstance(token, (yaml.AliasToken, yaml.TagToken)) for token in yaml.scan(raw)):
-            raise ConfigError(f"{path}: YAML tags (!) and aliases (*) are not allowed. Write plain values.")
+        _check_tokens(path, raw)
         content = yaml.safe_load(raw)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not YAML ({' '.join(str(error).split())}).") from None
@@ -41,6 +41,26 @@ def read_yaml(path: Path) -> dict[str, Any]:
         if name not in known_settings():
             raise ConfigError(f"{path}: unknown setting {name!r}.{did_you_mean(name, known_settings())}")
     return content
+
+
+_OPENING = (
+    yaml.FlowSequenceStartToken,
+    yaml.FlowMappingStartToken,
+    yaml.BlockSequenceStartToken,
+    yaml.BlockMappingStartToken,
+)
+_CLOSING = (yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken, yaml.BlockEndToken)
+
+
+def _check_tokens(path: Path, raw: bytes) -> None:
+    """Look at the bare tokens first: nothing is built from them yet."""
+    depth = 0
+    for token in yaml.scan(raw):
+        if isinstance(token, (yaml.AliasToken, yaml.TagToken)):
+            raise ConfigError(f"{path}: YAML tags (!) and aliases (*) are not allowed. Write plain values.")
+        depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
+        if depth > _DEEPEST:
+            raise ConfigError(f"{path}: nested more than {_DEEPEST} levels deep; that is no configuration.")
 
 
 def known_settings() -> list[str]:

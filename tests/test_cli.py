@@ -101,6 +101,28 @@ def test_fit_trains_once_compares_with_the_floors_and_saves(folder: Path) -> Non
     assert (folder / "runs/waves/fit/model.safetensors").exists()
 
 
+def test_ctrl_c_ends_a_fit_at_its_best_epoch_and_saves_it(folder: Path) -> None:
+    arguments = ["fit", "-c", "lstmreg.yaml", "--training.max_epochs=100000", "--training.patience=100000"]
+    with subprocess.Popen(
+        command(*arguments),
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        while not (folder / "runs/waves/fit").exists():
+            assert process.poll() is None
+            time.sleep(0.05)
+        time.sleep(3)
+        process.send_signal(signal.SIGINT)
+        shown, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    assert "Best epoch" in shown
+    assert (folder / "runs/waves/fit/model.safetensors").exists()
+
+
 def test_help_is_quick_and_loads_no_torch(folder: Path) -> None:
     started = time.perf_counter()
     shown = lstmreg(folder, "--help")
@@ -129,7 +151,9 @@ def test_printed_configuration_is_one_that_can_be_read_again(folder: Path) -> No
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        ([], 2, "verb"),
+        ([], 2, "name what to do: demo, fit, search, report"),
+        (["report"], 2, "name the run's folder"),
+        (["fit", "lstmreg.yaml"], 2, "given as -c lstmreg.yaml"),
         (["serch"], 2, "'search'"),
         (["search"], 2, "data.path, data.target"),
         (["search", "-c", "nowhere.yaml"], 2, "nowhere.yaml: cannot be read"),

@@ -32,7 +32,7 @@ def floor_predictions(
         "mean": np.full((len(rows), horizon), y[:train_rows].mean()),
         "persistence": np.repeat(y[rows - 1][:, None], horizon, axis=1),
     }
-    if season is not None and season * -(-horizon // season) <= rows.min():
+    if season is not None and season <= rows.min():
         back = season * (ahead // season + 1)
         floors["seasonal"] = y[rows[:, None] + ahead - back]
     return floors

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from lstmreg.config import DataConfig, SearchConfig
-from lstmreg.errors import DataError
+from lstmreg.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True, order=True)
@@ -38,6 +38,13 @@ class Splits:
 _FIRST_ORIGIN = 0.4
 
 
+#: Fewer windows than these say nothing about a loss.
+_LEAST_WINDOWS = 5
+
+#: A test fraction for which not even so many times the rows suffice is no sensible one.
+_MANY = 100
+
+
 def make_splits(rows: int, data: DataConfig, search: SearchConfig) -> Splits:
     """Divide ``rows`` rows: test at the end, before it equal blocks of validation rows.
 
@@ -45,14 +52,14 @@ def make_splits(rows: int, data: DataConfig, search: SearchConfig) -> Splits:
     is chosen for about as much data as it is judged on.
 
     Raises:
-        DataError: If a part would have no window; it states the number of rows needed.
+        DataError: If a part would have fewer than five windows; it states the number of rows needed.
     """
     blocks = search.splits + search.confirm_splits
     test_rows = round(rows * data.test_fraction)
     usable = rows - test_rows
     first = max(round(usable * _FIRST_ORIGIN), data.window + data.horizon)
     size = (usable - first) // blocks
-    if min(size, test_rows) < data.horizon:
+    if min(size, test_rows) < data.horizon + _LEAST_WINDOWS - 1:
         raise DataError(
             f"{data.path}: {rows} rows are too few for data.window={data.window}, "
             f"data.horizon={data.horizon}, {blocks} validation blocks and the test; "
@@ -80,12 +87,18 @@ def hold_out(rows: int, data: DataConfig) -> tuple[Split, Split]:
     test_rows = round(rows * data.test_fraction)
     origin = rows - 2 * test_rows
     if test_rows < data.horizon or origin < data.window + data.horizon:
-        needed = next(
+        enough = (
             n
-            for n in range(rows + 1, 100 * (rows + data.window + data.horizon))
+            for n in range(rows + 1, _MANY * (rows + data.window + data.horizon))
             if round(n * data.test_fraction) >= data.horizon
             and n - 2 * round(n * data.test_fraction) >= data.window + data.horizon
         )
+        needed = next(enough, None)
+        if needed is None:
+            raise ConfigError(
+                f"data.test_fraction must leave rows to train, to validate (as many) and to test, got "
+                f"{data.test_fraction}. The default is 0.15."
+            )
         raise DataError(
             f"{data.path}: {rows} rows are too few for data.window={data.window} and data.horizon={data.horizon}; "
             f"at least {needed} are needed. Give more rows or a shorter window."
@@ -94,13 +107,13 @@ def hold_out(rows: int, data: DataConfig) -> tuple[Split, Split]:
 
 
 def rows_needed(data: DataConfig, search: SearchConfig) -> int:
-    """Return the least number of rows for which every part has a window."""
+    """Return the least number of rows for which every part has its windows."""
     blocks = search.splits + search.confirm_splits
     rows = data.window + data.horizon * (blocks + 2)
     while True:
         test_rows = round(rows * data.test_fraction)
         usable = rows - test_rows
         first = max(round(usable * _FIRST_ORIGIN), data.window + data.horizon)
-        if min((usable - first) // blocks, test_rows) >= data.horizon:
+        if min((usable - first) // blocks, test_rows) >= data.horizon + _LEAST_WINDOWS - 1:
             return rows
         rows += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -74,7 +75,7 @@ def read_series(config: DataConfig) -> Series:
         notes += _gap_notes(config.time, [stamps[k] for k in keep])
 
     names = [name for name in columns if name != config.time]
-    values = np.stack([_numbers(config.path, n, cells[n], lines)[keep] for n in names], axis=1)
+    values = np.stack([_numbers(config, n, cells[n], lines)[keep] for n in names], axis=1)
     kept_lines = [lines[k] for k in keep]
     if np.isnan(values).any():
         present, note = _handle_missing(config, names, values, kept_lines)
@@ -104,7 +105,9 @@ def _read_bytes(path: str) -> bytes:
     except FileNotFoundError:
         folder = Path(path).parent
         near = did_you_mean(Path(path).name, [p.name for p in folder.iterdir()] if folder.is_dir() else [])
-        raise DataError(f"{path}: no such file (data.path).{near}") from None
+        raise DataError(f"{path}: no such file in {folder.resolve()} (data.path).{near}") from None
+    except ValueError:
+        raise DataError(f"{path!r}: cannot be read: that is no file's name (data.path).") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}.") from None
 
@@ -138,6 +141,12 @@ def _parse(path: str, raw: bytes, delimiter: str) -> tuple[list[str], list[list[
             raise DataError(f"{path}, line 1: a column without a name. Name every column.")
         if header.count(name) > 1:
             raise DataError(f"{path}, line 1: two columns named {name!r}. Rename one of them.")
+    separators = [c for c in ";\t|," if c in header[0]] if len(header) == 1 else []
+    if separators:
+        raise DataError(
+            f"{path}, line 1: one column only; its cells look separated by {separators[0]!r}. "
+            f"Set data.delimiter: {json.dumps(separators[0])}."
+        )
     for row, line in zip(rows, lines, strict=True):
         if len(row) != len(header):
             raise DataError(f"{path}, line {line}: {len(row)} cells, but the header has {len(header)}.")
@@ -147,18 +156,12 @@ def _parse(path: str, raw: bytes, delimiter: str) -> tuple[list[str], list[list[
 
 
 def _chosen_columns(config: DataConfig, header: Sequence[str]) -> list[str]:
-    if len(header) == 1 and config.target != header[0]:
-        for other in ";\t|":
-            if other in header[0]:
-                raise DataError(
-                    f"{config.path}: one column only; its cells look separated by {other!r}. "
-                    f"Set data.delimiter: {other!r}."
-                )
     wanted = [config.target, *(config.features or []), *([config.time] if config.time else [])]
     for name in wanted:
         if name not in header:
+            columns = " ".join(", ".join(header).split())
             raise DataError(
-                f"unknown column {name!r} in {config.path}; columns: {', '.join(header)}.{did_you_mean(name, header)}"
+                f"unknown column {name!r} in {config.path}; columns: {columns}.{did_you_mean(name, header)}"
             )
     if config.time in (config.target, *(config.features or [])):
         raise DataError(f"column {config.time!r} is data.time, so it can be neither target nor feature.")
@@ -166,20 +169,17 @@ def _chosen_columns(config: DataConfig, header: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(chosen))
 
 
-def _numbers(path: str, name: str, cells: Sequence[str], lines: Sequence[int]) -> NDArray[np.float64]:
+def _numbers(config: DataConfig, name: str, cells: Sequence[str], lines: Sequence[int]) -> NDArray[np.float64]:
     """Turn a column into float64; a missing cell becomes NaN."""
     numbers = np.empty(len(cells))
     for row, cell in enumerate(cells):
         if cell in MISSING:
             numbers[row] = math.nan
             continue
-        where = f"{path}, line {lines[row]}, column {name!r}: {cell!r}"
-        try:
-            number = float(cell) if "_" not in cell else math.nan
-        except ValueError:
-            number = math.nan
+        where = f"{config.path}, line {lines[row]}, column {name!r}: {cell!r}"
+        number = _number(cell, config.decimal)
         if math.isnan(number):
-            remedy = "Write decimals with a point." if "," in cell else _text_remedy(row)
+            remedy = "Set data.decimal: ','." if config.decimal == "." and "," in cell else _text_remedy(row)
             raise DataError(f"{where} is not a number. {remedy}")
         if abs(number) > _LARGEST:
             raise DataError(f"{where} is not finite in float32. Correct it, or leave the cell empty.")
@@ -187,21 +187,31 @@ def _numbers(path: str, name: str, cells: Sequence[str], lines: Sequence[int]) -
     return numbers
 
 
+def _number(cell: str, decimal: str) -> float:
+    """Return a cell's number, or NaN."""
+    if "_" in cell or (decimal == "," and "." in cell):
+        return math.nan
+    try:
+        return float(cell.replace(decimal, "."))
+    except ValueError:
+        return math.nan
+
+
 def _text_remedy(row: int) -> str:
     if row == 0:
         return "Name the column as data.time if it orders the rows, or list the inputs in data.features."
-    return "Correct it, or leave the cell empty."
+    return "Correct it, or leave the cell empty and set data.missing."
 
 
 def _time_stamps(path: str, name: str, cells: Sequence[str], lines: Sequence[int]) -> list[float]:
     """Turn a column of numbers or ISO 8601 time stamps into seconds or numbers that order the rows."""
-    aware: set[bool] = set()
+    kinds: set[str] = set()
     stamps: list[float] = []
     for cell, line in zip(cells, lines, strict=True):
         where = f"{path}, line {line}, column {name!r}: {cell!r}"
         try:
-            stamps.append(float(cell))
-            aware.add(False)
+            stamps.append(float(cell if "_" not in cell else ""))
+            kinds.add("numbers")
             finite = math.isfinite(stamps[-1])
         except ValueError:
             finite = True
@@ -211,12 +221,12 @@ def _time_stamps(path: str, name: str, cells: Sequence[str], lines: Sequence[int
                 raise DataError(
                     f"{where} is no time stamp. Write it as ISO 8601 (2024-03-31, 2024-03-31T14:00:00+02:00)."
                 ) from None
-            aware.add(moment.tzinfo is not None)
+            kinds.add("dates with a time zone" if moment.tzinfo else "dates without a time zone")
             stamps.append((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
         if not finite:
             raise DataError(f"{where} is no time stamp. Give every row one.")
-        if len(aware) > 1:
-            raise DataError(f"{where} mixes stamps with and without a time zone. Give all of them one.")
+        if len(kinds) > 1:
+            raise DataError(f"{where} mixes kinds ({' and '.join(sorted(kinds))}). Write all rows alike.")
     return stamps
 
 

@@ -24,7 +24,9 @@ class Scaler:
     def fit(cls, rows: NDArray[np.float64]) -> Scaler:
         """Fit on ``rows (N,)`` or ``(N, D)``."""
         spread = rows.std(axis=0)
-        return cls(rows.mean(axis=0), np.where(spread > 0, spread, 1.0))
+        # The standard deviation of a constant such as 0.1 is not quite zero, so the range decides as well.
+        varies = (np.ptp(rows, axis=0) > 0) & (spread > 0)
+        return cls(rows.mean(axis=0), np.where(varies, spread, 1.0))
 
     def scaled(self, rows: NDArray[np.float64]) -> NDArray[np.float32]:
         """Return ``rows`` with the training rows' mean at 0 and standard deviation 1."""

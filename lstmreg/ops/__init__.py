@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lstmreg.activations import Activation, name_of
+from lstmreg.activations import Activation
 
 from . import dispatch, opaque
 from .dispatch import BACKENDS as BACKENDS
@@ -74,9 +74,10 @@ def lstm(
         cast: dict[str, Any] = {name: None if t is None else t.to(lower) for name, t in tensors.items()}
         with torch.autocast(x.device.type, enabled=False):
             return lstm(**cast, **settings, activations=activations)
-    names = [name_of(activation) for activation in activations]
-    if torch.compiler.is_compiling() and not torch.compiler.is_exporting() and None not in names:
-        return opaque.lstm(**tensors, **settings, activations=names)  # type: ignore[arg-type]
+    if torch.compiler.is_compiling() and not torch.compiler.is_exporting():
+        if opaque.why_not(tensors.pop("w_hr"), activations) is None:
+            return opaque.lstm(**tensors, **settings)  # type: ignore[arg-type]
+        tensors["w_hr"] = w_hr
     return dispatch.run(**tensors, **settings, activations=activations)  # type: ignore[arg-type]
 
 

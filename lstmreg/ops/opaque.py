@@ -1,7 +1,6 @@
 """The recurrence as one operation that ``torch.compile`` does not look into.
 
-Traced, the loop over time would be unrolled, and compiling would take minutes. The backward runs the reference
-once more under autograd and asks it for the gradients.
+Traced, the loop over time would be unrolled, and compiling would take minutes.
 """
 
 from __future__ import annotations
@@ -11,50 +10,37 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lstmreg.activations import ACTIVATIONS
+from . import backward, dispatch
 
-from . import dispatch
+
+def why_not(w_hr: Tensor | None, activations: Any) -> str | None:
+    """Return why these arguments are traced instead, or ``None``."""
+    if w_hr is not None:
+        return "it has no projection"
+    if activations != (torch.tanh, torch.sigmoid):
+        return "its gradients are those of tanh and sigmoid"
+    return None
 
 
 def lstm(
-    *,
     x: Tensor,
     h_0: Tensor,
     c_0: Tensor,
     w_ih: Tensor,
     w_hh: Tensor,
     bias: Tensor | None,
-    w_hr: Tensor | None,
+    *,
     input_mask: Tensor | None,
     recurrent_mask: Tensor | None,
     valid: Tensor | None,
     reverse: bool,
-    activations: tuple[str, str],
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Compute what :func:`lstmreg.ops.lstm` defines; activations go by their names."""
-    tensors = [x, h_0, c_0, w_ih, w_hh, bias, w_hr, input_mask, recurrent_mask, valid]
-    result: tuple[Tensor, Tensor, Tensor] = _forward(*tensors, reverse, *activations, backend)
-    return result
-
-
-def _call(tensors: list[Any], reverse: bool, activation: str, recurrent: str, backend: str) -> Any:
-    x, h_0, c_0, w_ih, w_hh, bias, w_hr, input_mask, recurrent_mask, valid = tensors
-    return dispatch.run(
-        backend,
-        x,
-        h_0,
-        c_0,
-        w_ih,
-        w_hh,
-        bias,
-        w_hr=w_hr,
-        input_mask=input_mask,
-        recurrent_mask=recurrent_mask,
-        valid=valid,
-        reverse=reverse,
-        activations=(ACTIVATIONS[activation], ACTIVATIONS[recurrent]),
+    """Compute what :func:`lstmreg.ops.lstm` defines, for the arguments that ``why_not`` admits."""
+    result: tuple[Tensor, Tensor, Tensor] = _forward(
+        x, h_0, c_0, w_ih, w_hh, bias, input_mask, recurrent_mask, valid, reverse, backend
     )
+    return result
 
 
 @torch.library.custom_op("lstmreg::lstm", mutates_args=())
@@ -65,17 +51,27 @@ def _forward(
     w_ih: Tensor,
     w_hh: Tensor,
     bias: Tensor | None,
-    w_hr: Tensor | None,
     input_mask: Tensor | None,
     recurrent_mask: Tensor | None,
     valid: Tensor | None,
     reverse: bool,
-    activation: str,
-    recurrent_activation: str,
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    tensors = [x, h_0, c_0, w_ih, w_hh, bias, w_hr, input_mask, recurrent_mask, valid]
-    output, h_n, c_n = _call(tensors, reverse, activation, recurrent_activation, backend)
+    output, h_n, c_n = dispatch.run(
+        backend,
+        x,
+        h_0,
+        c_0,
+        w_ih,
+        w_hh,
+        bias,
+        w_hr=None,
+        input_mask=input_mask,
+        recurrent_mask=recurrent_mask,
+        valid=valid,
+        reverse=reverse,
+        activations=(torch.tanh, torch.sigmoid),
+    )
     return output.contiguous(), h_n.clone(), c_n.clone()  # an operation's results may not share memory
 
 
@@ -86,48 +82,40 @@ def _(x: Tensor, h_0: Tensor, c_0: Tensor, *_: Any) -> tuple[Tensor, Tensor, Ten
 
 @torch.library.custom_op("lstmreg::lstm_backward", mutates_args=())
 def _backward(
-    grads: list[Tensor],
+    d_output: Tensor,
+    d_h: Tensor,
+    d_c: Tensor,
     x: Tensor,
     h_0: Tensor,
     c_0: Tensor,
     w_ih: Tensor,
     w_hh: Tensor,
     bias: Tensor | None,
-    w_hr: Tensor | None,
     input_mask: Tensor | None,
     recurrent_mask: Tensor | None,
     valid: Tensor | None,
     reverse: bool,
-    activation: str,
-    recurrent_activation: str,
 ) -> list[Tensor]:
-    """Return the gradients of the first seven tensors that are there."""
-    with torch.enable_grad():
-        leaves = [None if t is None else t.detach().requires_grad_() for t in (x, h_0, c_0, w_ih, w_hh, bias, w_hr)]
-        results = _call(
-            [*leaves, input_mask, recurrent_mask, valid], reverse, activation, recurrent_activation, "reference"
-        )
-        return list(torch.autograd.grad(results, [t for t in leaves if t is not None], grads))
+    call = backward.Arguments(x, h_0, c_0, w_ih, w_hh, bias, input_mask, recurrent_mask, valid, reverse)
+    return [g.contiguous() for g in backward.gradients(call, (d_output, d_h, d_c))]
 
 
 @_backward.register_fake
-def _(grads: list[Tensor], *tensors: Any) -> list[Tensor]:
-    return [torch.empty_like(t) for t in tensors[:7] if t is not None]
+def _(d_output: Tensor, d_h: Tensor, d_c: Tensor, *tensors: Any) -> list[Tensor]:
+    return [t.new_empty(t.shape) for t in tensors[:6] if t is not None]
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    *tensors, reverse, activation, recurrent_activation, _ = inputs
+    *tensors, ctx.reverse, _ = inputs
     ctx.save_for_backward(*tensors)
-    ctx.settings = (reverse, activation, recurrent_activation)
 
 
-def _differentiate(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
-    tensors = ctx.saved_tensors
-    x, h_0, c_0, *_ = tensors
-    like = (x.new_empty(*x.shape[:2], h_0.shape[-1]), h_0, c_0)
-    full = [torch.zeros_like(t) if g is None else g for g, t in zip(grads, like, strict=True)]
-    found = iter(_backward(full, *tensors, *ctx.settings))
-    return (*(None if t is None else next(found) for t in tensors[:7]), *[None] * 7)
+def _differentiate(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+    x, h_0, c_0, *_ = ctx.saved_tensors
+    shapes = ((*x.shape[:2], h_0.shape[-1]), h_0.shape, c_0.shape)
+    full = [x.new_zeros(shape) if g is None else g for g, shape in zip(grads, shapes, strict=True)]
+    found = iter(_backward(*full, *ctx.saved_tensors, ctx.reverse))
+    return (*(None if t is None else next(found) for t in ctx.saved_tensors[:6]), *[None] * 5)
 
 
 _forward.register_autograd(_differentiate, setup_context=_keep)

@@ -34,7 +34,7 @@ def lstm(
     steps = len(x)
     if steps == 0:
         return x.new_zeros(0, *h_0.shape), h_0, c_0
-    gates_x = _input_gates(x, w_ih, bias, input_mask)
+    gates_x = input_gates(x, w_ih, bias, input_mask)
     recurrent_gates = _RecurrentProduct(w_hh, recurrent_mask)
 
     h, c = h_0, c_0
@@ -56,7 +56,7 @@ def lstm(
     return torch.stack(outputs), h, c
 
 
-def _input_gates(x: Tensor, w_ih: Tensor, bias: Tensor | None, mask: Tensor | None) -> tuple[Tensor, ...]:
+def input_gates(x: Tensor, w_ih: Tensor, bias: Tensor | None, mask: Tensor | None) -> tuple[Tensor, ...]:
     """Compute the part of the gates that needs no recurrence, in one product; ``(B, 4, H)`` for each step."""
     steps, batch, features = x.shape
     hidden = len(w_ih) // 4

@@ -15,7 +15,7 @@ from lstmreg.errors import NoUsableTrialError
 from lstmreg.search import decisions
 from lstmreg.search.card import DataCard
 from lstmreg.search.evidence import STAGES, Effect, Evidence, Record, Replicate
-from lstmreg.search.space import Setting, baseline_config, configured, ladder, without_knobs
+from lstmreg.search.space import Setting, baseline_config, configured, key, ladder, without_knobs
 
 Verdict = Literal["use", "off", "no evidence", "not searched"]
 
@@ -36,6 +36,7 @@ KERAS_NAMES = {
 #: What of the search's configuration the report shows.
 _RULES = (
     "trials",
+    "learning_rates",
     "splits",
     "seeds",
     "confirm_splits",
@@ -97,14 +98,28 @@ class Curve:
 
 @dataclass(frozen=True)
 class Test:
-    """Errors on the test rows, in the target's units, as means over seeds; ``change`` is paired by seed."""
+    """Errors on the test rows, in the target's units, as means over seeds.
+
+    Attributes:
+        metric: Name of the error.
+        baseline: Of the baseline.
+        plain: Of the candidate's sizes and learning rate without its knobs; the baseline's where they agree.
+        candidate: Of the candidate.
+        floors: Of each prediction without a model.
+        change: Of the candidate against ``plain``, paired by seed.
+        seeds: How many.
+        settings: How many settings ever met the test rows; more than were needed if the search was continued.
+        predictions: One step ahead, for the picture.
+    """
 
     metric: str
     baseline: float
+    plain: float
     candidate: float | None
     floors: dict[str, float]
     change: Effect | None
     seeds: int
+    settings: int
     predictions: dict[str, list[float]]
 
 
@@ -127,6 +142,8 @@ class Answer:
         candidate_curve: Likewise of the candidate.
         gap: Mean ratio of validation to training loss of the baseline at its best epochs.
         turn: Mean ratio of its last to its best validation loss: how far it turns up.
+        cut_short: Share of its trainings that ``max_epochs`` ended before the patience did.
+        sizes_effect: Of the candidate's sizes and learning rate, without knobs, against the baseline's.
         history: Value of each sampled setting relative to the baseline on its replicate; ``None``: failed.
         test: The test.
         data: The data card.
@@ -150,6 +167,8 @@ class Answer:
     candidate_curve: Curve | None
     gap: float
     turn: float
+    cut_short: float
+    sizes_effect: Effect | None
     history: list[float | None]
     test: Test
     data: DataCard
@@ -184,6 +203,8 @@ def answer(evidence: Evidence) -> Answer:
         candidate_curve=_curve(_last_confirming(evidence, candidate)) if candidate else None,
         gap=float(np.mean([_gap(r) for r in baseline_runs])),
         turn=float(np.mean([r.result["val"][-1] / r.result["val_loss"] for r in baseline_runs])),
+        cut_short=float(np.mean([r.result["stopped"] == "max_epochs" for r in baseline_runs])),
+        sizes_effect=_sizes_effect(evidence, candidate),
         history=_history(evidence),
         test=_test(evidence, candidate),
         data=evidence.card,
@@ -291,6 +312,12 @@ def _history(evidence: Evidence) -> list[float | None]:
     ]
 
 
+def _sizes_effect(evidence: Evidence, candidate: Setting) -> Effect | None:
+    sizes = without_knobs(candidate)
+    found = evidence.log_ratios(sizes, {}, ["confirm"]) if sizes else {}
+    return Effect.of(found, evidence.config.search.confidence) if found else None
+
+
 def _test(evidence: Evidence, candidate: Setting) -> Test:
     baseline = evidence.results({}, ["test"])
     plain = evidence.results(without_knobs(candidate), ["test"])
@@ -311,10 +338,12 @@ def _test(evidence: Evidence, candidate: Setting) -> Test:
     return Test(
         metric=error_name(evidence.config.training.loss),
         baseline=mean(baseline),
+        plain=mean(plain),
         candidate=mean(ours) if ours else None,
         floors=evidence.card.test_floors,
         change=Effect.of(by_seed, evidence.config.search.confidence) if by_seed else None,
         seeds=len(baseline),
+        settings=len({key(r.setting) for r in evidence.records["test"]}),
         predictions=predictions,
     )
 

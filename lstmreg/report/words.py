@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lstmreg.search.evidence import Effect
-from lstmreg.search.space import Setting, knobs_of, short, without_knobs
+from lstmreg.search.space import Setting, key, knobs_of, short, without_knobs
 
 from .numbers import Answer, Knob
 
@@ -19,21 +19,52 @@ FLOOR_NAMES = {
 def headline(answer: Answer) -> str:
     """Say in one sentence what to do."""
     if not answer.is_confirmed:
+        if _is_cut_short(answer):
+            return "No knob helped, but training was cut short: raise training.max_epochs and ask again."
         return "No knob helped: early stopping alone does as well."
     turned = _listed([f"{p.split('.')[1]} = {short(answer.recommended[p])}" for p in knobs_of(answer.recommended)])
-    rest = "the others" if len(knobs_of(answer.recommended)) < len(answer.knobs) else "nothing"
-    return f"Use {turned}; leave {rest} off."
+    rest = "; leave the others off." if len(knobs_of(answer.recommended)) < len(answer.knobs) else "."
+    return f"Use {turned}{rest}"
+
+
+def _is_cut_short(answer: Answer) -> bool:
+    return answer.cut_short > 0.5
 
 
 def sentences(answer: Answer) -> list[str]:
     """Say what supports the headline, most important first."""
     return [
         *_about_candidate(answer),
+        *_about_sizes(answer),
         _about_floor(answer),
         _about_test(answer),
         _about_overfitting(answer),
+        _about_learning_rate(answer),
         *_about_knobs_not_searched(answer.knobs),
+        *answer.data.notes,
     ]
+
+
+def _about_sizes(answer: Answer) -> list[str]:
+    if answer.sizes_effect is None:
+        return []
+    effect = answer.sizes_effect
+    return [
+        f"Apart from any knob, {_setting(without_knobs(answer.candidate))} changed the validation loss by "
+        f"{change(effect.mean)} ({interval(effect, answer)}) against the baseline; effects of knobs are measured "
+        f"at these values."
+    ]
+
+
+def _about_learning_rate(answer: Answer) -> str:
+    tried = sorted(answer.settings["search.learning_rates"])  # type: ignore[arg-type]
+    said = f"The baseline trains at learning rate {short(answer.learning_rate)}"
+    if len(tried) == 1:
+        return f"{said}, the only one tried."
+    said += f", the best of {_listed([short(rate) for rate in tried])}"
+    if answer.learning_rate in (tried[0], tried[-1]):
+        said += "; it is at the edge, so more search.learning_rates on that side may be worth a try"
+    return f"{said}."
 
 
 def _about_candidate(answer: Answer) -> list[str]:
@@ -69,6 +100,11 @@ def _about_floor(answer: Answer) -> str:
     measured = f"{change(effect.mean)} ({interval(effect, answer)})"
     if effect.high < 0:
         return f"Against the best prediction without a model, {name}, the validation loss is {measured}."
+    if effect.low > 0:
+        return (
+            f"The model is worse than the best prediction without a model: against {name} its validation loss is "
+            f"{measured}. Use that instead."
+        )
     return (
         f"The model does not beat the best prediction without a model for certain: against {name} its validation "
         f"loss is {measured}. Consider using that instead."
@@ -78,7 +114,7 @@ def _about_floor(answer: Answer) -> str:
 def _about_test(answer: Answer) -> str:
     test = answer.test
     floors = ", ".join(f"{FLOOR_NAMES[n]} {number(e)}" for n, e in sorted(test.floors.items(), key=lambda f: f[1]))
-    said = f"On the test rows, touched once, the {test.metric} is {number(test.baseline)} without regularization"
+    said = f"On the test rows the {test.metric} is {number(test.plain)} without regularization"
     if test.candidate is not None and test.change is not None:
         said += (
             f" and {number(test.candidate)} with {_setting(answer.candidate)}: {change(test.change.mean)} "
@@ -86,15 +122,29 @@ def _about_test(answer: Answer) -> str:
         )
     else:
         said += f" ({test.seeds} seeds)"
-    return f"{said}. Without a model: {floors}."
+    said += f". Without a model: {floors}."
+    needed = len({key(s) for s in ({}, without_knobs(answer.candidate), answer.candidate)})
+    if test.settings > needed:
+        said += (
+            f" Because the search was continued, {test.settings} settings have met these rows, and not {needed}: "
+            f"trust this number the less for it."
+        )
+    return said
 
 
 def _about_overfitting(answer: Answer) -> str:
+    gap, turn = f"{answer.gap:.1f}", f"{answer.turn:.1f}"
+    if _is_cut_short(answer):
+        return (
+            f"Most trainings without regularization reached training.max_epochs = "
+            f"{answer.settings['training.max_epochs']} while their validation loss was still falling or had just "
+            f"stopped to: this says nothing about overfitting yet."
+        )
     if answer.gap < 1.1 and answer.turn < 1.1:
         return "The unregularized model hardly overfits: its two losses stay close."
     return (
-        f"The unregularized model overfits: at its best epoch the validation loss is {answer.gap:.1f} times the "
-        f"training loss, and where training stopped it was {answer.turn:.1f} times its best."
+        f"Without regularization, averaged over the fresh splits, the validation loss is {gap} times the training "
+        f"loss at the best epoch, and {turn} times its best where training stopped."
     )
 
 
@@ -131,7 +181,7 @@ def change(relative: float) -> str:
     """Write a relative change in percent, with its sign."""
     if relative == float("inf"):
         return "unbounded"
-    rounded = round(relative * 100, 1)
+    rounded = round(relative * 100, 1) + 0.0  # turns a negative zero into zero
     text = f"{rounded:.0f}" if abs(rounded) >= 10 else f"{rounded:.1f}"
     return f"{text.replace('-', '−') if rounded < 0 else '+' + text} %"
 
@@ -170,7 +220,8 @@ def table_note(answer: Answer) -> str:
     worth = percent(float(answer.settings["search.smallest_effect"]))  # type: ignore[arg-type]
     return (
         f"Effects are changes of the validation loss against no regularization, beyond early stopping; less is "
-        f"better. A knob's value was chosen on other splits than it was judged on, and the intervals hold "
+        f"better. A knob's value was chosen on other splits than it was judged on, so where the best value differs "
+        f"from split to split, a knob can look worse here than at any value of the curves. The intervals hold "
         f"together for all knobs ({confidence}). Value: the one in use, else the one that did best alone. "
         f"use: in the confirmed setting. off: the interval rules out an improvement of {worth}. "
         f"no evidence: neither."

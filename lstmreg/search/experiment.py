@@ -257,6 +257,7 @@ class _Experiment:
             "val_loss": fit.val_loss,
             "train_loss": fit.train_loss,
             "best_epoch": fit.best_epoch,
+            "stopped": fit.stopped,
             "train": [float(f"{epoch.train_loss:.5g}") for epoch in fit.history],
             "val": [float(f"{epoch.val_loss:.5g}") for epoch in fit.history],
             "seconds": round(fit.seconds, 3),

@@ -123,14 +123,15 @@ def fit(
             num_sanity_val_steps=0,
         )
         _run(trainer, module, loaders)
-    network.eval()
-    if best.best_epoch is None:
-        raise DivergedError(trainer.global_step, curves.epochs[-1].val_loss)
+        if best.best_epoch is None:
+            raise DivergedError(trainer.global_step, "validation", curves.epochs[-1].val_loss)
+        batches = data[0] if isinstance(data, tuple) else data.train_dataloader()
+        train_loss = evaluate(network.eval(), batches, criterion)
     return FitResult(
         history=tuple(curves.epochs),
         best_epoch=best.best_epoch,
         val_loss=best.best_value,
-        train_loss=evaluate(network, data[0] if isinstance(data, tuple) else data.train_dataloader(), criterion),
+        train_loss=train_loss,
         stopped="patience" if stopping.stopped_epoch else "max_epochs",
         seconds=time.perf_counter() - started,
     )
@@ -157,13 +158,13 @@ def _optimizer(training: TrainingConfig) -> Callable[[Iterable[nn.Parameter]], t
 def _run(trainer: pl.Trainer, module: TrainingModule, loaders: dict[str, Any]) -> None:
     """Run the trainer, and turn what it makes of Ctrl-C back into a KeyboardInterrupt.
 
-    Lightning answers Ctrl-C with ``sys.exit(1)`` and leaves SIGINT ignored for good.
+    Lightning answers Ctrl-C with ``sys.exit(1)``, and may leave SIGINT ignored.
     """
     handler = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit(module, **loaders)
-    except SystemExit:
-        if not trainer.interrupted:
+    except SystemExit as error:
+        if not isinstance(error.__context__, KeyboardInterrupt):
             raise
         signal.signal(signal.SIGINT, handler)
         raise KeyboardInterrupt from None

@@ -17,15 +17,15 @@ OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
 
 class DivergedError(ArithmeticError):
-    """The training loss stopped being finite.
+    """A loss stopped being finite.
 
     Attributes:
         step: Number of optimizer steps taken before.
     """
 
-    def __init__(self, step: int, loss: float) -> None:
+    def __init__(self, step: int, which: str, loss: float) -> None:
         super().__init__(
-            f"diverged: the training loss is {loss} at step {step}. Lower the learning rate, clip the gradient, "
+            f"diverged: the {which} loss is {loss} at step {step}. Lower the learning rate, clip the gradient, "
             f"or look for extreme values in the data."
         )
         self.step = step
@@ -78,7 +78,7 @@ class TrainingModule(pl.LightningModule):
         terms = penalties(self.network)
         total = data_loss + sum(terms.values())
         if not math.isfinite(value := float(total.detach())):
-            raise DivergedError(self.global_step, value)
+            raise DivergedError(self.global_step, "training", value)
         self.log("train_loss", data_loss.detach(), on_step=False, on_epoch=True, prog_bar=True, batch_size=len(y))
         for kind, term in terms.items():
             self.log(f"penalty/{kind}", term.detach(), on_step=False, on_epoch=True, batch_size=len(y))

@@ -120,7 +120,7 @@ REFUSED = {
     "UTF-16 without its mark": ("x,y\n1,2\n".encode("utf-16-le"), {}, "line 1: a NUL byte; UTF-16 or not text"),
     "a NUL byte": (b"x,y\n1,2\n3,\x004\n", {}, "line 3: a NUL byte"),
     "Latin-1": ("x,y\n1,2\n3,\xb5\n".encode("latin-1"), {}, "line 3: not UTF-8"),
-    "another delimiter": (b"x;y\n1;2\n", {}, "Set data.delimiter: ';'"),
+    "another delimiter": (b"x;y\n1;2\n", {}, 'Set data.delimiter: ";"'),
     "a misspelt target": (PLAIN, {"target": "yy"}, "unknown column 'yy' in "),
     "a misspelt feature": (b"close,y\n1,2\n", {"features": ["clsoe"]}, "columns: close, y. Did you mean 'close'?"),
     "an unknown column among hostile ones": (b'"a\nb",x\n1,2\n', {"target": "z"}, "unknown column 'z'"),
@@ -180,8 +180,8 @@ def test_time_orders_the_rows_and_is_nothing_else(settings):
 @pytest.mark.parametrize(
     ("path", "part"),
     [
-        ("{folder}/prises.csv", "no such file (data.path). Did you mean 'prices.csv'?"),
-        ("{folder}/nowhere/prices.csv", "no such file (data.path)."),
+        ("{folder}/prises.csv", "(data.path). Did you mean 'prices.csv'?"),
+        ("{folder}/nowhere/prices.csv", "no such file in"),
         ("{folder}", "cannot be read: Is a directory."),
         ("{folder}/prices.csv\0", "cannot be read"),
         ("https://example.org/prices.csv", "Download it first."),

@@ -130,7 +130,7 @@ def test_all_forms_say_the_same(answer: Answer, evidence: Evidence) -> None:
         used = {k["name"] for k in content["knobs"] if k["verdict"] == "use"}
         assert used == {p.removeprefix("model.") for p in content["recommended"]}
         assert ("No knob helped" in content["headline"]) == (not used)
-        assert page_table(page, "test")[1] == ["no regularization", words.number(content["test"]["baseline"])]
+        assert page_table(page, "test")[1] == ["no regularization", words.number(content["test"]["plain"])]
 
 
 def test_a_confirmed_answer_names_knobs_and_values(answer: Answer) -> None:
@@ -182,7 +182,8 @@ def test_hostile_names_stay_inert(answer: Answer) -> None:
     page = documents.as_page(hostile, figures.figures(hostile))
     assert "<img" not in page
     assert "&lt;img" in page
-    assert len(documents.as_markdown(hostile).splitlines()) == len(documents.as_markdown(answer).splitlines())
+    tame = dataclasses.replace(answer, data=dataclasses.replace(answer.data, notes=["fine"]))
+    assert len(documents.as_markdown(hostile).splitlines()) == len(documents.as_markdown(tame).splitlines())
 
 
 def test_a_browser_shows_the_page(answer: Answer, tmp_path: Path) -> None:
