@@ -65,20 +65,19 @@ def lstm(
     Raises:
         ValueError: If ``backend`` is unknown, or cannot serve these arguments (with the reason).
     """
-    tensors = {"x": x, "h_0": h_0, "c_0": c_0, "w_ih": w_ih, "w_hh": w_hh, "bias": bias, "w_hr": w_hr}
+    tensors = {"x": x, "h_0": h_0, "c_0": c_0, "w_ih": w_ih, "w_hh": w_hh, "bias": bias}
     tensors |= {"input_mask": input_mask, "recurrent_mask": recurrent_mask}
     settings: dict[str, Any] = {"valid": valid, "reverse": reverse, "backend": backend}
     lower = _autocast_type(x)
     if lower is not None:
         # As nn.LSTM does: cast once at the door, and let nothing inside switch types.
-        cast: dict[str, Any] = {name: None if t is None else t.to(lower) for name, t in tensors.items()}
+        floating = {**tensors, "w_hr": w_hr}
+        cast: dict[str, Any] = {name: None if t is None else t.to(lower) for name, t in floating.items()}
         with torch.autocast(x.device.type, enabled=False):
             return lstm(**cast, **settings, activations=activations)
-    if torch.compiler.is_compiling() and not torch.compiler.is_exporting():
-        if opaque.why_not(tensors.pop("w_hr"), activations) is None:
-            return opaque.lstm(**tensors, **settings)  # type: ignore[arg-type]
-        tensors["w_hr"] = w_hr
-    return dispatch.run(**tensors, **settings, activations=activations)  # type: ignore[arg-type]
+    if torch.compiler.is_compiling() and opaque.why_not(w_hr, activations) is None:  # torch.export too
+        return opaque.lstm(**tensors, **settings)  # type: ignore[arg-type]
+    return dispatch.run(**tensors, **settings, w_hr=w_hr, activations=activations)  # type: ignore[arg-type]
 
 
 def _autocast_type(x: Tensor) -> torch.dtype | None:
