@@ -68,12 +68,8 @@ def sparse_sigmoid(x: Tensor) -> Tensor:
     return ((x + 1.0) / 2.0).clamp(0.0, 1.0)
 
 
-def threshold(x: Tensor) -> Tensor:
-    """Return ``x`` where it is above 0, else 0: Keras' default threshold and value."""
-    return torch.where(x > 0.0, x, 0.0)
-
-
-#: Keras' names. ``glu`` is not among them: it halves the width, so no gate can have it.
+#: Keras' names. Missing are those that no gate can have: ``glu`` halves the width, ``threshold`` has no default,
+#: and ``sparsemax`` is wrong on Keras' torch backend.
 ACTIVATIONS: dict[str, Activation] = {
     "linear": linear,
     "tanh": torch.tanh,
@@ -105,7 +101,6 @@ ACTIVATIONS: dict[str, Activation] = {
     "squareplus": squareplus,
     "sparse_plus": sparse_plus,
     "sparse_sigmoid": sparse_sigmoid,
-    "threshold": threshold,
 }
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from lstmreg.identifiers import resolve
+from lstmreg.identifiers import serialize as _serialize
 
 Initializer = Callable[[Tensor], object]
 
@@ -238,6 +239,8 @@ INITIALIZERS: dict[str, Callable[..., Initializer]] = {
     "identity": Identity,
 }
 INITIALIZERS |= {made.__name__: made for made in list(INITIALIZERS.values())}
+INITIALIZERS |= {"zero": Zeros, "one": Ones, "normal": RandomNormal, "uniform": RandomUniform}
+INITIALIZERS |= {"OrthogonalInitializer": Orthogonal, "IdentityInitializer": Identity}
 
 
 def get(identifier: Any, what: str = "initializer") -> Initializer:
@@ -251,6 +254,16 @@ def get(identifier: Any, what: str = "initializer") -> Initializer:
     if made is None:
         raise TypeError(f"{what} must be an initializer, such as 'zeros', got None.")
     return made
+
+
+def serialize(initializer: Initializer) -> dict[str, Any] | None:
+    """Write an initializer as Keras does.
+
+    Example:
+        >>> serialize(Orthogonal(gain=2.0))["config"]
+        {'gain': 2.0, 'seed': None}
+    """
+    return _serialize(initializer, "keras.initializers")
 
 
 @torch.no_grad()

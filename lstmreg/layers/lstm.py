@@ -17,7 +17,7 @@ from lstmreg.activations import Activation
 from lstmreg.constraints import Constraint
 from lstmreg.regularizers import Regularizer
 
-from .penalty import ActivityRecord, activity_penalty, in_backward, is_trainable
+from .penalty import ActivityRecord, activity_penalty, in_backward, is_trainable, scalar_penalty
 
 States = tuple[Tensor, Tensor]
 
@@ -79,7 +79,8 @@ class LSTM(nn.Module):
             Default: ``"keras"``.
         zero_output_for_mask: Whether the output of a masked step is zero and not the one before. Of two
             directions it always is, as Keras' ``Bidirectional`` has it. Default: ``False``.
-        go_backwards: Whether each layer reads its input from the end; outputs then come in that order.
+        go_backwards: Whether each layer reads its input from the end; outputs then come in that order, and a
+            second layer turns them round again (under a ``mask`` that, as in Keras, does not turn with them).
             Not with ``bidirectional``. Default: ``False``.
         stateful: Whether a call without ``hx`` begins with the states in which the last one ended, detached;
             see :meth:`reset_state`. Default: ``False``.
@@ -364,6 +365,9 @@ class LSTM(nn.Module):
                 f"input must have input_size={self.input_size} features in its last dimension, "
                 f"got shape {tuple(input.shape)}."
             )
+        own = self.all_weights[0][0].dtype
+        if input.dtype != own and not torch.is_autocast_enabled(input.device.type):
+            raise ValueError(f"input must have the weights' type {own}, got {input.dtype}. Use input.to({own}).")
 
     def _initial_states(self, x: Tensor, hx: States | None, batched: bool) -> States:
         cells, batch = len(self.draws), x.shape[1]
@@ -405,7 +409,8 @@ class LSTM(nn.Module):
                     activity = output[valid] if packed and valid is not None else output
                     if self.activity_steps == "last" and layer == self.num_layers - 1:
                         # Keras' Bidirectional zeroes its sequences, but not what return_sequences=False returns.
-                        activity = (output if self.zero_output_for_mask else held)[-1 if direction == 0 else 0]
+                        zeroed = self.zero_output_for_mask and not self.bidirectional
+                        activity = (output if zeroed else held)[-1 if direction == 0 else 0]
                     regularizer = self._of("activity_regularizer", layer)
                     self._activity.add(activity_penalty(regularizer, activity, x.shape[1]))
                 outputs.append(output)
@@ -490,7 +495,7 @@ class LSTM(nn.Module):
                 regularizer = self._of(f"{kind}_regularizer", layer)
                 if regularizer is not None and hasattr(self, name) and is_trainable(self, name):
                     weight = getattr(self, name)
-                    yield kind, weight, regularizer(self._as_in_keras(name, weight))
+                    yield kind, weight, scalar_penalty(regularizer, self._as_in_keras(name, weight))
         if any(self._of("activity_regularizer", layer) is not None for layer in range(self.num_layers)):
             activity = self._activity.read()
             yield "activity", self, self._zero() if activity is None else activity

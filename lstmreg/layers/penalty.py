@@ -82,7 +82,7 @@ def _terms(module: nn.Module) -> Iterator[tuple[str, object, Tensor]]:
     for name, regularizer in getattr(module, _REGULARIZED, {}).items():
         if is_trainable(module, name):
             parameter = getattr(module, name)
-            yield "other", parameter, regularizer(parameter)
+            yield "other", parameter, scalar_penalty(regularizer, parameter)
 
 
 def apply_constraints(model: nn.Module) -> None:
@@ -122,6 +122,14 @@ def penalties(model: nn.Module) -> dict[str, Tensor]:
                 seen[kind, id(owner)] = owner
                 found[kind] = found[kind] + value if kind in found else value
     return {kind: found[kind] for kind in KINDS if kind in found}
+
+
+def scalar_penalty(regularizer: Regularizer, tensor: Tensor) -> Tensor:
+    """Apply a regularizer, and see that it is one."""
+    value = regularizer(tensor)
+    if value.dim() != 0:
+        raise ValueError(f"a regularizer must return a scalar, but {regularizer!r} returned {tuple(value.shape)}.")
+    return value
 
 
 def is_trainable(module: nn.Module, name: str) -> bool:
@@ -175,4 +183,4 @@ class ActivityRecord:
 
 def activity_penalty(regularizer: Regularizer, output: Tensor, batch: int) -> Tensor:
     """Apply Keras' rule for activities: the regularizer of the whole output, divided by the batch size."""
-    return regularizer(output) / max(batch, 1)
+    return scalar_penalty(regularizer, output) / max(batch, 1)

@@ -18,8 +18,10 @@ from lstmreg.yaml_file import read_yaml
 _FREE = {"search.trials", "runs", "name"}
 
 
-def write_config(config: Config) -> None:
-    """Write ``config.yaml``, or compare with the one that is there.
+def write_config(config: Config) -> Config:
+    """Write ``config.yaml``, or compare with the one that is there; return what is in force.
+
+    A run that has gone further already stays as far as it is.
 
     Raises:
         ConfigError: If the run was begun with another configuration; it shows the difference.
@@ -27,7 +29,8 @@ def write_config(config: Config) -> None:
     path = config.directory / "config.yaml"
     ours = dataclasses.asdict(config)
     if path.exists():
-        theirs = dataclasses.asdict(read_config(config.directory))
+        begun = read_config(config.directory)
+        theirs = dataclasses.asdict(begun)
         different = [
             f"{name}: {old!r} then, {new!r} now" for name, old, new in _differences(theirs, ours) if name not in _FREE
         ]
@@ -36,7 +39,10 @@ def write_config(config: Config) -> None:
                 f"{config.directory} was begun with another configuration ({'; '.join(different)}). "
                 f"Give this run another name, or remove the folder."
             )
-    write_atomically(path, yaml.safe_dump(ours, sort_keys=False, allow_unicode=True))
+        trials = max(begun.search.trials, config.search.trials)
+        config = dataclasses.replace(config, search=dataclasses.replace(config.search, trials=trials))
+    write_atomically(path, yaml.safe_dump(dataclasses.asdict(config), sort_keys=False, allow_unicode=True))
+    return config
 
 
 def read_config(directory: Path) -> Config:

@@ -77,8 +77,7 @@ def run(config: Config, listener: Listener = lambda progress: None) -> Evidence:
     """
     series = read_series(config.data)
     with owned(config.directory), usable_study(config.directory):
-        write_config(config)
-        return _Experiment(config, series, listener).run()
+        return _Experiment(write_config(config), series, listener).run()
 
 
 def read(directory: Path) -> Evidence:

@@ -106,6 +106,24 @@ class TrainingModule(pl.LightningModule):
             return self.optimizer(trainable)
         return torch.optim.Adam(trainable, lr=self.learning_rate)
 
+    # A stateful layer carries its state from batch to batch; each pass over the data begins with zeros.
+
+    def on_train_epoch_start(self) -> None:
+        """Reset stateful layers."""
+        self._reset_states()
+
+    def on_validation_epoch_start(self) -> None:
+        """Reset stateful layers."""
+        self._reset_states()
+
+    def on_test_epoch_start(self) -> None:
+        """Reset stateful layers."""
+        self._reset_states()
+
+    def _reset_states(self) -> None:
+        for _, lstm in self._lstms():
+            lstm.reset_state()
+
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Take a step, and project the constrained weights back, as Keras does."""
         super().optimizer_step(*args, **kwargs)

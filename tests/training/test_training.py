@@ -146,6 +146,29 @@ def test_what_is_minimized_is_the_data_loss_plus_the_penalties_and_they_are_logg
     assert {name: float(value) for name, value in trainer.callback_metrics.items()} == pytest.approx(expected, rel=1e-6)
 
 
+def test_a_stateful_layer_carries_its_state_through_a_pass_and_begins_each_with_zeros():
+    """Batches that follow each other in time, without shuffling: the end of one is where the next begins."""
+
+    class Stateful(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lstm, self.head = LSTM(1, 3, batch_first=True, stateful=True), nn.Linear(3, 1)
+            self.began: list[bool] = []
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.began.append(self.lstm._carried is None)
+            return self.head(self.lstm(x)[0][:, -1])
+
+    series = torch.randn(24, 1)
+    windows = series.view(2, 3, 4, 1).transpose(0, 1).reshape(6, 4, 1)
+    data = TensorDataset(windows, torch.zeros(6, 1))
+    network = Stateful()
+    loaders = DataLoader(data, batch_size=2), DataLoader(TensorDataset(*data[:4]), batch_size=2)
+    fit(network, loaders, TrainingConfig(max_epochs=2, patience=2))
+    passes = [True, False, False, True, False]  # three batches of training, two of validation
+    assert network.began[:10] == 2 * passes
+
+
 def test_testing_and_predicting_use_the_network_alone():
     data, module = Overshooting(), TrainingModule(Own(activity_regularizer=L2(0.5), dropout=0.5))
     (tested,) = plain_trainer(1).test(module, data.val_dataloader(), verbose=False)
