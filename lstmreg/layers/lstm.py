@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeAlias, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from lstmreg import activations, constraints, initializers, ops, regularizers
+from lstmreg import activations, initializers, ops
 from lstmreg import dropout as masks
 from lstmreg.activations import Activation
 from lstmreg.constraints import Constraint
 from lstmreg.regularizers import Regularizer
 
+from . import arguments
+from .arguments import Named, PerLayer
 from .penalty import ActivityRecord, activity_penalty, in_backward, is_trainable, scalar_penalty
 
 States = tuple[Tensor, Tensor]
-
-V = TypeVar("V")
-
-#: One value for all layers, or a list with one for each.
-PerLayer: TypeAlias = V | Sequence[V]
-
-#: An object, Keras' name of it, or Keras' serialized form.
-Named: TypeAlias = V | str | dict[str, Any] | None
 
 
 class LSTM(nn.Module):
@@ -153,43 +146,43 @@ class LSTM(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        self.input_size = _size("input_size", input_size)
-        self.hidden_size = _size("hidden_size", hidden_size)
-        self.num_layers = _size("num_layers", num_layers)
+        self.input_size = arguments.size("input_size", input_size)
+        self.hidden_size = arguments.size("hidden_size", hidden_size)
+        self.num_layers = arguments.size("num_layers", num_layers)
         self.bias = bias
         self.batch_first = batch_first
         self.bidirectional = bidirectional
-        self.proj_size = _size("proj_size", proj_size, least=0)
+        self.proj_size = arguments.size("proj_size", proj_size, least=0)
 
         def per_layer(name: str, value: Any, settle: Callable[[str, Any], Any]) -> Any:
-            return _per_layer(name, value, num_layers, settle)
+            return arguments.per_layer(name, value, num_layers, settle)
 
-        self.dropout = per_layer("dropout", dropout, _rate)
-        self.recurrent_dropout = per_layer("recurrent_dropout", recurrent_dropout, _rate)
-        self.kernel_regularizer = per_layer("kernel_regularizer", kernel_regularizer, _regularizer)
-        self.recurrent_regularizer = per_layer("recurrent_regularizer", recurrent_regularizer, _regularizer)
-        self.bias_regularizer = per_layer("bias_regularizer", bias_regularizer, _regularizer)
-        self.activity_regularizer = per_layer("activity_regularizer", activity_regularizer, _regularizer)
-        self.kernel_constraint = per_layer("kernel_constraint", kernel_constraint, _constraint)
-        self.recurrent_constraint = per_layer("recurrent_constraint", recurrent_constraint, _constraint)
-        self.bias_constraint = per_layer("bias_constraint", bias_constraint, _constraint)
-        self.activation = per_layer("activation", activation, _activation)
-        self.recurrent_activation = per_layer("recurrent_activation", recurrent_activation, _activation)
-        self.activity_steps = _choice("activity_steps", activity_steps, ("all", "last"))
+        self.dropout = per_layer("dropout", dropout, arguments.rate)
+        self.recurrent_dropout = per_layer("recurrent_dropout", recurrent_dropout, arguments.rate)
+        self.kernel_regularizer = per_layer("kernel_regularizer", kernel_regularizer, arguments.regularizer)
+        self.recurrent_regularizer = per_layer("recurrent_regularizer", recurrent_regularizer, arguments.regularizer)
+        self.bias_regularizer = per_layer("bias_regularizer", bias_regularizer, arguments.regularizer)
+        self.activity_regularizer = per_layer("activity_regularizer", activity_regularizer, arguments.regularizer)
+        self.kernel_constraint = per_layer("kernel_constraint", kernel_constraint, arguments.constraint)
+        self.recurrent_constraint = per_layer("recurrent_constraint", recurrent_constraint, arguments.constraint)
+        self.bias_constraint = per_layer("bias_constraint", bias_constraint, arguments.constraint)
+        self.activation = per_layer("activation", activation, arguments.activation)
+        self.recurrent_activation = per_layer("recurrent_activation", recurrent_activation, arguments.activation)
+        self.activity_steps = arguments.choice("activity_steps", activity_steps, ("all", "last"))
         self.kernel_initializer = initializers.get(kernel_initializer, "kernel_initializer")
         self.recurrent_initializer = initializers.get(recurrent_initializer, "recurrent_initializer")
         self.bias_initializer = initializers.get(bias_initializer, "bias_initializer")
         self.unit_forget_bias = unit_forget_bias
-        self.initializer = _choice("initializer", initializer, ("keras", "torch"))
+        self.initializer = arguments.choice("initializer", initializer, ("keras", "torch"))
         self.zero_output_for_mask = zero_output_for_mask
         self.go_backwards = go_backwards
         self.stateful = stateful
         self.per_gate_masks = per_gate_masks
-        self.backend = _choice("backend", backend, ("auto", *ops.BACKENDS))
+        self.backend = arguments.choice("backend", backend, ("auto", *ops.BACKENDS))
         self.seed = seed
         self._check_combinations()
         cells = num_layers * self._num_directions
-        self._seeds = _seeds(seed, cells)
+        self._seeds = arguments.seeds(seed, cells)
         #: How many masks each layer and direction has drawn from its seed. Not in the ``state_dict``.
         self.draws = torch.zeros(cells, dtype=torch.int64, device="cpu")
         self._carried: States | None = None
@@ -342,7 +335,8 @@ class LSTM(nn.Module):
         x = input if batched else input.unsqueeze(1)
         x = x.transpose(0, 1) if batched and self.batch_first else x
         states = self._initial_states(x, hx, batched)
-        output, h_n, c_n = self._run(x, states, None if mask is None else _valid(mask, x, batched), packed=False)
+        valid = None if mask is None else arguments.valid_steps(mask, x, batched)
+        output, h_n, c_n = self._run(x, states, valid, packed=False)
         if not batched:
             return output.squeeze(1), (h_n.squeeze(1), c_n.squeeze(1))
         return output.transpose(0, 1) if self.batch_first else output, (h_n, c_n)
@@ -566,67 +560,3 @@ def _spoken(value: Any) -> str:
     if isinstance(value, list):
         return f"[{', '.join(map(_spoken, value))}]"
     return repr(activations.name_of(value) or value)
-
-
-def _valid(mask: Tensor, x: Tensor, batched: bool) -> Tensor:
-    """Return a mask as ``(T, B)`` bool."""
-    steps, batch = x.shape[:2]
-    expected = (batch, steps) if batched else (steps,)
-    flat = mask.squeeze(-1) if mask.dim() == len(expected) + 1 and mask.shape[-1] == 1 else mask
-    if tuple(flat.shape) != expected:
-        raise ValueError(f"mask must have shape {expected}, got {tuple(mask.shape)}.")
-    valid = flat.to(device=x.device, dtype=torch.bool)
-    return valid.t() if batched else valid.unsqueeze(1)
-
-
-def _size(name: str, value: int, least: int = 1) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an int, got {value!r}.")
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}, got {value}.")
-    return value
-
-
-def _per_layer(name: str, value: Any, layers: int, settle: Callable[[str, Any], Any]) -> Any:
-    if not isinstance(value, (list, tuple)):
-        return settle(name, value)
-    if len(value) != layers:
-        raise ValueError(f"{name} must be one value or one for each of the {layers} layers, got {value!r}.")
-    return [settle(name, v) for v in value]
-
-
-def _activation(name: str, value: Any) -> Activation:
-    return activations.get(value, name)
-
-
-def _constraint(name: str, value: Any) -> Constraint | None:
-    return constraints.get(value, name)
-
-
-def _regularizer(name: str, value: Any) -> Regularizer | None:
-    return regularizers.get(value, name)
-
-
-def _rate(name: str, value: float) -> float:
-    ok = hasattr(value, "__float__") and math.isfinite(value) and 0 <= value < 1
-    if not ok:
-        raise ValueError(f"{name} must be in [0, 1), got {value!r}.")
-    return float(value)
-
-
-def _choice(name: str, value: str, allowed: tuple[str, ...]) -> str:
-    if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}.")
-    return value
-
-
-def _seeds(seed: int | Sequence[int] | None, cells: int) -> list[int] | None:
-    if seed is None:
-        return None
-    if not isinstance(seed, Sequence):
-        return masks.spread_seed(operator.index(seed), cells)
-    if len(seed) != cells:
-        raise ValueError(
-            f"seed must be None, an int, or one int for each of the {cells} layers and directions, got {seed!r}."
-        )
-    return [operator.index(s) for s in seed]

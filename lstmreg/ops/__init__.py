@@ -1,12 +1,13 @@
 """The recurrence: one layer, one direction, tensors in and tensors out.
 
 :func:`lstm` is the only door. Rates, seeds, regularizers and ``training`` are settled above it; here a mask
-is a tensor. Each file beside this one offers the same function, and ``why_not``, which names the reason
-when it cannot serve the arguments.
+is a tensor. ``reference`` and ``native`` each offer the same function of one
+:class:`~lstmreg.ops.call.Call`, and ``why_not``, which names the reason when they cannot serve it.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 from lstmreg.activations import Activation
 
 from . import dispatch, opaque
+from .call import Call, Result
 from .dispatch import BACKENDS as BACKENDS
 
 
@@ -33,7 +35,7 @@ def lstm(
     reverse: bool = False,
     activations: tuple[Activation, Activation] = (torch.tanh, torch.sigmoid),
     backend: str = "auto",
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> Result:
     r"""Run one LSTM layer in one direction.
 
     .. math::
@@ -65,19 +67,25 @@ def lstm(
     Raises:
         ValueError: If ``backend`` is unknown, or cannot serve these arguments (with the reason).
     """
-    tensors = {"x": x, "h_0": h_0, "c_0": c_0, "w_ih": w_ih, "w_hh": w_hh, "bias": bias}
-    tensors |= {"input_mask": input_mask, "recurrent_mask": recurrent_mask}
-    settings: dict[str, Any] = {"valid": valid, "reverse": reverse, "backend": backend}
+    call = Call(x, h_0, c_0, w_ih, w_hh, bias, w_hr, input_mask, recurrent_mask, valid, reverse, activations)
     lower = _autocast_type(x)
     if lower is not None:
         # As nn.LSTM does: cast once at the door, and let nothing inside switch types.
-        floating = {**tensors, "w_hr": w_hr}
-        cast: dict[str, Any] = {name: None if t is None else t.to(lower) for name, t in floating.items()}
         with torch.autocast(x.device.type, enabled=False):
-            return lstm(**cast, **settings, activations=activations)
-    if torch.compiler.is_compiling() and opaque.why_not(w_hr, activations) is None:  # torch.export too
-        return opaque.lstm(**tensors, **settings)  # type: ignore[arg-type]
-    return dispatch.run(**tensors, **settings, w_hr=w_hr, activations=activations)  # type: ignore[arg-type]
+            return _run(_cast(call, lower), backend)
+    return _run(call, backend)
+
+
+def _run(call: Call, backend: str) -> Result:
+    if torch.compiler.is_compiling() and opaque.why_not(call) is None:  # torch.export too
+        return opaque.lstm(call, backend)
+    return dispatch.run(call, backend)
+
+
+def _cast(call: Call, dtype: torch.dtype) -> Call:
+    tensors = {f.name: getattr(call, f.name) for f in dataclasses.fields(call) if f.name != "valid"}
+    changed: dict[str, Any] = {name: t.to(dtype) for name, t in tensors.items() if isinstance(t, Tensor)}
+    return dataclasses.replace(call, **changed)
 
 
 def _autocast_type(x: Tensor) -> torch.dtype | None:

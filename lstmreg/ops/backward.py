@@ -10,29 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .call import Call
 from .reference import input_gates
-
-
-@dataclass(frozen=True)
-class Arguments:
-    """What :func:`lstmreg.ops.lstm` was called with; no projection."""
-
-    x: Tensor
-    h_0: Tensor
-    c_0: Tensor
-    w_ih: Tensor
-    w_hh: Tensor
-    bias: Tensor | None
-    input_mask: Tensor | None
-    recurrent_mask: Tensor | None
-    valid: Tensor | None
-    reverse: bool
-
-    @property
-    def order(self) -> list[int]:
-        """The steps in the order of the pass."""
-        steps = range(len(self.x))
-        return list(reversed(steps) if self.reverse else steps)
 
 
 @dataclass(frozen=True)
@@ -45,11 +24,11 @@ class Step:
     tanh_c: Tensor
 
 
-def gradients(call: Arguments, grads: tuple[Tensor, Tensor, Tensor]) -> list[Tensor]:
+def gradients(call: Call, grads: tuple[Tensor, Tensor, Tensor]) -> list[Tensor]:
     """Return the gradients of ``x, h_0, c_0, w_ih, w_hh`` and, if there is one, ``bias``.
 
     Args:
-        call: The call.
+        call: The call; tanh and sigmoid, no projection.
         grads: Gradients of ``output (T, B, H)``, ``h_n`` and ``c_n (B, H)``.
     """
     weights = call.w_hh.reshape(4, -1, call.w_hh.shape[1])  # (4, H, H)
@@ -72,8 +51,8 @@ def gradients(call: Arguments, grads: tuple[Tensor, Tensor, Tensor]) -> list[Ten
     return [_input_gradient(call, d_gates), d_h, d_c, *_weight_gradients(call, d_gates, steps)]
 
 
-def _forward(call: Arguments, weights: Tensor) -> dict[int, Step]:
-    gates_x = input_gates(call.x, call.w_ih, call.bias, call.input_mask)
+def _forward(call: Call, weights: Tensor) -> dict[int, Step]:
+    gates_x = input_gates(call)
     h, c = call.h_0, call.c_0
     steps: dict[int, Step] = {}
     for t in call.order:
@@ -106,7 +85,7 @@ def _step_backward(step: Step, d_h: Tensor, d_c: Tensor) -> tuple[Tensor, Tensor
     return d_z, d_c * f
 
 
-def _input_gradient(call: Arguments, d_gates: Tensor) -> Tensor:
+def _input_gradient(call: Call, d_gates: Tensor) -> Tensor:
     """Return the gradient of ``x``, in one product over all steps."""
     d_masked = torch.einsum("tkbh,khd->ktbd", d_gates, call.w_ih.reshape(4, -1, call.w_ih.shape[1]))
     if call.input_mask is not None:
@@ -114,7 +93,7 @@ def _input_gradient(call: Arguments, d_gates: Tensor) -> Tensor:
     return d_masked.sum(0)
 
 
-def _weight_gradients(call: Arguments, d_gates: Tensor, steps: dict[int, Step]) -> list[Tensor]:
+def _weight_gradients(call: Call, d_gates: Tensor, steps: dict[int, Step]) -> list[Tensor]:
     """Return the gradients of ``w_ih``, ``w_hh`` and, if there is one, ``bias``."""
     x = call.x.unsqueeze(0)  # (1 or 4, T, B, D), masked
     h = torch.stack([steps[t].h_before for t in range(len(call.x))]).unsqueeze(0)

@@ -3,42 +3,30 @@
 from __future__ import annotations
 
 from types import ModuleType
-from typing import Any
-
-from torch import Tensor
 
 from . import native, reference
+from .call import Call, Result
 
 #: In order of preference; the last one serves everything.
 BACKENDS: dict[str, ModuleType] = {"native": native, "reference": reference}
 
 
-def run(
-    backend: str,
-    x: Tensor,
-    h_0: Tensor,
-    c_0: Tensor,
-    w_ih: Tensor,
-    w_hh: Tensor,
-    bias: Tensor | None,
-    **arguments: Any,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Compute what :func:`lstmreg.ops.lstm` defines, with the backend that is named or the best one.
+def run(call: Call, backend: str) -> Result:
+    """Compute a call with the backend that is named, or the best one for ``"auto"``.
 
     Raises:
-        ValueError: If ``backend`` is unknown, or cannot serve these arguments (with the reason).
+        ValueError: If ``backend`` is unknown, or cannot serve the call (with the reason).
     """
-    chosen = _choose(backend, x, arguments)
-    result: tuple[Tensor, Tensor, Tensor] = chosen.lstm(x, h_0, c_0, w_ih, w_hh, bias, **arguments)
+    result: Result = _choose(call, backend).lstm(call)
     return result
 
 
-def _choose(backend: str, x: Tensor, arguments: dict[str, Any]) -> ModuleType:
+def _choose(call: Call, backend: str) -> ModuleType:
     if backend == "auto":
-        return next(b for b in BACKENDS.values() if b.why_not(x, **arguments) is None)
+        return next(b for b in BACKENDS.values() if b.why_not(call) is None)
     if backend not in BACKENDS:
         raise ValueError(f"backend must be 'auto' or one of {sorted(BACKENDS)}, got {backend!r}.")
-    reason = BACKENDS[backend].why_not(x, **arguments)
+    reason = BACKENDS[backend].why_not(call)
     if reason is not None:
         raise ValueError(f"backend {backend!r} cannot serve this call: {reason}. Use backend='auto'.")
     return BACKENDS[backend]

@@ -2,99 +2,67 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from .call import Call, Result
 
-def why_not(
-    x: Tensor,
-    *,
-    input_mask: Tensor | None,
-    recurrent_mask: Tensor | None,
-    valid: Tensor | None,
-    activations: Any,
-    **_: Any,
-) -> str | None:
-    """Return why torch's LSTM cannot serve these arguments, or ``None`` if it can."""
-    if recurrent_mask is not None:
+
+def why_not(call: Call) -> str | None:
+    """Return why torch's LSTM cannot serve a call, or ``None`` if it can."""
+    if call.recurrent_mask is not None:
         return "it has no recurrent dropout"
-    if input_mask is not None and len(input_mask) != 1:
+    if call.input_mask is not None and len(call.input_mask) != 1:
         return "it has one product for all gates, so no input mask per gate"
-    if activations != (torch.tanh, torch.sigmoid):
+    if not call.is_standard:
         return "its activations are tanh and sigmoid"
-    if x.shape[0] == 0 or x.shape[1] == 0:
+    if call.x.shape[0] == 0 or call.x.shape[1] == 0:
         return "it needs at least one step and one sequence"
-    if valid is not None and not (valid[0].all() and (valid[1:] <= valid[:-1]).all()):
+    if call.valid is not None and not (call.valid[0].all() and (call.valid[1:] <= call.valid[:-1]).all()):
         return "it skips steps only at the end of a sequence"
     return None
 
 
-def lstm(
-    x: Tensor,
-    h_0: Tensor,
-    c_0: Tensor,
-    w_ih: Tensor,
-    w_hh: Tensor,
-    bias: Tensor | None,
-    *,
-    w_hr: Tensor | None,
-    input_mask: Tensor | None,
-    valid: Tensor | None,
-    reverse: bool,
-    **_: Any,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Compute what :func:`lstmreg.ops.lstm` defines, for the arguments that ``why_not`` admits."""
-    if input_mask is not None:
-        x = x * input_mask
-    # torch adds two biases; ours is one.
-    weights = [w_ih, w_hh] if bias is None else [w_ih, w_hh, bias, torch.zeros_like(bias)]
-    if w_hr is not None:
-        weights.append(w_hr)
+def lstm(call: Call) -> Result:
+    """Compute what :func:`lstmreg.ops.lstm` defines, for a call that ``why_not`` admits."""
+    x = call.x if call.input_mask is None else call.x * call.input_mask
+    if call.valid is None:
+        output, h_n, c_n = _run(call, x.flip(0) if call.reverse else x, call.h_0, call.c_0)
+        return (output.flip(0) if call.reverse else output), h_n, c_n
+    return _over_prefixes(call, x, call.valid)
+
+
+def _run(call: Call, x: Tensor, h_0: Tensor, c_0: Tensor, batch_sizes: Tensor | None = None) -> Result:
+    """Run torch's LSTM over ``x (T, B, D)``, or over packed rows."""
+    weights = [call.w_ih, call.w_hh]
+    if call.bias is not None:
+        weights += [call.bias, torch.zeros_like(call.bias)]  # torch adds two biases; ours is one
+    if call.w_hr is not None:
+        weights.append(call.w_hr)
     states = [h_0.unsqueeze(0), c_0.unsqueeze(0)]
-    if valid is None:
-        output, h_n, c_n = torch._VF.lstm(
-            x.flip(0) if reverse else x,
-            states,
-            weights,
-            bias is not None,
-            1,
-            0.0,
-            torch.is_grad_enabled(),  # cuDNN keeps what its backward needs only if told so
-            False,
-            False,
-        )
-        return (output.flip(0) if reverse else output), h_n[0], c_n[0]
-    return _lstm_over_prefixes(x, states, weights, bias is not None, valid, reverse)
+    # cuDNN keeps what its backward needs only if it is told that it trains.
+    settings = (weights, call.bias is not None, 1, 0.0, torch.is_grad_enabled(), False)
+    if batch_sizes is None:
+        output, h_n, c_n = torch._VF.lstm(x, states, *settings, False)
+    else:
+        output, h_n, c_n = torch._VF.lstm(x, batch_sizes, states, *settings)
+    return output, h_n[0], c_n[0]
 
 
-def _lstm_over_prefixes(
-    x: Tensor, states: list[Tensor], weights: list[Tensor], has_bias: bool, valid: Tensor, reverse: bool
-) -> tuple[Tensor, Tensor, Tensor]:
+def _over_prefixes(call: Call, x: Tensor, valid: Tensor) -> Result:
     """Run sequences that are valid up to some step, by packing them."""
     lengths = valid.sum(0)
-    if reverse:
+    if call.reverse:
         x = _reverse_prefixes(x, lengths)
     packed = pack_padded_sequence(x, lengths.cpu(), enforce_sorted=False)
     order, back = packed.sorted_indices, packed.unsorted_indices
     assert order is not None
     assert back is not None
-    data, h_n, c_n = torch._VF.lstm(
-        packed.data,
-        packed.batch_sizes,
-        [s.index_select(1, order) for s in states],
-        weights,
-        has_bias,
-        1,
-        0.0,
-        torch.is_grad_enabled(),
-        False,
-    )
+    data, h_n, c_n = _run(call, packed.data, call.h_0[order], call.c_0[order], packed.batch_sizes)
     output, _ = pad_packed_sequence(packed._replace(data=data), total_length=len(x))
-    h_n, c_n = h_n[0].index_select(0, back), c_n[0].index_select(0, back)
-    if reverse:
+    h_n, c_n = h_n[back], c_n[back]
+    if call.reverse:
         # In reversed time the steps after the end come first, and an output before the first valid step is zero.
         return _reverse_prefixes(output, lengths), h_n, c_n
     return torch.where(valid.unsqueeze(-1), output, h_n), h_n, c_n

@@ -1,6 +1,6 @@
-"""The recurrence as one operation that ``torch.compile`` does not look into.
+"""The recurrence as one operation that ``torch.compile`` and ``torch.export`` do not look into.
 
-Traced, the loop over time would be unrolled, and compiling would take minutes.
+Traced, the loop over time would be unrolled: compiling would take minutes, and the number of steps would be fixed.
 """
 
 from __future__ import annotations
@@ -11,36 +11,42 @@ import torch
 from torch import Tensor
 
 from . import backward, dispatch
+from .call import Call, Result
 
 
-def why_not(w_hr: Tensor | None, activations: Any) -> str | None:
-    """Return why these arguments are traced instead, or ``None``."""
-    if w_hr is not None:
+def why_not(call: Call) -> str | None:
+    """Return why a call is traced instead, or ``None``."""
+    if call.w_hr is not None:
         return "it has no projection"
-    if activations != (torch.tanh, torch.sigmoid):
+    if not call.is_standard:
         return "its gradients are those of tanh and sigmoid"
     return None
 
 
-def lstm(
+def lstm(call: Call, backend: str) -> Result:
+    """Compute what :func:`lstmreg.ops.lstm` defines, for a call that ``why_not`` admits."""
+    weights = call.w_ih, call.w_hh, call.bias
+    masks = call.input_mask, call.recurrent_mask, call.valid
+    result: Result = _forward(call.x, call.h_0, call.c_0, *weights, *masks, call.reverse, backend)
+    return result
+
+
+def _call(
     x: Tensor,
     h_0: Tensor,
     c_0: Tensor,
     w_ih: Tensor,
     w_hh: Tensor,
     bias: Tensor | None,
-    *,
     input_mask: Tensor | None,
     recurrent_mask: Tensor | None,
     valid: Tensor | None,
     reverse: bool,
-    backend: str,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Compute what :func:`lstmreg.ops.lstm` defines, for the arguments that ``why_not`` admits."""
-    result: tuple[Tensor, Tensor, Tensor] = _forward(
-        x, h_0, c_0, w_ih, w_hh, bias, input_mask, recurrent_mask, valid, reverse, backend
-    )
-    return result
+) -> Call:
+    return Call(x, h_0, c_0, w_ih, w_hh, bias, None, input_mask, recurrent_mask, valid, reverse)
+
+
+# torch reads an operation's schema off the annotations, so the tensors stand here one by one.
 
 
 @torch.library.custom_op("lstmreg::lstm", mutates_args=())
@@ -57,21 +63,8 @@ def _forward(
     reverse: bool,
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    output, h_n, c_n = dispatch.run(
-        backend,
-        x,
-        h_0,
-        c_0,
-        w_ih,
-        w_hh,
-        bias,
-        w_hr=None,
-        input_mask=input_mask,
-        recurrent_mask=recurrent_mask,
-        valid=valid,
-        reverse=reverse,
-        activations=(torch.tanh, torch.sigmoid),
-    )
+    call = _call(x, h_0, c_0, w_ih, w_hh, bias, input_mask, recurrent_mask, valid, reverse)
+    output, h_n, c_n = dispatch.run(call, backend)
     return output.contiguous(), h_n.clone(), c_n.clone()  # an operation's results may not share memory
 
 
@@ -96,7 +89,7 @@ def _backward(
     valid: Tensor | None,
     reverse: bool,
 ) -> list[Tensor]:
-    call = backward.Arguments(x, h_0, c_0, w_ih, w_hh, bias, input_mask, recurrent_mask, valid, reverse)
+    call = _call(x, h_0, c_0, w_ih, w_hh, bias, input_mask, recurrent_mask, valid, reverse)
     return [g.contiguous() for g in backward.gradients(call, (d_output, d_h, d_c))]
 
 

@@ -2,70 +2,57 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
+from .call import Call, Result
 
-def why_not(x: Tensor, **arguments: Any) -> str | None:
-    """Return ``None``: the reference serves every argument."""
+
+def why_not(call: Call) -> str | None:
+    """Return ``None``: the reference serves every call."""
     return None
 
 
-def lstm(
-    x: Tensor,
-    h_0: Tensor,
-    c_0: Tensor,
-    w_ih: Tensor,
-    w_hh: Tensor,
-    bias: Tensor | None,
-    *,
-    w_hr: Tensor | None,
-    input_mask: Tensor | None,
-    recurrent_mask: Tensor | None,
-    valid: Tensor | None,
-    reverse: bool,
-    activations: Any,
-) -> tuple[Tensor, Tensor, Tensor]:
+def lstm(call: Call) -> Result:
     """Compute what :func:`lstmreg.ops.lstm` defines."""
-    activation, recurrent_activation = activations
-    steps = len(x)
-    if steps == 0:
-        return x.new_zeros(0, *h_0.shape), h_0, c_0
-    gates_x = input_gates(x, w_ih, bias, input_mask)
-    recurrent_gates = _RecurrentProduct(w_hh, recurrent_mask)
+    activation, recurrent_activation = call.activations
+    if len(call.x) == 0:
+        return call.x.new_zeros(0, *call.h_0.shape), call.h_0, call.c_0
+    gates_x = input_gates(call)
+    recurrent_gates = _RecurrentProduct(call.w_hh, call.recurrent_mask)
 
-    h, c = h_0, c_0
-    held = torch.zeros_like(h_0)
-    outputs: list[Tensor] = [held] * steps
-    for t in reversed(range(steps)) if reverse else range(steps):
+    h, c = call.h_0, call.c_0
+    held = torch.zeros_like(h)
+    outputs = [held] * len(call.x)
+    for t in call.order:
         i, f, g, o = recurrent_gates.add_to(gates_x[t], h)
         c_next = recurrent_activation(f) * c + recurrent_activation(i) * activation(g)
         h_next = recurrent_activation(o) * activation(c_next)
-        if w_hr is not None:
-            h_next = linear(h_next, w_hr)
-        if valid is None:
+        if call.w_hr is not None:
+            h_next = linear(h_next, call.w_hr)
+        if call.valid is None:
             h, c, held = h_next, c_next, h_next
         else:
-            now = valid[t].unsqueeze(-1)
+            now = call.valid[t].unsqueeze(-1)
             h, c = torch.where(now, h_next, h), torch.where(now, c_next, c)
             held = torch.where(now, h_next, held)
         outputs[t] = held
     return torch.stack(outputs), h, c
 
 
-def input_gates(x: Tensor, w_ih: Tensor, bias: Tensor | None, mask: Tensor | None) -> tuple[Tensor, ...]:
+def input_gates(call: Call) -> tuple[Tensor, ...]:
     """Compute the part of the gates that needs no recurrence, in one product; ``(B, 4, H)`` for each step."""
-    steps, batch, features = x.shape
-    hidden = len(w_ih) // 4
+    steps, batch, features = call.x.shape
+    hidden = len(call.w_ih) // 4
+    mask, bias = call.input_mask, call.bias
     if mask is not None and len(mask) == 4:
-        masked = (x.unsqueeze(0) * mask.unsqueeze(1)).flatten(1, 2)  # (4, T*B, D)
-        weight = w_ih.reshape(4, hidden, features).mT
+        masked = (call.x.unsqueeze(0) * mask.unsqueeze(1)).flatten(1, 2)  # (4, T*B, D)
+        weight = call.w_ih.reshape(4, hidden, features).mT
         gates = torch.bmm(masked, weight) if bias is None else torch.baddbmm(bias.view(4, 1, hidden), masked, weight)
         return gates.view(4, steps, batch, hidden).permute(1, 2, 0, 3).unbind(0)
-    return linear(x if mask is None else x * mask, w_ih, bias).reshape(steps, batch, 4, hidden).unbind(0)
+    x = call.x if mask is None else call.x * mask
+    return linear(x, call.w_ih, bias).reshape(steps, batch, 4, hidden).unbind(0)
 
 
 class _RecurrentProduct:

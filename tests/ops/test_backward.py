@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from lstmreg import ops
-from lstmreg.ops.backward import Arguments, gradients
+from lstmreg.ops.backward import gradients
+from lstmreg.ops.call import Call
 
 
 def masks(groups: int | None, batch: int, width: int) -> torch.Tensor | None:
@@ -39,5 +40,5 @@ def test_gradients_by_hand_equal_autograds(groups_x, groups_h, reverse, padded, 
     cotangents = tuple(torch.randn_like(r) for r in results)
     expected = torch.autograd.grad(results, tensors, cotangents)
     with torch.no_grad():
-        found = gradients(Arguments(x, h_0, c_0, w_ih, w_hh, b, **settings), cotangents)
+        found = gradients(Call(x, h_0, c_0, w_ih, w_hh, b, **settings), cotangents)
     torch.testing.assert_close(found, list(expected), rtol=1e-12, atol=1e-12)
