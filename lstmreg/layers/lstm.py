@@ -365,6 +365,11 @@ class LSTM(nn.Module):
 
     def _initial_states(self, x: Tensor, hx: States | None, batched: bool) -> States:
         cells, batch = len(self.draws), x.shape[1]
+        if self.stateful and hx is None and in_backward():
+            raise RuntimeError(
+                "a stateful layer cannot run again during backward: activation checkpointing would begin with a "
+                "later state, and get wrong gradients. Pass the states as hx instead."
+            )
         if hx is None and self._carried is not None:
             if self._carried[0].shape[1] != batch:
                 raise ValueError(
@@ -400,13 +405,9 @@ class LSTM(nn.Module):
                 if valid is not None and not packed and (self.zero_output_for_mask or self.bidirectional):
                     output = held * valid.unsqueeze(-1)
                 if self.training and self._of("activity_regularizer", layer) is not None:
-                    activity = output[valid] if packed and valid is not None else output
-                    if self.activity_steps == "last" and layer == self.num_layers - 1:
-                        # Keras' Bidirectional zeroes its sequences, but not what return_sequences=False returns.
-                        zeroed = self.zero_output_for_mask and not self.bidirectional
-                        activity = (output if zeroed else held)[-1 if direction == 0 else 0]
-                    regularizer = self._of("activity_regularizer", layer)
-                    self._activity.add(activity_penalty(regularizer, activity, x.shape[1]))
+                    counted = self._counted(layer, direction, held, output, valid if packed else None)
+                    penalty = activity_penalty(self._of("activity_regularizer", layer), counted, x.shape[1])
+                    self._activity.add(penalty)
                 outputs.append(output)
                 finals.append((h_n, c_n))
             x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
@@ -414,6 +415,14 @@ class LSTM(nn.Module):
         if self.stateful:
             self._carried = h_n.detach(), c_n.detach()
         return x, h_n, c_n
+
+    def _counted(self, layer: int, direction: int, held: Tensor, output: Tensor, valid: Tensor | None) -> Tensor:
+        """Return what the activity regularizer of a layer looks at: all steps, the valid ones, or the last."""
+        if self.activity_steps == "all" or layer < self.num_layers - 1:
+            return output if valid is None else output[valid]
+        # Keras' Bidirectional zeroes its sequences, but not what return_sequences=False returns.
+        shown = output if self.zero_output_for_mask and not self.bidirectional else held
+        return shown[-1 if direction == 0 else 0]
 
     def _run_cell(
         self, cell: int, x: Tensor, h_0: Tensor, c_0: Tensor, valid: Tensor | None

@@ -145,6 +145,13 @@ def test_non_reentrant_checkpointing_changes_nothing():
     assert found == pytest.approx(expected, rel=1e-6)
 
 
+def test_checkpointing_a_stateful_layer_is_refused_because_it_would_begin_with_a_later_state():
+    lstm = LSTM(3, 5, stateful=True)
+    loss = checkpoint(lambda x: lstm(x)[0], torch.randn(7, 4, 3, requires_grad=True), use_reentrant=False).sum()
+    with pytest.raises(RuntimeError, match="Pass the states as hx"):
+        loss.backward()
+
+
 @pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
 def test_reentrant_checkpointing_that_would_lose_the_activity_penalty_is_refused():
     model = Model(activity_regularizer=L2(0.1))
