@@ -15,7 +15,7 @@ from lstmreg.errors import NoUsableTrialError
 from lstmreg.search import decisions
 from lstmreg.search.card import DataCard
 from lstmreg.search.evidence import STAGES, Effect, Evidence, Record, Replicate
-from lstmreg.search.space import Setting, baseline_config, configured, key, ladder, without_knobs
+from lstmreg.search.space import Setting, baseline_config, configured, key, knobs_of, ladder, without_knobs
 
 Verdict = Literal["use", "off", "no evidence", "not searched"]
 
@@ -103,7 +103,7 @@ class Test:
     Attributes:
         metric: Name of the error.
         baseline: Of the baseline.
-        plain: Of the candidate's sizes and learning rate without its knobs; the baseline's where they agree.
+        plain: Of what the candidate is compared with: the same sizes without its knobs, or the baseline.
         candidate: Of the candidate.
         floors: Of each prediction without a model.
         change: Of the candidate against ``plain``, paired by seed.
@@ -320,7 +320,8 @@ def _sizes_effect(evidence: Evidence, candidate: Setting) -> Effect | None:
 
 def _test(evidence: Evidence, candidate: Setting) -> Test:
     baseline = evidence.results({}, ["test"])
-    plain = evidence.results(without_knobs(candidate), ["test"])
+    # The candidate differs from what it is compared with by its knobs, or if it has none by its sizes.
+    plain = evidence.results(without_knobs(candidate) if knobs_of(candidate) else {}, ["test"])
     ours = evidence.results(candidate, ["test"]) if candidate else {}
     # One stretch of time, so the seeds are what repeats.
     by_seed = {

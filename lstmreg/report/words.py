@@ -114,7 +114,8 @@ def _about_floor(answer: Answer) -> str:
 def _about_test(answer: Answer) -> str:
     test = answer.test
     floors = ", ".join(f"{FLOOR_NAMES[n]} {number(e)}" for n, e in sorted(test.floors.items(), key=lambda f: f[1]))
-    said = f"On the test rows the {test.metric} is {number(test.plain)} without regularization"
+    compared = "without regularization" if knobs_of(answer.candidate) or not answer.candidate else "as configured"
+    said = f"On the test rows the {test.metric} is {number(test.plain)} {compared}"
     if test.candidate is not None and test.change is not None:
         said += (
             f" and {number(test.candidate)} with {_setting(answer.candidate)}: {change(test.change.mean)} "
