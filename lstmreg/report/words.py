@@ -21,7 +21,7 @@ def headline(answer: Answer) -> str:
     if not answer.is_confirmed:
         if _is_cut_short(answer):
             return "No knob helped, but training was cut short: raise training.max_epochs and ask again."
-        return "No knob helped: early stopping alone does as well."
+        return "No knob helped beyond early stopping."
     turned = _listed([f"{p.split('.')[1]} = {short(answer.recommended[p])}" for p in knobs_of(answer.recommended)])
     rest = "; leave the others off." if len(knobs_of(answer.recommended)) < len(answer.knobs) else "."
     return f"Use {turned}{rest}"
@@ -36,6 +36,7 @@ def sentences(answer: Answer) -> list[str]:
     return [
         *_about_candidate(answer),
         *_about_sizes(answer),
+        *_about_precision(answer.knobs),
         _about_floor(answer),
         _about_test(answer),
         _about_overfitting(answer),
@@ -90,6 +91,17 @@ def _about_candidate(answer: Answer) -> list[str]:
     return [
         f"The best candidate, {candidate}, changed the validation loss by {measured} {where}. To count, an effect "
         f"must be an improvement of at least {worth} whose interval excludes zero."
+    ]
+
+
+def _about_precision(knobs: Sequence[Knob]) -> list[str]:
+    searched = [k for k in knobs if k.verdict != "not searched"]
+    open_ones = [k for k in searched if k.verdict == "no evidence"]
+    if not open_ones:
+        return []
+    return [
+        f"For {len(open_ones)} of the {len(searched)} knobs searched the interval of the effect alone is too wide to "
+        f"rule a useful effect in or out; more rows, search.splits or search.seeds would narrow it."
     ]
 
 
