@@ -66,14 +66,19 @@ _HOMES = {
     "Range": "config",
 }
 
+#: Rooms with public functions of their own, such as ``lstmreg.search.run`` and ``lstmreg.models.load``.
+_ROOMS = ("activations", "constraints", "initializers", "models", "regularizers", "report", "search")
+
 __all__ = [*_HOMES, "__version__"]
 
 
 def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return importlib.import_module(f"lstmreg.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"lstmreg.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+    return sorted({*globals(), *_HOMES, *_ROOMS})

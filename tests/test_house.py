@@ -160,6 +160,8 @@ def test_every_public_name_resolves_and_is_listed_for_type_checkers() -> None:
     assert listed | {"__version__"} == set(lstmreg.__all__)
     for name in lstmreg.__all__:
         assert getattr(lstmreg, name) is not None
+    for room in lstmreg._ROOMS:
+        assert getattr(lstmreg, room).__name__ == f"lstmreg.{room}"
     folders = {path.name for path in ROOT.iterdir() if path.is_dir()}
     assert not folders & set(lstmreg.__all__)
     assert (ROOT / "py.typed").exists()
