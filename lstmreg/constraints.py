@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from lstmreg.identifiers import resolve
@@ -39,6 +38,7 @@ class MaxNorm:
         ``keras.constraints.MaxNorm``.
 
     Example:
+        >>> import torch
         >>> MaxNorm(1.0)(torch.tensor([[3.0], [4.0]]))
         tensor([[0.6000],
                 [0.8000]])
@@ -61,6 +61,7 @@ class NonNeg:
         ``keras.constraints.NonNeg``.
 
     Example:
+        >>> import torch
         >>> NonNeg()(torch.tensor([-1.0, 2.0]))
         tensor([0., 2.])
     """
@@ -143,9 +144,3 @@ def get(identifier: Any, what: str = "constraint") -> Constraint | None:
 def serialize(constraint: Constraint | None) -> dict[str, Any] | None:
     """Write a constraint as Keras does."""
     return _serialize(constraint, "keras.constraints")
-
-
-def project_(weight: Tensor, constraint: Constraint) -> None:
-    """Replace ``weight`` by its projection, in place, outside of autograd."""
-    with torch.no_grad():
-        weight.copy_(constraint(weight))

@@ -120,13 +120,12 @@ def test_ctrl_c_ends_a_fit_at_its_best_epoch_and_saves_it(folder: Path) -> None:
     assert process.returncode == 130, said
     assert "Traceback" not in said
     assert "Best epoch" in shown
+    assert "raise training.max_epochs" not in shown  # that is not what ended it
     assert (folder / "runs/waves/fit/model.safetensors").exists()
 
 
-def test_help_is_quick_and_loads_no_torch(folder: Path) -> None:
-    started = time.perf_counter()
+def test_help_and_arguments_load_nothing_heavy(folder: Path) -> None:
     shown = lstmreg(folder, "--help")
-    took = time.perf_counter() - started
     assert shown.returncode == 0
     for verb in ("demo", "fit", "search", "report"):
         assert verb in shown.stdout
@@ -134,7 +133,6 @@ def test_help_is_quick_and_loads_no_torch(folder: Path) -> None:
     heavy += "print([m for m in ('torch', 'lightning', 'optuna', 'matplotlib', 'scipy') if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", heavy], cwd=folder, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
-    assert took < 30  # a hang, not a speed: the quickness is in what is not imported
 
 
 def test_printed_configuration_is_one_that_can_be_read_again(folder: Path) -> None:

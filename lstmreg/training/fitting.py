@@ -66,7 +66,7 @@ class FitResult:
     best_epoch: int
     val_loss: float
     train_loss: float
-    stopped: Literal["patience", "max_epochs"]
+    stopped: Literal["patience", "max_epochs", "callback"]
     seconds: float
 
 
@@ -132,9 +132,17 @@ def fit(
         best_epoch=best.best_epoch,
         val_loss=best.best_value,
         train_loss=train_loss,
-        stopped="patience" if stopping.stopped_epoch else "max_epochs",
+        stopped=_what_stopped(stopping, len(curves.epochs), training),
         seconds=time.perf_counter() - started,
     )
+
+
+def _what_stopped(
+    stopping: EarlyStopping, epochs: int, training: TrainingConfig
+) -> Literal["patience", "max_epochs", "callback"]:
+    if stopping.stopped_epoch:
+        return "patience"
+    return "max_epochs" if epochs >= training.max_epochs else "callback"
 
 
 @torch.no_grad()
