@@ -7,7 +7,6 @@ is a tensor. ``reference`` and ``native`` each offer the same function of one
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import torch
@@ -83,9 +82,8 @@ def _run(call: Call, backend: str) -> Result:
 
 
 def _cast(call: Call, dtype: torch.dtype) -> Call:
-    tensors = {f.name: getattr(call, f.name) for f in dataclasses.fields(call) if f.name != "valid"}
-    changed: dict[str, Any] = {name: t.to(dtype) for name, t in tensors.items() if isinstance(t, Tensor)}
-    return dataclasses.replace(call, **changed)
+    tensors = {name: t for name, t in call._asdict().items() if isinstance(t, Tensor) and name != "valid"}
+    return call._replace(**{name: t.to(dtype) for name, t in tensors.items()})
 
 
 def _autocast_type(x: Tensor) -> torch.dtype | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,8 +10,7 @@ from torch import Tensor
 from lstmreg.activations import Activation
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(NamedTuple):
     """The arguments of :func:`lstmreg.ops.lstm`, which describes them."""
 
     x: Tensor
@@ -28,9 +27,19 @@ class Call:
     activations: tuple[Activation, Activation] = (torch.tanh, torch.sigmoid)
 
     @property
+    def models(self) -> int | None:
+        """The number of models, ``K``, or ``None`` without that axis."""
+        return self.w_hh.shape[0] if self.w_hh.dim() == 3 else None
+
+    @property
+    def steps(self) -> int:
+        """The number of steps, ``T``."""
+        return self.x.shape[-3]
+
+    @property
     def order(self) -> list[int]:
         """The steps in the order of the pass."""
-        steps = range(len(self.x))
+        steps = range(self.steps)
         return list(reversed(steps) if self.reverse else steps)
 
     @property
@@ -39,5 +48,5 @@ class Call:
         return self.activations == (torch.tanh, torch.sigmoid)
 
 
-#: ``output (T, B, H)``, ``h_n (B, H)``, ``c_n (B, H)``.
+#: ``output (T, B, H)``, ``h_n (B, H)``, ``c_n (B, H)``; a leading ``K`` where the weights have it.
 Result = tuple[Tensor, Tensor, Tensor]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from . import native, reference
+from . import fused_cpu, native, reference
 from .call import Call, Result
 
 #: In order of preference; the last one serves everything.
-BACKENDS: dict[str, ModuleType] = {"native": native, "reference": reference}
+BACKENDS: dict[str, ModuleType] = {"native": native, "fused_cpu": fused_cpu, "reference": reference}
 
 
 def run(call: Call, backend: str) -> Result:

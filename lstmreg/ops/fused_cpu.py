@@ -1,0 +1,176 @@
+"""C++, compiled on first use: the whole recurrence in one call, for any masks, on the CPU."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import compiled, recurrence
+from .call import Call, Result
+from .recurrence import Cotangents, Gradients
+
+_REALS = {torch.float32: "float", torch.float64: "double"}
+
+
+def why_not(call: Call) -> str | None:
+    """Return why the compiled code cannot serve a call, or ``None`` if it can; compiles it if need be."""
+    if call.w_hr is not None:
+        return "it has no projection"
+    if not call.is_standard:
+        return "its activations are tanh and sigmoid"
+    if 0 in call.x.shape[-3:-1]:
+        return "it needs at least one step and one sequence"
+    tensors = [t for t in (*call[:6], call.input_mask, call.recurrent_mask) if t is not None]
+    if any(t.device.type != "cpu" for t in tensors):
+        return "it runs on the CPU"
+    if call.x.dtype not in _REALS or any(t.dtype != call.x.dtype for t in tensors):
+        return "it computes in float32 or float64, all tensors alike"
+    if any(t is not None and t.requires_grad for t in (call.input_mask, call.recurrent_mask)):
+        return "it has no gradients of masks"
+    return compiled.why_not(_REALS[call.x.dtype])
+
+
+def lstm(call: Call) -> Result:
+    """Compute what :func:`lstmreg.ops.lstm` defines, for a call that ``why_not`` admits."""
+    return recurrence.run(call, _PASSES)
+
+
+class _Problem(ctypes.Structure):
+    """``Problem`` in ``csrc/lstm.cpp``, which says what the fields are."""
+
+    _fields_ = [  # noqa: RUF012
+        *((name, ctypes.c_int64) for name in ("models", "steps", "batch", "features", "hidden", "reverse", "threads")),
+        *((name, ctypes.c_int64) for name in ("input_groups", "recurrent_groups", "x_model", "x_step", "x_row")),
+        *((name, ctypes.c_int64) for name in ("valid_model", "dy_model", "dy_step", "dy_row")),
+        *((name, ctypes.c_void_p) for name in ("x", "h_0", "c_0", "w_ih", "w_hh", "bias", "input_mask")),
+        *((name, ctypes.c_void_p) for name in ("recurrent_mask", "valid", "y", "h_n", "c_n", "gates", "cells")),
+        *((name, ctypes.c_void_p) for name in ("dy", "dh_n", "dc_n", "dx", "dh_0", "dc_0", "dw_ih", "dw_hh", "dbias")),
+        *((name, ctypes.c_void_p) for name in ("scratch", "parallel")),
+    ]
+
+
+class _Passes:
+    def forward(self, call: Call, keep: bool) -> tuple[Result, tuple[Tensor, ...]]:
+        library = _library(call.x.dtype)
+        call = _laid_out(call)
+        lead, steps, (batch, hidden) = call.w_hh.shape[:-2], call.steps, call.h_0.shape[-2:]
+        output = call.x.new_empty(*lead, steps, batch, hidden)
+        h_n, c_n = torch.empty_like(call.h_0), torch.empty_like(call.c_0)
+        kept: tuple[Tensor, ...] = ()
+        if keep:
+            padded = library.lstmreg_padded(hidden)
+            gates = call.x.new_empty(*lead, steps, batch, 4, padded)
+            kept = gates, call.x.new_empty(*lead, steps, batch, padded)
+        _compute(library.lstmreg_forward, call, (output, h_n, c_n), kept)
+        return (output, h_n, c_n), kept
+
+    def backward(
+        self, call: Call, output: Tensor, kept: tuple[Tensor, ...], grads: Cotangents, needed: tuple[bool, ...]
+    ) -> Gradients:
+        library = _library(call.x.dtype)
+        call = _laid_out(call)
+        d_output, d_h, d_c = grads
+        d_output = None if d_output is None else _in_rows(d_output)
+        d_h, d_c = (None if d is None else d.contiguous() for d in (d_h, d_c))
+        lead = call.w_hh.shape[:-2]
+        x_shape = call.x.shape if call.x.dim() == 3 + len(lead) else (*lead, *call.x.shape)
+        shapes = [x_shape, *(None if t is None else t.shape for t in call[1:6])]
+        # The weights' gradients cost nothing to leave out; those of x and of the states are skipped if nobody asks.
+        wanted = (*needed[:3], True, True, call.bias is not None)
+        found = [call.x.new_empty(s) if want else None for s, want in zip(shapes, wanted, strict=True)]
+        _compute(library.lstmreg_backward, call, (output, None, None), kept, (d_output, d_h, d_c), tuple(found))
+        if found[0] is not None and found[0].shape != call.x.shape:
+            found[0] = found[0].sum(0)  # of data that the models share
+        return tuple(found)
+
+
+_PASSES = _Passes()
+
+
+def _compute(
+    function: Any,
+    call: Call,
+    results: tuple[Tensor | None, ...],
+    kept: tuple[Tensor, ...],
+    grads: tuple[Tensor | None, ...] = (None,) * 3,
+    found: tuple[Tensor | None, ...] = (None,) * 6,
+) -> None:
+    batch, hidden = call.h_0.shape[-2:]
+    x_strides = _strides(call.x)
+    valid_model = 0 if call.valid is None or call.valid.dim() == 2 else call.valid.stride(0)
+    problem = _Problem(
+        call.models or 1,
+        call.steps,
+        batch,
+        call.x.shape[-1],
+        hidden,
+        call.reverse,
+        torch.get_num_threads(),
+        _groups(call.input_mask),
+        _groups(call.recurrent_mask),
+        *x_strides,
+        valid_model,
+        *((0, 0, 0) if grads[0] is None else _strides(grads[0])),
+        *map(_address, call[:6]),
+        _address(call.input_mask),
+        _address(call.recurrent_mask),
+        _address(call.valid),
+        *map(_address, results),
+        *map(_address, kept or (None, None)),
+        *map(_address, grads),
+        *map(_address, found),
+        None,
+        _parallel(),
+    )
+    # torch's allocator gives the memory, so that its profilers see it and a failure is an error and no crash.
+    scratch = torch.empty(function(ctypes.byref(problem)), dtype=torch.uint8)
+    problem.scratch = scratch.data_ptr()
+    function(ctypes.byref(problem))
+
+
+def _laid_out(call: Call) -> Call:
+    """Return a call whose tensors lie as the compiled code reads them: all but ``x`` contiguous."""
+    rest = (None if t is None else t.contiguous() for t in call[1:6])
+    masks = (None if t is None else t.contiguous() for t in call[7:10])
+    return Call(_in_rows(call.x), *rest, None, *masks, call.reverse)
+
+
+def _in_rows(tensor: Tensor) -> Tensor:
+    """Return a tensor whose last dimension is contiguous."""
+    return tensor if tensor.stride(-1) == 1 or tensor.shape[-1] == 1 else tensor.contiguous()
+
+
+def _strides(tensor: Tensor) -> tuple[int, int, int]:
+    """Return the strides of model, step and row of ``([K,] T, B, D)``."""
+    strides = tensor.stride()
+    return (0, *strides[:2]) if len(strides) == 3 else strides[:3]  # type: ignore[return-value]
+
+
+def _groups(mask: Tensor | None) -> int:
+    return 0 if mask is None else mask.shape[-3]
+
+
+def _address(tensor: Tensor | None) -> int | None:
+    return None if tensor is None else tensor.data_ptr()
+
+
+@functools.cache
+def _library(dtype: torch.dtype) -> Any:
+    library = compiled.library(_REALS[dtype])
+    for function in (library.lstmreg_forward, library.lstmreg_backward):
+        function.argtypes, function.restype = [ctypes.POINTER(_Problem)], ctypes.c_int64
+    library.lstmreg_padded.argtypes, library.lstmreg_padded.restype = [ctypes.c_int64], ctypes.c_int64
+    return library
+
+
+@functools.cache
+def _parallel() -> int | None:
+    """Return the address of the OpenMP entry that torch itself uses, so that both share one set of threads."""
+    try:
+        return ctypes.cast(ctypes.CDLL(None).GOMP_parallel, ctypes.c_void_p).value
+    except (AttributeError, OSError, TypeError):  # another OpenMP, or none: the compiled code starts its own threads
+        return None
