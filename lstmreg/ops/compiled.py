@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 SOURCE = Path(__file__).parent / "csrc" / "lstm.cpp"
-FLAGS = ("-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC", "-pthread")
+FLAGS = ("-std=c++17", "-O2", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC", "-pthread")
 TUNING = ("-march=native", "-mcpu=native", "")  # the first that the compiler knows
 PATIENCE = 300  # seconds
 

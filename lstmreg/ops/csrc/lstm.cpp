@@ -69,17 +69,22 @@ template <class V, class T> inline V load(const T *from) {
   return v;
 }
 
-template <class V, class T> inline V load_part(const T *from, Index count) {
+// Up to `end`, beyond which nothing may be read; the lanes after it are zero.
+template <class V, class T> inline V load_until(const T *from, const T *end) {
   V v = {};
-  std::memcpy(&v, from, count * sizeof(T));
+  const Index bytes = (end - from) * sizeof(T), all = sizeof v;
+  if (bytes >= all) std::memcpy(&v, from, all);
+  else if (bytes > 0) std::memcpy(&v, from, bytes);
   return v;
 }
 
-template <class V, class T> inline void store(T *to, V v) { std::memcpy(to, &v, sizeof v); }
+template <class T, class V> inline void store(T *to, V v) { std::memcpy(to, &v, sizeof v); }
 
-template <int N, class V, class T> inline void store_part(T *to, V v, Index count) {
-  if (count >= N) std::memcpy(to, &v, sizeof v);
-  else std::memcpy(to, &v, count * sizeof(T));
+// Up to `end`: what lies after it belongs to another row, and perhaps to another thread.
+template <class T, class V> inline void store_until(T *to, const T *end, V v) {
+  const Index bytes = (end - to) * sizeof(T), all = sizeof v;
+  if (bytes >= all) std::memcpy(to, &v, all);
+  else std::memcpy(to, &v, bytes);
 }
 
 // e^y - 1 = scale * rest + (scale - 1), exactly enough near zero for tanh. NaN stays NaN.
@@ -90,27 +95,21 @@ template <class V> struct Exponential {
 template <class T, int N> inline Exponential<Vector<T, N>> exponential(Vector<T, N> y) {
   using V = Vector<T, N>;
   constexpr bool single = std::is_same_v<T, float>;
-  using Int = std::conditional_t<single, std::int32_t, std::int64_t>;
-  using IV = Vector<Int, N>;
+  using Bits = Vector<std::conditional_t<single, std::uint32_t, std::uint64_t>, N>;
   constexpr T lowest = single ? T(-87) : T(-708), highest = single ? T(88) : T(709);
-  constexpr T log2e = T(1.4426950408889634074L);
-  // The high part has zeros at its end, so that its product with a small whole number is exact.
-  constexpr T ln2_high = single ? T(0.693359375L) : T(0.693147180369123816490L);
-  constexpr T ln2_low = single ? T(-2.12194440054690583e-4L) : T(1.90821492927058770002e-10L);
-  constexpr T shift = single ? T(12582912) : T(6755399441055744);  // 1.5 * 2^mantissa bits: adding it rounds
-  constexpr int mantissa = single ? 23 : 52;
-  constexpr Int one = single ? 127 : 1023;
+  constexpr T log2e = T(1.4426950408889634074L), ln2 = T(0.69314718055994530942L);
+  // Adding 1.5 * 2^(mantissa bits) rounds to whole numbers; the exponent of one beside it makes the last bits of
+  // the sum the exponent of 2^n.
+  constexpr int mantissa = single ? 23 : 52, one = single ? 127 : 1023;
+  constexpr T shift = T(1.5L * (1LL << mantissa) + one);
 
   y = y < lowest ? V{} + lowest : y;
   y = y > highest ? V{} + highest : y;
   const V shifted = y * log2e + shift;
-  const V n = shifted - shift;
-  const V r = (y - n * ln2_high) - n * ln2_low;
-  IV bits;
+  const V r = y - (shifted - shift) * ln2;
+  Bits bits;
   std::memcpy(&bits, &shifted, sizeof bits);
-  Int shift_bits;
-  std::memcpy(&shift_bits, &shift, sizeof shift_bits);
-  bits = (bits - (shift_bits - one)) << mantissa;
+  bits <<= mantissa;
   Exponential<V> e;
   std::memcpy(&e.scale, &bits, sizeof bits);
   // Taylor's series: |r| <= ln(2) / 2, and the first term left out is below the type's last digit.
@@ -149,35 +148,37 @@ template <class T, int N> inline Vector<T, N> tanh(Vector<T, N> x) {
 
 // ------------------------------------------------------------------ tiles
 
-// A run of products: for each k < count, N x 4 weights, and of each row (and gate) one value.
+// For each k < count: 4 vectors of weights, and of each row a value for each of them.
 template <class T> struct Factor {
   const T *weights, *values;
-  Index row, gate, count;  // strides of the values
+  Index row, vector, count;  // strides of the values; vector is 0 where one value serves all four
 };
 
-// z[r][gate] = start[gate] + sum over k of weights[k][gate] * values[r, gate][k]: the one product of both passes.
-template <class T, int N, int R>
-[[gnu::noinline]] void multiply(Vector<T, N> (*z)[4], const T *start, std::initializer_list<Factor<T>> factors) {
+// z[r][v] = start[v] + sum over k of weights[k][v] * values[r, v][k]: the one product of both passes.
+template <class T, int N, int R, bool Shared>
+[[gnu::noinline]] void multiply(T *z, const T *start, std::initializer_list<Factor<T>> factors) {
   using V = Vector<T, N>;
   V acc[R][4];
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
-    for (int g = 0; g < 4; ++g) acc[r][g] = start ? load<V>(start + g * N) : V{};
+    for (int v = 0; v < 4; ++v) acc[r][v] = start ? load<V>(start + v * N) : V{};
   for (const Factor<T> &f : factors) {
     const T *weights = f.weights, *values = f.values;
-    for (Index k = 0; k < f.count; ++k, weights += 4 * N, ++values)
-#pragma GCC unroll 4
-      for (int g = 0; g < 4; ++g) {
-        const V w = load<V>(weights + g * N);
+    for (Index k = 0; k < f.count; ++k, weights += 4 * N, ++values) {
+      const V w[4] = {load<V>(weights), load<V>(weights + N), load<V>(weights + 2 * N), load<V>(weights + 3 * N)};
 #pragma GCC unroll 8
-        for (int r = 0; r < R; ++r) acc[r][g] += w * values[r * f.row + g * f.gate];
+      for (int r = 0; r < R; ++r) {
+        const V value = V{} + values[r * f.row];
+#pragma GCC unroll 4
+        for (int v = 0; v < 4; ++v) acc[r][v] += w[v] * (Shared ? value : V{} + values[r * f.row + v * f.vector]);
       }
+    }
   }
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
-    for (int g = 0; g < 4; ++g) z[r][g] = acc[r][g];
+    for (int v = 0; v < 4; ++v) store(z + (4 * r + v) * N, acc[r][v]);
 }
 
 // Calls f(std::integral_constant<int, n>) for an n that is known only when running, 1 <= n <= Most.
@@ -189,8 +190,12 @@ template <int Most, class F> inline void with_constant(Index n, F &&f) {
 }
 
 template <class T, int N>
-void multiply_rows(Index rows, Vector<T, N> (*z)[4], const T *start, std::initializer_list<Factor<T>> factors) {
-  with_constant<kRows>(rows, [&](auto R) { multiply<T, N, R.value>(z, start, factors); });
+void multiply_rows(Index rows, T *z, const T *start, std::initializer_list<Factor<T>> factors) {
+  bool shared = true;
+  for (const Factor<T> &f : factors) shared = shared && f.vector == 0;
+  with_constant<kRows>(rows, [&](auto R) {
+    shared ? multiply<T, N, R.value, true>(z, start, factors) : multiply<T, N, R.value, false>(z, start, factors);
+  });
 }
 
 // acc[u][c] = sum over rows of left[row][u] * right[row][c].
@@ -206,6 +211,15 @@ inline void outer_products(Vector<T, N> (&acc)[kUnits][C], const T *left, Index 
     for (int u = 0; u < kUnits; ++u)
 #pragma GCC unroll 8
       for (int c = 0; c < C; ++c) acc[u][c] += columns[c] * left[u];
+  }
+}
+
+// Cuts rows into groups of kRows, and into two of middling size where one or two would remain; f(first, size).
+template <class F> inline void in_tiles(Index count, F &&f) {
+  for (Index first = 0, size; first < count; first += size) {
+    const Index left = count - first, rest = left - kRows;
+    size = left <= kRows ? left : 0 < rest && rest <= kRows / 3 ? 2 * kRows / 3 : kRows;
+    f(first, size);
   }
 }
 
@@ -260,13 +274,22 @@ struct Arena {
 
 // ------------------------------------------------------------------ what both passes share
 
+// How four gates of some blocks of N columns are cut into panels of four vectors. Where `wide`, a panel is one gate
+// of four blocks, so that a row has one value for four products; of the blocks left over it is their four gates.
+struct Panels {
+  Index blocks, quads;
+
+  Panels(Index blocks, bool wide) : blocks(blocks), quads(wide ? blocks / 4 : 0) {}
+  Index gate(Index panel, int vector) const { return panel < 4 * quads ? panel % 4 : vector; }
+  Index block(Index panel, int vector) const { return panel < 4 * quads ? panel / 4 * 4 + vector : panel; }
+};
+
 template <class T, int N> struct Pass {
   using V = Vector<T, N>;
 
   const Problem &p;
   Index K = p.models, S = p.steps, B = p.batch, D = p.features, H = p.hidden;
   Index blocks = divide_up(H, N), Hp = blocks * N;
-  Index width = Hp + N;          // of a row that is read in columns: not a power of two, which caches dislike
   Index threads = useful_threads();
   Index chunks = divide_up(threads, K) < B ? divide_up(threads, K) : B;  // of a model's batch
   Index rows = widest();                                                 // that go through time together
@@ -287,18 +310,48 @@ template <class T, int N> struct Pass {
 
   Index time(Index step) const { return p.reverse ? S - 1 - step : step; }
 
-  // Calls f(model, first row, row count, slot) for every chunk of every model.
+  bool is_valid(Index k, Index t, Index b) const { return !p.valid || p.valid[k * p.valid_model + t * B + b]; }
+
+  // Calls f(model, chunk, first row, row count, slot) for every chunk of every model.
   template <class F> void for_each_chunk(F &&f) const {
     in_parallel(p, threads, K * chunks, [&](Index unit, Index slot) {
-      const Index k = unit / chunks, c = unit % chunks;
-      const Index first = B * c / chunks;
-      f(k, first, B * (c + 1) / chunks - first, slot);
+      const Index k = unit / chunks, c = unit % chunks, first = B * c / chunks;
+      f(k, c, first, B * (c + 1) / chunks - first, slot);
     });
   }
 
-  bool is_valid(Index k, Index t, Index b) const {
-    return !p.valid || p.valid[k * p.valid_model + t * B + b];
+  // Multiplies rows by panels of weights, which may begin with what the sums start from. `inputs` has for each
+  // factor its values, with `vector` as the way from gate to gate. What came out of a block of N columns goes to
+  // finish(block, first row, row count, z, way from row to row, way from gate to gate).
+  template <class F>
+  void multiply_panels(const Panels &panels, const T *weights, bool started, Index rows, Factor<T> first,
+                       Factor<T> second, T *z, F &&finish) const {
+    const Index size = ((started ? 1 : 0) + first.count + second.count) * 4 * N;
+    auto multiply_panel = [&](Index panel, Index row, Index count, T *to) {
+      const T *start = weights + panel * size, *next = start + (started ? 4 * N : 0);
+      auto factor = [&](const Factor<T> &f, const T *its_weights) {
+        const bool wide = panel < 4 * panels.quads;
+        return Factor<T>{its_weights, f.values + row * f.row + (wide ? panel % 4 * f.vector : 0), f.row,
+                         wide ? 0 : f.vector, f.count};
+      };
+      multiply_rows<T, N>(count, to, started ? start : nullptr,
+                          {factor(first, next), factor(second, next + first.count * 4 * N)});
+    };
+    for (Index quad = 0; quad < panels.quads; ++quad) {
+      for (Index g = 0; g < 4; ++g)
+        in_tiles(rows, [&](Index row, Index count) {
+          multiply_panel(4 * quad + g, row, count, z + (g * rows + row) * 4 * N);
+        });
+      for (Index v = 0; v < 4; ++v) finish(4 * quad + v, 0, rows, z + v * N, 4 * N, rows * 4 * N);
+    }
+    for (Index block = 4 * panels.quads; block < panels.blocks; ++block)
+      in_tiles(rows, [&](Index row, Index count) {
+        multiply_panel(block, row, count, z);
+        finish(block, row, count, z, 4 * N, N);
+      });
   }
+
+  static Index z_size(Index rows) { return 4 * 4 * N * (rows > kRows ? rows : kRows); }
 
   // Copies rows of H values into rows of Hp, with zeros at the end; without a source all is zero.
   void pad_rows(const T *from, T *to, Index count) const {
@@ -311,14 +364,27 @@ template <class T, int N> struct Pass {
   }
 
   // The masks (G, B, H) of some rows as (G, rows, Hp).
-  const T *pad_masks(Index k, Index b, Index n, T *to) const {
-    const T *from = static_cast<const T *>(p.recurrent_mask);
+  void pad_masks(Index k, Index b, Index n, T *to) const {
     for (Index g = 0; g < p.recurrent_groups; ++g)
-      pad_rows(from + ((k * p.recurrent_groups + g) * B + b) * H, to + g * n * Hp, n);
-    return to;
+      pad_rows(in(p.recurrent_mask) + ((k * p.recurrent_groups + g) * B + b) * H, to + g * n * Hp, n);
   }
 
-  template <class U> static U *typed(void *pointer) { return static_cast<U *>(pointer); }
+  const T *x_at(Index k, Index t, Index b) const { return in(p.x) + k * p.x_model + t * p.x_step + b * p.x_row; }
+  const T *x_end() const { return x_at(K - 1, S - 1, B - 1) + D; }
+  const T *input_mask_at(Index k, Index group, Index b) const {
+    return in(p.input_mask) + ((k * p.input_groups + group) * B + b) * D;
+  }
+  const T *input_mask_end() const { return input_mask_at(K, 0, 0); }
+
+  // Writes from * mask, and after the `count` values up to a vector more of anything.
+  static void multiply_into(T *to, const T *from, const T *from_end, const T *mask, const T *mask_end, Index count) {
+    for (Index j = 0; j < count; j += N) {
+      V v = load_until<V>(from + j, from_end);
+      if (mask) v *= load_until<V>(mask + j, mask_end);
+      store(to + j, v);
+    }
+  }
+
   static const T *in(const void *pointer) { return static_cast<const T *>(pointer); }
   static T *out(void *pointer) { return static_cast<T *>(pointer); }
 };
@@ -328,14 +394,17 @@ template <class T, int N> struct Pass {
 template <class T, int N> struct Forward : Pass<T, N> {
   using Base = Pass<T, N>;
   using typename Base::V;
-  using Base::p, Base::K, Base::S, Base::B, Base::D, Base::H, Base::blocks, Base::Hp, Base::width, Base::threads,
-      Base::chunks, Base::rows;
+  using Base::p, Base::K, Base::S, Base::B, Base::D, Base::H, Base::blocks, Base::Hp, Base::threads, Base::chunks,
+      Base::rows;
 
   struct Slot {
-    T *weights, *x, *h[2], *h_plain, *c, *masks;
+    T *weights, *x, *h[2], *h_plain, *c, *masks, *z;
   };
-  Index weights_size = blocks * (1 + D + H) * 4 * N;  // a row of biases, then D, then H
-  Index x_groups = p.input_groups, h_groups = p.recurrent_groups == 4 ? 4 : 1;
+  Panels panels{blocks, p.input_groups == 4 || p.recurrent_groups == 4};
+  Index panel_size = (1 + D + H) * 4 * N;  // a row of biases, then D, then H
+  Index weights_size = blocks * panel_size;
+  Index x_row = D + N, h_row = Hp + N;     // not a power of two, which caches dislike
+  Index h_groups = p.recurrent_groups == 4 ? 4 : 1;
   T *shared_weights;
   std::vector<Slot> slots;
 
@@ -344,12 +413,13 @@ template <class T, int N> struct Forward : Pass<T, N> {
     for (Index i = 0; i < threads; ++i) {
       Slot s;
       s.weights = chunks > 1 ? nullptr : arena.take<T>(weights_size);
-      s.x = arena.take<T>(x_groups * rows * (D + N));
-      s.h[0] = arena.take<T>(h_groups * rows * width);
-      s.h[1] = arena.take<T>(h_groups * rows * width);
+      s.x = arena.take<T>(p.input_groups * rows * x_row);
+      s.h[0] = arena.take<T>(h_groups * rows * h_row);
+      s.h[1] = arena.take<T>(h_groups * rows * h_row);
       s.h_plain = arena.take<T>(rows * Hp);
       s.c = arena.take<T>(rows * Hp);
       s.masks = arena.take<T>(p.recurrent_groups * rows * Hp);
+      s.z = arena.take<T>(this->z_size(rows));
       slots.push_back(s);
     }
   }
@@ -359,93 +429,84 @@ template <class T, int N> struct Forward : Pass<T, N> {
       in_parallel(p, threads, K * blocks, [&](Index i, Index) {
         pack(i / blocks, i % blocks, shared_weights + i / blocks * weights_size);
       });
-    this->for_each_chunk([&](Index k, Index first, Index count, Index slot) {
+    this->for_each_chunk([&](Index k, Index, Index first, Index count, Index slot) {
       const Slot &s = slots[slot];
       if (chunks == 1)
-        for (Index block = 0; block < blocks; ++block) pack(k, block, s.weights);
+        for (Index panel = 0; panel < blocks; ++panel) pack(k, panel, s.weights);
       const T *weights = chunks > 1 ? shared_weights + k * weights_size : s.weights;
       in_parts(count, rows, [&](Index b, Index n) { go_through_time(k, first + b, n, s, weights); });
     });
   }
 
-  // Lays the weights of N units out as they are read: for each input, the four gates side by side.
-  void pack(Index k, Index block, T *to) const {
-    to += block * (1 + D + H) * 4 * N;
-    const Index units = H - block * N < N ? H - block * N : N;
-    auto column = [&](const T *from, Index row, Index j) {  // from (4H, row)
-      for (int g = 0; g < 4; ++g)
-        for (Index u = 0; u < N; ++u) *to++ = from && u < units ? from[(g * H + block * N + u) * row + j] : T(0);
+  // Lays the weights of a panel out as they are read: for each input four vectors of N units.
+  void pack(Index k, Index panel, T *weights) const {
+    T *to = weights + panel * panel_size;
+    auto lay_out = [&](const T *from, Index columns) {  // from (4H, columns)
+      for (Index j = 0; j < columns; ++j)
+        for (int v = 0; v < 4; ++v) {
+          const Index unit = panels.block(panel, v) * N, first = panels.gate(panel, v) * H + unit;
+          for (Index u = 0; u < N; ++u) *to++ = from && unit + u < H ? from[(first + u) * columns + j] : T(0);
+        }
     };
-    column(p.bias ? this->in(p.bias) + k * 4 * H : nullptr, 1, 0);
-    for (Index j = 0; j < D; ++j) column(this->in(p.w_ih) + k * 4 * H * D, D, j);
-    for (Index j = 0; j < H; ++j) column(this->in(p.w_hh) + k * 4 * H * H, H, j);
+    lay_out(p.bias ? this->in(p.bias) + k * 4 * H : nullptr, 1);
+    lay_out(this->in(p.w_ih) + k * 4 * H * D, D);
+    lay_out(this->in(p.w_hh) + k * 4 * H * H, H);
   }
 
   struct Step {
-    const T *x;
-    Index x_row, x_gate;
-    const T *h;
+    Index k, t, b, n;
+    bool first, last;
+    const Slot &s;
     T *h_next;
-    Index h_gate;
-    Index k, t, b;
-    bool first;
   };
 
   void go_through_time(Index k, Index b, Index n, const Slot &s, const T *weights) const {
-    const T *masks = this->pad_masks(k, b, n, s.masks);
+    this->pad_masks(k, b, n, s.masks);
     this->pad_rows(this->in(p.h_0) + (k * B + b) * H, s.h_plain, n);
     this->pad_rows(this->in(p.c_0) + (k * B + b) * H, s.c, n);
     for (Index r = 0; r < n; ++r)
-      for (Index j = 0; j < Hp; j += N) store_masked(s.h[0], masks, n, r, j, load<V>(s.h_plain + r * Hp + j));
+      for (Index j = 0; j < Hp; j += N) store_masked(s, s.h[0], n, r, j, load<V>(s.h_plain + r * Hp + j));
 
     for (Index step = 0; step < S; ++step) {
-      const Index t = this->time(step);
-      Step now{nullptr, 0, 0, s.h[step % 2], s.h[(step + 1) % 2], p.recurrent_groups == 4 ? n * width : 0, k, t, b,
-               step == 0};
-      take_input(now, n, s);
-      for (Index block = 0; block < blocks; ++block)
-        in_parts(n, kRows, [&](Index r, Index count) {
-          const T *w = weights + block * (1 + D + H) * 4 * N;
-          V z[kRows][4];
-          multiply_rows<T, N>(count, z, w,
-                              {{w + 4 * N, now.x + r * now.x_row, now.x_row, now.x_gate, D},
-                               {w + (1 + D) * 4 * N, now.h + r * width, width, now.h_gate, H}});
-          finish_tile(now, block * N, r, count, n, s, masks, z);
-        });
+      const Step now{k, this->time(step), b, n, step == 0, step == S - 1, s, s.h[(step + 1) % 2]};
+      const Factor<T> h{nullptr, s.h[step % 2], h_row, h_groups == 4 ? n * h_row : 0, H};
+      this->multiply_panels(panels, weights, true, n, take_input(now), h, s.z,
+                            [&](Index block, Index r, Index count, const T *z, Index row, Index gate) {
+                              finish(now, block * N, r, count, z, row, gate);
+                            });
     }
     this->unpad_rows(s.h_plain, this->out(p.h_n) + (k * B + b) * H, n);
     this->unpad_rows(s.c, this->out(p.c_n) + (k * B + b) * H, n);
   }
 
-  // Points a step at its input, masked if there are masks.
-  void take_input(Step &now, Index n, const Slot &s) const {
-    const T *x = this->in(p.x) + now.k * p.x_model + now.t * p.x_step + now.b * p.x_row;
-    now.x = x, now.x_row = p.x_row;
-    if (x_groups == 0) return;
-    const Index row = D + N;
-    for (Index g = 0; g < x_groups; ++g)
-      for (Index r = 0; r < n; ++r) {
-        const T *mask = this->in(p.input_mask) + ((now.k * x_groups + g) * B + now.b + r) * D;
-        for (Index j = 0; j < D; ++j) s.x[(g * n + r) * row + j] = x[r * p.x_row + j] * mask[j];
-      }
-    now.x = s.x, now.x_row = row, now.x_gate = x_groups == 4 ? n * row : 0;
+  // The input of a step, masked if there are masks.
+  Factor<T> take_input(const Step &now) const {
+    const Index n = now.n;
+    if (!p.input_mask) return {nullptr, this->x_at(now.k, now.t, now.b), p.x_row, 0, D};
+    const T *x_end = this->x_end(), *mask_end = this->input_mask_end();
+    for (Index g = 0; g < p.input_groups; ++g)
+      for (Index r = 0; r < n; ++r)
+        this->multiply_into(now.s.x + (g * n + r) * x_row, this->x_at(now.k, now.t, now.b + r), x_end,
+                            this->input_mask_at(now.k, g, now.b + r), mask_end, D);
+    return {nullptr, now.s.x, x_row, p.input_groups == 4 ? n * x_row : 0, D};
   }
 
-  void store_masked(T *to, const T *masks, Index n, Index r, Index j, V h) const {
-    if (p.recurrent_groups == 0) return store(to + r * width + j, h);
+  void store_masked(const Slot &s, T *to, Index n, Index r, Index j, V h) const {
+    if (!p.recurrent_mask) return store(to + r * h_row + j, h);
     for (Index g = 0; g < p.recurrent_groups; ++g)
-      store(to + (g * n + r) * width + j, h * load<V>(masks + (g * n + r) * Hp + j));
+      store(to + (g * n + r) * h_row + j, h * load<V>(s.masks + (g * n + r) * Hp + j));
   }
 
-  // From the gates of N units of some rows, in registers until here, to all that a step leaves behind.
-  [[gnu::noinline]] void finish_tile(const Step &now, Index j, Index r_0, Index count, Index n, const Slot &s,
-                                     const T *masks, const V (*z)[4]) const {
-    for (Index i = 0; i < count; ++i) {
-      const Index r = r_0 + i, row = (now.k * S + now.t) * B + now.b + r;
-      const V in_gate = sigmoid<T, N>(z[i][0]), forget = sigmoid<T, N>(z[i][1]);
-      const V candidate = tanh<T, N>(z[i][2]), out_gate = sigmoid<T, N>(z[i][3]);
-      V c = forget * load<V>(s.c + r * Hp + j) + in_gate * candidate;
-      V h = out_gate * tanh<T, N>(c);
+  // From the gates of N units of some rows to all that a step leaves behind.
+  [[gnu::noinline]] void finish(const Step &now, Index j, Index first, Index count, const T *z, Index z_row,
+                                Index z_gate) const {
+    const Slot &s = now.s;
+    for (Index r = first; r < first + count; ++r, z += z_row) {
+      const Index row = (now.k * S + now.t) * B + now.b + r;
+      const V i = sigmoid<T, N>(load<V>(z)), f = sigmoid<T, N>(load<V>(z + z_gate));
+      const V g = tanh<T, N>(load<V>(z + 2 * z_gate)), o = sigmoid<T, N>(load<V>(z + 3 * z_gate));
+      V c = f * load<V>(s.c + r * Hp + j) + i * g;
+      V h = o * tanh<T, N>(c);
       V shown = h;
       if (!this->is_valid(now.k, now.t, now.b + r)) {
         c = load<V>(s.c + r * Hp + j);
@@ -454,16 +515,17 @@ template <class T, int N> struct Forward : Pass<T, N> {
       }
       if (p.gates) {
         T *gates = this->out(p.gates) + row * 4 * Hp + j;
-        store(gates, in_gate);
-        store(gates + Hp, forget);
-        store(gates + 2 * Hp, candidate);
-        store(gates + 3 * Hp, out_gate);
+        store(gates, i);
+        store(gates + Hp, f);
+        store(gates + 2 * Hp, g);
+        store(gates + 3 * Hp, o);
         store(this->out(p.cells) + row * Hp + j, c);
       }
       store(s.c + r * Hp + j, c);
-      store(s.h_plain + r * Hp + j, h);
-      store_part<N>(this->out(p.y) + row * H + j, shown, H - j);
-      store_masked(now.h_next, masks, n, r, j, h);
+      if (p.valid || now.last) store(s.h_plain + r * Hp + j, h);
+      T *y = this->out(p.y) + row * H;
+      store_until(y + j, y + H, shown);
+      store_masked(s, now.h_next, now.n, r, j, h);
     }
   }
 
@@ -471,8 +533,8 @@ template <class T, int N> struct Forward : Pass<T, N> {
   V held(const Step &now, Index r, Index j) const {
     if (now.first) return V{};
     const Index before = p.reverse ? now.t + 1 : now.t - 1;
-    const T *y = this->out(p.y) + ((now.k * S + before) * B + now.b + r) * H + j;
-    return load_part<V>(y, H - j < N ? H - j : N);
+    const T *y = this->in(p.y) + ((now.k * S + before) * B + now.b + r) * H;
+    return load_until<V>(y + j, y + H);
   }
 };
 
@@ -481,19 +543,19 @@ template <class T, int N> struct Forward : Pass<T, N> {
 template <class T, int N> struct Backward : Pass<T, N> {
   using Base = Pass<T, N>;
   using typename Base::V;
-  using Base::p, Base::K, Base::S, Base::B, Base::D, Base::H, Base::blocks, Base::Hp, Base::width, Base::threads,
-      Base::chunks, Base::rows;
+  using Base::p, Base::K, Base::S, Base::B, Base::D, Base::H, Base::blocks, Base::Hp, Base::threads, Base::chunks,
+      Base::rows;
 
   struct Slot {
-    T *weights, *dz, *dh, *dc, *d_held, *masks, *inputs;
+    T *weights, *dz, *dh, *dc, *d_held, *masks, *inputs, *z;
   };
-  Index x_blocks = p.dx ? divide_up(D, N) : 0;
-  Index panel = H * 4 * N;                                  // the weights of N columns
-  Index weights_size = (blocks + x_blocks) * panel;
+  Panels h_panels{blocks, true}, x_panels{p.dx ? divide_up(D, N) : 0, true};
+  Index panel_size = H * 4 * N;
+  Index weights_size = (h_panels.blocks + x_panels.blocks) * panel_size;
   Index dz_row = 4 * Hp + N;
   Index columns = divide_up(D + H, N), input_row = round_up(columns, 2) * N + N;  // of [x, h]: an odd number of vectors
   Index chunk_steps = steps_at_once();
-  Index sums_size = 4 * H * input_row + 4 * Hp;             // gradients of [w_ih, w_hh], and of the bias
+  Index sums_size = 4 * H * input_row + 4 * Hp;  // gradients of [w_ih, w_hh], and of the bias
   Index input_groups = p.input_groups == 4 || p.recurrent_groups == 4 ? 4 : 1;
   T *shared_weights, *sums;
   std::vector<Slot> slots;
@@ -514,56 +576,52 @@ template <class T, int N> struct Backward : Pass<T, N> {
       s.dc = arena.take<T>(rows * Hp);
       s.d_held = arena.take<T>(rows * Hp);
       s.masks = arena.take<T>(p.recurrent_groups * rows * Hp);
-      s.inputs = arena.take<T>(chunk_steps * rows * input_row);
+      s.inputs = arena.take<T>(chunk_steps * rows * input_row + N);
+      s.z = arena.take<T>(this->z_size(kBatch));
       slots.push_back(s);
     }
   }
 
   void run() const {
+    const Index panels = h_panels.blocks + x_panels.blocks;
     if (chunks > 1)
-      in_parallel(p, threads, K * (blocks + x_blocks), [&](Index i, Index) {
-        const Index k = i / (blocks + x_blocks);
-        pack(k, i % (blocks + x_blocks), shared_weights + k * weights_size);
+      in_parallel(p, threads, K * panels, [&](Index i, Index) {
+        pack(i / panels, i % panels, shared_weights + i / panels * weights_size);
       });
-    this->for_each_chunk([&](Index k, Index first, Index count, Index slot) {
+    this->for_each_chunk([&](Index k, Index chunk, Index first, Index count, Index slot) {
       const Slot &s = slots[slot];
       if (chunks == 1)
-        for (Index block = 0; block < blocks + x_blocks; ++block) pack(k, block, s.weights);
+        for (Index panel = 0; panel < panels; ++panel) pack(k, panel, s.weights);
       const T *weights = chunks > 1 ? shared_weights + k * weights_size : s.weights;
-      T *sum = sums + (chunks > 1 ? k * chunks + first_chunk(first) : slot) * sums_size;
+      T *sum = sums + (chunks > 1 ? k * chunks + chunk : slot) * sums_size;
       std::memset(sum, 0, sums_size * sizeof(T));
       in_parts(count, rows, [&](Index b, Index n) { go_back(k, first + b, n, s, weights, sum); });
-      if (chunks == 1) finish(k, 0, 4 * H, sum, 1);
+      if (chunks == 1) add_up(k, 0, 4 * H, sum, 1);
     });
-    if (chunks > 1) {
-      const Index parts = H < threads ? H : threads;  // any number will do
-      in_parallel(p, threads, K * parts, [&](Index i, Index) {
-        const Index k = i / parts, part = i % parts;
-        finish(k, 4 * H * part / parts, 4 * H * (part + 1) / parts, sums + k * chunks * sums_size, chunks);
+    if (chunks > 1)
+      in_parallel(p, threads, K * H, [&](Index i, Index) {
+        const Index k = i / H, unit = i % H;
+        add_up(k, 4 * unit, 4 * unit + 4, sums + k * chunks * sums_size, chunks);
       });
-    }
   }
 
-  Index first_chunk(Index row) const {
-    Index c = row * chunks / B;
-    while (B * c / chunks < row) ++c;
-    return c;
-  }
-
-  // The weights of N columns, for each unit the four gates side by side: of w_hh first, then of w_ih.
-  void pack(Index k, Index block, T *to) const {
-    to += block * panel;
-    const bool of_x = block >= blocks;
-    const Index row = of_x ? D : H, first = (of_x ? block - blocks : block) * N;
-    const Index count = row - first < N ? row - first : N;
-    const T *from = this->in(of_x ? p.w_ih : p.w_hh) + k * 4 * H * row + first;
+  // Lays the weights of a panel out as they are read: for each unit four vectors of N columns, of w_hh first, then
+  // of w_ih.
+  void pack(Index k, Index panel, T *weights) const {
+    T *to = weights + panel * panel_size;
+    const bool of_h = panel < h_panels.blocks;
+    const Panels &panels = of_h ? h_panels : x_panels;
+    const Index columns = of_h ? H : D, own = of_h ? panel : panel - h_panels.blocks;
+    const T *from = this->in(of_h ? p.w_hh : p.w_ih) + k * 4 * H * columns;
     for (Index u = 0; u < H; ++u)
-      for (int g = 0; g < 4; ++g, to += N) store(to, count == N ? load<V>(from + (g * H + u) * row)
-                                                                : load_part<V>(from + (g * H + u) * row, count));
+      for (int v = 0; v < 4; ++v, to += N) {
+        const T *row = from + (panels.gate(own, v) * H + u) * columns;
+        store(to, load_until<V>(row + panels.block(own, v) * N, row + columns));
+      }
   }
 
   void go_back(Index k, Index b, Index n, const Slot &s, const T *weights, T *sum) const {
-    const T *masks = this->pad_masks(k, b, n, s.masks);
+    this->pad_masks(k, b, n, s.masks);
     this->pad_rows(p.dh_n ? this->in(p.dh_n) + (k * B + b) * H : nullptr, s.dh, n);
     this->pad_rows(p.dc_n ? this->in(p.dc_n) + (k * B + b) * H : nullptr, s.dc, n);
     if (p.valid) std::memset(s.d_held, 0, n * Hp * sizeof(T));
@@ -571,10 +629,10 @@ template <class T, int N> struct Backward : Pass<T, N> {
       const Index begin = end > chunk_steps ? end - chunk_steps : 0;
       for (Index step = end - 1; step >= begin; --step) {
         T *dz = s.dz + (step - begin) * n * dz_row;
-        for (Index r = 0; r < n; ++r) row_back(k, step, b, r, s, dz + r * dz_row);
-        if (step > 0 || p.dh_0) states_back(k, step, b, n, s, dz, masks, weights);
+        for (Index r = 0; r < n; ++r) gates_back(k, step, b, r, s, dz + r * dz_row);
+        if (step > 0 || p.dh_0) states_back(k, step, b, n, s, dz, weights);
       }
-      if (p.dx) inputs_back(k, begin, end, b, n, s.dz, weights + blocks * panel);
+      if (p.dx) inputs_back(k, begin, end, b, n, s, weights + h_panels.blocks * panel_size);
       weights_back(k, begin, end, b, n, s, sum);
       end = begin;
     }
@@ -583,18 +641,18 @@ template <class T, int N> struct Backward : Pass<T, N> {
   }
 
   // Back through the gates of one sequence at one step.
-  void row_back(Index k, Index step, Index b, Index r, const Slot &s, T *dz) const {
+  [[gnu::noinline]] void gates_back(Index k, Index step, Index b, Index r, const Slot &s, T *dz) const {
     const Index t = this->time(step), row = (k * S + t) * B + b + r;
     const bool valid = this->is_valid(k, t, b + r);
-    const T *gates = this->in(p.gates) + row * 4 * Hp;
-    const T *cells = this->in(p.cells) + row * Hp;
-    const T *before = step == 0 ? nullptr : this->in(p.cells) + ((k * S + this->time(step - 1)) * B + b + r) * Hp;
-    const T *c_0 = this->in(p.c_0) + (k * B + b + r) * H;
+    const T *gates = this->in(p.gates) + row * 4 * Hp, *cells = this->in(p.cells);
+    const T *c_before = step > 0 ? cells + ((k * S + this->time(step - 1)) * B + b + r) * Hp
+                                 : this->in(p.c_0) + (k * B + b + r) * H;
+    const T *c_end = c_before + (step > 0 ? Hp : H);
     const T *dy = p.dy ? this->in(p.dy) + k * p.dy_model + t * p.dy_step + (b + r) * p.dy_row : nullptr;
+    cells += row * Hp;
     for (Index j = 0; j < Hp; j += N) {
-      const Index at = r * Hp + j, count = H - j < N ? H - j : N;
-      V dh = load<V>(s.dh + at);
-      V dy_here = !dy ? V{} : count == N ? load<V>(dy + j) : load_part<V>(dy + j, count);
+      const Index at = r * Hp + j;
+      V dy_here = dy ? load_until<V>(dy + j, dy + H) : V{};
       if (p.valid) {
         dy_here += load<V>(s.d_held + at);
         store(s.d_held + at, valid ? V{} : dy_here);
@@ -603,16 +661,13 @@ template <class T, int N> struct Backward : Pass<T, N> {
         for (int g = 0; g < 4; ++g) store(dz + g * Hp + j, V{});
         continue;
       }
-      dh += dy_here;
+      const V dh = load<V>(s.dh + at) + dy_here;
       const V i = load<V>(gates + j), f = load<V>(gates + Hp + j), g = load<V>(gates + 2 * Hp + j);
       const V o = load<V>(gates + 3 * Hp + j);
       const V tanh_c = tanh<T, N>(load<V>(cells + j));
-      const V c_before = before       ? load<V>(before + j)
-                         : count == N ? load<V>(c_0 + j)
-                                      : load_part<V>(c_0 + j, count);
       const V dc = load<V>(s.dc + at) + dh * o * (T(1) - tanh_c * tanh_c);
       store(dz + j, dc * g * i * (T(1) - i));
-      store(dz + Hp + j, dc * c_before * f * (T(1) - f));
+      store(dz + Hp + j, dc * load_until<V>(c_before + j, c_end) * f * (T(1) - f));
       store(dz + 2 * Hp + j, dc * i * (T(1) - g * g));
       store(dz + 3 * Hp + j, dh * tanh_c * o * (T(1) - o));
       store(s.dc + at, dc * f);
@@ -620,43 +675,42 @@ template <class T, int N> struct Backward : Pass<T, N> {
   }
 
   // The gradient of h before a step, from those of the gates; a held state keeps its own.
-  void states_back(Index k, Index step, Index b, Index n, const Slot &s, const T *dz, const T *masks,
-                   const T *weights) const {
+  void states_back(Index k, Index step, Index b, Index n, const Slot &s, const T *dz, const T *weights) const {
     const Index t = this->time(step);
-    for (Index block = 0; block < blocks; ++block)
-      in_parts(n, kRows, [&](Index r_0, Index count) {
-        V d[kRows][4];
-        multiply_rows<T, N>(count, d, nullptr, {{weights + block * panel, dz + r_0 * dz_row, dz_row, Hp, H}});
-        const Index j = block * N;
-        for (Index i = 0; i < count; ++i) {
-          const Index r = r_0 + i;
-          const V dh = over_gates(d[i], p.recurrent_groups, masks + r * Hp + j, n * Hp, N);
-          if (this->is_valid(k, t, b + r)) store(s.dh + r * Hp + j, dh);
-        }
-      });
+    this->multiply_panels(h_panels, weights, false, n, {nullptr, dz, dz_row, Hp, H}, {}, s.z,
+                          [&](Index block, Index first, Index count, const T *z, Index z_row, Index z_gate) {
+                            for (Index r = first; r < first + count; ++r, z += z_row) {
+                              const Index at = r * Hp + block * N;
+                              const V dh = over_gates(z, z_gate, p.recurrent_groups, s.masks + at, n * Hp, nullptr);
+                              if (this->is_valid(k, t, b + r)) store(s.dh + at, dh);
+                            }
+                          });
   }
 
-  // Sums over the gates, each through its mask; `count` values of a mask may be read.
-  V over_gates(const V (&d)[4], Index groups, const T *mask, Index next_mask, Index count) const {
-    auto read = [&](Index g) { return count >= N ? load<V>(mask + g * next_mask) : load_part<V>(mask + g * next_mask, count); };
-    if (groups == 4) return (d[0] * read(0) + d[1] * read(1)) + (d[2] * read(2) + d[3] * read(3));
-    const V sum = (d[0] + d[1]) + (d[2] + d[3]);
-    return groups == 1 ? sum * read(0) : sum;
+  void inputs_back(Index k, Index begin, Index end, Index b, Index n, const Slot &s, const T *weights) const {
+    in_parts((end - begin) * n, kBatch, [&](Index part, Index count) {
+      this->multiply_panels(x_panels, weights, false, count, {nullptr, s.dz + part * dz_row, dz_row, Hp, H}, {}, s.z,
+                            [&](Index block, Index first, Index count, const T *z, Index z_row, Index z_gate) {
+                              for (Index i = part + first; i < part + first + count; ++i, z += z_row) {
+                                const Index t = this->time(begin + i / n), r = b + i % n, j = block * N;
+                                const T *mask = p.input_mask ? this->input_mask_at(k, 0, r) + j : nullptr;
+                                T *dx = this->out(p.dx) + ((k * S + t) * B + r) * D;
+                                store_until(dx + j, dx + D, over_gates(z, z_gate, p.input_groups, mask, B * D,
+                                                                       this->input_mask_end()));
+                              }
+                            });
+    });
   }
 
-  void inputs_back(Index k, Index begin, Index end, Index b, Index n, const T *dz, const T *weights) const {
-    const T *mask = this->in(p.input_mask) + (k * p.input_groups * B + b) * D;
-    for (Index block = 0; block < x_blocks; ++block)
-      in_parts((end - begin) * n, kRows, [&](Index first, Index count) {
-        V d[kRows][4];
-        multiply_rows<T, N>(count, d, nullptr, {{weights + block * panel, dz + first * dz_row, dz_row, Hp, H}});
-        const Index j = block * N;
-        for (Index i = 0; i < count; ++i) {
-          const Index t = this->time(begin + (first + i) / n), r = (first + i) % n;
-          const V dx = over_gates(d[i], p.input_groups, mask + r * D + j, B * D, D - j);
-          store_part<N>(this->out(p.dx) + ((k * S + t) * B + b + r) * D + j, dx, D - j);
-        }
-      });
+  // Sums over the gates, each through its mask; a mask may be read up to `end`, if there is one.
+  V over_gates(const T *z, Index z_gate, Index groups, const T *mask, Index next_mask, const T *end) const {
+    V total = {};
+    for (Index g = 0; g < 4; ++g) {
+      const V d = load<V>(z + g * z_gate);
+      const T *m = groups == 4 ? mask + g * next_mask : mask;
+      total += groups == 4 ? d * (end ? load_until<V>(m, end) : load<V>(m)) : d;
+    }
+    return groups == 1 ? total * (end ? load_until<V>(mask, end) : load<V>(mask)) : total;
   }
 
   void weights_back(Index k, Index begin, Index end, Index b, Index n, const Slot &s, T *sum) const {
@@ -668,30 +722,35 @@ template <class T, int N> struct Backward : Pass<T, N> {
       store(bias + j, total);
     }
     for (Index group = 0; group < input_groups; ++group) {
-      copy_inputs(k, begin, end, b, n, group, s.inputs);
+      copy_inputs(k, begin, end, b, n, group, s);
       in_parts(columns, kColumns, [&](Index column, Index width) {
         with_constant<kColumns>(width, [&](auto C) {
           for (Index g = group; g < (input_groups == 4 ? group + 1 : 4); ++g)
-            for (Index u = 0; u < H; u += kUnits) {
-              V acc[kUnits][C.value] = {};
-              outer_products<T, N, C.value>(acc, s.dz + g * Hp + u, dz_row, s.inputs + column * N, input_row, count);
-              T *to = sum + (g * H + u) * input_row + column * N;
-              const Index units = H - u < kUnits ? H - u : kUnits;
-#pragma GCC unroll 8
-              for (int i = 0; i < kUnits; ++i)
-                if (i < units)
-#pragma GCC unroll 8
-                  for (int c = 0; c < C.value; ++c)
-                    store(to + i * input_row + c * N, load<V>(to + i * input_row + c * N) + acc[i][c]);
-            }
+            for (Index u = 0; u < H; u += kUnits)
+              add_products<C.value>(s.dz + g * Hp + u, s.inputs + column * N, count, H - u,
+                                    sum + (g * H + u) * input_row + column * N);
         });
       });
     }
   }
 
+  template <int C> void add_products(const T *dz, const T *inputs, Index count, Index units, T *to) const {
+    V acc[kUnits][C] = {};
+    outer_products<T, N, C>(acc, dz, dz_row, inputs, input_row, count);
+#pragma GCC unroll 8
+    for (int u = 0; u < kUnits; ++u)
+      if (u < units)
+#pragma GCC unroll 8
+        for (int c = 0; c < C; ++c) {
+          T *at = to + u * input_row + c * N;
+          store(at, load<V>(at) + acc[u][c]);
+        }
+  }
+
   // Rows [m_x * x, m_h * h before] of some steps, with the masks of one gate. What no gradient meets is zero.
-  void copy_inputs(Index k, Index begin, Index end, Index b, Index n, Index group, T *to) const {
-    const Index x_group = p.input_groups == 4 ? group : 0, h_group = p.recurrent_groups == 4 ? group : 0;
+  void copy_inputs(Index k, Index begin, Index end, Index b, Index n, Index group, const Slot &s) const {
+    const T *x_end = this->x_end(), *mask_end = this->input_mask_end();
+    T *to = s.inputs;
     for (Index step = begin; step < end; ++step)
       for (Index r = 0; r < n; ++r, to += input_row) {
         const Index t = this->time(step);
@@ -699,21 +758,12 @@ template <class T, int N> struct Backward : Pass<T, N> {
           std::memset(to, 0, columns * N * sizeof(T));
           continue;
         }
-        const T *x = this->in(p.x) + k * p.x_model + t * p.x_step + (b + r) * p.x_row;
-        copy_masked(x, p.input_mask, (k * p.input_groups + x_group) * B + b + r, D, to);
-        copy_masked(output_before(k, step, b + r), p.recurrent_mask, (k * p.recurrent_groups + h_group) * B + b + r, H,
-                    to + D);
-        for (Index j = D + H; j < columns * N; ++j) to[j] = T(0);
+        const T *mask = p.input_mask ? this->input_mask_at(k, p.input_groups == 4 ? group : 0, b + r) : nullptr;
+        this->multiply_into(to, this->x_at(k, t, b + r), x_end, mask, mask_end, D);
+        const T *h_mask = !p.recurrent_mask ? nullptr : s.masks + ((p.recurrent_groups == 4 ? group * n : 0) + r) * Hp;
+        const T *h = output_before(k, step, b + r);
+        this->multiply_into(to + D, h, h + H, h_mask, h_mask + Hp, H);
       }
-  }
-
-  static void copy_masked(const T *from, const void *masks, Index mask, Index count, T *to) {
-    if (!masks) {
-      std::memcpy(to, from, count * sizeof(T));
-      return;
-    }
-    const T *m = Base::in(masks) + mask * count;
-    for (Index j = 0; j < count; ++j) to[j] = from[j] * m[j];
   }
 
   // h before a step: the output shown before it, once a step was valid, and h_0 until then.
@@ -725,13 +775,12 @@ template <class T, int N> struct Backward : Pass<T, N> {
   }
 
   // Adds up what the chunks of a model's batch found, for some rows of the weights.
-  void finish(Index k, Index first, Index last, const T *parts, Index count) const {
-    const Index bias = 4 * H * input_row;
+  void add_up(Index k, Index first, Index last, const T *parts, Index count) const {
     for (Index row = first; row < last; ++row) {
       T *dw_ih = this->out(p.dw_ih) + (k * 4 * H + row) * D, *dw_hh = this->out(p.dw_hh) + (k * 4 * H + row) * H;
+      const Index in_bias = 4 * H * input_row + row / H * Hp + row % H;
       std::memcpy(dw_ih, parts + row * input_row, D * sizeof(T));
       std::memcpy(dw_hh, parts + row * input_row + D, H * sizeof(T));
-      const Index in_bias = bias + row / H * Hp + row % H;
       T dbias = parts[in_bias];
       for (Index i = 1; i < count; ++i) {
         const T *part = parts + i * sums_size;
