@@ -7,6 +7,8 @@ import hashlib
 import torch
 from torch import Tensor
 
+from lstmreg.tracing import is_compiling
+
 
 def draw_mask(
     rate: float,
@@ -30,8 +32,10 @@ def draw_mask(
     Returns:
         A tensor ``(G, B, features)``.
     """
-    keep = 1.0 - rate
-    return torch.empty(groups, batch, features, device=device, dtype=dtype).bernoulli_(keep).div_(keep)
+    # On the CPU this is three times as fast as bernoulli_ for the masks of a small layer; in a shorter type the
+    # random numbers would be too coarse for the rate.
+    kept = torch.rand(groups, batch, features, device=device).ge_(rate)
+    return kept.to(dtype).div_(1.0 - rate)
 
 
 def draw_keras_mask(
@@ -63,7 +67,7 @@ def draw_keras_mask(
     Returns:
         A tensor ``(groups, batch, features)``.
     """
-    draw = _draw_kept if torch.compiler.is_compiling() else _draw_kept._init_fn
+    draw = _draw_kept if is_compiling() else _draw_kept._init_fn
     kept: Tensor = draw(draws, rate, groups, batch, features, seed)
     return kept.to(device=device, dtype=dtype) / (1.0 - rate)
 

@@ -7,7 +7,7 @@ columns means the same as there.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lstmreg.identifiers import resolve
 from lstmreg.identifiers import serialize as _serialize
+from lstmreg.tracing import is_transformed
 
 Regularizer = Callable[[Tensor], Tensor]
 
@@ -32,8 +33,21 @@ def _settle_strength(thing: Any, name: str) -> None:
         raise ValueError(f"{name} must be finite and not negative, got {value!r}.")
 
 
+class _Elastic:
+    """What :class:`L1`, :class:`L2` and :class:`L1L2` share: their strengths say all of them."""
+
+    @property
+    def strengths(self) -> tuple[float, float]:
+        """Return the strengths on absolute values and on squares."""
+        return getattr(self, "l1", 0.0), getattr(self, "l2", 0.0)
+
+    def __call__(self, w: Tensor) -> Tensor:
+        """Return the penalty of ``w``, a scalar."""
+        return elastic_nets([self.strengths], [w])[0]
+
+
 @dataclass(frozen=True)
-class L1:
+class L1(_Elastic):
     r"""Penalty on absolute values, :math:`l_1 \sum |w|`. It drives single weights to zero.
 
     Args:
@@ -56,13 +70,9 @@ class L1:
     def __post_init__(self) -> None:
         _settle_strength(self, "l1")
 
-    def __call__(self, w: Tensor) -> Tensor:
-        """Return the penalty of ``w``, a scalar."""
-        return self.l1 * w.abs().sum()
-
 
 @dataclass(frozen=True)
-class L2:
+class L2(_Elastic):
     r"""Penalty on squares, :math:`l_2 \sum w^2`; no factor ½, so its gradient is :math:`2 l_2 w`.
 
     It equals a coupled ``weight_decay=2 * l2`` of ``torch.optim.SGD`` and ``Adam`` (not of ``AdamW``).
@@ -87,13 +97,9 @@ class L2:
     def __post_init__(self) -> None:
         _settle_strength(self, "l2")
 
-    def __call__(self, w: Tensor) -> Tensor:
-        """Return the penalty of ``w``, a scalar."""
-        return self.l2 * w.square().sum()
-
 
 @dataclass(frozen=True)
-class L1L2:
+class L1L2(_Elastic):
     r"""Elastic net, :math:`l_1 \sum |w| + l_2 \sum w^2`.
 
     Args:
@@ -118,11 +124,6 @@ class L1L2:
     def __post_init__(self) -> None:
         _settle_strength(self, "l1")
         _settle_strength(self, "l2")
-
-    def __call__(self, w: Tensor) -> Tensor:
-        """Return the penalty of ``w``, a scalar."""
-        # Both terms always: a strength of zero costs nothing that matters and keeps one graph for all.
-        return self.l1 * w.abs().sum() + self.l2 * w.square().sum()
 
 
 @dataclass(frozen=True)
@@ -170,6 +171,52 @@ class Orthogonal:
         return self.factor * 0.5 * cosines.abs().sum() / (count * (count - 1) / 2)
 
 
+def elastic_nets(strengths: Sequence[tuple[float, float]], tensors: Sequence[Tensor]) -> list[Tensor]:
+    r"""Return :math:`l_1 \sum |w| + l_2 \sum w^2` of each tensor, in one step of autograd.
+
+    For the weights of a small layer the bookkeeping of a handful of operations costs more than their arithmetic.
+
+    Args:
+        strengths: ``(l1, l2)`` for each tensor.
+        tensors: What is penalised.
+
+    Returns:
+        A scalar for each tensor.
+    """
+    if is_transformed() or not all(isinstance(s, (int, float)) for pair in strengths for s in pair):
+        return [l1 * w.abs().sum() + l2 * w.square().sum() for (l1, l2), w in zip(strengths, tensors, strict=True)]
+    return list(_ElasticNets.apply(strengths, *tensors))  # type: ignore[no-untyped-call]
+
+
+class _ElasticNets(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, strengths: Sequence[tuple[float, float]], *tensors: Tensor) -> tuple[Tensor, ...]:
+        ctx.strengths = strengths
+        ctx.save_for_backward(*tensors)
+        ctx.set_materialize_grads(False)
+        return tuple(_elastic_net(l1, l2, w) for (l1, l2), w in zip(strengths, tensors, strict=True))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        found: list[Tensor | None] = []
+        for (l1, l2), w, grad in zip(ctx.strengths, ctx.saved_tensors, grads, strict=True):
+            found.append(None if grad is None else _elastic_gradient(l1, l2, w, grad))
+        return None, *found
+
+
+def _elastic_gradient(l1: float, l2: float, w: Tensor, grad: Tensor) -> Tensor:
+    parts = [w * (grad * (2 * l2))] if l2 else []
+    parts += [w.sign() * (grad * l1)] if l1 else []
+    return sum(parts[1:], parts[0]) if parts else torch.zeros_like(w)
+
+
+def _elastic_net(l1: float, l2: float, w: Tensor) -> Tensor:
+    flat = w.reshape(-1)
+    parts = [torch.dot(flat, flat).mul_(l2)] if l2 else []
+    parts += [flat.abs().sum().mul_(l1)] if l1 else []
+    return sum(parts[1:], parts[0]) if parts else w.new_zeros(())
+
+
 def _l1l2(**config: Any) -> L1L2:
     if not config:
         raise ValueError(
@@ -177,6 +224,9 @@ def _l1l2(**config: Any) -> L1L2:
         )
     return L1L2(**config)
 
+
+#: The regularizers that :func:`elastic_nets` computes. They look at no rows and columns, so any layout will do.
+ELASTIC = (L1, L2, L1L2)
 
 #: Keras' names.
 REGULARIZERS: dict[str, Callable[..., Regularizer]] = {

@@ -26,6 +26,7 @@ FLOORS = {
     "yaml_file": 0,
     "regularizers": 0,
     "initializers": 0,
+    "tracing": 0,
     "dropout": 0,
     "ops": 0,
     "layers": 1,

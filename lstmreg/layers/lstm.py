@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -14,11 +15,12 @@ from lstmreg import activations, initializers, ops
 from lstmreg import dropout as masks
 from lstmreg.activations import Activation
 from lstmreg.constraints import Constraint
-from lstmreg.regularizers import Regularizer
+from lstmreg.regularizers import ELASTIC, Regularizer
+from lstmreg.tracing import in_backward
 
 from . import arguments
 from .arguments import Named, PerLayer
-from .penalty import ActivityRecord, activity_penalty, in_backward, is_trainable, scalar_penalty
+from .penalty import ActivityRecord, Term, activity_penalty, evaluate, is_trainable
 
 States = tuple[Tensor, Tensor]
 
@@ -359,7 +361,7 @@ class LSTM(nn.Module):
                 f"input must have input_size={self.input_size} features in its last dimension, "
                 f"got shape {tuple(input.shape)}."
             )
-        own = self.all_weights[0][0].dtype
+        own = self._first_weight.dtype
         if input.dtype != own and not torch.is_autocast_enabled(input.device.type):
             raise ValueError(f"input must have the weights' type {own}, got {input.dtype}. Use input.to({own}).")
 
@@ -411,7 +413,7 @@ class LSTM(nn.Module):
                 outputs.append(output)
                 finals.append((h_n, c_n))
             x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
-        h_n, c_n = torch.stack([h for h, _ in finals]), torch.stack([c for _, c in finals])
+        h_n, c_n = (_stack(states) for states in zip(*finals, strict=True))
         if self.stateful:
             self._carried = h_n.detach(), c_n.detach()
         return x, h_n, c_n
@@ -485,23 +487,22 @@ class LSTM(nn.Module):
         Activity penalties are those of the training-mode forwards since the last reading: reading does not
         clear them, the first forward after it begins anew, and eval mode records none.
         """
-        total = self._zero()
-        for _, _, value in self.penalty_terms():
-            total = total + value
-        return total
+        values = evaluate(list(self.penalty_terms()))
+        return functools.reduce(torch.add, values) if values else self._zero()
 
-    def penalty_terms(self) -> Iterator[tuple[str, object, Tensor]]:
-        """Yield each penalty as ``(kind, owner, value)``, for :func:`lstmreg.penalties`."""
+    def penalty_terms(self) -> Iterator[Term]:
+        """Yield each penalty, for :func:`lstmreg.penalties`."""
         for suffix, layer in self._cells():
             for kind, stem in _PENALISED.items():
                 name = stem + suffix
                 regularizer = self._of(f"{kind}_regularizer", layer)
-                if regularizer is not None and hasattr(self, name) and is_trainable(self, name):
+                if regularizer is not None and (kind != "bias" or self.bias) and is_trainable(self, name):
                     weight = getattr(self, name)
-                    yield kind, weight, scalar_penalty(regularizer, self._as_in_keras(name, weight))
+                    as_it_is = isinstance(regularizer, ELASTIC) and kind != "bias"
+                    yield Term(kind, weight, regularizer, weight if as_it_is else self._as_in_keras(name, weight))
         if any(self._of("activity_regularizer", layer) is not None for layer in range(self.num_layers)):
             activity = self._activity.read()
-            yield "activity", self, self._zero() if activity is None else activity
+            yield Term("activity", self, None, self._zero() if activity is None else activity)
 
     def _as_in_keras(self, name: str, weight: Tensor) -> Tensor:
         """Return a weight in Keras' layout: a matrix transposed, the bias as the sum of both."""
@@ -520,9 +521,13 @@ class LSTM(nn.Module):
                         projected = projected - getattr(self, f"bias_hh{suffix}")
                     weight.copy_(projected if kind == "bias" else projected.t())
 
+    @property
+    def _first_weight(self) -> Tensor:
+        weight: Tensor = self.weight_ih_l0  # type: ignore[assignment]
+        return weight
+
     def _zero(self) -> Tensor:
-        weight: Tensor = self.all_weights[0][0]
-        return weight.new_zeros(())
+        return self._first_weight.new_zeros(())
 
     # ------------------------------------------------------------------ being a module
 
@@ -563,6 +568,10 @@ _SHOWN = {
     "per_gate_masks": True,
     "seed": None,
 }
+
+
+def _stack(states: tuple[Tensor, ...]) -> Tensor:
+    return states[0].unsqueeze(0) if len(states) == 1 else torch.stack(states)
 
 
 def _spoken(value: Any) -> str:

@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Protocol, runtime_checkable
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from lstmreg.errors import did_you_mean
-from lstmreg.regularizers import Regularizer
+from lstmreg.regularizers import ELASTIC, Regularizer, elastic_nets
 from lstmreg.regularizers import get as get_regularizer
+from lstmreg.tracing import in_backward
 
 #: The kinds in which penalties are reported, in this order.
 KINDS = ("kernel", "recurrent", "bias", "activity", "other")
+
+
+class Term(NamedTuple):
+    """A penalty that is still to be computed; terms of one kind and owner count once."""
+
+    kind: str
+    owner: object  #: a parameter, say
+    regularizer: Any  #: ``None`` where ``tensor`` is the penalty already
+    tensor: Tensor
 
 
 @runtime_checkable
 class Penalized(Protocol):
     """A module that has penalties of its own (not those of its children)."""
 
-    def penalty_terms(self) -> Iterator[tuple[str, object, Tensor]]:
-        """Yield ``(kind, owner, value)``; terms of one kind and owner (a parameter, say) count once."""
+    def penalty_terms(self) -> Iterator[Term]:
+        """Yield the module's penalties."""
         ...
 
 
@@ -76,13 +87,13 @@ def regularize(module: nn.Module, parameter_name: str, regularizer: Any) -> None
 _REGULARIZED = "_lstmreg_regularizers"
 
 
-def _terms(module: nn.Module) -> Iterator[tuple[str, object, Tensor]]:
+def _terms(module: nn.Module) -> Iterator[Term]:
     if isinstance(module, Penalized):
         yield from module.penalty_terms()
     for name, regularizer in getattr(module, _REGULARIZED, {}).items():
         if is_trainable(module, name):
             parameter = getattr(module, name)
-            yield "other", parameter, scalar_penalty(regularizer, parameter)
+            yield Term("other", parameter, regularizer, parameter)
 
 
 def apply_constraints(model: nn.Module) -> None:
@@ -114,14 +125,29 @@ def penalties(model: nn.Module) -> dict[str, Tensor]:
         >>> sorted(penalties(model))
         ['kernel']
     """
+    # Terms hold their owners, because the id of a dead one is used again.
+    terms = [term for module in model.modules() for term in _terms(module)]
+    once = list({(term.kind, id(term.owner)): term for term in reversed(terms)}.values())[::-1]
     found: dict[str, Tensor] = {}
-    seen: dict[tuple[str, int], object] = {}  # holds the owners, because the id of a dead one is used again
-    for module in model.modules():
-        for kind, owner, value in _terms(module):
-            if (kind, id(owner)) not in seen:
-                seen[kind, id(owner)] = owner
-                found[kind] = found[kind] + value if kind in found else value
+    for term, value in zip(once, evaluate(once), strict=True):
+        found[term.kind] = found[term.kind] + value if term.kind in found else value
     return {kind: found[kind] for kind in KINDS if kind in found}
+
+
+def evaluate(terms: Sequence[Term]) -> list[Tensor]:
+    """Return the value of each term; elastic nets are computed together."""
+    elastic = [t for t in terms if isinstance(t.regularizer, ELASTIC)]
+    nets = iter(
+        elastic_nets([t.regularizer.strengths for t in elastic], [t.tensor for t in elastic]) if elastic else ()
+    )
+    return [
+        term.tensor
+        if term.regularizer is None
+        else next(nets)
+        if isinstance(term.regularizer, ELASTIC)
+        else scalar_penalty(term.regularizer, term.tensor)
+        for term in terms
+    ]
 
 
 def scalar_penalty(regularizer: Regularizer, tensor: Tensor) -> Tensor:
@@ -134,17 +160,11 @@ def scalar_penalty(regularizer: Regularizer, tensor: Tensor) -> Tensor:
 
 def is_trainable(module: nn.Module, name: str) -> bool:
     """Tell whether parameter ``name`` of ``module`` is trained, be it parametrized or not."""
-    parametrizations: Any = getattr(module, "parametrizations", {})
-    if name in parametrizations:
+    # Not getattr, which is slow at telling a module that it has no such thing.
+    parametrizations: Any = module._modules.get("parametrizations")
+    if parametrizations is not None and name in parametrizations:
         return any(p.requires_grad for p in parametrizations[name].parameters())
     return bool(getattr(module, name).requires_grad)
-
-
-def in_backward() -> bool:
-    """Tell whether autograd is running a backward pass in this thread, as when a checkpoint recomputes."""
-    if torch.compiler.is_compiling():  # nothing compiled runs a backward in its middle
-        return False
-    return bool(torch._C._current_graph_task_id() != -1)
 
 
 class ActivityRecord:
@@ -175,7 +195,7 @@ class ActivityRecord:
     def read(self) -> Tensor | None:
         """Return the sum of the entries, or ``None`` without any."""
         self._read = True
-        return torch.stack(self._entries).sum() if self._entries else None
+        return functools.reduce(torch.add, self._entries) if self._entries else None
 
     def __reduce__(self) -> tuple[type[ActivityRecord], tuple[()]]:
         return ActivityRecord, ()
@@ -183,4 +203,8 @@ class ActivityRecord:
 
 def activity_penalty(regularizer: Regularizer, output: Tensor, batch: int) -> Tensor:
     """Apply Keras' rule for activities: the regularizer of the whole output, divided by the batch size."""
-    return scalar_penalty(regularizer, output) / max(batch, 1)
+    batch = max(batch, 1)
+    if isinstance(regularizer, ELASTIC):
+        l1, l2 = regularizer.strengths
+        return elastic_nets([(l1 / batch, l2 / batch)], [output])[0]
+    return scalar_penalty(regularizer, output) / batch

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from lstmreg.activations import Activation
+from lstmreg.tracing import is_compiling
 
 from . import dispatch, opaque
 from .call import Call, Result
@@ -76,14 +77,15 @@ def lstm(
 
 
 def _run(call: Call, backend: str) -> Result:
-    if torch.compiler.is_compiling() and opaque.why_not(call) is None:  # torch.export too
+    if is_compiling() and opaque.why_not(call) is None:  # torch.export too
         return opaque.lstm(call, backend)
     return dispatch.run(call, backend)
 
 
 def _cast(call: Call, dtype: torch.dtype) -> Call:
     tensors = {name: t for name, t in call._asdict().items() if isinstance(t, Tensor) and name != "valid"}
-    return call._replace(**{name: t.to(dtype) for name, t in tensors.items()})
+    changed: dict[str, Any] = {name: t.to(dtype) for name, t in tensors.items()}
+    return call._replace(**changed)
 
 
 def _autocast_type(x: Tensor) -> torch.dtype | None:

@@ -17,6 +17,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
+
 SOURCE = Path(__file__).parent / "csrc" / "lstm.cpp"
 FLAGS = ("-std=c++17", "-O2", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC", "-pthread")
 TUNING = ("-march=native", "-mcpu=native", "")  # the first that the compiler knows
@@ -48,6 +50,7 @@ def library(real: str) -> ctypes.CDLL:
 _failures: dict[str, CompileError] = {}
 
 
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def why_not(real: str) -> str | None:
     """Return why there is no library for a type, or ``None`` if there is one; compiles it if need be."""
     if real not in _failures:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import functools
+import warnings
 from types import ModuleType
 
-from . import fused_cpu, native, reference
+from . import eager, fused_cpu, native, reference
 from .call import Call, Result
 
 #: In order of preference; the last one serves everything.
-BACKENDS: dict[str, ModuleType] = {"native": native, "fused_cpu": fused_cpu, "reference": reference}
+BACKENDS: dict[str, ModuleType] = {
+    "native": native,
+    "fused_cpu": fused_cpu,
+    "eager": eager,
+    "reference": reference,
+}
 
 
 def run(call: Call, backend: str) -> Result:
@@ -17,16 +24,37 @@ def run(call: Call, backend: str) -> Result:
     Raises:
         ValueError: If ``backend`` is unknown, or cannot serve the call (with the reason).
     """
-    result: Result = _choose(call, backend).lstm(call)
+    result: Result = BACKENDS[choose(call, backend)].lstm(call)
     return result
 
 
-def _choose(call: Call, backend: str) -> ModuleType:
+def choose(call: Call, backend: str) -> str:
+    """Return the key of the backend for a call; raises as :func:`run` does."""
     if backend == "auto":
-        return next(b for b in BACKENDS.values() if b.why_not(call) is None)
+        return next(name for name in _by_preference(call) if BACKENDS[name].why_not(call) is None)
     if backend not in BACKENDS:
         raise ValueError(f"backend must be 'auto' or one of {sorted(BACKENDS)}, got {backend!r}.")
     reason = BACKENDS[backend].why_not(call)
     if reason is not None:
         raise ValueError(f"backend {backend!r} cannot serve this call: {reason}. Use backend='auto'.")
-    return BACKENDS[backend]
+    return backend
+
+
+def _by_preference(call: Call) -> list[str]:
+    """Return all backends, the fastest first.
+
+    With nothing dropped and nothing masked, the layer is torch's own to the last bit. Of the rest, torch's would pack
+    sequences and loop over them, and be no faster anywhere on the CPU.
+    """
+    names = list(BACKENDS)
+    plain = call.input_mask is None and call.recurrent_mask is None and call.valid is None
+    if call.x.device.type != "cpu" or (plain and call.models is None):
+        return names
+    if (missing := fused_cpu.missing(call)) is not None:
+        _say_once(missing)
+    return ["fused_cpu", *(name for name in names if name != "fused_cpu")]
+
+
+@functools.cache
+def _say_once(missing: str) -> None:
+    warnings.warn(f"lstmreg's compiled LSTM is not used: {missing}. A slower one takes its place.", stacklevel=2)

@@ -24,25 +24,31 @@ def why_not(call: Call) -> str | None:
         return "its activations are tanh and sigmoid"
     if 0 in call.x.shape[-3:-1]:
         return "it needs at least one step and one sequence"
-    tensors = [t for t in (*call[:6], call.input_mask, call.recurrent_mask) if t is not None]
-    if any(t.device.type != "cpu" for t in tensors):
-        return "it runs on the CPU"
-    if call.x.dtype not in _REALS or any(t.dtype != call.x.dtype for t in tensors):
-        return "it computes in float32 or float64, all tensors alike"
-    if any(t is not None and t.requires_grad for t in (call.input_mask, call.recurrent_mask)):
+    dtype = call.x.dtype
+    for t in (*call[:6], call.input_mask, call.recurrent_mask):
+        if t is not None and not t.is_cpu:
+            return "it runs on the CPU"
+        if t is not None and (t.dtype != dtype or dtype not in _REALS):
+            return "it computes in float32 or float64, all tensors alike"
+    if any(mask is not None and mask.requires_grad for mask in (call.input_mask, call.recurrent_mask)):
         return "it has no gradients of masks"
-    return compiled.why_not(_REALS[call.x.dtype])
+    return missing(call)
+
+
+def missing(call: Call) -> str | None:
+    """Return why there is no compiled code for the type of a call, or ``None``."""
+    return compiled.why_not(_REALS[call.x.dtype]) if call.x.dtype in _REALS else None
 
 
 def lstm(call: Call) -> Result:
     """Compute what :func:`lstmreg.ops.lstm` defines, for a call that ``why_not`` admits."""
-    return recurrence.run(call, _PASSES)
+    return recurrence.run(call, PASSES)
 
 
 class _Problem(ctypes.Structure):
     """``Problem`` in ``csrc/lstm.cpp``, which says what the fields are."""
 
-    _fields_ = [  # noqa: RUF012
+    _fields_ = [
         *((name, ctypes.c_int64) for name in ("models", "steps", "batch", "features", "hidden", "reverse", "threads")),
         *((name, ctypes.c_int64) for name in ("input_groups", "recurrent_groups", "x_model", "x_step", "x_row")),
         *((name, ctypes.c_int64) for name in ("valid_model", "dy_model", "dy_step", "dy_row")),
@@ -54,6 +60,14 @@ class _Problem(ctypes.Structure):
 
 
 class _Passes:
+    def kept_shapes(self, call: Call) -> tuple[tuple[int, ...], ...]:
+        """Return the shapes of the gates and of the cell states, whose rows are padded to whole vectors."""
+        lead, (batch, hidden) = call.w_hh.shape[:-2], call.h_0.shape[-2:]
+        lanes = _library(call.x.dtype).lanes
+        lanes = lanes // 2 if hidden <= lanes // 2 else lanes
+        padded = (hidden + lanes - 1) // lanes * lanes
+        return (*lead, call.steps, batch, 4, padded), (*lead, call.steps, batch, padded)
+
     def forward(self, call: Call, keep: bool) -> tuple[Result, tuple[Tensor, ...]]:
         library = _library(call.x.dtype)
         call = _laid_out(call)
@@ -62,9 +76,7 @@ class _Passes:
         h_n, c_n = torch.empty_like(call.h_0), torch.empty_like(call.c_0)
         kept: tuple[Tensor, ...] = ()
         if keep:
-            padded = library.lstmreg_padded(hidden)
-            gates = call.x.new_empty(*lead, steps, batch, 4, padded)
-            kept = gates, call.x.new_empty(*lead, steps, batch, padded)
+            kept = tuple(call.x.new_empty(shape) for shape in self.kept_shapes(call))
         _compute(library.lstmreg_forward, call, (output, h_n, c_n), kept)
         return (output, h_n, c_n), kept
 
@@ -75,20 +87,28 @@ class _Passes:
         call = _laid_out(call)
         d_output, d_h, d_c = grads
         d_output = None if d_output is None else _in_rows(d_output)
-        d_h, d_c = (None if d is None else d.contiguous() for d in (d_h, d_c))
         lead = call.w_hh.shape[:-2]
         x_shape = call.x.shape if call.x.dim() == 3 + len(lead) else (*lead, *call.x.shape)
         shapes = [x_shape, *(None if t is None else t.shape for t in call[1:6])]
         # The weights' gradients cost nothing to leave out; those of x and of the states are skipped if nobody asks.
         wanted = (*needed[:3], True, True, call.bias is not None)
-        found = [call.x.new_empty(s) if want else None for s, want in zip(shapes, wanted, strict=True)]
-        _compute(library.lstmreg_backward, call, (output, None, None), kept, (d_output, d_h, d_c), tuple(found))
+        found = [
+            call.x.new_empty(s) if want and s is not None else None for s, want in zip(shapes, wanted, strict=True)
+        ]
+        _compute(
+            library.lstmreg_backward,
+            call,
+            (output, None, None),
+            kept,
+            (d_output, _contiguous(d_h), _contiguous(d_c)),
+            tuple(found),
+        )
         if found[0] is not None and found[0].shape != call.x.shape:
             found[0] = found[0].sum(0)  # of data that the models share
         return tuple(found)
 
 
-_PASSES = _Passes()
+PASSES = _Passes()
 
 
 def _compute(
@@ -134,9 +154,23 @@ def _compute(
 
 def _laid_out(call: Call) -> Call:
     """Return a call whose tensors lie as the compiled code reads them: all but ``x`` contiguous."""
-    rest = (None if t is None else t.contiguous() for t in call[1:6])
-    masks = (None if t is None else t.contiguous() for t in call[7:10])
-    return Call(_in_rows(call.x), *rest, None, *masks, call.reverse)
+    return Call(
+        _in_rows(call.x),
+        call.h_0.contiguous(),
+        call.c_0.contiguous(),
+        call.w_ih.contiguous(),
+        call.w_hh.contiguous(),
+        _contiguous(call.bias),
+        None,
+        _contiguous(call.input_mask),
+        _contiguous(call.recurrent_mask),
+        _contiguous(call.valid),
+        call.reverse,
+    )
+
+
+def _contiguous(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.contiguous()
 
 
 def _in_rows(tensor: Tensor) -> Tensor:
@@ -160,10 +194,10 @@ def _address(tensor: Tensor | None) -> int | None:
 
 @functools.cache
 def _library(dtype: torch.dtype) -> Any:
-    library = compiled.library(_REALS[dtype])
+    library: Any = compiled.library(_REALS[dtype])
     for function in (library.lstmreg_forward, library.lstmreg_backward):
         function.argtypes, function.restype = [ctypes.POINTER(_Problem)], ctypes.c_int64
-    library.lstmreg_padded.argtypes, library.lstmreg_padded.restype = [ctypes.c_int64], ctypes.c_int64
+    library.lanes = library.lstmreg_lanes()
     return library
 
 

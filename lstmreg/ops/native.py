@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from lstmreg.tracing import is_compiling
+
 from .call import Call, Result
 
 
@@ -19,6 +21,10 @@ def why_not(call: Call) -> str | None:
         return "its activations are tanh and sigmoid"
     if call.x.shape[0] == 0 or call.x.shape[1] == 0:
         return "it needs at least one step and one sequence"
+    if call.models is not None:
+        return "it trains one model at a time"
+    if call.valid is not None and is_compiling():
+        return "it looks at what is valid, which is not known while compiling"
     if call.valid is not None and not (call.valid[0].all() and (call.valid[1:] <= call.valid[:-1]).all()):
         return "it skips steps only at the end of a sequence"
     return None

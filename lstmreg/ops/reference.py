@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn.functional import linear
@@ -16,6 +18,9 @@ def why_not(call: Call) -> str | None:
 
 def lstm(call: Call) -> Result:
     """Compute what :func:`lstmreg.ops.lstm` defines."""
+    if call.models is not None:
+        output, h_n, c_n = zip(*(lstm(_member(call, k)) for k in range(call.models)), strict=True)
+        return torch.stack(output), torch.stack(h_n), torch.stack(c_n)
     activation, recurrent_activation = call.activations
     if len(call.x) == 0:
         return call.x.new_zeros(0, *call.h_0.shape), call.h_0, call.c_0
@@ -39,6 +44,15 @@ def lstm(call: Call) -> Result:
             held = torch.where(now, h_next, held)
         outputs[t] = held
     return torch.stack(outputs), h, c
+
+
+def _member(call: Call, k: int) -> Call:
+    """Return the call of one model of a population; data that all share have no axis of models."""
+    own: dict[str, Any] = {name: t[k] for name, t in call._asdict().items() if isinstance(t, Tensor)}
+    own["x"] = call.x if call.x.dim() == 3 else call.x[k]
+    if call.valid is not None and call.valid.dim() == 2:
+        own["valid"] = call.valid
+    return call._replace(**own)
 
 
 def input_gates(call: Call) -> tuple[Tensor, ...]:

@@ -817,6 +817,6 @@ extern "C" {
 Index lstmreg_forward(const Problem *p) { return compute<Forward>(*p); }
 Index lstmreg_backward(const Problem *p) { return compute<Backward>(*p); }
 
-// How many units a row of `gates` and `cells` has room for.
-Index lstmreg_padded(Index hidden) { return round_up(hidden, hidden <= kLanes / 2 ? kLanes / 2 : kLanes); }
+// How many numbers a vector has. Rows of `gates` and `cells` have room for whole vectors (halves, where one will do).
+int lstmreg_lanes() { return kLanes; }
 }
