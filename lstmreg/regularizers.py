@@ -43,7 +43,7 @@ class _Elastic:
 
     def __call__(self, w: Tensor) -> Tensor:
         """Return the penalty of ``w``, a scalar."""
-        return elastic_nets([self.strengths], [w])[0]
+        return elastic_nets([self.strengths], [w], [0])[0]
 
 
 @dataclass(frozen=True)
@@ -171,50 +171,57 @@ class Orthogonal:
         return self.factor * 0.5 * cosines.abs().sum() / (count * (count - 1) / 2)
 
 
-def elastic_nets(strengths: Sequence[tuple[float, float]], tensors: Sequence[Tensor]) -> list[Tensor]:
-    r"""Return :math:`l_1 \sum |w| + l_2 \sum w^2` of each tensor, in one step of autograd.
+def elastic_nets(
+    strengths: Sequence[tuple[float, float]], tensors: Sequence[Tensor], sums: Sequence[int]
+) -> list[Tensor]:
+    r"""Return sums of :math:`l_1 \sum |w| + l_2 \sum w^2` over some tensors, in one step of autograd.
 
     For the weights of a small layer the bookkeeping of a handful of operations costs more than their arithmetic.
 
     Args:
         strengths: ``(l1, l2)`` for each tensor.
         tensors: What is penalised.
+        sums: For each tensor the number of the sum that it enters, from 0.
 
     Returns:
-        A scalar for each tensor.
+        The sums, scalars.
     """
     if is_transformed() or not all(isinstance(s, (int, float)) for pair in strengths for s in pair):
-        return [l1 * w.abs().sum() + l2 * w.square().sum() for (l1, l2), w in zip(strengths, tensors, strict=True)]
-    return list(_ElasticNets.apply(strengths, *tensors))  # type: ignore[no-untyped-call]
+        totals = [tensors[0].new_zeros(())] * (max(sums) + 1)
+        for (l1, l2), w, i in zip(strengths, tensors, sums, strict=True):
+            totals[i] = totals[i] + l1 * w.abs().sum() + l2 * w.square().sum()
+        return totals
+    return list(_ElasticNets.apply(strengths, sums, *tensors))  # type: ignore[no-untyped-call]
 
 
 class _ElasticNets(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, strengths: Sequence[tuple[float, float]], *tensors: Tensor) -> tuple[Tensor, ...]:
-        ctx.strengths = strengths
+    def forward(
+        ctx: Any, strengths: Sequence[tuple[float, float]], sums: Sequence[int], *tensors: Tensor
+    ) -> tuple[Tensor, ...]:
+        ctx.strengths, ctx.sums = strengths, sums
         ctx.save_for_backward(*tensors)
         ctx.set_materialize_grads(False)
-        return tuple(_elastic_net(l1, l2, w) for (l1, l2), w in zip(strengths, tensors, strict=True))
+        totals = [tensors[0].new_zeros(()) for _ in range(max(sums) + 1)]
+        for (l1, l2), w, i in zip(strengths, tensors, sums, strict=True):
+            flat = w.reshape(-1)
+            if l2:
+                totals[i].add_(torch.dot(flat, flat), alpha=l2)
+            if l1:
+                totals[i].add_(flat.abs().sum(), alpha=l1)
+        return tuple(totals)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         found: list[Tensor | None] = []
-        for (l1, l2), w, grad in zip(ctx.strengths, ctx.saved_tensors, grads, strict=True):
-            found.append(None if grad is None else _elastic_gradient(l1, l2, w, grad))
-        return None, *found
-
-
-def _elastic_gradient(l1: float, l2: float, w: Tensor, grad: Tensor) -> Tensor:
-    parts = [w * (grad * (2 * l2))] if l2 else []
-    parts += [w.sign() * (grad * l1)] if l1 else []
-    return sum(parts[1:], parts[0]) if parts else torch.zeros_like(w)
-
-
-def _elastic_net(l1: float, l2: float, w: Tensor) -> Tensor:
-    flat = w.reshape(-1)
-    parts = [torch.dot(flat, flat).mul_(l2)] if l2 else []
-    parts += [flat.abs().sum().mul_(l1)] if l1 else []
-    return sum(parts[1:], parts[0]) if parts else w.new_zeros(())
+        for (l1, l2), w, i in zip(ctx.strengths, ctx.saved_tensors, ctx.sums, strict=True):
+            scale = grads[i]
+            if scale is None:
+                found.append(None)
+                continue
+            gradient = w * (scale * (2 * l2))
+            found.append(gradient + w.sign() * (scale * l1) if l1 else gradient)
+        return None, None, *found
 
 
 def _l1l2(**config: Any) -> L1L2:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -15,12 +14,12 @@ from lstmreg import activations, initializers, ops
 from lstmreg import dropout as masks
 from lstmreg.activations import Activation
 from lstmreg.constraints import Constraint
-from lstmreg.regularizers import ELASTIC, Regularizer
+from lstmreg.regularizers import ELASTIC, L1L2, Regularizer
 from lstmreg.tracing import in_backward
 
 from . import arguments
 from .arguments import Named, PerLayer
-from .penalty import ActivityRecord, Term, activity_penalty, evaluate, is_trainable
+from .penalty import ActivityRecord, Term, is_trainable, totals
 
 States = tuple[Tensor, Tensor]
 
@@ -408,8 +407,7 @@ class LSTM(nn.Module):
                     output = held * valid.unsqueeze(-1)
                 if self.training and self._of("activity_regularizer", layer) is not None:
                     counted = self._counted(layer, direction, held, output, valid if packed else None)
-                    penalty = activity_penalty(self._of("activity_regularizer", layer), counted, x.shape[1])
-                    self._activity.add(penalty)
+                    self._activity.add(self._of("activity_regularizer", layer), counted, x.shape[1])
                 outputs.append(output)
                 finals.append((h_n, c_n))
             x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
@@ -487,8 +485,8 @@ class LSTM(nn.Module):
         Activity penalties are those of the training-mode forwards since the last reading: reading does not
         clear them, the first forward after it begins anew, and eval mode records none.
         """
-        values = evaluate(list(self.penalty_terms()))
-        return functools.reduce(torch.add, values) if values else self._zero()
+        terms = list(self.penalty_terms())
+        return totals(terms, ["total"] * len(terms))["total"] if terms else self._zero()
 
     def penalty_terms(self) -> Iterator[Term]:
         """Yield each penalty, for :func:`lstmreg.penalties`."""
@@ -501,8 +499,8 @@ class LSTM(nn.Module):
                     as_it_is = isinstance(regularizer, ELASTIC) and kind != "bias"
                     yield Term(kind, weight, regularizer, weight if as_it_is else self._as_in_keras(name, weight))
         if any(self._of("activity_regularizer", layer) is not None for layer in range(self.num_layers)):
-            activity = self._activity.read()
-            yield Term("activity", self, None, self._zero() if activity is None else activity)
+            # Before the first forward there is nothing, which costs nothing, but the kind is there.
+            yield from self._activity.read() or [Term("activity", self, L1L2(), self._zero())]
 
     def _as_in_keras(self, name: str, weight: Tensor) -> Tensor:
         """Return a weight in Keras' layout: a matrix transposed, the bias as the sum of both."""

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-import torch
 from torch import Tensor, nn
 
 from lstmreg.errors import did_you_mean
 from lstmreg.regularizers import ELASTIC, Regularizer, elastic_nets
 from lstmreg.regularizers import get as get_regularizer
-from lstmreg.tracing import in_backward
+from lstmreg.tracing import in_backward, is_compiling
 
 #: The kinds in which penalties are reported, in this order.
 KINDS = ("kernel", "recurrent", "bias", "activity", "other")
@@ -23,8 +21,16 @@ class Term(NamedTuple):
 
     kind: str
     owner: object  #: a parameter, say
-    regularizer: Any  #: ``None`` where ``tensor`` is the penalty already
+    regularizer: Regularizer
     tensor: Tensor
+    batch: int = 1  #: what the regularizer's value is divided by
+
+    @property
+    def strengths(self) -> tuple[float, float]:
+        """Return the strengths of an elastic net, for a sum over the batch."""
+        assert isinstance(self.regularizer, ELASTIC)
+        l1, l2 = self.regularizer.strengths
+        return l1 / self.batch, l2 / self.batch
 
 
 @runtime_checkable
@@ -128,26 +134,24 @@ def penalties(model: nn.Module) -> dict[str, Tensor]:
     # Terms hold their owners, because the id of a dead one is used again.
     terms = [term for module in model.modules() for term in _terms(module)]
     once = list({(term.kind, id(term.owner)): term for term in reversed(terms)}.values())[::-1]
-    found: dict[str, Tensor] = {}
-    for term, value in zip(once, evaluate(once), strict=True):
-        found[term.kind] = found[term.kind] + value if term.kind in found else value
+    found = totals(once, [term.kind for term in once])
     return {kind: found[kind] for kind in KINDS if kind in found}
 
 
-def evaluate(terms: Sequence[Term]) -> list[Tensor]:
-    """Return the value of each term; elastic nets are computed together."""
-    elastic = [t for t in terms if isinstance(t.regularizer, ELASTIC)]
-    nets = iter(
-        elastic_nets([t.regularizer.strengths for t in elastic], [t.tensor for t in elastic]) if elastic else ()
-    )
-    return [
-        term.tensor
-        if term.regularizer is None
-        else next(nets)
-        if isinstance(term.regularizer, ELASTIC)
-        else scalar_penalty(term.regularizer, term.tensor)
-        for term in terms
-    ]
+def totals(terms: Sequence[Term], keys: Sequence[str]) -> dict[str, Tensor]:
+    """Return the sum of the terms of each key; elastic nets are computed together."""
+    elastic = [i for i, term in enumerate(terms) if isinstance(term.regularizer, ELASTIC)]
+    found: dict[str, Tensor] = {}
+    if elastic:
+        names = list(dict.fromkeys(keys[i] for i in elastic))
+        sums = [names.index(keys[i]) for i in elastic]
+        strengths = [terms[i].strengths for i in elastic]
+        found = dict(zip(names, elastic_nets(strengths, [terms[i].tensor for i in elastic], sums), strict=True))
+    for term, key in zip(terms, keys, strict=True):
+        if not isinstance(term.regularizer, ELASTIC):
+            value = scalar_penalty(term.regularizer, term.tensor) / term.batch
+            found[key] = found[key] + value if key in found else value
+    return found
 
 
 def scalar_penalty(regularizer: Regularizer, tensor: Tensor) -> Tensor:
@@ -168,7 +172,7 @@ def is_trainable(module: nn.Module, name: str) -> bool:
 
 
 class ActivityRecord:
-    """The activity penalties of the training-mode forwards since the last reading.
+    """The outputs of the training-mode forwards since the last reading, with what they cost.
 
     Each forward adds one entry. Reading does not clear: the first forward after a reading does. A forward
     that a checkpoint runs again during backward adds nothing, since the first one counted already.
@@ -176,13 +180,14 @@ class ActivityRecord:
     """
 
     def __init__(self) -> None:
-        self._entries: list[Tensor] = []
+        self._entries: list[tuple[Term, int | None]] = []
         self._read = False
 
-    def add(self, value: Tensor) -> None:
-        """Record the penalty of one forward."""
+    def add(self, regularizer: Regularizer, output: Tensor, batch: int) -> None:
+        """Record an output; by Keras' rule its penalty is divided by the batch size."""
         if in_backward():
-            if value.requires_grad and self._entries and not any(e.requires_grad for e in self._entries):
+            recorded = [term.tensor for term, _ in self._entries]
+            if output.requires_grad and recorded and not any(tensor.requires_grad for tensor in recorded):
                 raise RuntimeError(
                     "reentrant activation checkpointing loses the gradient of activity penalties. "
                     "Use torch.utils.checkpoint.checkpoint(..., use_reentrant=False)."
@@ -190,21 +195,23 @@ class ActivityRecord:
             return
         if self._read:
             self._entries, self._read = [], False
-        self._entries.append(value)
+        self._entries.append((Term("activity", output, regularizer, output, max(batch, 1)), _version(output)))
 
-    def read(self) -> Tensor | None:
-        """Return the sum of the entries, or ``None`` without any."""
+    def read(self) -> list[Term]:
+        """Return a term for each entry."""
         self._read = True
-        return functools.reduce(torch.add, self._entries) if self._entries else None
+        for term, version in self._entries:
+            if version is not None and _version(term.tensor) != version:
+                raise RuntimeError(
+                    "the output of a layer with an activity_regularizer was changed in place before its penalty was "
+                    "read. Use the operation that is not in place, or read the penalty first."
+                )
+        return [term for term, _ in self._entries]
 
     def __reduce__(self) -> tuple[type[ActivityRecord], tuple[()]]:
         return ActivityRecord, ()
 
 
-def activity_penalty(regularizer: Regularizer, output: Tensor, batch: int) -> Tensor:
-    """Apply Keras' rule for activities: the regularizer of the whole output, divided by the batch size."""
-    batch = max(batch, 1)
-    if isinstance(regularizer, ELASTIC):
-        l1, l2 = regularizer.strengths
-        return elastic_nets([(l1 / batch, l2 / batch)], [output])[0]
-    return scalar_penalty(regularizer, output) / batch
+def _version(tensor: Tensor) -> int | None:
+    """Return how often a tensor was changed in place, if torch counts that for it."""
+    return None if is_compiling() or tensor.is_inference() else tensor._version

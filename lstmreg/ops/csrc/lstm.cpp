@@ -60,31 +60,37 @@ constexpr Index round_up(Index n, Index d) { return divide_up(n, d) * d; }
 
 template <class T, int N> struct Lanes {
   typedef T type __attribute__((vector_size(N * sizeof(T))));
+  typedef T anywhere __attribute__((vector_size(N * sizeof(T)), aligned(alignof(T))));
 };
 template <class T, int N> using Vector = typename Lanes<T, N>::type;
 
+// Not memcpy: a compiler must take that for a change of anything, strides and sizes too, and read them again.
 template <class V, class T> inline V load(const T *from) {
-  V v;
-  std::memcpy(&v, from, sizeof v);
+  return *reinterpret_cast<const typename Lanes<T, sizeof(V) / sizeof(T)>::anywhere *>(from);
+}
+
+// Not inlined, so that the vector of the usual case need not lie in memory.
+template <class V, class T> [[gnu::noinline]] V load_part(const T *from, const T *end) {
+  V v = {};
+  if (from < end) std::memcpy(&v, from, (end - from) * sizeof(T));
   return v;
 }
 
 // Up to `end`, beyond which nothing may be read; the lanes after it are zero.
 template <class V, class T> inline V load_until(const T *from, const T *end) {
-  V v = {};
-  const Index bytes = (end - from) * sizeof(T), all = sizeof v;
-  if (bytes >= all) std::memcpy(&v, from, all);
-  else if (bytes > 0) std::memcpy(&v, from, bytes);
-  return v;
+  constexpr Index lanes = sizeof(V) / sizeof(T);
+  return end - from >= lanes ? load<V>(from) : load_part<V>(from, end);
 }
 
-template <class T, class V> inline void store(T *to, V v) { std::memcpy(to, &v, sizeof v); }
+template <class T, class V> inline void store(T *to, V v) {
+  *reinterpret_cast<typename Lanes<T, sizeof(V) / sizeof(T)>::anywhere *>(to) = v;
+}
 
 // Up to `end`: what lies after it belongs to another row, and perhaps to another thread.
 template <class T, class V> inline void store_until(T *to, const T *end, V v) {
-  const Index bytes = (end - to) * sizeof(T), all = sizeof v;
-  if (bytes >= all) std::memcpy(to, &v, all);
-  else std::memcpy(to, &v, bytes);
+  constexpr Index lanes = sizeof(V) / sizeof(T);
+  if (end - to >= lanes) store(to, v);
+  else std::memcpy(to, &v, (end - to) * sizeof(T));
 }
 
 // e^y - 1 = scale * rest + (scale - 1), exactly enough near zero for tanh. NaN stays NaN.
