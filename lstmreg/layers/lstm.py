@@ -83,7 +83,8 @@ class LSTM(nn.Module):
         seed: Source of the masks: ``None`` for torch's global generator, one int, or one int for each layer
             and direction in ``nn.LSTM``'s order. Seeded masks are Keras' own, bit for bit on the CPU. Of
             one int, the first layer and direction gets it as it is and the others a hash of it.
-        backend: ``"auto"``, ``"native"`` or ``"reference"``; see :func:`lstmreg.ops.lstm`.
+        backend: ``"auto"``, ``"native"``, ``"fused_cpu"``, ``"eager"`` or ``"reference"``: what computes the
+            recurrence; see :func:`lstmreg.ops.lstm`. Default: ``"auto"``, the fastest that can.
         device: Where the weights are made.
         dtype: Their type.
 

@@ -1,8 +1,9 @@
 """The recurrence: one layer, one direction, tensors in and tensors out.
 
 :func:`lstm` is the only door. Rates, seeds, regularizers and ``training`` are settled above it; here a mask
-is a tensor. ``reference`` and ``native`` each offer the same function of one
-:class:`~lstmreg.ops.call.Call`, and ``why_not``, which names the reason when they cannot serve it.
+is a tensor. ``native``, ``fused_cpu``, ``eager`` and ``reference`` each offer the same function of one
+:class:`~lstmreg.ops.call.Call`, and ``why_not``, which names the reason when they cannot serve it. ``eager`` and
+``fused_cpu`` bring their own backward pass, which ``recurrence`` joins to autograd and ``opaque`` to ``torch.compile``.
 """
 
 from __future__ import annotations
@@ -61,13 +62,18 @@ def lstm(
         activations: ``(activation, recurrent_activation)`` in place of tanh and sigmoid.
         backend: ``"auto"``, or a key of :data:`BACKENDS`; one that is named never falls back.
 
+    With ``K`` models at once every tensor has a leading axis ``K``; ``x`` and ``valid`` may lack it, if the models
+    share data.
+
     Returns:
         ``output (T, B, H)``, ``h_n (B, H)``, ``c_n (B, H)``.
 
     Raises:
-        ValueError: If ``backend`` is unknown, or cannot serve these arguments (with the reason).
+        ValueError: If shapes do not fit each other, or ``backend`` is unknown or cannot serve these arguments (with
+            the reason).
     """
     call = Call(x, h_0, c_0, w_ih, w_hh, bias, w_hr, input_mask, recurrent_mask, valid, reverse, activations)
+    call.check()
     lower = _autocast_type(x)
     if lower is not None:
         # As nn.LSTM does: cast once at the door, and let nothing inside switch types.

@@ -26,6 +26,33 @@ class Call(NamedTuple):
     reverse: bool = False
     activations: tuple[Activation, Activation] = (torch.tanh, torch.sigmoid)
 
+    def check(self) -> None:
+        """Raise a ``ValueError`` if the tensors do not fit each other; compiled code would read beyond them."""
+        *lead, gates, width = self.w_hh.shape
+        steps, batch, features = self.x.shape[-3:]
+        models, hidden = tuple(lead), gates // 4
+        states = (batch, width) if self.w_hr is not None else (batch, hidden)
+        expected = [
+            ("h_0", self.h_0, (*models, *states)),
+            ("c_0", self.c_0, (*models, batch, hidden)),
+            ("w_ih", self.w_ih, (*models, 4 * hidden, features)),
+            ("w_hh", self.w_hh, (*models, 4 * hidden, states[1])),
+            ("bias", self.bias, (*models, 4 * hidden)),
+        ]
+        for name, mask, size in (("input", self.input_mask, features), ("recurrent", self.recurrent_mask, states[1])):
+            groups = 4 if mask is not None and mask.dim() > 2 and mask.shape[-3] == 4 else 1
+            expected.append((f"{name}_mask", mask, (*models, groups, batch, size)))
+        if self.x.dim() > 3:
+            expected.append(("x", self.x, (*models, steps, batch, features)))
+        if self.valid is not None:
+            lead_of_valid = models if self.valid.dim() > 2 else ()
+            expected.append(("valid", self.valid, (*lead_of_valid, steps, batch)))
+            if self.valid.dtype != torch.bool:
+                raise ValueError(f"valid must be a bool tensor, got {self.valid.dtype}.")
+        for name, tensor, shape in expected:
+            if tensor is not None and tensor.shape != shape:
+                raise ValueError(f"{name} must have shape {shape}, got {tuple(tensor.shape)}.")
+
     @property
     def models(self) -> int | None:
         """The number of models, ``K``, or ``None`` without that axis."""

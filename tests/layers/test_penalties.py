@@ -17,6 +17,7 @@ from torch.nn.utils.rnn import pack_sequence
 from torch.utils.checkpoint import checkpoint
 
 from lstmreg import L1, L1L2, L2, LSTM, penalties
+from lstmreg.regularizers import elastic_nets
 
 T, B, D, H = 7, 3, 5, 4
 
@@ -244,3 +245,45 @@ def test_a_strength_may_be_any_finite_number_and_none_is_the_default():
     assert L1(np.float32(0.5))(w) == 2
     assert L2(1)(w) == 10
     assert L1L2(np.float64(1.0), torch.tensor(0.5))(w) == 9
+
+
+def test_an_output_changed_in_place_before_the_reading_is_refused(active, x):
+    output, _ = active(x)
+    output.detach().relu_()
+    with pytest.raises(RuntimeError, match="changed in place"):
+        active.penalty()
+
+
+def plain(l1: float, l2: float, w: Tensor) -> Tensor:
+    return l1 * w.abs().sum() + l2 * w.square().sum()
+
+
+@pytest.mark.parametrize("regularizer", [L1(0.5), L2(0.25), L1L2(0.5, 2.0), L1L2()])
+def test_elastic_nets_can_be_differentiated_twice_and_mapped(regularizer):
+    w = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(regularizer, [w])
+    assert torch.autograd.gradgradcheck(regularizer, [w])
+    # As a population maps a regularizer over its members.
+    mapped = torch.func.vmap(torch.func.grad(regularizer))(w.detach())
+    torch.testing.assert_close(mapped, torch.stack([torch.func.grad(regularizer)(row) for row in w.detach()]))
+
+
+def test_elastic_nets_add_up_into_the_sums_they_are_given():
+    tensors = [torch.randn(shape, requires_grad=True) for shape in [(2, 3), (4,), (1, 1), (3, 2)]]
+    strengths, sums = [(0.5, 0.0), (0.0, 2.0), (1.0, 1.0), (0.0, 0.25)], [1, 0, 1, 1]
+    penalised = [w.t() if w.dim() == 2 else w for w in tensors]  # not contiguous
+    costs = [plain(l1, l2, w) for (l1, l2), w in zip(strengths, penalised, strict=True)]
+    expected = [costs[1], costs[0] + costs[2] + costs[3]]
+    found = elastic_nets(strengths, penalised, sums)
+    assert_close(found, expected)
+    for weights in ([1.0, 0.0], [0.0, 1.0], [2.0, -3.0]):
+        together = [sum(w * total for w, total in zip(weights, of, strict=True)) for of in (found, expected)]
+        assert_close(*(torch.autograd.grad(loss, tensors, retain_graph=True) for loss in together))
+
+
+def test_the_gradient_of_one_sum_leaves_the_tensors_of_others_alone():
+    first, second = torch.randn(2, requires_grad=True), torch.randn(3, requires_grad=True)
+    total, _ = elastic_nets([(0.0, 1.0), (0.0, 1.0)], [first, second], [0, 1])
+    total.backward()
+    assert_close(first.grad, 2 * first.detach())
+    assert second.grad is None
