@@ -51,6 +51,7 @@ constexpr int kVectorBytes = 16, kRows = 3, kUnits = 2, kColumns = 6;
 #endif
 
 constexpr Index kBatch = 64;      // rows that go through time together, at most
+constexpr Index kAheadRows = 24;  // rows (steps x sequences) whose inputs are multiplied together, where they are few
 constexpr Index kChunkRows = 256; // rows (steps x sequences) whose weight gradients are formed together, about
 
 constexpr Index divide_up(Index n, Index d) { return (n + d - 1) / d; }
@@ -160,15 +161,21 @@ template <class T> struct Factor {
   Index row, vector, count;  // strides of the values; vector is 0 where one value serves all four
 };
 
-// z[r][v] = start[v] + sum over k of weights[k][v] * values[r, v][k]: the one product of both passes.
+// What the sums of a product start from: four vectors for each panel and row, or zero.
+template <class T> struct Start {
+  const T *from = nullptr;
+  Index panel = 0, row = 0;  // strides
+};
+
+// z[r][v] = start[r][v] + sum over k of weights[k][v] * values[r, v][k]: the one product of both passes.
 template <class T, int N, int R, bool Shared>
-[[gnu::noinline]] void multiply(T *z, const T *start, std::initializer_list<Factor<T>> factors) {
+[[gnu::noinline]] void multiply(T *z, Start<T> start, std::initializer_list<Factor<T>> factors) {
   using V = Vector<T, N>;
   V acc[R][4];
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
-    for (int v = 0; v < 4; ++v) acc[r][v] = start ? load<V>(start + v * N) : V{};
+    for (int v = 0; v < 4; ++v) acc[r][v] = start.from ? load<V>(start.from + r * start.row + v * N) : V{};
   for (const Factor<T> &f : factors) {
     const T *weights = f.weights, *values = f.values;
     for (Index k = 0; k < f.count; ++k, weights += 4 * N, ++values) {
@@ -196,7 +203,7 @@ template <int Most, class F> inline void with_constant(Index n, F &&f) {
 }
 
 template <class T, int N>
-void multiply_rows(Index rows, T *z, const T *start, std::initializer_list<Factor<T>> factors) {
+void multiply_rows(Index rows, T *z, Start<T> start, std::initializer_list<Factor<T>> factors) {
   bool shared = true;
   for (const Factor<T> &f : factors) shared = shared && f.vector == 0;
   with_constant<kRows>(rows, [&](auto R) {
@@ -326,33 +333,34 @@ template <class T, int N> struct Pass {
     });
   }
 
-  // Multiplies rows by panels of weights, which may begin with what the sums start from. `inputs` has for each
-  // factor its values, with `vector` as the way from gate to gate. What came out of a block of N columns goes to
+  // Multiplies some rows by one panel of weights. The factors' weights are those of the first panel, and their
+  // `vector` is the way from gate to gate.
+  void multiply_panel(const Panels &panels, Index panel, Index size, Start<T> start, const Factor<T> (&factors)[2],
+                      Index row, Index count, T *z) const {
+    const bool wide = panel < 4 * panels.quads;
+    auto at_panel = [&](const Factor<T> &f) {
+      return Factor<T>{f.weights + panel * size, f.values + row * f.row + (wide ? panel % 4 * f.vector : 0), f.row,
+                       wide ? 0 : f.vector, f.count};
+    };
+    if (start.from) start.from += panel * start.panel + row * start.row;
+    multiply_rows<T, N>(count, z, start, {at_panel(factors[0]), at_panel(factors[1])});
+  }
+
+  // Multiplies rows by all panels. What came out of a block of N columns goes to
   // finish(block, first row, row count, z, way from row to row, way from gate to gate).
   template <class F>
-  void multiply_panels(const Panels &panels, const T *weights, bool started, Index rows, Factor<T> first,
-                       Factor<T> second, T *z, F &&finish) const {
-    const Index size = ((started ? 1 : 0) + first.count + second.count) * 4 * N;
-    auto multiply_panel = [&](Index panel, Index row, Index count, T *to) {
-      const T *start = weights + panel * size, *next = start + (started ? 4 * N : 0);
-      auto factor = [&](const Factor<T> &f, const T *its_weights) {
-        const bool wide = panel < 4 * panels.quads;
-        return Factor<T>{its_weights, f.values + row * f.row + (wide ? panel % 4 * f.vector : 0), f.row,
-                         wide ? 0 : f.vector, f.count};
-      };
-      multiply_rows<T, N>(count, to, started ? start : nullptr,
-                          {factor(first, next), factor(second, next + first.count * 4 * N)});
-    };
+  void multiply_panels(const Panels &panels, Index size, Start<T> start, const Factor<T> (&factors)[2], Index rows,
+                       T *z, F &&finish) const {
     for (Index quad = 0; quad < panels.quads; ++quad) {
       for (Index g = 0; g < 4; ++g)
         in_tiles(rows, [&](Index row, Index count) {
-          multiply_panel(4 * quad + g, row, count, z + (g * rows + row) * 4 * N);
+          multiply_panel(panels, 4 * quad + g, size, start, factors, row, count, z + (g * rows + row) * 4 * N);
         });
       for (Index v = 0; v < 4; ++v) finish(4 * quad + v, 0, rows, z + v * N, 4 * N, rows * 4 * N);
     }
     for (Index block = 4 * panels.quads; block < panels.blocks; ++block)
       in_tiles(rows, [&](Index row, Index count) {
-        multiply_panel(block, row, count, z);
+        multiply_panel(panels, block, size, start, factors, row, count, z);
         finish(block, row, count, z, 4 * N, N);
       });
   }
@@ -404,13 +412,16 @@ template <class T, int N> struct Forward : Pass<T, N> {
       Base::rows;
 
   struct Slot {
-    T *weights, *x, *h[2], *h_plain, *c, *masks, *z;
+    T *weights, *x, *h[2], *h_plain, *c, *masks, *z, *ahead;
   };
+  static constexpr Factor<T> nothing{};
   Panels panels{blocks, p.input_groups == 4 || p.recurrent_groups == 4};
   Index panel_size = (1 + D + H) * 4 * N;  // a row of biases, then D, then H
   Index weights_size = blocks * panel_size;
   Index x_row = D + N, h_row = Hp + N;     // not a power of two, which caches dislike
   Index h_groups = p.recurrent_groups == 4 ? 4 : 1;
+  // Few rows keep a tile half empty: then the inputs of some steps are multiplied together, ahead of time.
+  Index steps_ahead = rows * 2 > kRows ? 1 : kAheadRows / rows < S ? kAheadRows / rows : S;
   T *shared_weights;
   std::vector<Slot> slots;
 
@@ -419,13 +430,14 @@ template <class T, int N> struct Forward : Pass<T, N> {
     for (Index i = 0; i < threads; ++i) {
       Slot s;
       s.weights = chunks > 1 ? nullptr : arena.take<T>(weights_size);
-      s.x = arena.take<T>(p.input_groups * rows * x_row);
+      s.x = arena.take<T>((p.input_groups > 0 ? p.input_groups : 1) * steps_ahead * rows * x_row);
       s.h[0] = arena.take<T>(h_groups * rows * h_row);
       s.h[1] = arena.take<T>(h_groups * rows * h_row);
       s.h_plain = arena.take<T>(rows * Hp);
       s.c = arena.take<T>(rows * Hp);
       s.masks = arena.take<T>(p.recurrent_groups * rows * Hp);
       s.z = arena.take<T>(this->z_size(rows));
+      s.ahead = arena.take<T>(steps_ahead > 1 ? blocks * steps_ahead * rows * 4 * N : 0);
       slots.push_back(s);
     }
   }
@@ -475,26 +487,49 @@ template <class T, int N> struct Forward : Pass<T, N> {
 
     for (Index step = 0; step < S; ++step) {
       const Step now{k, this->time(step), b, n, step == 0, step == S - 1, s, s.h[(step + 1) % 2]};
-      const Factor<T> h{nullptr, s.h[step % 2], h_row, h_groups == 4 ? n * h_row : 0, H};
-      this->multiply_panels(panels, weights, true, n, take_input(now), h, s.z,
-                            [&](Index block, Index r, Index count, const T *z, Index row, Index gate) {
-                              finish(now, block * N, r, count, z, row, gate);
-                            });
+      const Factor<T> h{weights + (1 + D) * 4 * N, s.h[step % 2], h_row, h_groups == 4 ? n * h_row : 0, H};
+      const Start<T> bias{weights, panel_size, 0};
+      auto finish_block = [&](Index block, Index r, Index count, const T *z, Index row, Index gate) {
+        finish(now, block * N, r, count, z, row, gate);
+      };
+      if (steps_ahead == 1) {
+        this->multiply_panels(panels, panel_size, bias, {take_inputs(k, step, 1, b, n, s, weights), h}, n, s.z,
+                              finish_block);
+        continue;
+      }
+      const Index place = step % steps_ahead;
+      if (place == 0) look_ahead(take_inputs(k, step, steps_ahead, b, n, s, weights), bias, n, s);
+      const Start<T> inputs{s.ahead + place * n * 4 * N, steps_ahead * n * 4 * N, 4 * N};
+      this->multiply_panels(panels, panel_size, inputs, {h, nothing}, n, s.z, finish_block);
     }
     this->unpad_rows(s.h_plain, this->out(p.h_n) + (k * B + b) * H, n);
     this->unpad_rows(s.c, this->out(p.c_n) + (k * B + b) * H, n);
   }
 
-  // The input of a step, masked if there are masks.
-  Factor<T> take_input(const Step &now) const {
-    const Index n = now.n;
-    if (!p.input_mask) return {nullptr, this->x_at(now.k, now.t, now.b), p.x_row, 0, D};
+  // The inputs of some steps, masked if there are masks. One step without masks is read where it lies.
+  Factor<T> take_inputs(Index k, Index step, Index steps, Index b, Index n, const Slot &s, const T *weights) const {
+    const T *w_ih = weights + 4 * N;
+    if (!p.input_mask && steps == 1) return {w_ih, this->x_at(k, this->time(step), b), p.x_row, 0, D};
+    if (steps > S - step) steps = S - step;
     const T *x_end = this->x_end(), *mask_end = this->input_mask_end();
-    for (Index g = 0; g < p.input_groups; ++g)
-      for (Index r = 0; r < n; ++r)
-        this->multiply_into(now.s.x + (g * n + r) * x_row, this->x_at(now.k, now.t, now.b + r), x_end,
-                            this->input_mask_at(now.k, g, now.b + r), mask_end, D);
-    return {nullptr, now.s.x, x_row, p.input_groups == 4 ? n * x_row : 0, D};
+    const Index groups = p.input_groups > 0 ? p.input_groups : 1;
+    T *to = s.x;
+    for (Index g = 0; g < groups; ++g, to = s.x + g * steps_ahead * n * x_row)
+      for (Index i = 0; i < steps; ++i) {
+        const T *x = this->x_at(k, this->time(step + i), b);
+        const T *mask = p.input_mask ? this->input_mask_at(k, g, b) : nullptr;
+        for (Index r = 0; r < n; ++r, to += x_row, x += p.x_row, mask += mask ? D : 0)
+          this->multiply_into(to, x, x_end, mask, mask_end, D);
+      }
+    return {w_ih, s.x, x_row, p.input_groups == 4 ? steps_ahead * n * x_row : 0, D};
+  }
+
+  void look_ahead(const Factor<T> &x, Start<T> bias, Index n, const Slot &s) const {
+    for (Index panel = 0; panel < blocks; ++panel)
+      in_tiles(steps_ahead * n, [&](Index row, Index count) {
+        this->multiply_panel(panels, panel, panel_size, bias, {x, nothing}, row, count,
+                             s.ahead + (panel * steps_ahead * n + row) * 4 * N);
+      });
   }
 
   void store_masked(const Slot &s, T *to, Index n, Index r, Index j, V h) const {
@@ -683,7 +718,7 @@ template <class T, int N> struct Backward : Pass<T, N> {
   // The gradient of h before a step, from those of the gates; a held state keeps its own.
   void states_back(Index k, Index step, Index b, Index n, const Slot &s, const T *dz, const T *weights) const {
     const Index t = this->time(step);
-    this->multiply_panels(h_panels, weights, false, n, {nullptr, dz, dz_row, Hp, H}, {}, s.z,
+    this->multiply_panels(h_panels, panel_size, {}, {{weights, dz, dz_row, Hp, H}, {}}, n, s.z,
                           [&](Index block, Index first, Index count, const T *z, Index z_row, Index z_gate) {
                             for (Index r = first; r < first + count; ++r, z += z_row) {
                               const Index at = r * Hp + block * N;
@@ -695,7 +730,7 @@ template <class T, int N> struct Backward : Pass<T, N> {
 
   void inputs_back(Index k, Index begin, Index end, Index b, Index n, const Slot &s, const T *weights) const {
     in_parts((end - begin) * n, kBatch, [&](Index part, Index count) {
-      this->multiply_panels(x_panels, weights, false, count, {nullptr, s.dz + part * dz_row, dz_row, Hp, H}, {}, s.z,
+      this->multiply_panels(x_panels, panel_size, {}, {{weights, s.dz + part * dz_row, dz_row, Hp, H}, {}}, count, s.z,
                             [&](Index block, Index first, Index count, const T *z, Index z_row, Index z_gate) {
                               for (Index i = part + first; i < part + first + count; ++i, z += z_row) {
                                 const Index t = this->time(begin + i / n), r = b + i % n, j = block * N;
