@@ -71,7 +71,7 @@ def _backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
     with torch.no_grad():
         found = ctx.passes.backward(_call(ctx.reverse, tensors), output, kept, grads[:3], needed)
     if torch.is_grad_enabled():  # create_graph=True
-        found = _Once.apply(*found)  # type: ignore[no-untyped-call]
+        found = _Once.apply(found, *tensors, *grads[:3])  # type: ignore[no-untyped-call]
     return (None, None, *found, None, None, None)
 
 
@@ -96,11 +96,11 @@ class _Recurrence(torch.autograd.Function):
 
 
 class _Once(torch.autograd.Function):
-    """Hands gradients on, and refuses to be differentiated itself."""
+    """Hands gradients on, as functions of what they depend on, and refuses to be differentiated itself."""
 
     @staticmethod
-    def forward(*grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        return tuple(None if g is None else g.view_as(g) for g in grads)
+    def forward(grads: Gradients, *inputs: Tensor | None) -> Gradients:
+        return grads
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
