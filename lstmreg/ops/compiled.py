@@ -65,7 +65,7 @@ def why_not(real: str) -> str | None:
 
 def _load(real: str) -> ctypes.CDLL:
     compiler = _compiler()
-    stem = f"lstm-{real}-{_digest(SOURCE.read_text(), *FLAGS, _processor())}"
+    stem = f"lstm-{real}-{_digest(SOURCE.read_text(), *FLAGS, *TUNING, _processor())}"
     suffix = f"-{_digest(_version(compiler))}.so" if compiler else "-*.so"
     for folder in _folders():
         for path in sorted(folder.glob(stem + suffix)):

@@ -7,41 +7,9 @@ import torch
 from torch import Tensor
 
 from lstmreg import ops
+from tests.ops.arguments import make_arguments, make_mask, make_valid, results
 
 SIZES = [(1, 1, 1, 1), (7, 33, 1, 65), (33, 7, 65, 1), (65, 1, 7, 33)]  # T, B, D, H
-NAMES = ("x", "h_0", "c_0", "w_ih", "w_hh", "bias")
-
-
-def make_arguments(T: int, B: int, D: int, H: int, dtype: torch.dtype = torch.float64) -> list[Tensor]:
-    shapes = [(T, B, D), (B, H), (B, H), (4 * H, D), (4 * H, H), (4 * H,)]
-    spread = [1.0, 1.0, 1.0, D**-0.5, H**-0.5, 1.0]
-    arguments = [torch.randn(shape, dtype=dtype) * s for shape, s in zip(shapes, spread, strict=True)]
-    return [a.requires_grad_() for a in arguments]
-
-
-def make_mask(groups: int | None, B: int, width: int, dtype: torch.dtype = torch.float64) -> Tensor | None:
-    if groups is None:
-        return None
-    return torch.empty(groups, B, width, dtype=dtype).bernoulli_(0.6) / 0.6
-
-
-def make_valid(pattern: str | None, T: int, B: int) -> Tensor | None:
-    if pattern is None:
-        return None
-    if pattern == "prefix":
-        return torch.arange(T).unsqueeze(1) < torch.randint(1, T + 1, (B,))
-    valid = torch.rand(T, B) < 0.5  # holes anywhere
-    valid[:, 0] = False  # and a sequence without a single valid step
-    return valid
-
-
-def results(function, arguments: list[Tensor | None], **options) -> dict[str, Tensor]:
-    """Outputs, and the gradients of every argument under cotangents that are the same for every function."""
-    outputs = dict(zip(("output", "h_n", "c_n"), function(*arguments, **options), strict=True))
-    generator = torch.Generator().manual_seed(1)
-    loss = sum((y * torch.randn(y.shape, generator=generator).to(y)).sum() for y in outputs.values())
-    leaves = {name: a for name, a in zip(NAMES, arguments, strict=True) if a is not None}
-    return outputs | dict(zip(leaves, torch.autograd.grad(loss, leaves.values()), strict=True))
 
 
 def naive(x, h_0, c_0, w_ih, w_hh, bias, input_mask, recurrent_mask, valid, reverse):
