@@ -383,6 +383,12 @@ template <class T, int N> struct Pass {
       pad_rows(in(p.recurrent_mask) + ((k * p.recurrent_groups + g) * B + b) * H, to + g * n * Hp, n);
   }
 
+  // Where tensors end. A vector may be read beyond its row, but not beyond these: what comes into lanes that stand
+  // for no unit stays in them.
+  const T *dy_end() const { return in(p.dy) + (K - 1) * p.dy_model + (S - 1) * p.dy_step + (B - 1) * p.dy_row + H; }
+  const T *state_end(const void *state) const { return in(state) + K * B * H; }
+  const T *y_end() const { return in(p.y) + K * S * B * H; }
+
   const T *x_at(Index k, Index t, Index b) const { return in(p.x) + k * p.x_model + t * p.x_step + b * p.x_row; }
   const T *x_end() const { return x_at(K - 1, S - 1, B - 1) + D; }
   const T *input_mask_at(Index k, Index group, Index b) const {
@@ -688,12 +694,13 @@ template <class T, int N> struct Backward : Pass<T, N> {
     const T *gates = this->in(p.gates) + row * 4 * Hp, *cells = this->in(p.cells);
     const T *c_before = step > 0 ? cells + ((k * S + this->time(step - 1)) * B + b + r) * Hp
                                  : this->in(p.c_0) + (k * B + b + r) * H;
-    const T *c_end = c_before + (step > 0 ? Hp : H);
+    const T *c_end = step > 0 ? c_before + Hp : this->state_end(p.c_0);
+    const T *dy_end = p.dy ? this->dy_end() : nullptr;
     const T *dy = p.dy ? this->in(p.dy) + k * p.dy_model + t * p.dy_step + (b + r) * p.dy_row : nullptr;
     cells += row * Hp;
     for (Index j = 0; j < Hp; j += N) {
       const Index at = r * Hp + j;
-      V dy_here = dy ? load_until<V>(dy + j, dy + H) : V{};
+      V dy_here = dy ? load_until<V>(dy + j, dy_end) : V{};
       if (p.valid) {
         dy_here += load<V>(s.d_held + at);
         store(s.d_held + at, valid ? V{} : dy_here);
@@ -802,17 +809,18 @@ template <class T, int N> struct Backward : Pass<T, N> {
         const T *mask = p.input_mask ? this->input_mask_at(k, p.input_groups == 4 ? group : 0, b + r) : nullptr;
         this->multiply_into(to, this->x_at(k, t, b + r), x_end, mask, mask_end, D);
         const T *h_mask = !p.recurrent_mask ? nullptr : s.masks + ((p.recurrent_groups == 4 ? group * n : 0) + r) * Hp;
-        const T *h = output_before(k, step, b + r);
-        this->multiply_into(to + D, h, h + H, h_mask, h_mask + Hp, H);
+        const bool begun = has_begun(k, step, b + r);
+        const T *h = begun ? this->in(p.y) + ((k * S + this->time(step - 1)) * B + b + r) * H
+                           : this->in(p.h_0) + (k * B + b + r) * H;
+        this->multiply_into(to + D, h, begun ? this->y_end() : this->state_end(p.h_0), h_mask, h_mask + Hp, H);
       }
   }
 
-  // h before a step: the output shown before it, once a step was valid, and h_0 until then.
-  const T *output_before(Index k, Index step, Index b) const {
+  // Whether a step before this one was valid. Then h is the output shown before it, and until then h_0.
+  bool has_begun(Index k, Index step, Index b) const {
     bool begun = step > 0 && !p.valid;
     for (Index i = step - 1; i >= 0 && !begun; --i) begun = this->is_valid(k, this->time(i), b);
-    if (!begun) return this->in(p.h_0) + (k * B + b) * H;
-    return this->in(p.y) + ((k * S + this->time(step - 1)) * B + b) * H;
+    return begun;
   }
 
   // Adds up what the chunks of a model's batch found, for some rows of the weights.
