@@ -206,9 +206,9 @@ class _ElasticNets(torch.autograd.Function):
         for (l1, l2), w, i in zip(strengths, tensors, sums, strict=True):
             flat = w.reshape(-1)
             if l2:
-                totals[i].add_(torch.dot(flat, flat), alpha=l2)
+                totals[i] += torch.dot(flat, flat) * l2
             if l1:
-                totals[i].add_(flat.abs().sum(), alpha=l1)
+                totals[i] += flat.abs().sum() * l1
         return tuple(totals)
 
     @staticmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch.autograd import forward_ad
 
 
 def is_compiling() -> bool:
@@ -10,9 +11,19 @@ def is_compiling() -> bool:
     return bool(torch.compiler.is_compiling())
 
 
+def in_transform() -> bool:
+    """Tell whether a function transform (``torch.func``) is at work; its tensors may have no memory of their own."""
+    return bool(torch._C._are_functorch_transforms_active())
+
+
+def in_forward_mode() -> bool:
+    """Tell whether derivatives are taken along with the forward pass (``torch.autograd.forward_ad``)."""
+    return forward_ad._current_level >= 0
+
+
 def is_transformed() -> bool:
-    """Tell whether a function transform (``torch.func``) or the compiler is at work, and wants plain operations."""
-    return is_compiling() or bool(torch._C._are_functorch_transforms_active())
+    """Tell whether a function transform or the compiler is at work, and wants plain operations."""
+    return is_compiling() or in_transform()
 
 
 def in_backward() -> bool:

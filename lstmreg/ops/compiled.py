@@ -6,11 +6,13 @@ versions share never serves the wrong one.
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import functools
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -69,25 +71,36 @@ def _load(real: str) -> ctypes.CDLL:
     suffix = f"-{_digest(_version(compiler))}.so" if compiler else "-*.so"
     for folder in _folders():
         for path in sorted(folder.glob(stem + suffix)):
-            if _is_trusted(path) and (loaded := _open(path)) is not None:
+            if _is_whole(path) and (loaded := _open(path)) is not None:
                 return loaded
-    if compiler is None:
+    if not compiler:
         raise CompileError("it needs a C++ compiler and found none. Install g++ or clang++")
     path = _compile(compiler, real, stem + suffix)
     loaded = _open(path)
     if loaded is None:
-        raise CompileError(f"what {compiler} made at {path} cannot be loaded")
+        raise CompileError(f"what {' '.join(compiler)} made at {path} cannot be loaded")
     return loaded
 
 
-def _compiler() -> str | None:
+def _compiler() -> list[str]:
+    """Return the command that compiles, from ``CXX`` or whatever is installed; empty if there is none."""
     named = os.environ.get("CXX")
-    return next(filter(None, map(shutil.which, [named] if named else ["g++", "clang++", "c++"])), None)
+    commands = [shlex.split(named)] if named else [["g++"], ["clang++"], ["c++"]]
+    return next(([found, *rest] for name, *rest in filter(None, commands) if (found := shutil.which(name))), [])
 
 
-def _version(compiler: str) -> str:
-    done = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False, timeout=PATIENCE)
-    return compiler + done.stdout
+def _version(compiler: list[str]) -> str:
+    done = _run(*compiler, "--version")
+    return " ".join(compiler) + done.stdout
+
+
+def _run(*command: str) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            command, capture_output=True, text=True, encoding="utf-8", errors="replace", check=False, timeout=PATIENCE
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise CompileError(f"{command[0]} failed:\n{error}\n") from None
 
 
 def _processor() -> str:
@@ -105,7 +118,7 @@ def _digest(*texts: str) -> str:
 
 
 def _folders() -> Iterator[Path]:
-    """Yield where libraries are kept: ``LSTMREG_CACHE``, or the user's cache, and last this process' own folder."""
+    """Yield where libraries are kept: ``LSTMREG_CACHE``, or the user's cache."""
     named = os.environ.get("LSTMREG_CACHE")
     if named:
         yield Path(named)
@@ -120,14 +133,32 @@ def _home() -> str | None:
         return None
 
 
-@functools.cache
-def _own_folder() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="lstmreg-")
+def _own_folder() -> Path:
+    """Make a folder for this process alone, which ends with it."""
+    folder = tempfile.mkdtemp(prefix="lstmreg-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
-def _is_trusted(path: Path) -> bool:
-    """Tell whether a library was put there by this user or the machine's administrator."""
-    return os.name != "posix" or path.stat().st_uid in (os.geteuid(), 0)
+def _is_whole(path: Path) -> bool:
+    """Tell whether a library is all there, and was put there by this user or the machine's administrator.
+
+    Loading half a file would end the process.
+    """
+    try:
+        owner, content = path.stat().st_uid, path.read_bytes()
+    except OSError:
+        return False
+    trusted = os.name != "posix" or owner in (os.geteuid(), 0)
+    return trusted and content[-_SEAL:] == _seal(content[:-_SEAL])
+
+
+_SEAL = 16
+
+
+def _seal(content: bytes) -> bytes:
+    """Return what stands after a library's content; a loader does not look that far."""
+    return hashlib.blake2b(content, digest_size=_SEAL).digest()
 
 
 def _open(path: Path) -> ctypes.CDLL | None:
@@ -137,38 +168,36 @@ def _open(path: Path) -> ctypes.CDLL | None:
         return None  # a damaged file: it is made anew
 
 
-def _compile(compiler: str, real: str, name: str) -> Path:
-    failed = ""
-    for folder in (*_folders(), Path(_own_folder().name)):
+def _compile(compiler: list[str], real: str, name: str) -> Path:
+    for place in (*_folders(), None):
         try:
+            folder = _own_folder() if place is None else place
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             handle, unfinished = tempfile.mkstemp(dir=folder, suffix=".so")
         except OSError:
             continue  # read-only
         os.close(handle)
         try:
-            failed = _run_compiler(compiler, real, unfinished)
-            if not failed:
-                os.chmod(unfinished, 0o755)
-                # Whoever compiles the same at this moment writes another file; the last to rename it wins.
-                os.replace(unfinished, folder / name)
-                return folder / name
+            _run_compiler(compiler, real, unfinished)
+            content = Path(unfinished).read_bytes()
+            Path(unfinished).write_bytes(content + _seal(content))
+            os.chmod(unfinished, 0o755)
+            # Whoever compiles the same at this moment writes another file; the last to rename it wins.
+            os.replace(unfinished, folder / name)
+        except OSError as error:
+            raise CompileError(f"{' '.join(compiler)} left nothing that can be used: {error}") from None
         finally:
             Path(unfinished).unlink(missing_ok=True)
-        break
-    raise CompileError(f"{compiler} failed:\n{failed or 'no folder can be written'}\n")
+        return folder / name
+    raise CompileError("no folder can be written for what it compiles. Set LSTMREG_CACHE to one that can")
 
 
-def _run_compiler(compiler: str, real: str, target: str) -> str:
-    """Compile the source; return what the compiler said if it failed."""
+def _run_compiler(compiler: list[str], real: str, target: str) -> None:
     said = ""
     for tuning in TUNING:
-        command = [compiler, f"-DREAL={real}", *FLAGS, *filter(None, [tuning]), str(SOURCE), "-o", target]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
-        except (OSError, subprocess.TimeoutExpired) as error:
-            return str(error)
+        options = [f"-DREAL={real}", *FLAGS, *filter(None, [tuning])]
+        done = _run(*compiler, *options, str(SOURCE), "-o", target)
         if done.returncode == 0:
-            return ""
+            return
         said = said or done.stderr.strip() or f"exit code {done.returncode}"
-    return said
+    raise CompileError(f"{' '.join(compiler)} failed:\n{said}\n")

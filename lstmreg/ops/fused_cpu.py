@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lstmreg.tracing import in_transform, is_compiling
+
 from . import compiled, recurrence
 from .call import Call, Result
 from .recurrence import Cotangents, Gradients
@@ -32,6 +34,8 @@ def why_not(call: Call) -> str | None:
             return "it computes in float32 or float64, all tensors alike"
     if any(mask is not None and mask.requires_grad for mask in (call.input_mask, call.recurrent_mask)):
         return "it has no gradients of masks"
+    if not is_compiling() and in_transform():
+        return "the tensors of torch.func have no memory that it could read"
     return missing(call)
 
 

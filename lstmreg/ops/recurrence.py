@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from lstmreg.tracing import is_transformed
+from lstmreg.tracing import in_forward_mode, is_transformed
 
 from .call import Call, Result
 
@@ -39,7 +39,8 @@ class TwoPasses(Protocol):
 
 def run(call: Call, passes: TwoPasses) -> Result:
     """Compute a call, so that autograd can go back through it once."""
-    if not (torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in call[:6])):
+    wanted = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in call[:6])
+    if not wanted and not in_forward_mode():  # which torch refuses by itself, where it is not provided for
         return passes.forward(call, keep=False)[0]
     tensors = (*call[:6], call.input_mask, call.recurrent_mask, call.valid)
     recurrence: Any = _Transformable if is_transformed() else _Recurrence

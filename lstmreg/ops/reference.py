@@ -48,10 +48,11 @@ def lstm(call: Call) -> Result:
 
 def _member(call: Call, k: int) -> Call:
     """Return the call of one model of a population; data that all share have no axis of models."""
-    own: dict[str, Any] = {name: t[k] for name, t in call._asdict().items() if isinstance(t, Tensor)}
-    own["x"] = call.x if call.x.dim() == 3 else call.x[k]
+    shared = {"x"} if call.x.dim() == 3 else set()
     if call.valid is not None and call.valid.dim() == 2:
-        own["valid"] = call.valid
+        shared.add("valid")
+    tensors = {name: t for name, t in call._asdict().items() if isinstance(t, Tensor) and name not in shared}
+    own: dict[str, Any] = {name: t[k] for name, t in tensors.items()}
     return call._replace(**own)
 
 
