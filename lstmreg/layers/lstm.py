@@ -15,7 +15,7 @@ from lstmreg import dropout as masks
 from lstmreg.activations import Activation
 from lstmreg.constraints import Constraint
 from lstmreg.regularizers import ELASTIC, L1L2, Regularizer
-from lstmreg.tracing import in_backward
+from lstmreg.tracing import in_backward, is_compiling
 
 from . import arguments
 from .arguments import Named, PerLayer
@@ -393,6 +393,32 @@ class LSTM(nn.Module):
 
     def _run(self, x: Tensor, states: States, valid: Tensor | None, *, packed: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Run all layers over ``x (T, B, D)``; ``valid (T, B)`` or ``None``."""
+        if self._is_stock(x, valid):
+            weights = self.all_weights
+            x, h_n, c_n = ops.stack(x, states, weights, bias=self.bias, layers=self.num_layers)
+        else:
+            x, h_n, c_n = self._run_cells(x, states, valid, packed=packed)
+        if self.stateful:
+            self._carried = h_n.detach(), c_n.detach()
+        return x, h_n, c_n
+
+    def _is_stock(self, x: Tensor, valid: Tensor | None) -> bool:
+        """Tell whether torch's own LSTM does all that a call asks for, so that it can have the whole stack."""
+        drops = self.training and (self.dropout or self.recurrent_dropout or self.activity_regularizer)
+        return (
+            valid is None
+            and not drops
+            and self.activation is torch.tanh
+            and self.recurrent_activation is torch.sigmoid
+            and not self.go_backwards
+            and self.backend in ("auto", "native")
+            and x.numel() > 0
+            and not is_compiling()
+        )
+
+    def _run_cells(
+        self, x: Tensor, states: States, valid: Tensor | None, *, packed: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
         if self.go_backwards and valid is not None:
             valid = valid.flip(0)
         finals: list[tuple[Tensor, Tensor]] = []
@@ -413,8 +439,6 @@ class LSTM(nn.Module):
                 finals.append((h_n, c_n))
             x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
         h_n, c_n = (_stack(states) for states in zip(*finals, strict=True))
-        if self.stateful:
-            self._carried = h_n.detach(), c_n.detach()
         return x, h_n, c_n
 
     def _counted(self, layer: int, direction: int, held: Tensor, output: Tensor, valid: Tensor | None) -> Tensor:

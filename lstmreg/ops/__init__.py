@@ -1,9 +1,10 @@
 """The recurrence: one layer, one direction, tensors in and tensors out.
 
-:func:`lstm` is the only door. Rates, seeds, regularizers and ``training`` are settled above it; here a mask
-is a tensor. ``native``, ``fused_cpu``, ``eager`` and ``reference`` each offer the same function of one
-:class:`~lstmreg.ops.call.Call`, and ``why_not``, which names the reason when they cannot serve it. ``eager`` and
-``fused_cpu`` bring their own backward pass, which ``recurrence`` joins to autograd and ``opaque`` to ``torch.compile``.
+:func:`lstm` is the door; :func:`stack` is a short way for whole layers with nothing on, which are torch's own. Rates,
+seeds, regularizers and ``training`` are settled above; here a mask is a tensor. ``native``, ``fused_cpu``, ``eager``
+and ``reference`` each offer the same function of one :class:`~lstmreg.ops.call.Call`, and ``why_not``, which names the
+reason when they cannot serve it. ``eager`` and ``fused_cpu`` bring their own backward pass, which ``recurrence`` joins
+to autograd and ``opaque`` to ``torch.compile``.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from lstmreg.tracing import is_compiling
 from . import dispatch, opaque
 from .call import Call, Result
 from .dispatch import BACKENDS as BACKENDS
+from .native import stack as stack
 
 
 def lstm(

@@ -39,6 +39,25 @@ def lstm(call: Call) -> Result:
     return _over_prefixes(call, x, call.valid)
 
 
+def stack(x: Tensor, states: tuple[Tensor, Tensor], weights: list[list[Tensor]], *, bias: bool, layers: int) -> Result:
+    """Run all layers and directions in one call, of a layer that asks for nothing that torch's LSTM has not.
+
+    Args:
+        x: Input ``(T, B, D)``.
+        states: ``h_0`` and ``c_0``, ``(layers * directions, B, H)`` each.
+        weights: Those of each cell, as ``nn.LSTM.all_weights`` lists them.
+        bias: Whether there are biases among them.
+        layers: Number of layers.
+
+    Returns:
+        ``output (T, B, directions * H)``, ``h_n`` and ``c_n`` as ``states``.
+    """
+    flat = [weight for cell in weights for weight in cell]
+    two_ways = len(weights) > layers
+    result: Result = torch._VF.lstm(x, states, flat, bias, layers, 0.0, torch.is_grad_enabled(), two_ways, False)
+    return result
+
+
 def _run(call: Call, x: Tensor, h_0: Tensor, c_0: Tensor, batch_sizes: Tensor | None = None) -> Result:
     """Run torch's LSTM over ``x (T, B, D)``, or over packed rows."""
     weights = [call.w_ih, call.w_hh]
