@@ -812,7 +812,8 @@ template <class T, int N> struct Backward : Pass<T, N> {
         const bool begun = has_begun(k, step, b + r);
         const T *h = begun ? this->in(p.y) + ((k * S + this->time(step - 1)) * B + b + r) * H
                            : this->in(p.h_0) + (k * B + b + r) * H;
-        this->multiply_into(to + D, h, begun ? this->y_end() : this->state_end(p.h_0), h_mask, h_mask ? h_mask + Hp : nullptr, H);
+        this->multiply_into(to + D, h, begun ? this->y_end() : this->state_end(p.h_0), h_mask,
+                            h_mask ? h_mask + Hp : nullptr, H);
       }
   }
 
