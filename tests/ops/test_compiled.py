@@ -100,6 +100,10 @@ def test_the_library_is_compiled_once_and_then_found(cache, compiler):
     assert [first] == list(cache.iterdir())  # and nothing is left lying about
 
 
+def test_a_library_in_a_shared_folder_can_be_loaded_by_all(cache, compiler):
+    assert load().stat().st_mode & 0o777 == 0o755
+
+
 def test_each_type_has_its_library(cache, compiler):
     load()
     compiled.library("double")
