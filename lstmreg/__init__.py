@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from lstmreg.layers import penalties as penalties
     from lstmreg.layers import regularize as regularize
     from lstmreg.models import Network as Network
+    from lstmreg.population import Population as Population
     from lstmreg.regularizers import L1 as L1
     from lstmreg.regularizers import L1L2 as L1L2
     from lstmreg.regularizers import L2 as L2
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from lstmreg.training import FitResult as FitResult
     from lstmreg.training import TrainingModule as TrainingModule
     from lstmreg.training import fit as fit
+    from lstmreg.training import fit_population as fit_population
 
 __version__ = "0.1.0"
 
@@ -53,11 +55,13 @@ _HOMES = {
     "NonNeg": "constraints",
     "UnitNorm": "constraints",
     "Network": "models",
+    "Population": "population",
     "TrainingModule": "training",
     "BestWeights": "training",
     "DivergedError": "training",
     "FitResult": "training",
     "fit": "training",
+    "fit_population": "training",
     "Config": "config",
     "DataConfig": "config",
     "ModelConfig": "config",

@@ -117,6 +117,8 @@ class ModelConfig:
         hidden_size: Hidden units of a layer, H.
         num_layers: Layers in the stack.
         bidirectional: Whether each layer also reads the window backwards.
+        stateful: Whether each batch goes on from the states in which the one before ended; an epoch begins with
+            zeros. For batches of one size in order of time, which you give yourself; not for windows of a table.
         kernel_l1: Strength of L1 on the input weights (Keras: ``kernel_regularizer``).
         kernel_l2: Strength of L2 on the input weights.
         recurrent_l1: Strength of L1 on the recurrent weights (``recurrent_regularizer``).
@@ -132,6 +134,7 @@ class ModelConfig:
     hidden_size: int | list[int] = 32
     num_layers: int = 1
     bidirectional: bool = False
+    stateful: bool = False
     kernel_l1: float | list[float] = 0.0
     kernel_l2: float | list[float] = 0.0
     recurrent_l1: float | list[float] = 0.0
@@ -175,7 +178,7 @@ class ModelConfig:
         return {
             spec.name: self._values(spec.name)[index]
             for spec in dataclasses.fields(self)
-            if spec.name not in ("num_layers", "bidirectional")
+            if spec.name not in ("num_layers", "bidirectional", "stateful")
         }
 
 
@@ -358,6 +361,12 @@ class Config:
             "up to 100 letters, digits, '.', '_', '-' or blanks, and no path",
             self.run_name,
         )
+        _require(
+            not self.model.stateful,
+            "model.stateful",
+            "false, because windows of a table are trained in random order",
+            True,
+        )
         for path, dimension in self.search.dimensions.items():
             self._check_dimension(path, dimension)
 
@@ -393,7 +402,7 @@ def searchable(config: Config) -> list[str]:
         f"{section}.{spec.name}"
         for section in _SECTIONS
         for spec in dataclasses.fields(getattr(config, section))
-        if f"{section}.{spec.name}" != "training.seed"
+        if f"{section}.{spec.name}" not in ("training.seed", "model.stateful")
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -36,6 +37,43 @@ def draw_mask(
     # random numbers would be too coarse for the rate.
     kept = torch.rand(groups, batch, features, device=device).ge_(rate)
     return kept.to(dtype).div_(1.0 - rate)
+
+
+class MemberMasks:
+    """Draws the masks of K models, for each as :func:`draw_mask` would, from a generator of its own.
+
+    Args:
+        rates: Rate of each model.
+        groups: ``G`` of each model.
+
+    Attributes:
+        drops: Whether any model drops anything.
+    """
+
+    def __init__(self, rates: Sequence[float], groups: Sequence[int]) -> None:
+        self.drops = any(rate > 0 for rate in rates)
+        self._groups = [g if rate > 0 else 0 for rate, g in zip(rates, groups, strict=True)]
+        thresholds = torch.tensor(rates, dtype=torch.float64).view(-1, 1, 1, 1)
+        self._thresholds, self._kept = thresholds.float(), 1.0 - thresholds
+
+    def draw(
+        self,
+        batch: int,
+        features: int,
+        *,
+        generators: Sequence[torch.Generator],
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> Tensor:
+        """Return masks ``(K, G, B, features)``, G that of the model with the most; ones where nothing is dropped."""
+        most = max(self._groups)
+        random = torch.zeros(len(self._groups), most, batch, features, device=device)
+        for row, groups, generator in zip(random.unbind(), self._groups, generators, strict=True):
+            if groups == most:
+                row.uniform_(generator=generator)
+            elif groups > 0:  # one mask where others have four
+                row[1:] = row[:1].uniform_(generator=generator)
+        return random.ge_(self._thresholds.to(device)).to(dtype).div_(self._kept.to(device, dtype))
 
 
 def draw_keras_mask(

@@ -52,7 +52,7 @@ class Network(nn.Module):
         width = input_size
         for index in range(config.num_layers):
             is_top = index == config.num_layers - 1
-            layer = _lstm(config.layer(index), width, config.bidirectional, is_top)
+            layer = _lstm(config, index, width, is_top)
             self.layers.append(layer)
             width = layer.hidden_size * (2 if config.bidirectional else 1)
         self.head = nn.Linear(width, output_size)
@@ -66,7 +66,9 @@ class Network(nn.Module):
         return prediction
 
 
-def _lstm(settings: dict[str, Any], input_size: int, bidirectional: bool, is_top: bool) -> LSTM:
+def _lstm(config: ModelConfig, index: int, input_size: int, is_top: bool) -> LSTM:
+    settings = config.layer(index)
+
     def elastic_net(place: str) -> Regularizer | None:
         l1, l2 = settings[f"{place}_l1"], settings[f"{place}_l2"]
         return L1L2(l1, l2) if l1 > 0 or l2 > 0 else None
@@ -75,7 +77,8 @@ def _lstm(settings: dict[str, Any], input_size: int, bidirectional: bool, is_top
         input_size,
         settings["hidden_size"],
         batch_first=True,
-        bidirectional=bidirectional,
+        bidirectional=config.bidirectional,
+        stateful=config.stateful,
         dropout=settings["dropout"],
         recurrent_dropout=settings["recurrent_dropout"],
         kernel_regularizer=elastic_net("kernel"),

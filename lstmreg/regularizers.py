@@ -224,6 +224,49 @@ class _ElasticNets(torch.autograd.Function):
         return None, None, *found
 
 
+#: Strengths ``(l1, l2)`` of K models, ``(K)`` each; ``None`` where no model has any.
+MemberStrengths = tuple[Tensor | None, Tensor | None]
+
+
+def member_nets(
+    strengths: Sequence[MemberStrengths], tensors: Sequence[Tensor], sums: Sequence[int]
+) -> list[Tensor]:
+    """Return what :func:`elastic_nets` does for each of K models: tensors ``(K, ...)``, sums ``(K)``."""
+    return list(_MemberNets.apply(strengths, sums, *tensors))  # type: ignore[no-untyped-call]
+
+
+class _MemberNets(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, strengths: Sequence[MemberStrengths], sums: Sequence[int], *tensors: Tensor
+    ) -> tuple[Tensor, ...]:
+        ctx.strengths, ctx.sums = strengths, sums
+        ctx.save_for_backward(*tensors)
+        ctx.set_materialize_grads(False)
+        totals = [tensors[0].new_zeros(len(tensors[0])) for _ in range(max(sums) + 1)]
+        for (l1, l2), w, i in zip(strengths, tensors, sums, strict=True):
+            rows = w.flatten(1)
+            if l2 is not None:
+                totals[i] += torch.linalg.vecdot(rows, rows) * l2
+            if l1 is not None:
+                totals[i] += rows.abs().sum(1) * l1
+        return tuple(totals)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        found: list[Tensor | None] = []
+        for (l1, l2), w, i in zip(ctx.strengths, ctx.saved_tensors, ctx.sums, strict=True):
+            scale, column = grads[i], (-1, *[1] * (w.dim() - 1))
+            gradient = None
+            if scale is not None and l2 is not None:
+                gradient = w * (scale * (2 * l2)).view(column)
+            if scale is not None and l1 is not None:
+                of_l1 = w.sign() * (scale * l1).view(column)
+                gradient = of_l1 if gradient is None else gradient + of_l1
+            found.append(gradient)
+        return None, None, *found
+
+
 def _l1l2(**config: Any) -> L1L2:
     if not config:
         raise ValueError(

@@ -31,6 +31,7 @@ FLOORS = {
     "ops": 0,
     "layers": 1,
     "models": 2,
+    "population": 2,
     "data": 2,
     "training": 3,
     "search": 4,

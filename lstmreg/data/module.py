@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import lightning.pytorch as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, Sampler, SequentialSampler, TensorDataset
 
 from .splits import Split
 from .table import Series
@@ -47,12 +49,16 @@ class WindowsDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> Batches:
         """Shuffled batches, in an order that ``seed`` alone decides."""
         generator = torch.Generator().manual_seed(self.seed)
-        return DataLoader(_dataset(self.train_windows), self.batch_size, shuffle=True, generator=generator)
+        return _whole_batches(self.train_windows, lambda data: RandomSampler(data, generator=generator), self.batch_size)
 
     def val_dataloader(self) -> Batches:
         """The windows behind the origin, in order of time."""
-        return DataLoader(_dataset(self.validation_windows), _EVALUATION_BATCH)
+        return _whole_batches(self.validation_windows, SequentialSampler, _EVALUATION_BATCH)
 
 
-def _dataset(windows: Windows) -> TensorDataset:
-    return TensorDataset(torch.from_numpy(windows.inputs), torch.from_numpy(windows.targets))
+def _whole_batches(windows: Windows, order: Callable[[TensorDataset], Sampler[int]], batch_size: int) -> Batches:
+    """Return a loader that takes whole batches: window by window would take longer than training on them."""
+    data = TensorDataset(torch.from_numpy(windows.inputs), torch.from_numpy(windows.targets))
+    batches = BatchSampler(order(data), batch_size, drop_last=False)
+    # A loader draws from a generator for each pass. It must not be torch's own, which draws the masks.
+    return DataLoader(data, sampler=batches, batch_size=None, generator=torch.Generator())

@@ -93,6 +93,11 @@ def regularize(module: nn.Module, parameter_name: str, regularizer: Any) -> None
 _REGULARIZED = "_lstmreg_regularizers"
 
 
+def is_regularized(model: nn.Module) -> bool:
+    """Tell whether any parameter inside ``model`` has a penalty from :func:`regularize`."""
+    return any(getattr(module, _REGULARIZED, {}) for module in model.modules())
+
+
 def _terms(module: nn.Module) -> Iterator[Term]:
     if isinstance(module, Penalized):
         yield from module.penalty_terms()

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import logging
-import signal
 import time
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,8 +14,9 @@ from torch import Tensor, nn
 
 from lstmreg.config import TrainingConfig
 
+from . import trainer
 from .best import BestWeights
-from .module import Criterion, DivergedError, TrainingModule
+from .module import Criterion, DivergedError, TrainingModule, reset_states
 
 #: Any iterable of ``(x, y)``, such as a DataLoader.
 Batches = Iterable[tuple[Any, Tensor]]
@@ -35,6 +32,9 @@ _OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adamw": torch.optim.AdamW,
     "sgd": torch.optim.SGD,
 }
+
+
+Stopped = Literal["patience", "max_epochs", "callback", "diverged"]
 
 
 @dataclass(frozen=True)
@@ -59,15 +59,18 @@ class FitResult:
         val_loss: Validation loss there.
         train_loss: Loss of those weights on the training data in eval mode, without dropout.
         stopped: What ended the fit.
-        seconds: How long it took.
+        seconds: How long it took; of a member of a population, its share.
+        failure: Of a member that diverged: why. Then both losses are infinite, and ``best_epoch`` is its best finite
+            one, or 0.
     """
 
     history: tuple[Epoch, ...]
     best_epoch: int
     val_loss: float
     train_loss: float
-    stopped: Literal["patience", "max_epochs", "callback"]
+    stopped: Stopped
     seconds: float
+    failure: DivergedError | None = None
 
 
 def fit(
@@ -108,23 +111,17 @@ def fit(
         loaders = {"train_dataloaders": data[0], "val_dataloaders": data[1]}
     module = TrainingModule(network, criterion=criterion, optimizer=_optimizer(training))
     started = time.perf_counter()
-    with _quiet(), torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training.seed)
-        trainer = pl.Trainer(
+        ended = trainer.run(
+            module,
+            loaders,
             max_epochs=training.max_epochs,
-            gradient_clip_val=training.gradient_clip,
             callbacks=[stopping, best, curves, *callbacks],
-            accelerator="auto",
-            devices=1,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
+            gradient_clip=training.gradient_clip,
         )
-        _run(trainer, module, loaders)
         if best.best_epoch is None:
-            raise DivergedError(trainer.global_step, "validation", curves.epochs[-1].val_loss)
+            raise DivergedError(ended.global_step, "validation", curves.epochs[-1].val_loss)
         batches = data[0] if isinstance(data, tuple) else data.train_dataloader()
         train_loss = evaluate(network.eval(), batches, criterion)
     return FitResult(
@@ -137,9 +134,7 @@ def fit(
     )
 
 
-def _what_stopped(
-    stopping: EarlyStopping, epochs: int, training: TrainingConfig
-) -> Literal["patience", "max_epochs", "callback"]:
+def _what_stopped(stopping: EarlyStopping, epochs: int, training: TrainingConfig) -> Stopped:
     if stopping.stopped_epoch:
         return "patience"
     return "max_epochs" if epochs >= training.max_epochs else "callback"
@@ -151,9 +146,11 @@ def evaluate(network: nn.Module, batches: Iterable[Any], criterion: Criterion) -
     was_training = network.training
     network.eval()
     total, count = 0.0, 0
+    reset_states(network)
     for x, y in batches:
         total += float(criterion(network(x), y)) * len(y)
         count += len(y)
+    reset_states(network)
     network.train(was_training)
     return total / count
 
@@ -161,21 +158,6 @@ def evaluate(network: nn.Module, batches: Iterable[Any], criterion: Criterion) -
 def _optimizer(training: TrainingConfig) -> Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]:
     make = _OPTIMIZERS[training.optimizer]
     return lambda parameters: make(parameters, lr=training.learning_rate, weight_decay=training.weight_decay)
-
-
-def _run(trainer: pl.Trainer, module: TrainingModule, loaders: dict[str, Any]) -> None:
-    """Run the trainer, and turn what it makes of Ctrl-C back into a KeyboardInterrupt.
-
-    Lightning answers Ctrl-C with ``sys.exit(1)``, and may leave SIGINT ignored.
-    """
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        trainer.fit(module, **loaders)
-    except SystemExit as error:
-        if not isinstance(error.__context__, KeyboardInterrupt):
-            raise
-        signal.signal(signal.SIGINT, handler)
-        raise KeyboardInterrupt from None
 
 
 class _Curves(pl.Callback):
@@ -197,19 +179,3 @@ class _Curves(pl.Callback):
                 },
             )
         )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence Lightning's banners, tips and advice, which are for one long fit and not for hundreds."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="lightning")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

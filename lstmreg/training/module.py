@@ -31,6 +31,13 @@ class DivergedError(ArithmeticError):
         self.step = step
 
 
+def reset_states(network: nn.Module) -> None:
+    """Let every stateful layer inside ``network`` begin with zeros again."""
+    for module in network.modules():
+        if isinstance(module, LSTM):
+            module.reset_state()
+
+
 class TrainingModule(pl.LightningModule):
     """A network with its criterion and its optimizer, for ``lightning.Trainer``.
 
@@ -110,19 +117,15 @@ class TrainingModule(pl.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Reset stateful layers."""
-        self._reset_states()
+        reset_states(self.network)
 
     def on_validation_epoch_start(self) -> None:
         """Reset stateful layers."""
-        self._reset_states()
+        reset_states(self.network)
 
     def on_test_epoch_start(self) -> None:
         """Reset stateful layers."""
-        self._reset_states()
-
-    def _reset_states(self) -> None:
-        for _, lstm in self._lstms():
-            lstm.reset_state()
+        reset_states(self.network)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Take a step, and project the constrained weights back, as Keras does."""

@@ -1,0 +1,135 @@
+"""K layers of one shape as one: their weights come with a leading axis, their knobs stand side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lstmreg import ops
+from lstmreg.dropout import MemberMasks
+from lstmreg.regularizers import ELASTIC, MemberStrengths, Regularizer, member_nets
+
+from .lstm import LSTM
+from .penalty import KINDS
+
+States = tuple[Tensor, Tensor]
+
+
+class MemberTerm(NamedTuple):
+    """A penalty of each of K models, still to be computed."""
+
+    kind: str
+    strengths: MemberStrengths
+    tensor: Tensor  #: (K, ...)
+
+
+def member_totals(terms: Sequence[MemberTerm]) -> dict[str, Tensor]:
+    """Return the sum of the terms of each kind, ``(K)``, as :func:`lstmreg.penalties` would for each model."""
+    kinds = [kind for kind in KINDS if any(term.kind == kind for term in terms)]
+    if not kinds:
+        return {}
+    sums = [kinds.index(term.kind) for term in terms]
+    totals = member_nets([term.strengths for term in terms], [term.tensor for term in terms], sums)
+    return dict(zip(kinds, totals, strict=True))
+
+
+class LayerPopulation:
+    """K single layers (of one or two directions) that differ in knobs alone.
+
+    Args:
+        members: The layers. Their own weights are not looked at.
+        device: Where the tensors are that they will be run on.
+    """
+
+    def __init__(self, members: Sequence[LSTM], device: torch.device) -> None:
+        self._layer = members[0]
+        groups = [4 if m.recurrent_dropout > 0 and m.per_gate_masks else 1 for m in members]
+        self._input_masks = MemberMasks([m.dropout for m in members], groups)
+        self._recurrent_masks = MemberMasks([m.recurrent_dropout for m in members], groups)
+        self._strengths = {
+            kind: _strengths([getattr(m, f"{kind}_regularizer") for m in members], device) for kind in KINDS[:4]
+        }
+
+    def run(
+        self,
+        x: Tensor,
+        weights: Mapping[str, Tensor],
+        states: States | None,
+        generators: Sequence[torch.Generator] | None,
+    ) -> tuple[Tensor, States, list[MemberTerm]]:
+        """Run all layers.
+
+        Args:
+            x: ``(T, B, D)`` if they share it, or ``(K, T, B, D)``.
+            weights: By their names in the layer, with a leading ``K``.
+            states: ``(K, directions, B, H)`` each, or ``None`` for zeros.
+            generators: One for each layer, to draw its masks; ``None`` in evaluation.
+
+        Returns:
+            ``output (K, T, B, directions * H)``, the last states, and what the activity costs.
+        """
+        suffixes = [suffix for suffix, _ in self._layer._cells()]
+        batch, hidden = x.shape[-2], self._layer.hidden_size
+        if states is None:
+            zeros = x.new_zeros(len(weights["weight_hh_l0"]), len(suffixes), batch, hidden)
+            states = zeros, zeros
+        outputs, finals, terms = [], [], []
+        for direction, suffix in enumerate(suffixes):
+            input_mask, recurrent_mask = self._draw(x, generators)
+            output, h_n, c_n = ops.lstm(
+                x,
+                states[0][:, direction],
+                states[1][:, direction],
+                weights[f"weight_ih{suffix}"],
+                weights[f"weight_hh{suffix}"],
+                weights[f"bias_ih{suffix}"],
+                input_mask=input_mask,
+                recurrent_mask=recurrent_mask,
+                reverse=direction == 1,
+            )
+            if generators is not None and self._strengths["activity"] != (None, None):
+                # The last output is the last state.
+                counted = output if self._layer.activity_steps == "all" else h_n
+                l1, l2 = (None if s is None else s / batch for s in self._strengths["activity"])
+                terms.append(MemberTerm("activity", (l1, l2), counted))
+            outputs.append(output)
+            finals.append((h_n, c_n))
+        output = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
+        h_n, c_n = (torch.stack(states, dim=1) for states in zip(*finals, strict=True))
+        return output, (h_n, c_n), terms
+
+    def _draw(
+        self, x: Tensor, generators: Sequence[torch.Generator] | None
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Draw the masks of one call, in the order in which a single layer draws them."""
+        found: list[Tensor | None] = [None, None]
+        if generators is not None:
+            for i, (masks, width) in enumerate(
+                [(self._input_masks, x.shape[-1]), (self._recurrent_masks, self._layer.hidden_size)]
+            ):
+                if masks.drops:
+                    found[i] = masks.draw(
+                        x.shape[-2], width, generators=generators, device=x.device, dtype=x.dtype
+                    )
+        return found[0], found[1]
+
+    def weight_terms(self, weights: Mapping[str, Tensor]) -> Iterator[MemberTerm]:
+        """Yield what the weights cost."""
+        for suffix, _ in self._layer._cells():
+            for kind, stem in (("kernel", "weight_ih"), ("recurrent", "weight_hh"), ("bias", "bias_ih")):
+                if self._strengths[kind] != (None, None):
+                    yield MemberTerm(kind, self._strengths[kind], weights[stem + suffix])
+
+
+def _strengths(regularizers: Sequence[Regularizer | None], device: torch.device) -> MemberStrengths:
+    """Return ``l1 (K)`` and ``l2 (K)``, or ``None`` in place of nothing but zeros."""
+    pairs = []
+    for regularizer in regularizers:
+        if regularizer is not None and not isinstance(regularizer, ELASTIC):
+            raise TypeError(f"a population's regularizers must be L1, L2 or L1L2, got {regularizer!r}.")
+        pairs.append((0.0, 0.0) if regularizer is None else regularizer.strengths)
+    l1, l2 = (torch.tensor(s, device=device) if any(s) else None for s in zip(*pairs, strict=True))
+    return l1, l2

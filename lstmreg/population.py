@@ -1,0 +1,235 @@
+"""``Population``: K networks of one architecture as one module, each a row of weights."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lstmreg.config import KNOBS, ModelConfig
+from lstmreg.layers.penalty import is_regularized
+from lstmreg.layers.population import LayerPopulation, MemberTerm, States, member_totals
+from lstmreg.models import Network
+
+
+class Population(nn.Module):
+    r"""K networks that differ in knobs and weights alone, run side by side.
+
+    Regularization strengths and rates do not change a tensor's shape, so hundreds of settings can be trained at the
+    cost of a few. To train a population, use :func:`lstmreg.fit_population`.
+
+    Args:
+        networks: The members: same sizes, layers and directions, float type and device. Their weights are copied.
+
+    Attributes:
+        weights: ``(K, P)``: row ``k`` holds all parameters of member ``k``, in the order of its ``parameters()``.
+
+    Shape:
+        ``(B, T, D)``, shared by all, or ``(K, B, T, D)`` in; ``(K, B, O)`` out.
+
+    Raises:
+        TypeError: If a member is no :class:`lstmreg.Network`.
+        ValueError: If there is none, or one has another architecture than the first.
+
+    Example:
+        >>> import torch
+        >>> rates = [0.0, 0.2, 0.4]
+        >>> population = Population.of([ModelConfig(hidden_size=8, dropout=rate) for rate in rates], 3, 1)
+        >>> population(torch.zeros(4, 24, 3)).shape
+        torch.Size([3, 4, 1])
+        >>> population[2].config.dropout
+        0.4
+    """
+
+    def __init__(self, networks: Iterable[Network]) -> None:
+        super().__init__()
+        self.networks = list(networks)
+        _check(self.networks)
+        with torch.no_grad():
+            self.weights = nn.Parameter(torch.stack([_row(network) for network in self.networks]))
+
+    @classmethod
+    def of(
+        cls, configs: Sequence[ModelConfig], input_size: int, output_size: int, *, seeds: int | Sequence[int] = 0
+    ) -> Population:
+        """Make the networks of some configurations.
+
+        Args:
+            configs: One for each member.
+            input_size: Input features, D.
+            output_size: Outputs, O.
+            seeds: Of the initial weights: one for all, so that members start alike and differ by their knobs
+                alone, or one for each member.
+        """
+        own = [seeds] * len(configs) if isinstance(seeds, int) else list(seeds)
+        networks = []
+        for config, seed in zip(configs, own, strict=True):
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                networks.append(Network(config, input_size, output_size))
+        return cls(networks)
+
+    def __len__(self) -> int:
+        return len(self.networks)
+
+    def __getitem__(self, member: int) -> Network:
+        """Return a member as an ordinary network, with its weights as they are now."""
+        network = self.networks[member]
+        _fill(network, self.weights.detach()[member])
+        return network.train(self.training)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Predict with every member, as in evaluation: nothing is dropped."""
+        prediction, _ = self.block(range(len(self))).run(self.weights, x)
+        return prediction
+
+    def block(self, members: Sequence[int]) -> Block:
+        """Return some members, ready to be run together."""
+        return Block([self.networks[k] for k in members], self.weights.device)
+
+
+class Block:
+    """Some members of a population side by side; their weights come as rows of a tensor."""
+
+    def __init__(self, networks: Sequence[Network], device: torch.device) -> None:
+        first = networks[0]
+        self._names = [name for name, _ in first.named_parameters()]
+        self._shapes = [p.shape for p in first.parameters()]
+        self._layers = [
+            LayerPopulation([n.layers[i] for n in networks], device)  # type: ignore[misc]
+            for i in range(len(first.layers))
+        ]
+        #: The kinds of penalties that each member has.
+        self.kinds = [_kinds(network) for network in networks]
+
+    def run(
+        self,
+        weights: Tensor,
+        x: Tensor,
+        states: list[States] | None = None,
+        generators: Sequence[torch.Generator] | None = None,
+    ) -> tuple[Tensor, list[States]]:
+        """Predict; see :meth:`losses` for the arguments. Returns ``(K, B, O)`` and the last states of each layer."""
+        prediction, last, _ = self._run(self._named(weights), x, states, generators)
+        return prediction, last
+
+    def run_and_penalize(
+        self,
+        weights: Tensor,
+        x: Tensor,
+        states: list[States] | None,
+        generators: Sequence[torch.Generator],
+    ) -> tuple[Tensor, dict[str, Tensor], list[States]]:
+        """Predict as in training.
+
+        Args:
+            weights: ``(K, P)``.
+            x: ``(B, T, D)``, or ``(K, B, T, D)``.
+            states: Initial states of each layer, or ``None`` for zeros.
+            generators: One for each member, to draw its masks.
+
+        Returns:
+            Predictions ``(K, B, O)``, penalties by kind ``(K)``, and the last states of each layer.
+        """
+        named = self._named(weights)
+        prediction, last, terms = self._run(named, x, states, generators)
+        for i, layer in enumerate(self._layers):
+            terms += layer.weight_terms(_of_layer(named, i))
+        return prediction, member_totals(terms), last
+
+    def _named(self, weights: Tensor) -> dict[str, Tensor]:
+        parts = weights.split([shape.numel() for shape in self._shapes], dim=1)
+        return {
+            name: part.unflatten(1, shape) for name, part, shape in zip(self._names, parts, self._shapes, strict=True)
+        }
+
+    def _run(
+        self,
+        named: dict[str, Tensor],
+        x: Tensor,
+        states: list[States] | None,
+        generators: Sequence[torch.Generator] | None,
+    ) -> tuple[Tensor, list[States], list[MemberTerm]]:
+        x = x.transpose(-3, -2)
+        terms: list[MemberTerm] = []
+        last: list[States] = []
+        for i, layer in enumerate(self._layers):
+            initial = None if states is None else states[i]
+            x, final, activity = layer.run(x, _of_layer(named, i), initial, generators)
+            terms += activity
+            last.append(final)
+        h_n = last[-1][0].transpose(1, 2).flatten(2)  # (K, B, directions * H)
+        prediction = torch.baddbmm(named["head.bias"].unsqueeze(1), h_n, named["head.weight"].mT)
+        return prediction, last, terms
+
+
+def _of_layer(named: dict[str, Tensor], index: int) -> dict[str, Tensor]:
+    prefix = f"layers.{index}."
+    return {name.removeprefix(prefix): tensor for name, tensor in named.items() if name.startswith(prefix)}
+
+
+def _kinds(network: Network) -> set[str]:
+    """Return the kinds of penalties that a network has."""
+    layers = range(network.config.num_layers)
+    turned = {path for index in layers for path, value in network.config.layer(index).items() if value}
+    return {path.split("_")[0] for path in turned if f"model.{path}" in KNOBS and "dropout" not in path}
+
+
+def _row(network: Network) -> Tensor:
+    """Return all parameters of a network, flat; the second bias of a layer, if somebody wrote it, is in the first."""
+    state = network.state_dict()
+    parts = []
+    for name, parameter in network.named_parameters():
+        second = name.replace("bias_ih", "bias_hh")
+        parts.append((parameter + state[second] if second != name else parameter).flatten())
+    return torch.cat(parts)
+
+
+@torch.no_grad()
+def _fill(network: Network, row: Tensor) -> None:
+    """Write a row into a network."""
+    parameters = dict(network.named_parameters())
+    for parameter, part in zip(
+        parameters.values(), row.split([p.numel() for p in parameters.values()]), strict=True
+    ):
+        parameter.copy_(part.view_as(parameter))
+    for name, buffer in network.named_buffers():
+        if "bias_hh" in name:
+            buffer.zero_()
+
+
+def _check(networks: Sequence[Network]) -> None:
+    if not networks:
+        raise ValueError("a population must have at least one member.")
+    for k, network in enumerate(networks):
+        if type(network) is not Network:
+            raise TypeError(
+                f"a population's members must be lstmreg.Network, got {type(network).__name__} as member {k}. "
+                f"Train other networks one by one with lstmreg.fit."
+            )
+    first = _architecture(networks[0])
+    for k, network in enumerate(networks):
+        for name, value in _architecture(network).items():
+            if value != first[name]:
+                raise ValueError(
+                    f"the members of a population must have one architecture, but {name} is {first[name]!r} in member "
+                    f"0 and {value!r} in member {k}. Make a population for each."
+                )
+        if is_regularized(network) or not all(p.requires_grad for p in network.parameters()):
+            raise ValueError(
+                f"member {k} has frozen parameters, or penalties from lstmreg.regularize, which a population cannot "
+                f"train. Train it by itself with lstmreg.fit."
+            )
+
+
+def _architecture(network: Network) -> dict[str, Any]:
+    """Return what the members of a population must share."""
+    shared = {name: value for name, value in dataclasses.asdict(network.config).items() if f"model.{name}" not in KNOBS}
+    if isinstance(shared["hidden_size"], int):
+        shared["hidden_size"] = [shared["hidden_size"]] * network.config.num_layers
+    weight = network.head.weight
+    sizes = {"input_size": network.input_size, "output_size": network.output_size}
+    return shared | sizes | {"dtype": weight.dtype, "device": weight.device}
