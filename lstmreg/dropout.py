@@ -39,41 +39,35 @@ def draw_mask(
     return kept.to(dtype).div_(1.0 - rate)
 
 
-class MemberMasks:
-    """Draws the masks of K models, for each as :func:`draw_mask` would, from a generator of its own.
+def draw_member_masks(
+    rates: Tensor,
+    groups: int,
+    batch: int,
+    features: int,
+    *,
+    generators: Sequence[torch.Generator],
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Tensor:
+    """Draw masks for K models: for each what :func:`draw_mask` would draw from a generator of its own.
 
     Args:
-        rates: Rate of each model.
-        groups: ``G`` of each model.
+        rates: Rate of each model, ``(K)``, float64.
+        groups: As in :func:`draw_mask`; likewise ``batch``, ``features``, ``device``, ``dtype``.
+        batch: Sequences.
+        features: Width of a mask.
+        generators: One for each model, on ``device``.
+        device: Where to draw.
+        dtype: Type of the result.
 
-    Attributes:
-        drops: Whether any model drops anything.
+    Returns:
+        A tensor ``(K, groups, batch, features)``.
     """
-
-    def __init__(self, rates: Sequence[float], groups: Sequence[int]) -> None:
-        self.drops = any(rate > 0 for rate in rates)
-        self._groups = [g if rate > 0 else 0 for rate, g in zip(rates, groups, strict=True)]
-        thresholds = torch.tensor(rates, dtype=torch.float64).view(-1, 1, 1, 1)
-        self._thresholds, self._kept = thresholds.float(), 1.0 - thresholds
-
-    def draw(
-        self,
-        batch: int,
-        features: int,
-        *,
-        generators: Sequence[torch.Generator],
-        device: torch.device,
-        dtype: torch.dtype,
-    ) -> Tensor:
-        """Return masks ``(K, G, B, features)``, G that of the model with the most; ones where nothing is dropped."""
-        most = max(self._groups)
-        random = torch.zeros(len(self._groups), most, batch, features, device=device)
-        for row, groups, generator in zip(random.unbind(), self._groups, generators, strict=True):
-            if groups == most:
-                row.uniform_(generator=generator)
-            elif groups > 0:  # one mask where others have four
-                row[1:] = row[:1].uniform_(generator=generator)
-        return random.ge_(self._thresholds.to(device)).to(dtype).div_(self._kept.to(device, dtype))
+    random = torch.empty(len(rates), groups, batch, features, device=device)
+    for k, generator in enumerate(generators):
+        random[k].uniform_(generator=generator)
+    column = rates.to(device).view(-1, 1, 1, 1)
+    return random.ge_(column.float()).to(dtype).div_((1.0 - column).to(dtype))
 
 
 def draw_keras_mask(

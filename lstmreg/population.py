@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lstmreg.config import KNOBS, ModelConfig
 from lstmreg.layers.penalty import is_regularized
-from lstmreg.layers.population import LayerPopulation, MemberTerm, States, member_totals
+from lstmreg.layers.population import LayerPopulation, MemberTerm, States, kinds_of_masks, member_totals
 from lstmreg.models import Network
 
 
@@ -86,6 +86,10 @@ class Population(nn.Module):
         prediction, _ = self.block(range(len(self))).run(self.weights, x)
         return prediction
 
+    def kinds_of_masks(self, member: int) -> tuple[tuple[int, int], ...]:
+        """Return what masks each layer of a member draws; members that agree in it can be trained in one block."""
+        return tuple(kinds_of_masks(layer) for layer in self.networks[member].layers)  # type: ignore[arg-type]
+
     def block(self, members: Sequence[int]) -> Block:
         """Return some members, ready to be run together."""
         return Block([self.networks[k] for k in members], self.weights.device)
@@ -141,7 +145,7 @@ class Block:
         return prediction, member_totals(terms), last
 
     def _named(self, weights: Tensor) -> dict[str, Tensor]:
-        parts = weights.split([shape.numel() for shape in self._shapes], dim=1)
+        parts = torch.split(weights, [shape.numel() for shape in self._shapes], dim=1)
         return {
             name: part.unflatten(1, shape) for name, part, shape in zip(self._names, parts, self._shapes, strict=True)
         }
@@ -162,8 +166,14 @@ class Block:
             terms += activity
             last.append(final)
         h_n = last[-1][0].transpose(1, 2).flatten(2)  # (K, B, directions * H)
-        prediction = torch.baddbmm(named["head.bias"].unsqueeze(1), h_n, named["head.weight"].mT)
-        return prediction, last, terms
+        return _heads(h_n, named["head.weight"], named["head.bias"]), last, terms
+
+
+def _heads(h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Return ``(K, B, O)``; a single member goes the same way as one of many, so that it gets the same last digits."""
+    if len(h) == 1:
+        return _heads(h.expand(2, -1, -1), weight.expand(2, -1, -1), bias.expand(2, -1))[:1]
+    return torch.baddbmm(bias.unsqueeze(1), h, weight.mT)
 
 
 def _of_layer(named: dict[str, Tensor], index: int) -> dict[str, Tensor]:
@@ -193,7 +203,7 @@ def _fill(network: Network, row: Tensor) -> None:
     """Write a row into a network."""
     parameters = dict(network.named_parameters())
     for parameter, part in zip(
-        parameters.values(), row.split([p.numel() for p in parameters.values()]), strict=True
+        parameters.values(), torch.split(row, [p.numel() for p in parameters.values()]), strict=True
     ):
         parameter.copy_(part.view_as(parameter))
     for name, buffer in network.named_buffers():

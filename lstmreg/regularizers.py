@@ -228,9 +228,7 @@ class _ElasticNets(torch.autograd.Function):
 MemberStrengths = tuple[Tensor | None, Tensor | None]
 
 
-def member_nets(
-    strengths: Sequence[MemberStrengths], tensors: Sequence[Tensor], sums: Sequence[int]
-) -> list[Tensor]:
+def member_nets(strengths: Sequence[MemberStrengths], tensors: Sequence[Tensor], sums: Sequence[int]) -> list[Tensor]:
     """Return what :func:`elastic_nets` does for each of K models: tensors ``(K, ...)``, sums ``(K)``."""
     return list(_MemberNets.apply(strengths, sums, *tensors))  # type: ignore[no-untyped-call]
 

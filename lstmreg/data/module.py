@@ -49,7 +49,9 @@ class WindowsDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> Batches:
         """Shuffled batches, in an order that ``seed`` alone decides."""
         generator = torch.Generator().manual_seed(self.seed)
-        return _whole_batches(self.train_windows, lambda data: RandomSampler(data, generator=generator), self.batch_size)
+        return _whole_batches(
+            self.train_windows, lambda data: RandomSampler(data, generator=generator), self.batch_size
+        )
 
     def val_dataloader(self) -> Batches:
         """The windows behind the origin, in order of time."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lstmreg import ops
-from lstmreg.dropout import MemberMasks
+from lstmreg.dropout import draw_member_masks
 from lstmreg.regularizers import ELASTIC, MemberStrengths, Regularizer, member_nets
 
 from .lstm import LSTM
@@ -39,6 +39,10 @@ def member_totals(terms: Sequence[MemberTerm]) -> dict[str, Tensor]:
 class LayerPopulation:
     """K single layers (of one or two directions) that differ in knobs alone.
 
+    To be trained together they must draw the same kinds of masks: with others beside it that do, a layer without
+    masks would be multiplied by ones, and its sums be formed in another order, so that its last digits would
+    depend on its company.
+
     Args:
         members: The layers. Their own weights are not looked at.
         device: Where the tensors are that they will be run on.
@@ -46,9 +50,11 @@ class LayerPopulation:
 
     def __init__(self, members: Sequence[LSTM], device: torch.device) -> None:
         self._layer = members[0]
-        groups = [4 if m.recurrent_dropout > 0 and m.per_gate_masks else 1 for m in members]
-        self._input_masks = MemberMasks([m.dropout for m in members], groups)
-        self._recurrent_masks = MemberMasks([m.recurrent_dropout for m in members], groups)
+        self._draws = {kinds_of_masks(m) for m in members}
+        self._rates = [
+            torch.tensor([getattr(m, name) for m in members], dtype=torch.float64, device=device)
+            for name in ("dropout", "recurrent_dropout")
+        ]
         self._strengths = {
             kind: _strengths([getattr(m, f"{kind}_regularizer") for m in members], device) for kind in KINDS[:4]
         }
@@ -78,7 +84,7 @@ class LayerPopulation:
             states = zeros, zeros
         outputs, finals, terms = [], [], []
         for direction, suffix in enumerate(suffixes):
-            input_mask, recurrent_mask = self._draw(x, generators)
+            input_mask, recurrent_mask = (None, None) if generators is None else self._draw(x, generators)
             output, h_n, c_n = ops.lstm(
                 x,
                 states[0][:, direction],
@@ -101,20 +107,15 @@ class LayerPopulation:
         h_n, c_n = (torch.stack(states, dim=1) for states in zip(*finals, strict=True))
         return output, (h_n, c_n), terms
 
-    def _draw(
-        self, x: Tensor, generators: Sequence[torch.Generator] | None
-    ) -> tuple[Tensor | None, Tensor | None]:
+    def _draw(self, x: Tensor, generators: Sequence[torch.Generator]) -> list[Tensor | None]:
         """Draw the masks of one call, in the order in which a single layer draws them."""
-        found: list[Tensor | None] = [None, None]
-        if generators is not None:
-            for i, (masks, width) in enumerate(
-                [(self._input_masks, x.shape[-1]), (self._recurrent_masks, self._layer.hidden_size)]
-            ):
-                if masks.drops:
-                    found[i] = masks.draw(
-                        x.shape[-2], width, generators=generators, device=x.device, dtype=x.dtype
-                    )
-        return found[0], found[1]
+        (groups,) = self._draws
+        return [
+            draw_member_masks(rates, count, x.shape[-2], width, generators=generators, device=x.device, dtype=x.dtype)
+            if count > 0
+            else None
+            for rates, count, width in zip(self._rates, groups, (x.shape[-1], self._layer.hidden_size), strict=True)
+        ]
 
     def weight_terms(self, weights: Mapping[str, Tensor]) -> Iterator[MemberTerm]:
         """Yield what the weights cost."""
@@ -122,6 +123,12 @@ class LayerPopulation:
             for kind, stem in (("kernel", "weight_ih"), ("recurrent", "weight_hh"), ("bias", "bias_ih")):
                 if self._strengths[kind] != (None, None):
                     yield MemberTerm(kind, self._strengths[kind], weights[stem + suffix])
+
+
+def kinds_of_masks(layer: LSTM) -> tuple[int, int]:
+    """Return how many masks a layer draws of its input and of its recurrence, for each sequence."""
+    groups = 4 if layer.recurrent_dropout > 0 and layer.per_gate_masks else 1
+    return groups if layer.dropout > 0 else 0, groups if layer.recurrent_dropout > 0 else 0
 
 
 def _strengths(regularizers: Sequence[Regularizer | None], device: torch.device) -> MemberStrengths:

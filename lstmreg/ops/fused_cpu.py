@@ -133,7 +133,8 @@ def _compute(
         call.x.shape[-1],
         hidden,
         call.reverse,
-        torch.get_num_threads(),
+        # A model of a population is one thread's work, so that its sums do not depend on how many models there are.
+        min(torch.get_num_threads(), call.models or torch.get_num_threads()),
         _groups(call.input_mask),
         _groups(call.recurrent_mask),
         *x_strides,

@@ -38,7 +38,7 @@ class MemberOptimizer(torch.optim.Optimizer):
         self._moments = [torch.zeros_like(weights) for _ in range(0 if self._kind == "sgd" else 2)]
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None, rows: Sequence[slice] = (slice(None),)) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None, rows: Sequence[slice] = (slice(None),)) -> Any:
         """Take a step with some rows; the others stay as they are.
 
         Args:

@@ -1,0 +1,235 @@
+"""Members of a population in rows, and how a step goes through them piece by piece."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+
+import torch
+from torch import Tensor
+
+from lstmreg.config import TrainingConfig
+from lstmreg.data.lockstep import Part
+from lstmreg.layers.population import States
+from lstmreg.population import Block, Population
+
+from .fitting import Epoch, FitResult, Stopped
+from .module import Criterion, DivergedError
+
+#: A step goes through so many bytes of activations at a time. It bounds the memory; and what is larger would not stay
+#: with the process, but be given back to the system after each step and be fetched again, at a price.
+_BYTES_AT_ONCE = 24 * 2**20
+
+
+@dataclass
+class Member:
+    """One member's own early stopping and records.
+
+    Attributes:
+        number: In the population.
+        training: Its settings.
+        source: Which batches it reads.
+        masks: What masks it draws.
+        kinds: The kinds of its penalties.
+        generator: Draws its masks.
+        history: Its epochs so far.
+        steps: Optimizer steps so far.
+        stopped: What ended it; ``None`` while it trains.
+        failure: Why it diverged, if it did.
+    """
+
+    number: int
+    training: TrainingConfig
+    source: int
+    masks: tuple[tuple[int, int], ...]
+    kinds: set[str]
+    generator: torch.Generator
+    history: list[Epoch] = field(default_factory=list)
+    steps: int = 0
+    best_value: float = math.inf
+    best_epoch: int | None = None
+    stopping_value: float = math.inf
+    waited: int = 0
+    seconds: float = 0.0
+    stopped: Stopped | None = None
+    failure: DivergedError | None = None
+
+    def end_epoch(self, epoch: Epoch) -> bool:
+        """Take an epoch in, and return whether its weights are the best so far."""
+        self.history.append(epoch)
+        value = epoch.val_loss
+        is_best = math.isfinite(value) and value < self.best_value
+        if is_best:
+            self.best_value, self.best_epoch = value, len(self.history) - 1
+        # As Lightning's EarlyStopping counts, whose best value may lie above, by min_delta.
+        if value + self.training.min_delta < self.stopping_value:
+            self.stopping_value, self.waited = value, 0
+        else:
+            self.waited += 1
+        if self.waited >= self.training.patience:
+            self.stopped = "patience"
+        elif len(self.history) >= self.training.max_epochs:
+            self.stopped = "max_epochs"
+        return is_best
+
+    def diverge(self, loss: float) -> None:
+        """End at a step whose loss is not finite."""
+        self.stopped, self.failure = "diverged", DivergedError(self.steps, "training", loss)
+
+    def result(self, train_loss: float) -> FitResult:
+        """Return how the fit went; of one that never had a finite validation loss, that it diverged."""
+        if self.failure is None and self.best_epoch is None and self.history:
+            self.failure = DivergedError(self.steps, "validation", self.history[-1].val_loss)
+        failed = self.failure is not None
+        return FitResult(
+            history=tuple(self.history),
+            best_epoch=self.best_epoch or 0,
+            val_loss=math.inf if failed else self.best_value,
+            train_loss=math.inf if failed else train_loss,
+            stopped="diverged" if failed else self.stopped or "callback",
+            seconds=self.seconds,
+            failure=self.failure,
+        )
+
+
+class Formation:
+    """Members in rows: row ``r`` of every tensor here belongs to ``members[r]``.
+
+    Args:
+        population: Whose members they are.
+        members: Neighbours run together where they draw the same masks and have batches of one shape.
+    """
+
+    def __init__(self, population: Population, members: Sequence[Member]) -> None:
+        self.population = population
+        self.members = list(members)
+        self._blocks: dict[tuple[int, int], Block] = {}
+        self._states: list[States] | None = None
+        network = population.networks[0]
+        self._is_stateful = network.config.stateful
+        # A step of one sequence leaves four gates, a cell state and an output for the backward pass.
+        units = sum(layer.hidden_size for layer in network.layers)  # type: ignore[misc]
+        self._step_bytes = 6 * units * (2 if network.config.bidirectional else 1) * population.weights.element_size()
+
+    @property
+    def source_of(self) -> list[int]:
+        """Which batches each row reads."""
+        return [member.source for member in self.members]
+
+    def rows(self, *, going: bool) -> list[int]:
+        """Return the rows of those that still train, or of those that have ended."""
+        return [row for row, member in enumerate(self.members) if (member.stopped is None) == going]
+
+    def reset_states(self) -> None:
+        """Let stateful members begin with zeros again."""
+        self._states = None
+
+    def learn(self, batch: list[Part], weights: Tensor, criterion: Criterion, sums: Sums) -> Iterator[slice]:
+        """Compute the gradients of each piece of a batch into ``weights.grad``, and yield its rows."""
+        for piece in self._pieces(batch, alike=True):
+            rows = slice(piece.first, piece.last)
+            leaf = weights.detach()[rows].requires_grad_()
+            generators = [member.generator for member in self.members[rows]]
+            states = self._states_of(piece)
+            prediction, penalties, last = self._block(piece).run_and_penalize(leaf, piece.x, states, generators)
+            self._keep_states(piece, last)
+            data_loss = member_losses(criterion, prediction, piece.y)
+            total = sum(penalties.values(), data_loss)
+            assert weights.grad is not None
+            weights.grad[rows] = torch.autograd.grad(total.sum(), leaf)[0]
+            sums.add(rows, piece.y.shape[-2], {"loss": data_loss} | penalties)
+            self._notice(rows, total)
+            yield rows
+
+    def _notice(self, rows: slice, losses: Tensor) -> None:
+        """Count a step, and end members whose loss is not finite."""
+        values = [] if bool(losses.isfinite().all()) else losses.tolist()
+        for member, loss in zip(self.members[rows], values, strict=False):
+            if member.stopped is None and not math.isfinite(loss):
+                member.diverge(loss)
+        for member in self.members[rows]:
+            member.steps += 1
+
+    @torch.no_grad()
+    def evaluate(self, batch: list[Part], weights: Tensor, criterion: Criterion, sums: Sums) -> None:
+        """Add the losses of a batch, without masks and penalties."""
+        for piece in self._pieces(batch, alike=False):
+            rows = slice(piece.first, piece.last)
+            prediction, last = self._block(piece).run(weights[rows], piece.x, self._states_of(piece))
+            self._keep_states(piece, last)
+            sums.add(rows, piece.y.shape[-2], {"loss": member_losses(criterion, prediction, piece.y)})
+
+    def _pieces(self, batch: list[Part], *, alike: bool) -> Iterator[Part]:
+        """Cut a batch where masks differ, if members must be ``alike``, and so that what is kept of a piece fits."""
+        for part in batch:
+            size, steps, _ = part.x.shape[-3:]
+            at_once = max(1, _BYTES_AT_ONCE // (size * steps * self._step_bytes))
+            first = part.first
+            for _, members in groupby(self.members[part.first : part.last], lambda m: m.masks if alike else None):
+                count = len(list(members))
+                pieces = math.ceil(count / at_once)
+                for i in range(pieces):
+                    yield _cut(part, first + count * i // pieces, first + count * (i + 1) // pieces)
+                first += count
+
+    def _block(self, piece: Part) -> Block:
+        key = piece.first, piece.last
+        if key not in self._blocks:
+            self._blocks[key] = self.population.block([m.number for m in self.members[slice(*key)]])
+        return self._blocks[key]
+
+    def _states_of(self, piece: Part) -> list[States] | None:
+        """Return the states in which stateful members ended their last batch."""
+        if self._states is None:
+            return None
+        size, known = piece.x.shape[-3], self._states[0][0].shape[-2]
+        if size != known:
+            raise ValueError(f"a stateful layer must get the same number of sequences each time, {known}, got {size}.")
+        return [(h[piece.first : piece.last], c[piece.first : piece.last]) for h, c in self._states]
+
+    def _keep_states(self, piece: Part, last: list[States]) -> None:
+        if not self._is_stateful:
+            return
+        if self._states is None:
+            count = len(self.members)
+            self._states = [(h.new_zeros(count, *h.shape[1:]), c.new_zeros(count, *c.shape[1:])) for h, c in last]
+        for kept, found in zip(self._states, last, strict=True):
+            for whole, some in zip(kept, found, strict=True):
+                whole[piece.first : piece.last] = some.detach()
+
+
+def _cut(part: Part, first: int, last: int) -> Part:
+    if part.y.dim() == 2:  # shared
+        return part._replace(first=first, last=last)
+    own = slice(first - part.first, last - part.first)
+    return Part(first, last, part.x[own], part.y[own])
+
+
+def member_losses(criterion: Criterion, prediction: Tensor, y: Tensor) -> Tensor:
+    """Return the loss ``(K)`` of each member's prediction ``(K, B, O)``; ``y`` may be shared."""
+    losses: Tensor = torch.vmap(criterion)(prediction, y.expand_as(prediction))
+    return losses
+
+
+class Sums:
+    """Sums over batches, for each row, of losses and penalties."""
+
+    def __init__(self, rows: int, device: torch.device) -> None:
+        self._rows, self._device = rows, device
+        self._counts = [0] * rows
+        self._sums: dict[str, Tensor] = {}
+
+    def add(self, rows: slice, size: int, values: dict[str, Tensor]) -> None:
+        """Add values ``(K)``, means over a batch of ``size``, by name."""
+        for name, value in values.items():
+            if name not in self._sums:
+                self._sums[name] = torch.zeros(self._rows, dtype=torch.float64, device=self._device)
+            self._sums[name][rows] += value.detach() * size
+        self._counts[rows] = [count + size for count in self._counts[rows]]
+
+    def means(self) -> dict[str, list[float]]:
+        """Return the means over all batches, by name and row; NaN where there was none."""
+        counts = torch.tensor(self._counts, dtype=torch.float64)
+        return {name: (total.cpu() / counts).tolist() for name, total in self._sums.items()}
