@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from lstmreg.report import Answer
     from lstmreg.search import Progress
+    from lstmreg.search.evidence import Record
     from lstmreg.training.single import HeldOut
 
 _DATA = Path(__file__).parent / "data"
@@ -347,13 +348,14 @@ _STAGE_TITLES = {
 
 
 class _TrialLines:
-    """One line per trial, below a bar for the whole study."""
+    """One line per setting, when all its replicates are done, below a bar for the whole study."""
 
     def __init__(self, out: Console) -> None:
         self.out = out
         self.bar = _bar(out)
         self.task = self.bar.add_task("starting", total=None)
-        self.best: dict[str, float] = {}
+        self.best = float("inf")
+        self.ended: dict[str, list[Record]] = {}
 
     def __enter__(self) -> _TrialLines:
         self.bar.start()
@@ -363,31 +365,47 @@ class _TrialLines:
         self.bar.stop()
 
     def show(self, progress: Progress) -> None:
-        """Show that a stage has begun or a trial has ended."""
+        """Show that a stage has begun, or an epoch or a trial has ended."""
         title = _STAGE_TITLES[progress.stage]
-        self.bar.update(self.task, description=title, completed=progress.done, total=progress.planned)
-        if progress.record is None:
-            self.bar.console.print(Text(title, style="bold"))
-        else:
-            self.bar.console.print(Text(self._line(progress)), soft_wrap=True)
+        epoch = f", epoch {progress.epoch}" if progress.epoch else ""
+        self.bar.update(self.task, description=title + epoch, completed=progress.done, total=progress.planned)
+        if progress.record is not None:
+            self._show_trial(progress, progress.record)
+        elif progress.epoch == 0:
+            at_once = f" ({progress.together} trained at once)" if progress.together > 1 else ""
+            self.bar.console.print(Text(title + at_once, style="bold"))
+            self.ended, self.best = {}, float("inf")
 
-    def _line(self, progress: Progress) -> str:
+    def _show_trial(self, progress: Progress, record: Record) -> None:
         from lstmreg.search.space import describe
 
-        record = progress.record
-        assert record is not None
+        setting = describe(record.setting)
+        replicates = self.ended.setdefault(setting, [])
+        replicates.append(record)
+        if record.failure is not None or len(replicates) >= progress.replicates:
+            start = f"  {progress.done:>4}/{progress.planned}  {setting:<44} "
+            self.bar.console.print(Text(start + self._outcome(record, replicates)), soft_wrap=True)
+            self.ended.pop(setting)
+
+    def _outcome(self, record: Record, replicates: list[Record]) -> str:
         place = f"split {record.replicate.split + 1} seed {record.replicate.seed + 1}"
-        start = f"  {progress.done:>3}/{progress.planned}  {describe(record.setting):<44} {place}  "
         if record.failure is not None:
-            return start + _plain(record.failure)
-        result = record.result
-        name, value = ("test error", result["test_error"]) if "test_error" in result else ("loss", result["val_loss"])
-        line = f"{start}{name} {value:<8.4g}"
-        if "relative" in result:
-            best = min(self.best.get(progress.stage, float("inf")), result["relative"])
-            self.best[progress.stage] = best
-            line += f" ×{result['relative']:.2f} of the baseline, best ×{best:.2f}"
+            return f"{place}  {_plain(record.failure)}"
+
+        def mean(name: str) -> float:
+            found = [float(r.result[name]) for r in replicates if name in r.result]
+            return sum(found) / len(found)
+
+        where = place if len(replicates) == 1 else f"{len(replicates)} replicates"
+        name = "test_error" if "test_error" in record.result else "val_loss"
+        line = f"{where:<14}  {_METRICS[name]} {mean(name):<8.4g}"
+        if "relative" in record.result:
+            self.best = min(self.best, mean("relative"))
+            line += f" ×{mean('relative'):.2f} of the baseline, best ×{self.best:.2f}"
         return line
+
+
+_METRICS = {"val_loss": "loss", "test_error": "test error"}
 
 
 def _show_answer(answer: Answer, directory: Path, out: Console) -> None:

@@ -117,8 +117,6 @@ class ModelConfig:
         hidden_size: Hidden units of a layer, H.
         num_layers: Layers in the stack.
         bidirectional: Whether each layer also reads the window backwards.
-        stateful: Whether each batch goes on from the states in which the one before ended; an epoch begins with
-            zeros. For batches of one size in order of time, which you give yourself; not for windows of a table.
         kernel_l1: Strength of L1 on the input weights (Keras: ``kernel_regularizer``).
         kernel_l2: Strength of L2 on the input weights.
         recurrent_l1: Strength of L1 on the recurrent weights (``recurrent_regularizer``).
@@ -129,12 +127,13 @@ class ModelConfig:
         activity_l2: Strength of L2 on the output.
         dropout: Rate of dropping input features, in [0, 1).
         recurrent_dropout: Rate of dropping hidden units on their way into the gates, in [0, 1).
+        stateful: Whether each batch goes on from the states in which the one before ended; an epoch begins with
+            zeros. For batches of one size in order of time, which you give yourself; not for windows of a table.
     """
 
     hidden_size: int | list[int] = 32
     num_layers: int = 1
     bidirectional: bool = False
-    stateful: bool = False
     kernel_l1: float | list[float] = 0.0
     kernel_l2: float | list[float] = 0.0
     recurrent_l1: float | list[float] = 0.0
@@ -145,6 +144,7 @@ class ModelConfig:
     activity_l2: float | list[float] = 0.0
     dropout: float | list[float] = 0.0
     recurrent_dropout: float | list[float] = 0.0
+    stateful: bool = False
 
     def __post_init__(self) -> None:
         _require_count("model.num_layers", self.num_layers, 1, 1000)
@@ -291,6 +291,9 @@ class SearchConfig:
         shortlist: How many of the best settings are tried on every split before one is chosen.
         smallest_effect: The least relative improvement of the validation loss that is worth a knob.
         confidence: Of the intervals.
+        batch: Settings that are proposed and trained at once. More are faster, fewer learn more from each other.
+        prune: Whether trials that do worse than the median of those before them end early, after as many epochs as
+            the patience.
         sampler: Which of Optuna's samplers proposes settings.
         seed: Decides the sampler's proposals and the seeds of all trainings.
     """
@@ -306,6 +309,8 @@ class SearchConfig:
     shortlist: int = 3
     smallest_effect: float = 0.02
     confidence: float = 0.95
+    batch: int = 16
+    prune: bool = True
     sampler: Literal["tpe", "random", "gp"] = "tpe"
     seed: int = 0
 
@@ -318,6 +323,7 @@ class SearchConfig:
         _require_count("search.confirm_seeds", self.confirm_seeds, 1, 1000)
         _require_count("search.test_seeds", self.test_seeds, 2, 1000)
         _require_count("search.shortlist", self.shortlist, 1, 1000)
+        _require_count("search.batch", self.batch, 1, 1000)
         _require_fraction("search.smallest_effect", self.smallest_effect)
         _require_fraction("search.confidence", self.confidence)
         _require(0 <= self.seed < 2**32, "search.seed", "between 0 and 4294967295", self.seed)

@@ -147,7 +147,8 @@ class Block:
     def _named(self, weights: Tensor) -> dict[str, Tensor]:
         parts = torch.split(weights, [shape.numel() for shape in self._shapes], dim=1)
         return {
-            name: part.view(len(part), *shape) for name, part, shape in zip(self._names, parts, self._shapes, strict=True)
+            name: part.view(len(part), *shape)
+            for name, part, shape in zip(self._names, parts, self._shapes, strict=True)
         }
 
     def _run(

@@ -41,6 +41,8 @@ class Record:
         failure: Why it has no result, or ``None``.
         result: What the training gave: ``val_loss``, ``train_loss``, ``best_epoch``, the curves ``train`` and
             ``val``, ``seconds``; of a test trial also ``test_error`` and ``predictions``.
+        position: Of a sampled trial: which one.
+        traceback: Of an error that is no divergence.
     """
 
     stage: str
@@ -50,6 +52,8 @@ class Record:
     replicate: Replicate
     failure: str | None
     result: dict[str, Any]
+    position: int | None = None
+    traceback: str | None = None
 
     @property
     def identity(self) -> tuple[str, Replicate]:

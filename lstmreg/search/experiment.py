@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,15 @@ from lstmreg.config import KNOBS, Config, with_settings
 from lstmreg.data.floors import forecast_error
 from lstmreg.data.splits import Split, make_splits
 from lstmreg.data.table import Series, read_series
-from lstmreg.training.single import Trained, train_single
+from lstmreg.training.fitting import Epoch
+from lstmreg.training.single import Trained
+from lstmreg.training.together import Task, populations, train_together
 
 from . import decisions
 from .card import DataCard, make_card, shown_predictions
 from .config_file import read_config, write_config
 from .evidence import STAGES, Evidence, Record, Replicate
-from .ledger import Job, Ledger, Runner, owned, usable_study
+from .ledger import Job, Ledger, Outcome, Runner, Tell, Watch, owned, usable_study
 from .space import (
     Setting,
     as_parameters,
@@ -37,22 +39,31 @@ from .space import (
 
 @dataclass(frozen=True)
 class Progress:
-    """What a search tells while it runs, once at the beginning of a stage and once for each trial.
+    """What a search tells while it runs: at the beginning of a stage, after each epoch, and of each trial.
 
     Attributes:
         stage: Which stage it is in.
-        record: The trial that just ended; ``None`` where a stage begins.
+        record: The trial that just ended, if one did.
         done: Trials done so far, earlier sittings included.
         planned: Trials in all, as far as can be said now.
+        together: Trials that are trained at once in this stage, at most.
+        replicates: On how many replicates this stage runs each setting.
+        epoch: The epoch that just ended, counted from 1; 0 where a stage begins.
     """
 
     stage: str
     record: Record | None
     done: int
     planned: int
+    together: int = 1
+    replicates: int = 1
+    epoch: int = 0
 
 
 Listener = Callable[[Progress], None]
+
+#: What a trained job is worth, and what the study keeps of it.
+Valued = Callable[[Job, Trained], Outcome]
 
 
 def run(config: Config, listener: Listener = lambda progress: None) -> Evidence:
@@ -110,6 +121,7 @@ class _Experiment:
         self.evidence = Evidence(config, card, searched_dimensions(config, len(series.features)))
         self.knobs = {p: d for p, d in self.evidence.dimensions.items() if p in KNOBS}
         self.listener = listener
+        self.progress = Progress("baseline", None, 0, 0)
         self.base = config
         self.baseline_losses: dict[Replicate, float] = {}
         self.planned = self._expected()
@@ -133,7 +145,7 @@ class _Experiment:
             for rate in rates
             for replicate in decisions.choosing_replicates(self.evidence)
         ]
-        self._run_jobs("baseline", "baseline", jobs, self._choosing)
+        self._run_jobs("baseline", "baseline", jobs, "choose", _plain)
         rate = decisions.chosen_learning_rate(self.evidence)
         self.base = baseline_config(self.evidence.config, self.evidence.dimensions, rate)
         self.baseline_losses = {
@@ -143,23 +155,23 @@ class _Experiment:
 
     def _alone(self) -> None:
         settings: list[Setting] = [{p: v} for p, d in self.knobs.items() for v in ladder(d)]
-        self._run_jobs("alone", "alone", self._on_all(settings, "alone"), self._paired)
+        self._run_jobs("alone", "alone", self._on_all(settings, "alone"), "choose", self._paired)
 
     def _together(self) -> None:
         """Sample settings, one replicate each, valued relative to the baseline on the same replicate."""
-        dimensions = self.evidence.dimensions
-        self._begin("sampled", self.evidence.config.search.trials)
+        dimensions, search = self.evidence.dimensions, self.evidence.config.search
+        self._begin("sampled", search.trials, together=min(search.batch, search.trials))
         self.ledger.sample(
             "together",
-            self.evidence.config.search.trials,
+            search.trials,
             lambda trial: suggest(trial, dimensions, self.base),
             [as_parameters(s, dimensions, self.base) for s in decisions.starting_points(self.evidence)],
             decisions.choosing_replicates(self.evidence),
-            self._relative,
+            self._runner("choose", self._relative),
         )
         self._refresh("together")
         jobs = self._on_all(decisions.shortlist(self.evidence), "shortlist")
-        self._run_jobs("together", "shortlist", jobs, self._relative)
+        self._run_jobs("together", "shortlist", jobs, "choose", self._relative)
 
     def _leave_out(self) -> None:
         """Turn off, one by one, the knobs of the best setting that are not worth having."""
@@ -167,7 +179,7 @@ class _Experiment:
         while setting is not None:
             variants = [decisions.without(setting, path) for path in knobs_of(setting)]
             jobs = self._on_all([v for v in variants if v], "leave one out")
-            self._run_jobs("together", "leave one out", jobs, self._relative)
+            self._run_jobs("together", "leave one out", jobs, "choose", self._relative)
             expendable = decisions.expendable_knob(self.evidence, setting)
             setting = None if expendable is None else decisions.without(setting, expendable)
 
@@ -179,7 +191,7 @@ class _Experiment:
             for seed in range(search.confirm_seeds)
             for split in range(search.confirm_splits)
         ]
-        self._run_jobs("confirm", "confirm", jobs, lambda job: self._train(job, "confirm")[:2])
+        self._run_jobs("confirm", "confirm", jobs, "confirm", _plain)
 
     def _test(self) -> None:
         jobs = [
@@ -188,16 +200,13 @@ class _Experiment:
             for seed in range(self.evidence.config.search.test_seeds)
         ]
 
-        def tested(job: Job) -> tuple[float, dict[str, Any]]:
-            _, result, trained = self._train(job, "test")
+        def tested(job: Job, trained: Trained) -> Outcome:
             prediction, truth = trained.forecast(self.splits.test.origin, self.splits.test.end)
             test_error = forecast_error(self.base.training.loss, prediction, truth)
-            return test_error, result | {
-                "test_error": test_error,
-                "predictions": shown_predictions(prediction),
-            }
+            more = {"test_error": test_error, "predictions": shown_predictions(prediction)}
+            return Outcome(test_error, _result(trained) | more)
 
-        self._run_jobs("test", "test", jobs, tested)
+        self._run_jobs("test", "test", jobs, "test", tested)
 
     def _save_model(self) -> None:
         """Train the answer's model once more, from the test seed that validated best, and save it."""
@@ -207,8 +216,13 @@ class _Experiment:
         if not tested:
             return
         replicate = min(tested, key=lambda r: tested[r].result["val_loss"])
-        _, _, trained = self._train(Job(setting, replicate, "model"), "test")
-        models.save(directory, trained.network, trained.about())
+
+        def save(number: int, outcome: Trained | Exception) -> None:
+            if isinstance(outcome, Exception):
+                raise outcome
+            models.save(directory, outcome.network, outcome.about())
+
+        train_together([self._task(Job(setting, replicate, "model"), "test")], self.series, save)
 
     # ------------------------------------------------------------------ parts of a stage
 
@@ -222,46 +236,53 @@ class _Experiment:
         replicates = decisions.choosing_replicates(self.evidence)
         return [Job(setting, replicate, role) for setting in settings for replicate in replicates]
 
-    def _run_jobs(self, stage: str, role: str, jobs: list[Job], runner: Runner) -> None:
+    def _run_jobs(self, stage: str, role: str, jobs: list[Job], kind: str, valued: Valued) -> None:
         # What a knob showed alone it need not show again together.
         stages = ("alone", "together") if stage == "together" else (stage,)
         done = {r.identity for s in stages for r in self.ledger.records(s)}
         missing = [job for job in jobs if job.identity not in done]
         finished = sum(r.role == role for r in self.ledger.records(stage))
-        self._begin(role, finished + len(missing))
-        self.ledger.run_jobs(stage, missing, runner)
+        together = max((len(p) for p in populations([self._task(job, kind) for job in missing])), default=0)
+        replicates = len({job.replicate for job in jobs})
+        self._begin(role, finished + len(missing), together=together, replicates=replicates)
+        self.ledger.run_jobs(stage, missing, self._runner(kind, valued))
         self._refresh(stage)
 
-    def _choosing(self, job: Job) -> tuple[float, dict[str, Any]]:
-        value, result, _ = self._train(job, "choose")
-        return value, result
+    def _runner(self, kind: str, valued: Valued) -> Runner:
+        """Return what trains jobs of one kind at once, and tells what each is worth."""
 
-    def _paired(self, job: Job) -> tuple[float, dict[str, Any]]:
-        """Run a trial and note its loss relative to the baseline's on the same replicate."""
-        value, result = self._choosing(job)
-        return value, result | {"relative": value / self.baseline_losses[job.replicate]}
+        def run(jobs: list[Job], tell: Tell, watch: Watch) -> None:
+            def ended(number: int, outcome: Trained | Exception) -> None:
+                tell(number, outcome if isinstance(outcome, Exception) else valued(jobs[number], outcome))
 
-    def _relative(self, job: Job) -> tuple[float, dict[str, Any]]:
-        """Value a trial by its relative loss: Optuna compares trials, and losses of two splits do not compare."""
-        _, result = self._paired(job)
-        return result["relative"], result
+            def epoch_ended(number: int, epochs: Sequence[Epoch]) -> bool:
+                if len(epochs) > self.progress.epoch:
+                    self._say(record=None, epoch=len(epochs))
+                best = min(epoch.val_loss for epoch in epochs)
+                baseline = self.baseline_losses.get(jobs[number].replicate, 1.0)
+                return watch(number, len(epochs) - 1, best / baseline)
 
-    def _train(self, job: Job, kind: str) -> tuple[float, dict[str, Any], Trained]:
+            self.progress = dataclasses.replace(self.progress, epoch=0)
+            train_together([self._task(job, kind) for job in jobs], self.series, ended, epoch_ended)
+
+        return run
+
+    def _task(self, job: Job, kind: str) -> Task:
         config = with_settings(self.base, job.setting)
         seed = _seed(self.base.search.seed, kind, job.replicate)
         config = dataclasses.replace(config, training=dataclasses.replace(config.training, seed=seed))
-        trained = train_single(config, self.series, self._split(kind, job.replicate))
-        fit = trained.result
-        result = {
-            "val_loss": fit.val_loss,
-            "train_loss": fit.train_loss,
-            "best_epoch": fit.best_epoch,
-            "stopped": fit.stopped,
-            "train": [float(f"{epoch.train_loss:.5g}") for epoch in fit.history],
-            "val": [float(f"{epoch.val_loss:.5g}") for epoch in fit.history],
-            "seconds": round(fit.seconds, 3),
-        }
-        return fit.val_loss, result, trained
+        return Task(config, self._split(kind, job.replicate))
+
+    def _paired(self, job: Job, trained: Trained) -> Outcome:
+        """Note a trial's loss relative to the baseline's on the same replicate."""
+        outcome = _plain(job, trained)
+        relative = outcome.value / self.baseline_losses[job.replicate]
+        return Outcome(outcome.value, outcome.result | {"relative": relative})
+
+    def _relative(self, job: Job, trained: Trained) -> Outcome:
+        """Value a trial by its relative loss: Optuna compares trials, and losses of two splits do not compare."""
+        outcome = self._paired(job, trained)
+        return Outcome(outcome.result["relative"], outcome.result)
 
     def _split(self, kind: str, replicate: Replicate) -> Split:
         if kind == "test":
@@ -283,12 +304,19 @@ class _Experiment:
             "test": 2 * search.test_seeds,
         }
 
-    def _begin(self, role: str, size: int) -> None:
+    def _begin(self, role: str, size: int, *, together: int, replicates: int = 1) -> None:
         self.planned[role] = size
-        self.listener(Progress(role, None, self._done(), self._total()))
+        self.progress = Progress(role, None, 0, 0, together, replicates)
+        self._say(record=None, epoch=0)
 
     def _heard(self, record: Record) -> None:
-        self.listener(Progress(record.role, record, self._done(), self._total()))
+        self._say(record=record, epoch=self.progress.epoch)
+
+    def _say(self, *, record: Record | None, epoch: int) -> None:
+        self.progress = dataclasses.replace(
+            self.progress, record=record, epoch=epoch, done=self._done(), planned=self._total()
+        )
+        self.listener(self.progress)
 
     def _done(self) -> int:
         return sum(len(self.ledger.records(stage)) for stage in STAGES)
@@ -298,6 +326,25 @@ class _Experiment:
 
     def _refresh(self, stage: str) -> None:
         self.evidence.records[stage] = self.ledger.records(stage)
+
+
+def _plain(job: Job, trained: Trained) -> Outcome:
+    """Value a trial by its validation loss."""
+    return Outcome(trained.result.val_loss, _result(trained))
+
+
+def _result(trained: Trained) -> dict[str, Any]:
+    """Return what the study keeps of a training."""
+    fit = trained.result
+    return {
+        "val_loss": fit.val_loss,
+        "train_loss": fit.train_loss,
+        "best_epoch": fit.best_epoch,
+        "stopped": fit.stopped,
+        "train": [float(f"{epoch.train_loss:.5g}") for epoch in fit.history],
+        "val": [float(f"{epoch.val_loss:.5g}") for epoch in fit.history],
+        "seconds": round(fit.seconds, 4),
+    }
 
 
 _KINDS = {"choose": 0, "confirm": 1, "test": 2}

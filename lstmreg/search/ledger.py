@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import math
 import os
 import sqlite3
 import traceback
@@ -38,6 +39,7 @@ class Job:
     setting: Setting
     replicate: Replicate
     role: str
+    position: int | None = None  #: among the sampled trials
 
     @property
     def identity(self) -> tuple[str, Replicate]:
@@ -45,8 +47,23 @@ class Job:
         return key(self.setting), self.replicate
 
 
-#: Runs one job: returns the trial's value and its result.
-Runner = Callable[[Job], tuple[float, dict[str, Any]]]
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended: the trial's value and its result."""
+
+    value: float
+    result: dict[str, Any]
+
+
+#: Told of each job that has ended: its number, and how; an exception if it failed.
+Tell = Callable[[int, Outcome | Exception], None]
+
+#: Told after each epoch of a job: its number, the epoch, and what the trial's value is by then; returns whether to
+#: end it there.
+Watch = Callable[[int, int, float], bool]
+
+#: Runs some jobs at once, and tells of each.
+Runner = Callable[[list[Job], Tell, Watch], None]
 
 
 @contextmanager
@@ -111,14 +128,16 @@ class Ledger:
         self.config = config
         self._heard = heard
         self._storage = optuna.storages.RDBStorage(f"sqlite:///{path.absolute()}")
+        pruner = optuna.pruners.MedianPruner(n_startup_trials=10, n_warmup_steps=config.training.patience)
         self._studies = {
             stage: optuna.create_study(
-                storage=self._storage, study_name=f"{config.run_name}/{stage}", load_if_exists=True
+                storage=self._storage, study_name=f"{config.run_name}/{stage}", load_if_exists=True, pruner=pruner
             )
             for stage in STAGES
         }
         if not read_only:
             self._close_abandoned()
+        self._records = {stage: self._read(stage) for stage in STAGES}
 
     def check_data(self, card: dict[str, Any]) -> None:
         """Keep the data card with the study, or compare it with the one that is there.
@@ -150,20 +169,37 @@ class Ledger:
     def _close_abandoned(self) -> None:
         """Close trials of a process that died; this process owns the run, so nobody else is working."""
         for study in self._studies.values():
-            for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING)):
                 self._storage.set_trial_user_attr(trial._trial_id, "failure", INTERRUPTED)
-                study.tell(trial.number, state=TrialState.FAIL)
+                self._storage.set_trial_state_values(trial._trial_id, state=TrialState.FAIL)
 
-    def records(self, stage: str) -> list[Record]:
-        """Return the finished trials of a stage; interrupted ones are not, they run again."""
-        done = self._studies[stage].get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.FAIL))
+    def _read(self, stage: str) -> list[Record]:
+        states = (TrialState.COMPLETE, TrialState.FAIL, TrialState.PRUNED)
+        done = self._studies[stage].get_trials(deepcopy=False, states=states)
         # A process may have died at any moment, so of an interrupted trial nothing is sure to be there.
         return [_record(stage, trial) for trial in done if trial.user_attrs.get("failure") != INTERRUPTED]
 
+    def records(self, stage: str) -> list[Record]:
+        """Return the finished trials of a stage; interrupted ones are not, they run again."""
+        return list(self._records[stage])
+
     def run_jobs(self, stage: str, jobs: list[Job], run: Runner) -> None:
-        """Run ``jobs`` one after the other, each as a trial of the stage's study."""
-        for job in jobs:
-            self._run(stage, self._studies[stage].ask(), job, run)
+        """Run ``jobs``; each becomes a trial of the stage's study when it has ended."""
+
+        def tell(number: int, outcome: Outcome | Exception) -> None:
+            study, state = self._studies[stage], TrialState.FAIL
+            attributes, value = _attributes(jobs[number]), None
+            if isinstance(outcome, Outcome):
+                attributes["result"], value, state = outcome.result, outcome.value, TrialState.COMPLETE
+            else:
+                attributes |= _reasons(outcome)
+            # In one transaction, and not one for each attribute.
+            ended = optuna.trial.create_trial(state=state, value=value, user_attrs=attributes)
+            trial_id = self._storage.create_new_trial(study._study_id, template_trial=ended)
+            ended.number = self._storage.get_trial_number_from_id(trial_id)
+            self._keep(_record(stage, ended))
+
+        run(jobs, tell, lambda number, epoch, value: False)
 
     def sample(
         self,
@@ -176,16 +212,67 @@ class Ledger:
     ) -> None:
         """Let the sampler propose settings until ``total`` sampled trials are done, counting earlier sittings.
 
-        Trial ``n`` runs on replicate ``n`` modulo their number; the first trials draw the parameters ``starts``.
+        They are proposed and run ``search.batch`` at a time. The trial at position ``n`` runs on replicate ``n`` modulo
+        their number; the first trials draw the parameters ``starts``.
         """
+        size = self.config.search.batch
+        for first in range(0, total, size):
+            done = {r.position for r in self._records[stage]}
+            missing = [n for n in range(first, min(first + size, total)) if n not in done]
+            if not missing:
+                continue
+            trials, jobs = [], []
+            for n in missing:
+                trials.append(self._ask(stage, n, starts))
+                jobs.append(Job(propose(trials[-1]), replicates[n % len(replicates)], "sampled", n))
+                for name, value in _attributes(jobs[-1]).items():
+                    trials[-1].set_user_attr(name, value)
+            self._run_trials(stage, trials, jobs, run)
+
+    def _ask(self, stage: str, position: int, starts: list[dict[str, Scalar]]) -> optuna.Trial:
+        """Ask for a trial; of one that was interrupted, for the same parameters again."""
         study = self._studies[stage]
-        while (n := sum(r.role == "sampled" for r in self.records(stage))) < total:
-            # Samplers forget themselves between sittings; a seed from what is done makes them repeatable.
-            study.sampler = self._sampler(n)
-            if n < len(starts):
-                study.enqueue_trial(starts[n])
-            trial = study.ask()
-            self._run(stage, trial, Job(propose(trial), replicates[n % len(replicates)], "sampled"), run)
+        # Samplers forget themselves between sittings; a seed from the position makes them repeatable.
+        study.sampler = self._sampler(position)
+        failed = study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
+        interrupted = [t for t in failed if t.user_attrs.get("position") == position]
+        if interrupted:
+            study.enqueue_trial(interrupted[0].params)
+        elif position < len(starts):
+            study.enqueue_trial(starts[position])
+        return study.ask()
+
+    def _run_trials(self, stage: str, trials: list[optuna.Trial], jobs: list[Job], run: Runner) -> None:
+        """Run jobs that have trials already, and tell the study how each went, whatever happens."""
+        study, left = self._studies[stage], set(range(len(jobs)))
+
+        def watch(number: int, epoch: int, value: float) -> bool:
+            if not math.isfinite(value):
+                return False
+            trials[number].report(value, epoch)
+            return self.config.search.prune and trials[number].should_prune()
+
+        def tell(number: int, outcome: Outcome | Exception) -> None:
+            trial = trials[number]
+            if isinstance(outcome, Outcome):
+                trial.set_user_attr("result", outcome.result)
+                pruned = outcome.result["stopped"] == "callback"
+                told = study.tell(trial, None if pruned else outcome.value, TrialState.PRUNED if pruned else None)
+            else:
+                told = _fail(study, trial, _reasons(outcome))
+            left.discard(number)
+            self._keep(_record(stage, told))
+
+        try:
+            run(jobs, tell, watch)
+        finally:  # Ctrl-C and the like: no trial must stay RUNNING for ever
+            for number in left:
+                _fail(study, trials[number], {"failure": INTERRUPTED})
+
+    def _keep(self, record: Record) -> None:
+        self._records[record.stage].append(record)
+        self._heard(record)
+        _stop_if_hopeless(self._records[record.stage])
 
     def _sampler(self, done: int) -> optuna.samplers.BaseSampler:
         digest = hashlib.blake2b(f"{self.config.search.seed}/{done}".encode(), digest_size=4).digest()
@@ -196,42 +283,36 @@ class Ledger:
             return optuna.samplers.GPSampler(seed=seed)
         return optuna.samplers.TPESampler(seed=seed)
 
-    def _run(self, stage: str, trial: optuna.Trial, job: Job, run: Runner) -> None:
-        """Run one job and tell the study how it went, whatever happens."""
-        study = self._studies[stage]
-        trial.set_user_attr("setting", job.setting)
-        trial.set_user_attr("replicate", [job.replicate.split, job.replicate.seed])
-        trial.set_user_attr("role", job.role)
-        try:
-            value, result = run(job)
-        except DivergedError as error:
-            told = _fail(study, trial, str(error))
-        except Exception as error:  # noqa: BLE001 - a trial may fail in any way; the study goes on
-            told = _fail(study, trial, f"{type(error).__name__}: {error}", traceback.format_exc())
-        except BaseException:  # Ctrl-C and the like: the trial must not stay RUNNING for ever
-            _fail(study, trial, INTERRUPTED)
-            raise
-        else:
-            trial.set_user_attr("result", result)
-            told = study.tell(trial, value)
-        self._heard(_record(stage, told))
-        _stop_if_hopeless(study)
+
+def _attributes(job: Job) -> dict[str, Any]:
+    attributes: dict[str, Any] = {
+        "setting": job.setting,
+        "replicate": [job.replicate.split, job.replicate.seed],
+        "role": job.role,
+    }
+    return attributes if job.position is None else attributes | {"position": job.position}
 
 
-def _fail(study: optuna.Study, trial: optuna.Trial, reason: str, details: str | None = None) -> FrozenTrial:
-    trial.set_user_attr("failure", reason)
-    if details is not None:
-        trial.set_user_attr("traceback", details)
+def _reasons(error: Exception) -> dict[str, str]:
+    """Return what the study keeps of a failure."""
+    if isinstance(error, DivergedError):
+        return {"failure": str(error)}
+    details = "".join(traceback.format_exception(error))
+    return {"failure": f"{type(error).__name__}: {error}", "traceback": details}
+
+
+def _fail(study: optuna.Study, trial: optuna.Trial, reasons: dict[str, str]) -> FrozenTrial:
+    for name, value in reasons.items():
+        trial.set_user_attr(name, value)
     return study.tell(trial, state=TrialState.FAIL)
 
 
-def _stop_if_hopeless(study: optuna.Study) -> None:
-    latest = study.get_trials(deepcopy=False)[-_SAME_ERRORS:]
-    tracebacks = {t.user_attrs.get("traceback") for t in latest}
-    if len(latest) == _SAME_ERRORS and len(tracebacks) == 1 and None not in tracebacks:
+def _stop_if_hopeless(records: list[Record]) -> None:
+    latest = records[-_SAME_ERRORS:]
+    causes = {r.traceback for r in latest}
+    if len(latest) == _SAME_ERRORS and len(causes) == 1 and None not in causes:
         raise NoUsableTrialError(
-            f"{_SAME_ERRORS} trials in a row failed alike: {latest[-1].user_attrs['failure']} "
-            f"The study keeps the traceback of each."
+            f"{_SAME_ERRORS} trials in a row failed alike: {latest[-1].failure} The study keeps the traceback of each."
         )
 
 
@@ -245,6 +326,8 @@ def _record(stage: str, trial: FrozenTrial) -> Record:
         replicate=Replicate(*attributes["replicate"]),
         failure=attributes.get("failure"),
         result=attributes.get("result", {}),
+        position=attributes.get("position"),
+        traceback=attributes.get("traceback"),
     )
 
 

@@ -282,7 +282,8 @@ class _PopulationFit(pl.LightningModule):
         """End all members; of an interrupted fit those that would go on have no result."""
         rows = [(member, self._best[row]) for row, member in enumerate(self._formation.members)]
         self._restore(rows)
-        self._tell(self._waiting + [pair for pair in rows if pair[0].stopped is not None or not interrupted])
+        ended = [pair for pair in rows if pair[0].stopped is not None or not interrupted]
+        self._tell([pair for pair in [*self._waiting, *ended] if pair[0].number not in self._results])
         self._formation = Formation(self._formation.population, [])
         self._formation.population.eval()
 

@@ -6,14 +6,14 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lstmreg.config import Config
+from lstmreg.config import Config, TrainingConfig
 from lstmreg.data.floors import error_name, floors_on, forecast_error
 from lstmreg.data.module import WindowsDataModule
 from lstmreg.data.splits import Split, hold_out
@@ -69,21 +69,44 @@ def train_single(config: Config, series: Series, split: Split, callbacks: Sequen
     Raises:
         DivergedError: As :func:`lstmreg.fit`.
     """
+    task = prepare(config, series, split, {})
+    with _threads(config):
+        result = fit(task.network, task.data, task.training, callbacks=callbacks)
+    return Trained(task.network, task.data, result)
+
+
+class Prepared(NamedTuple):
+    """A network that is still to be trained, its data, and its settings, whose seed is that of the masks."""
+
+    network: Network
+    data: WindowsDataModule
+    training: TrainingConfig
+
+
+def prepare(config: Config, series: Series, split: Split, known: dict[object, WindowsDataModule]) -> Prepared:
+    """Make what ``config`` describes.
+
+    Args:
+        config: The run.
+        series: The data.
+        split: Where training ends.
+        known: Data modules that were made before; the same one is not made twice, but put in here.
+    """
     weights, order, masks = (int(s) for s in np.random.SeedSequence(config.training.seed).generate_state(3))
-    data = WindowsDataModule(
-        series,
-        split,
-        window=config.data.window,
-        horizon=config.data.horizon,
-        batch_size=config.training.batch_size,
-        seed=order,
-    )
+    batches = split, config.data.window, config.data.horizon, config.training.batch_size, order
+    if batches not in known:
+        known[batches] = WindowsDataModule(
+            series,
+            split,
+            window=config.data.window,
+            horizon=config.data.horizon,
+            batch_size=config.training.batch_size,
+            seed=order,
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(weights)
         network = Network(config.model, len(series.features), config.data.horizon)
-    with _threads(config):
-        result = fit(network, data, dataclasses.replace(config.training, seed=masks), callbacks=callbacks)
-    return Trained(network, data, result)
+    return Prepared(network, known[batches], dataclasses.replace(config.training, seed=masks))
 
 
 #: Up to so many hidden units one thread is the fastest, and on a busy machine by far: two threads that

@@ -1,0 +1,150 @@
+"""Many trainings as configurations describe them, in populations of those that can be trained at once."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import groupby
+
+from lstmreg.config import KNOBS, Config
+from lstmreg.data.module import WindowsDataModule
+from lstmreg.data.splits import Split
+from lstmreg.data.table import Series
+from lstmreg.population import Population
+
+from .fitting import Epoch, FitResult
+from .population import fit_population
+from .single import Trained, prepare
+
+#: More would not be faster, and everybody would wait for the first result.
+_MOST_MEMBERS = 512
+
+#: What the weights of a population may take, with their gradients, the optimizer's moments and the best ones.
+_BYTES_OF_WEIGHTS = 512 * 2**20
+
+
+@dataclass(frozen=True)
+class Task:
+    """One training to do."""
+
+    config: Config
+    split: Split
+
+
+#: Told of each task that has ended: its number, and how; an exception if it failed.
+Listener = Callable[[int, Trained | Exception], None]
+
+#: Told after each epoch of a task: its number, and its epochs so far; ends it by returning true.
+Watch = Callable[[int, Sequence[Epoch]], bool]
+
+
+def train_together(
+    tasks: Sequence[Task], series: Series, listener: Listener, watch: Watch = lambda number, epochs: False
+) -> None:
+    """Train every task as :func:`~lstmreg.training.single.train_single` would, many at once.
+
+    Args:
+        tasks: What to train. Those of one architecture, optimizer and loss make a population.
+        series: Their data.
+        listener: Called as soon as a task has ended, in the order in which they end.
+        watch: May end tasks early.
+
+    Raises:
+        KeyboardInterrupt: On Ctrl-C; tasks that had ended were told, the others were not.
+    """
+    for numbers in populations(tasks):
+        _train(numbers, tasks, series, listener, watch)
+
+
+def _train(numbers: list[int], tasks: Sequence[Task], series: Series, listener: Listener, watch: Watch) -> None:
+    """Train some tasks as one population; if that fails, in two halves: it may be the fault of one, or of so many."""
+    teller = _Teller(listener, watch)
+    try:
+        _train_population(numbers, tasks, series, teller)
+    except Exception as error:
+        left = [number for number in numbers if number not in teller.told]
+        if teller.has_failed or not left:
+            raise
+        if len(numbers) == 1:
+            listener(numbers[0], error)
+            return
+        middle = (len(left) + 1) // 2
+        for half in (left[:middle], left[middle:]):
+            if half:
+                _train(half, tasks, series, listener, watch)
+
+
+class _Teller:
+    """Tells how tasks go, and knows whether an exception came from who was told."""
+
+    def __init__(self, listener: Listener, watch: Watch) -> None:
+        self._listener, self._watch = listener, watch
+        self.told: set[int] = set()
+        self.has_failed = False
+
+    def tell(self, number: int, outcome: Trained | Exception) -> None:
+        """Tell that a task has ended."""
+        self.told.add(number)
+        with self._noticed():
+            self._listener(number, outcome)
+
+    def watch(self, number: int, epochs: Sequence[Epoch]) -> bool:
+        """Tell of an epoch, and return whether the task ends there."""
+        with self._noticed():
+            return self._watch(number, epochs)
+
+    @contextmanager
+    def _noticed(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self.has_failed = True
+            raise
+
+
+def populations(tasks: Sequence[Task]) -> Iterator[list[int]]:
+    """Yield the numbers of tasks that can be trained at once."""
+    numbers = sorted(range(len(tasks)), key=lambda n: _architecture(tasks[n].config))
+    for _, alike in groupby(numbers, key=lambda n: _architecture(tasks[n].config)):
+        members = sorted(alike)
+        most = members_at_once(tasks[members[0]].config)
+        for first in range(0, len(members), most):
+            yield members[first : first + most]
+
+
+def members_at_once(config: Config) -> int:
+    """Return how many networks of an architecture are trained at once, at most."""
+    sizes, width, weights = config.model.hidden_size, 1, 0
+    directions = 2 if config.model.bidirectional else 1
+    for index in range(config.model.num_layers):
+        hidden = sizes[index] if isinstance(sizes, list) else sizes
+        weights += directions * 4 * hidden * (width + hidden + 1)
+        width = hidden * directions
+    return max(1, min(_MOST_MEMBERS, _BYTES_OF_WEIGHTS // (7 * 4 * weights)))
+
+
+def _architecture(config: Config) -> str:
+    """Return what the tasks of a population must share, as a text."""
+    model = {name: v for name, v in dataclasses.asdict(config.model).items() if f"model.{name}" not in KNOBS}
+    return repr((model, config.training.optimizer, config.training.loss))
+
+
+def _train_population(numbers: list[int], tasks: Sequence[Task], series: Series, teller: _Teller) -> None:
+    """Train some tasks as one population."""
+    known: dict[object, WindowsDataModule] = {}
+    prepared = [prepare(tasks[number].config, series, tasks[number].split, known) for number in numbers]
+    population = Population(task.network for task in prepared)
+
+    def ended(member: int, result: FitResult) -> None:
+        trained = Trained(population[member].eval(), prepared[member].data, result)
+        teller.tell(numbers[member], trained if result.failure is None else result.failure)
+
+    fit_population(
+        population,
+        [task.data for task in prepared],
+        [task.training for task in prepared],
+        watch=lambda member, epochs: teller.watch(numbers[member], epochs),
+        listener=ended,
+    )
