@@ -120,10 +120,8 @@ def measure(kind: Kind, hidden_size: int, knobs: str, count: int, options: Any, 
     singly = max(statistics.median(rates["processes"]), statistics.median(rates["threads"]))
     for way, found in rates.items():
         rate = statistics.median(found)
-        results.add(
-            trials=kind.__name__, H=hidden_size, knobs=knobs, K=count, way=way, rate=rate, spread=[min(found), max(found)],
-            ratio=rate / singly, threads=cores,
-        )  # fmt: skip
+        measured = {"way": way, "rate": rate, "spread": [min(found), max(found)], "ratio": rate / singly}
+        results.add(trials=kind.__name__, H=hidden_size, knobs=knobs, K=count, threads=cores, **measured)
         say(f"  {way:<11} {rate:8.2f} trials/s   {rate / singly:6.2f}×")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import signal
 import sqlite3
@@ -78,8 +79,9 @@ def test_a_search_ends_with_its_answer_and_its_files_and_goes_on_when_asked_agai
         assert " ".join(sentence.split()) in " ".join(first.stdout.split())
     assert "Report: runs/waves/report.html" in first.stdout
     assert yaml.safe_load((run / "config.yaml").read_text())["model"]["hidden_size"] == 3  # the override
-    trials = first.stdout.count("split 1 seed")
-    assert trials > 5  # one line for each trial
+    assert re.search(r"Each knob alone \(\d+ trained at once\)", first.stdout)
+    assert len(re.findall(r"kernel_l2=0\.0001 +\d+ replicates +loss \S+ +×\S+ of the baseline", first.stdout)) == 1
+    assert first.stdout.count(" seed 1  loss ") == 3  # a line for each sampled trial
 
     more = lstmreg(folder, "search", "-c", "lstmreg.yaml", "--model.hidden_size=3", "--trials", "5")
     assert more.returncode == 0

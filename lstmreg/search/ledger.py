@@ -180,8 +180,11 @@ class Ledger:
         return [_record(stage, trial) for trial in done if trial.user_attrs.get("failure") != INTERRUPTED]
 
     def records(self, stage: str) -> list[Record]:
-        """Return the finished trials of a stage; interrupted ones are not, they run again."""
-        return list(self._records[stage])
+        """Return the finished trials of a stage, in an order that does not depend on which of them ended first.
+
+        Interrupted ones are not finished, they run again.
+        """
+        return sorted(self._records[stage], key=lambda r: (r.position is None, r.position or 0, r.role, r.identity))
 
     def run_jobs(self, stage: str, jobs: list[Job], run: Runner) -> None:
         """Run ``jobs``; each becomes a trial of the stage's study when it has ended."""
@@ -297,7 +300,7 @@ def _reasons(error: Exception) -> dict[str, str]:
     """Return what the study keeps of a failure."""
     if isinstance(error, DivergedError):
         return {"failure": str(error)}
-    details = "".join(traceback.format_exception(error))
+    details = "".join(traceback.format_exception(error, chain=False))
     return {"failure": f"{type(error).__name__}: {error}", "traceback": details}
 
 

@@ -20,8 +20,9 @@ from lstmreg.errors import ConfigError, CorruptFileError, DataError, NoUsableTri
 from lstmreg.search import decisions
 from lstmreg.search.evidence import STAGES, Evidence, Replicate
 from lstmreg.search.space import baseline_config, key
-from lstmreg.training import fitting
-from lstmreg.training.single import train_single
+from lstmreg.training import trainer
+from lstmreg.training.single import Trained, train_single
+from lstmreg.training.together import Task, train_together
 from tests.tiny import tiny_config, write_series
 
 
@@ -51,8 +52,9 @@ def test_there_is_one_study_per_stage_and_no_trial_is_left_open(evidence: Eviden
 
 def test_records_are_what_the_studies_hold(evidence: Evidence) -> None:
     for stage, study in studies(evidence.config.directory).items():
-        assert len(evidence.records[stage]) == len(study.trials)
-        for record, trial in zip(evidence.records[stage], study.trials, strict=True):
+        assert sorted(r.number for r in evidence.records[stage]) == list(range(len(study.trials)))
+        for record in evidence.records[stage]:
+            trial = study.trials[record.number]
             assert record.result == trial.user_attrs["result"]
             expected = {"together": "relative", "test": "test_error"}.get(stage, "val_loss")
             assert trial.value == record.result[expected]
@@ -89,6 +91,7 @@ def test_trials_count_the_sampled_settings_and_begin_with_baseline_and_singles(e
     assert sampled[0].setting == {}
     assert {len(r.setting) for r in sampled[1:4]} == {1}
     assert [r.replicate.split for r in sampled] == [0, 1, 0, 1, 0]
+    assert [r.position for r in sampled] == [0, 1, 2, 3, 4]
 
 
 def test_a_record_can_be_trained_again_from_its_setting_alone(evidence: Evidence, folder: Path) -> None:
@@ -103,9 +106,12 @@ def test_a_record_can_be_trained_again_from_its_setting_alone(evidence: Evidence
     config = dataclasses.replace(
         config, training=dataclasses.replace(config.training, seed=int(seed.generate_state(1)[0]))
     )
-    result = train_single(config, series, split).result
-    assert result.val_loss == record.result["val_loss"]
-    assert result.val_loss != twin.result["val_loss"]
+    told: list[Trained] = []
+    train_together([Task(config, split)], series, lambda number, outcome: told.append(outcome))
+    assert told[0].result.val_loss == record.result["val_loss"]  # to the last bit, whoever trained beside it
+    alone = train_single(config, series, split).result
+    assert alone.val_loss == pytest.approx(record.result["val_loss"], rel=1e-5)
+    assert record.result["val_loss"] != twin.result["val_loss"]
 
 
 def test_winner_and_baseline_are_confirmed_on_splits_that_chose_nothing(evidence: Evidence) -> None:
@@ -191,7 +197,7 @@ def test_a_search_cut_anywhere_goes_on_to_the_same_result(folder: Path, evidence
         def stop(progress: search.Progress, left: list[int] = left) -> None:
             if progress.record is not None:
                 left[0] -= 1
-                if left[0] == 0:
+                if left[0] <= 0:
                     raise KeyboardInterrupt
 
         sittings += 1
@@ -200,7 +206,7 @@ def test_a_search_cut_anywhere_goes_on_to_the_same_result(folder: Path, evidence
         except KeyboardInterrupt:
             continue
         break
-    assert sittings > total / 8
+    assert sittings > total / 9
 
     def outcome(records: Evidence) -> list[list[object]]:
         return [
@@ -212,26 +218,31 @@ def test_a_search_cut_anywhere_goes_on_to_the_same_result(folder: Path, evidence
     assert outcome(cut) == outcome(evidence)
 
 
-def test_ctrl_c_within_a_training_closes_its_trial_and_runs_it_again(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+def test_ctrl_c_within_a_training_closes_its_trials_and_runs_them_again(
+    folder: Path, evidence: Evidence, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = dataclasses.replace(tiny_config(folder), name="within")
-    run, calls = fitting._run, []
+    run, calls = trainer._fit, []
 
     def interrupted(*arguments: object) -> None:
         calls.append(1)
-        if len(calls) == 3:
+        if len(calls) == 3:  # after the baseline and the knobs alone
             raise KeyboardInterrupt
         run(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(fitting, "_run", interrupted)
+    monkeypatch.setattr(trainer, "_fit", interrupted)
     with pytest.raises(KeyboardInterrupt):
         search.run(config)
-    trials = studies(config.directory)["baseline"].trials
-    assert [t.state.name for t in trials] == ["COMPLETE", "COMPLETE", "FAIL"]
-    assert trials[-1].user_attrs["failure"] == "interrupted"
+    trials = studies(config.directory)["together"].trials
+    assert [t.state.name for t in trials] == ["FAIL"] * 5
+    assert {t.user_attrs["failure"] for t in trials} == {"interrupted"}
     finished = search.run(config)
-    assert len(finished.records["baseline"]) == 4
+    again = studies(config.directory)["together"].trials[5:10]
+    assert [t.params for t in again] == [t.params for t in trials]
+    sampled = [[r for r in e.records["together"] if r.role == "sampled"] for e in (finished, evidence)]
+    assert [[(r.setting, r.result["val_loss"]) for r in found] for found in sampled][0] == [
+        (r.setting, r.result["val_loss"]) for r in sampled[1]
+    ]
 
 
 def test_a_trial_that_a_dead_process_left_running_is_closed_and_run_again(folder: Path, evidence: Evidence) -> None:
@@ -274,7 +285,7 @@ def test_five_errors_alike_stop_the_search_and_keep_their_traceback(
     def broken(*arguments: object) -> None:
         raise RuntimeError("no such device")
 
-    monkeypatch.setattr(fitting, "_run", broken)
+    monkeypatch.setattr(trainer, "_fit", broken)
     config = dataclasses.replace(tiny_config(folder, splits=6), name="broken")
     with pytest.raises(NoUsableTrialError, match="RuntimeError: no such device"):
         search.run(config)
