@@ -92,18 +92,18 @@ class Population(nn.Module):
 
     def block(self, members: Sequence[int]) -> Block:
         """Return some members, ready to be run together."""
-        return Block([self.networks[k] for k in members], self.weights.device)
+        return Block([self.networks[k] for k in members], self.weights)
 
 
 class Block:
     """Some members of a population side by side; their weights come as rows of a tensor."""
 
-    def __init__(self, networks: Sequence[Network], device: torch.device) -> None:
+    def __init__(self, networks: Sequence[Network], like: Tensor) -> None:
         first = networks[0]
         self._names = [name for name, _ in first.named_parameters()]
         self._shapes = [p.shape for p in first.parameters()]
         self._layers = [
-            LayerPopulation([n.layers[i] for n in networks], device)  # type: ignore[misc]
+            LayerPopulation([n.layers[i] for n in networks], like)  # type: ignore[misc]
             for i in range(len(first.layers))
         ]
         #: The kinds of penalties that each member has.

@@ -101,6 +101,19 @@ def test_a_task_that_is_none_is_refused():
         Config(DataConfig(**TABLE), task="guess")
 
 
+def test_a_table_has_no_batches_in_order_of_time_for_a_stateful_network():
+    assert ModelConfig(stateful=True).layer(0) == ModelConfig().layer(0)  # in itself it is fine
+    with pytest.raises(ConfigError) as caught:
+        Config(DataConfig(**TABLE), ModelConfig(stateful=True))
+    rule = "model.stateful must be false, because windows of a table are trained in random order, got True."
+    assert_refused(caught, rule)
+    assert "model.stateful" not in searchable(PLAIN)
+    with pytest.raises(ConfigError, match=r"^search.space: unknown setting 'model.stateful'"):
+        Config(DataConfig(**TABLE), search=SearchConfig(space={"model.stateful": [False, True]}))
+    with pytest.raises(ConfigError, match=r"^unknown setting 'model.stateful'"):
+        with_settings(PLAIN, {"model.stateful": True})
+
+
 def test_rows_can_be_sorted_by_time_alone():
     with pytest.raises(ConfigError, match=r"data.time must be set where data.sort is"):
         DataConfig(**TABLE, sort=True)
@@ -267,7 +280,7 @@ def test_the_space_that_is_searched_by_default_is_of_knobs_with_values_that_may_
 
 OTHER = Config(
     DataConfig("a.csv", "y", ["x", "y"], "t", 5, 2, 7, "ffill", True, ";", ",", 0.2),
-    ModelConfig([8, 4], 2, True, [0.0, 1e-5], dropout=[0.1, 0.2]),
+    ModelConfig([8, 4], 2, True, kernel_l1=[0.0, 1e-5], dropout=[0.1, 0.2]),
     TrainingConfig(1e-05, "sgd", 0.1, 1e300, "huber", 7, 8, 9, 1e-7, 2**32 - 1),
     SearchConfig(
         7,

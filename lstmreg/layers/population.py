@@ -45,18 +45,18 @@ class LayerPopulation:
 
     Args:
         members: The layers. Their own weights are not looked at.
-        device: Where the tensors are that they will be run on.
+        like: Has the device and the type of the tensors that they will be run on.
     """
 
-    def __init__(self, members: Sequence[LSTM], device: torch.device) -> None:
+    def __init__(self, members: Sequence[LSTM], like: Tensor) -> None:
         self._layer = members[0]
         self._draws = {kinds_of_masks(m) for m in members}
         self._rates = [
-            torch.tensor([getattr(m, name) for m in members], dtype=torch.float64, device=device)
+            torch.tensor([getattr(m, name) for m in members], dtype=torch.float64, device=like.device)
             for name in ("dropout", "recurrent_dropout")
         ]
         self._strengths = {
-            kind: _strengths([getattr(m, f"{kind}_regularizer") for m in members], device) for kind in KINDS[:4]
+            kind: _strengths([getattr(m, f"{kind}_regularizer") for m in members], like) for kind in KINDS[:4]
         }
 
     def run(
@@ -131,12 +131,12 @@ def kinds_of_masks(layer: LSTM) -> tuple[int, int]:
     return groups if layer.dropout > 0 else 0, groups if layer.recurrent_dropout > 0 else 0
 
 
-def _strengths(regularizers: Sequence[Regularizer | None], device: torch.device) -> MemberStrengths:
+def _strengths(regularizers: Sequence[Regularizer | None], like: Tensor) -> MemberStrengths:
     """Return ``l1 (K)`` and ``l2 (K)``, or ``None`` in place of nothing but zeros."""
     pairs = []
     for regularizer in regularizers:
         if regularizer is not None and not isinstance(regularizer, ELASTIC):
             raise TypeError(f"a population's regularizers must be L1, L2 or L1L2, got {regularizer!r}.")
         pairs.append((0.0, 0.0) if regularizer is None else regularizer.strengths)
-    l1, l2 = (torch.tensor(s, device=device) if any(s) else None for s in zip(*pairs, strict=True))
+    l1, l2 = (like.new_tensor(s) if any(s) else None for s in zip(*pairs, strict=True))
     return l1, l2

@@ -106,7 +106,7 @@ class Formation:
         self.population = population
         self.members = list(members)
         self._blocks: dict[tuple[int, int], Block] = {}
-        self._states: list[States] | None = None
+        self.reset_states()
         network = population.networks[0]
         self._is_stateful = network.config.stateful
         # A step of one sequence leaves four gates, a cell state and an output for the backward pass.
@@ -124,7 +124,8 @@ class Formation:
 
     def reset_states(self) -> None:
         """Let stateful members begin with zeros again."""
-        self._states = None
+        self._sizes: list[int | None] = [None] * len(self.members)  # of the batch that each member had last
+        self._states: dict[int, list[States]] = {}  # by that size; there are rows for all members
 
     def learn(self, batch: list[Part], weights: Tensor, criterion: Criterion, sums: Sums) -> Iterator[slice]:
         """Compute the gradients of each piece of a batch into ``weights.grad``, and yield its rows."""
@@ -134,11 +135,11 @@ class Formation:
             generators = [member.generator for member in self.members[rows]]
             states = self._states_of(piece)
             prediction, penalties, last = self._block(piece).run_and_penalize(leaf, piece.x, states, generators)
-            self._keep_states(piece, last)
             data_loss = member_losses(criterion, prediction, piece.y)
             total = sum(penalties.values(), data_loss)
             assert weights.grad is not None
             weights.grad[rows] = torch.autograd.grad(total.sum(), leaf)[0]
+            self._keep_states(piece, last)  # in place, so not before the backward pass has used those before
             sums.add(rows, piece.y.shape[-2], {"loss": data_loss} | penalties)
             self._notice(rows, total)
             yield rows
@@ -150,7 +151,7 @@ class Formation:
             if member.stopped is None and not math.isfinite(loss):
                 member.diverge(loss)
         for member in self.members[rows]:
-            member.steps += 1
+            member.steps += member.stopped is None
 
     @torch.no_grad()
     def evaluate(self, batch: list[Part], weights: Tensor, criterion: Criterion, sums: Sums) -> None:
@@ -182,20 +183,25 @@ class Formation:
 
     def _states_of(self, piece: Part) -> list[States] | None:
         """Return the states in which stateful members ended their last batch."""
-        if self._states is None:
-            return None
-        size, known = piece.x.shape[-3], self._states[0][0].shape[-2]
-        if size != known:
-            raise ValueError(f"a stateful layer must get the same number of sequences each time, {known}, got {size}.")
-        return [(h[piece.first : piece.last], c[piece.first : piece.last]) for h, c in self._states]
+        size = piece.x.shape[-3]
+        for known in self._sizes[piece.first : piece.last]:
+            if known not in (None, size):
+                raise ValueError(
+                    f"a stateful layer must get the same number of sequences each time, {known}, got {size}."
+                )
+        states = self._states.get(size)
+        return (
+            None if states is None else [(h[piece.first : piece.last], c[piece.first : piece.last]) for h, c in states]
+        )
 
     def _keep_states(self, piece: Part, last: list[States]) -> None:
         if not self._is_stateful:
             return
-        if self._states is None:
-            count = len(self.members)
-            self._states = [(h.new_zeros(count, *h.shape[1:]), c.new_zeros(count, *c.shape[1:])) for h, c in last]
-        for kept, found in zip(self._states, last, strict=True):
+        size, count = piece.x.shape[-3], len(self.members)
+        if size not in self._states:
+            self._states[size] = [(h.new_zeros(count, *h.shape[1:]), c.new_zeros(count, *c.shape[1:])) for h, c in last]
+        self._sizes[piece.first : piece.last] = [size] * (piece.last - piece.first)
+        for kept, found in zip(self._states[size], last, strict=True):
             for whole, some in zip(kept, found, strict=True):
                 whole[piece.first : piece.last] = some.detach()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import lightning.pytorch as pl
@@ -109,10 +109,11 @@ class _Source:
 
     def __init__(self, data: Data) -> None:
         self._module = data if isinstance(data, pl.LightningDataModule) else None
+        self.device = torch.device("cpu")
         if isinstance(data, pl.LightningDataModule):
             data.prepare_data()
             data.setup("fit")
-            self.train, self.val = data.train_dataloader(), data.val_dataloader()
+            self.train, self.val = self._with_hooks(data.train_dataloader()), self._with_hooks(data.val_dataloader())
         else:
             self.train, self.val = data
 
@@ -123,7 +124,26 @@ class _Source:
 
     def train_again(self) -> Iterable[Any]:
         """Return the training batches, to evaluate on them."""
-        return self.train if self._module is None else self._module.train_dataloader()  # type: ignore[no-any-return]
+        return self.train if self._module is None else self._with_hooks(self._module.train_dataloader())
+
+    def _with_hooks(self, batches: Iterable[Any]) -> Iterable[Any]:
+        """Return batches on their device, with what the data module does to them on their way."""
+        return _Hooked(batches, self) if self._module is not None else batches
+
+    def hooked(self, batch: Any) -> Any:
+        """Send a batch through the hooks of the data module, in Lightning's order."""
+        assert self._module is not None
+        batch = self._module.on_before_batch_transfer(batch, 0)
+        batch = self._module.transfer_batch_to_device(batch, self.device, 0)
+        return self._module.on_after_batch_transfer(batch, 0)
+
+
+class _Hooked:
+    def __init__(self, batches: Iterable[Any], source: _Source) -> None:
+        self._batches, self._source = batches, source
+
+    def __iter__(self) -> Iterator[Any]:
+        return map(self._source.hooked, self._batches)
 
 
 def _sources(population: Population, data: Data | list[Data]) -> tuple[list[_Source], list[int]]:
@@ -189,6 +209,8 @@ class _PopulationFit(pl.LightningModule):
             member.generator = _generator(member.training, self.weights.device)
         self._formation.population.to(self.weights.device)
         self._best = self._best.to(self.weights.device)
+        for source in self._sources:
+            source.device = self.weights.device
 
     def on_train_epoch_start(self) -> None:
         """Begin all sums, and the states of stateful layers, at zero."""

@@ -239,10 +239,11 @@ def test_ctrl_c_within_a_training_closes_its_trials_and_runs_them_again(
     finished = search.run(config)
     again = studies(config.directory)["together"].trials[5:10]
     assert [t.params for t in again] == [t.params for t in trials]
-    sampled = [[r for r in e.records["together"] if r.role == "sampled"] for e in (finished, evidence)]
-    assert [[(r.setting, r.result["val_loss"]) for r in found] for found in sampled][0] == [
-        (r.setting, r.result["val_loss"]) for r in sampled[1]
-    ]
+
+    def sampled(e: Evidence) -> list[tuple[object, float]]:
+        return [(r.setting, r.result["val_loss"]) for r in e.records["together"] if r.role == "sampled"]
+
+    assert sampled(finished) == sampled(evidence)
 
 
 def test_a_trial_that_a_dead_process_left_running_is_closed_and_run_again(folder: Path, evidence: Evidence) -> None:
