@@ -41,13 +41,13 @@ struct Problem {
 namespace {
 
 #if defined(__AVX512F__)
-constexpr int kVectorBytes = 64, kRows = 6, kUnits = 8, kColumns = 3;
+constexpr int kVectorBytes = 64, kRows = 6;
 #elif defined(__AVX__)
-constexpr int kVectorBytes = 32, kRows = 3, kUnits = 4, kColumns = 3;
+constexpr int kVectorBytes = 32, kRows = 3;
 #elif defined(__aarch64__)
-constexpr int kVectorBytes = 16, kRows = 6, kUnits = 2, kColumns = 8;
+constexpr int kVectorBytes = 16, kRows = 6;
 #else
-constexpr int kVectorBytes = 16, kRows = 3, kUnits = 2, kColumns = 6;
+constexpr int kVectorBytes = 16, kRows = 3;
 #endif
 
 constexpr Index kBatch = 64;      // rows that go through time together, at most
@@ -158,7 +158,9 @@ template <class T, int N> inline Vector<T, N> tanh(Vector<T, N> x) {
 // For each k < count: 4 vectors of weights, and of each row a value for each of them.
 template <class T> struct Factor {
   const T *weights, *values;
-  Index row, vector, count;  // strides of the values; vector is 0 where one value serves all four
+  Index row, vector, count;              // strides of the values; vector is 0 where one value serves all four
+  Index next_value = 1;                  // from k to k + 1
+  Index next_weights = 0, next_gate = 0; // from k to k + 1 and from vector to vector; 0 where they lie side by side
 };
 
 // What the sums of a product start from: four vectors for each panel and row, or zero.
@@ -178,14 +180,13 @@ template <class T, int N, int R, bool Shared>
     for (int v = 0; v < 4; ++v) acc[r][v] = start.from ? load<V>(start.from + r * start.row + v * N) : V{};
   for (const Factor<T> &f : factors) {
     const T *weights = f.weights, *values = f.values;
-    for (Index k = 0; k < f.count; ++k, weights += 4 * N, ++values) {
-      const V w[4] = {load<V>(weights), load<V>(weights + N), load<V>(weights + 2 * N), load<V>(weights + 3 * N)};
+    const Index next_weights = f.next_weights ? f.next_weights : 4 * N, way = f.next_gate ? f.next_gate : N;
+    for (Index k = 0; k < f.count; ++k, weights += next_weights, values += f.next_value) {
+      const V w[4] = {load<V>(weights), load<V>(weights + way), load<V>(weights + 2 * way), load<V>(weights + 3 * way)};
 #pragma GCC unroll 8
-      for (int r = 0; r < R; ++r) {
-        const V value = V{} + values[r * f.row];
+      for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
-        for (int v = 0; v < 4; ++v) acc[r][v] += w[v] * (Shared ? value : V{} + values[r * f.row + v * f.vector]);
-      }
+        for (int v = 0; v < 4; ++v) acc[r][v] += w[v] * values[r * f.row + (Shared ? 0 : v * f.vector)];
     }
   }
 #pragma GCC unroll 8
@@ -209,22 +210,6 @@ void multiply_rows(Index rows, T *z, Start<T> start, std::initializer_list<Facto
   with_constant<kRows>(rows, [&](auto R) {
     shared ? multiply<T, N, R.value, true>(z, start, factors) : multiply<T, N, R.value, false>(z, start, factors);
   });
-}
-
-// acc[u][c] = sum over rows of left[row][u] * right[row][c].
-template <class T, int N, int C>
-inline void outer_products(Vector<T, N> (&acc)[kUnits][C], const T *left, Index left_row, const T *right,
-                           Index right_row, Index rows) {
-  using V = Vector<T, N>;
-  for (Index k = 0; k < rows; ++k, left += left_row, right += right_row) {
-    V columns[C];
-#pragma GCC unroll 8
-    for (int c = 0; c < C; ++c) columns[c] = load<V>(right + c * N);
-#pragma GCC unroll 8
-    for (int u = 0; u < kUnits; ++u)
-#pragma GCC unroll 8
-      for (int c = 0; c < C; ++c) acc[u][c] += columns[c] * left[u];
-  }
 }
 
 // Cuts rows into groups of kRows, and into two of middling size where one or two would remain; f(first, size).
@@ -600,15 +585,16 @@ template <class T, int N> struct Backward : Pass<T, N> {
   Index panel_size = H * 4 * N;
   Index weights_size = (h_panels.blocks + x_panels.blocks) * panel_size;
   Index dz_row = 4 * Hp + N;
-  Index columns = divide_up(D + H, N), input_row = round_up(columns, 2) * N + N;  // of [x, h]: an odd number of vectors
-  Index chunk_steps = steps_at_once();
-  Index sums_size = 4 * H * input_row + 4 * Hp;  // gradients of [w_ih, w_hh], and of the bias
   Index input_groups = p.input_groups == 4 || p.recurrent_groups == 4 ? 4 : 1;
+  Panels w_panels{blocks, input_groups == 4};
+  Index columns = H + D + 1, input_row = (divide_up(columns, N) | 1) * N;  // of [h, x, 1]: an odd number of vectors
+  Index chunk_steps = steps_at_once();
+  Index sums_size = blocks * columns * 4 * N;  // gradients of [w_hh, w_ih, bias], transposed
   T *shared_weights, *sums;
   std::vector<Slot> slots;
 
   Index steps_at_once() const {
-    const Index steps = kChunkRows / rows;
+    const Index steps = kChunkRows / (rows * input_groups);
     return steps < 1 ? 1 : steps < S ? steps : S;
   }
 
@@ -623,7 +609,7 @@ template <class T, int N> struct Backward : Pass<T, N> {
       s.dc = arena.take<T>(rows * Hp);
       s.d_held = arena.take<T>(rows * Hp);
       s.masks = arena.take<T>(p.recurrent_groups * rows * Hp);
-      s.inputs = arena.take<T>(chunk_steps * rows * input_row + N);
+      s.inputs = arena.take<T>(input_groups * chunk_steps * rows * input_row + N);
       s.z = arena.take<T>(this->z_size(kBatch));
       slots.push_back(s);
     }
@@ -643,12 +629,12 @@ template <class T, int N> struct Backward : Pass<T, N> {
       T *sum = sums + (chunks > 1 ? k * chunks + chunk : slot) * sums_size;
       std::memset(sum, 0, sums_size * sizeof(T));
       in_parts(count, rows, [&](Index b, Index n) { go_back(k, first + b, n, s, weights, sum); });
-      if (chunks == 1) add_up(k, 0, 4 * H, sum, 1);
+      if (chunks == 1)
+        for (Index panel = 0; panel < blocks; ++panel) add_up(k, panel, sum, 1);
     });
     if (chunks > 1)
-      in_parallel(p, threads, K * H, [&](Index i, Index) {
-        const Index k = i / H, unit = i % H;
-        add_up(k, 4 * unit, 4 * unit + 4, sums + k * chunks * sums_size, chunks);
+      in_parallel(p, threads, K * blocks, [&](Index i, Index) {
+        add_up(i / blocks, i % blocks, sums + i / blocks * chunks * sums_size, chunks);
       });
   }
 
@@ -761,60 +747,43 @@ template <class T, int N> struct Backward : Pass<T, N> {
     return groups == 1 ? total * (end ? load_until<V>(mask, end) : load<V>(mask)) : total;
   }
 
+  // Adds the products of what came into some steps and of the gradients of its gates.
   void weights_back(Index k, Index begin, Index end, Index b, Index n, const Slot &s, T *sum) const {
-    const Index count = (end - begin) * n;
-    T *bias = sum + 4 * H * input_row;
-    for (Index j = 0; j < 4 * Hp; j += N) {
-      V total = load<V>(bias + j);
-      for (Index row = 0; row < count; ++row) total += load<V>(s.dz + row * dz_row + j);
-      store(bias + j, total);
-    }
-    for (Index group = 0; group < input_groups; ++group) {
-      copy_inputs(k, begin, end, b, n, group, s);
-      in_parts(columns, kColumns, [&](Index column, Index width) {
-        with_constant<kColumns>(width, [&](auto C) {
-          for (Index g = group; g < (input_groups == 4 ? group + 1 : 4); ++g)
-            for (Index u = 0; u < H; u += kUnits)
-              add_products<C.value>(s.dz + g * Hp + u, s.inputs + column * N, count, H - u,
-                                    sum + (g * H + u) * input_row + column * N);
-        });
+    const Index count = (end - begin) * n, next_group = input_groups == 4 ? count * input_row : 0;
+    for (Index group = 0; group < input_groups; ++group)
+      for (Index step = begin; step < end; ++step)
+        copy_inputs(k, step, b, n, group, s, s.inputs + group * next_group + (step - begin) * n * input_row);
+    for (Index panel = 0; panel < blocks; ++panel) {
+      const Index gate = w_panels.gate(panel, 0), block = w_panels.block(panel, 0);
+      const bool one_gate = panel < 4 * w_panels.quads;
+      in_tiles(columns, [&](Index column, Index width) {
+        T *to = sum + (panel * columns + column) * 4 * N;
+        multiply_rows<T, N>(width, to, {to, 0, 4 * N},
+                            {{s.dz + gate * Hp + block * N, s.inputs + gate * next_group + column, 1,
+                              one_gate ? 0 : next_group, count, input_row, dz_row, one_gate ? N : Hp}});
       });
     }
   }
 
-  template <int C> void add_products(const T *dz, const T *inputs, Index count, Index units, T *to) const {
-    V acc[kUnits][C] = {};
-    outer_products<T, N, C>(acc, dz, dz_row, inputs, input_row, count);
-#pragma GCC unroll 8
-    for (int u = 0; u < kUnits; ++u)
-      if (u < units)
-#pragma GCC unroll 8
-        for (int c = 0; c < C; ++c) {
-          T *at = to + u * input_row + c * N;
-          store(at, load<V>(at) + acc[u][c]);
-        }
-  }
-
-  // Rows [m_x * x, m_h * h before] of some steps, with the masks of one gate. What no gradient meets is zero.
-  void copy_inputs(Index k, Index begin, Index end, Index b, Index n, Index group, const Slot &s) const {
+  // Rows [m_h * h before, m_x * x, 1] of a step, with the masks of one gate. What no gradient meets is zero.
+  void copy_inputs(Index k, Index step, Index b, Index n, Index group, const Slot &s, T *to) const {
+    const Index t = this->time(step), x_group = p.input_groups == 4 ? group : 0;
     const T *x_end = this->x_end(), *mask_end = this->input_mask_end();
-    T *to = s.inputs;
-    for (Index step = begin; step < end; ++step)
-      for (Index r = 0; r < n; ++r, to += input_row) {
-        const Index t = this->time(step);
-        if (!this->is_valid(k, t, b + r)) {
-          std::memset(to, 0, columns * N * sizeof(T));
-          continue;
-        }
-        const T *mask = p.input_mask ? this->input_mask_at(k, p.input_groups == 4 ? group : 0, b + r) : nullptr;
-        this->multiply_into(to, this->x_at(k, t, b + r), x_end, mask, mask_end, D);
-        const T *h_mask = !p.recurrent_mask ? nullptr : s.masks + ((p.recurrent_groups == 4 ? group * n : 0) + r) * Hp;
-        const bool begun = has_begun(k, step, b + r);
-        const T *h = begun ? this->in(p.y) + ((k * S + this->time(step - 1)) * B + b + r) * H
-                           : this->in(p.h_0) + (k * B + b + r) * H;
-        this->multiply_into(to + D, h, begun ? this->y_end() : this->state_end(p.h_0), h_mask,
-                            h_mask ? h_mask + Hp : nullptr, H);
+    const T *h_masks = p.recurrent_mask ? s.masks + (p.recurrent_groups == 4 ? group * n * Hp : 0) : nullptr;
+    for (Index r = 0; r < n; ++r, to += input_row) {
+      if (!this->is_valid(k, t, b + r)) {
+        std::memset(to, 0, columns * sizeof(T));
+        continue;
       }
+      const bool begun = has_begun(k, step, b + r);
+      const T *h = begun ? this->in(p.y) + ((k * S + this->time(step - 1)) * B + b + r) * H
+                         : this->in(p.h_0) + (k * B + b + r) * H;
+      const T *h_mask = h_masks ? h_masks + r * Hp : nullptr;
+      this->multiply_into(to, h, begun ? this->y_end() : this->state_end(p.h_0), h_mask, h_mask + Hp, H);
+      const T *x_mask = p.input_mask ? this->input_mask_at(k, x_group, b + r) : nullptr;
+      this->multiply_into(to + H, this->x_at(k, t, b + r), x_end, x_mask, mask_end, D);
+      to[H + D] = T(1);
+    }
   }
 
   // Whether a step before this one was valid. Then h is the output shown before it, and until then h_0.
@@ -824,21 +793,20 @@ template <class T, int N> struct Backward : Pass<T, N> {
     return begun;
   }
 
-  // Adds up what the chunks of a model's batch found, for some rows of the weights.
-  void add_up(Index k, Index first, Index last, const T *parts, Index count) const {
-    for (Index row = first; row < last; ++row) {
-      T *dw_ih = this->out(p.dw_ih) + (k * 4 * H + row) * D, *dw_hh = this->out(p.dw_hh) + (k * 4 * H + row) * H;
-      const Index in_bias = 4 * H * input_row + row / H * Hp + row % H;
-      std::memcpy(dw_ih, parts + row * input_row, D * sizeof(T));
-      std::memcpy(dw_hh, parts + row * input_row + D, H * sizeof(T));
-      T dbias = parts[in_bias];
-      for (Index i = 1; i < count; ++i) {
-        const T *part = parts + i * sums_size;
-        for (Index j = 0; j < D; ++j) dw_ih[j] += part[row * input_row + j];
-        for (Index j = 0; j < H; ++j) dw_hh[j] += part[row * input_row + D + j];
-        dbias += part[in_bias];
+  // Adds up what the chunks of a model's batch found, for a panel of the weights.
+  void add_up(Index k, Index panel, const T *parts, Index count) const {
+    for (Index v = 0; v < 4; ++v) {
+      const Index unit = w_panels.block(panel, v) * N, row = (k * 4 + w_panels.gate(panel, v)) * H + unit;
+      for (Index column = 0; column < columns; ++column) {
+        const T *part = parts + ((panel * columns + column) * 4 + v) * N;
+        V total = load<V>(part);
+        for (Index i = 1; i < count; ++i) total += load<V>(part + i * sums_size);
+        T *to = column < H ? this->out(p.dw_hh) + row * H + column
+                : column < H + D ? this->out(p.dw_ih) + row * D + column - H : this->out(p.dbias) + row;
+        const Index next = column < H ? H : column < H + D ? D : 1;
+        if (column < H + D || p.dbias)
+          for (Index u = 0; u < N && unit + u < H; ++u) to[u * next] = total[u];
       }
-      if (p.dbias) this->out(p.dbias)[k * 4 * H + row] = dbias;
     }
   }
 };
