@@ -67,10 +67,9 @@ class _Passes:
     def kept_shapes(self, call: Call) -> tuple[tuple[int, ...], ...]:
         """Return the shapes of the gates and of the cell states, whose rows are padded to whole vectors."""
         lead, (batch, hidden) = call.w_hh.shape[:-2], call.h_0.shape[-2:]
-        lanes = _library(call.x.dtype).lanes
-        lanes = lanes // 2 if hidden <= lanes // 2 else lanes
-        padded = (hidden + lanes - 1) // lanes * lanes
-        return (*lead, call.steps, batch, 4, padded), (*lead, call.steps, batch, padded)
+        width = _library(call.x.dtype).lstmreg_width(hidden)
+        padded = (hidden + width - 1) // width * width
+        return (*lead, call.steps, 4, batch, padded), (*lead, call.steps, batch, padded)
 
     def forward(self, call: Call, keep: bool) -> tuple[Result, tuple[Tensor, ...]]:
         library = _library(call.x.dtype)
@@ -202,7 +201,7 @@ def _library(dtype: torch.dtype) -> Any:
     library: Any = compiled.library(_REALS[dtype])
     for function in (library.lstmreg_forward, library.lstmreg_backward):
         function.argtypes, function.restype = [ctypes.POINTER(_Problem)], ctypes.c_int64
-    library.lanes = library.lstmreg_lanes()
+    library.lstmreg_width.argtypes = [ctypes.c_int64]
     return library
 
 

@@ -169,9 +169,15 @@ template <class T> struct Start {
   Index panel = 0, row = 0;  // strides
 };
 
+// Where the sums of a product go.
+template <class T> struct Place {
+  T *to;
+  Index row, vector;  // strides
+};
+
 // z[r][v] = start[r][v] + sum over k of weights[k][v] * values[r, v][k]: the one product of both passes.
 template <class T, int N, int R, bool Shared>
-[[gnu::noinline]] void multiply(T *z, Start<T> start, std::initializer_list<Factor<T>> factors) {
+[[gnu::noinline]] void multiply(Place<T> z, Start<T> start, std::initializer_list<Factor<T>> factors) {
   using V = Vector<T, N>;
   V acc[R][4];
 #pragma GCC unroll 8
@@ -179,20 +185,23 @@ template <class T, int N, int R, bool Shared>
 #pragma GCC unroll 4
     for (int v = 0; v < 4; ++v) acc[r][v] = start.from ? load<V>(start.from + r * start.row + v * N) : V{};
   for (const Factor<T> &f : factors) {
-    const T *weights = f.weights, *values = f.values;
+    const T *weights = f.weights;
+    const T *values[4] = {f.values, f.values + f.vector, f.values + 2 * f.vector, f.values + 3 * f.vector};
     const Index next_weights = f.next_weights ? f.next_weights : 4 * N, way = f.next_gate ? f.next_gate : N;
-    for (Index k = 0; k < f.count; ++k, weights += next_weights, values += f.next_value) {
+    for (Index k = 0; k < f.count; ++k, weights += next_weights) {
       const V w[4] = {load<V>(weights), load<V>(weights + way), load<V>(weights + 2 * way), load<V>(weights + 3 * way)};
 #pragma GCC unroll 8
       for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
-        for (int v = 0; v < 4; ++v) acc[r][v] += w[v] * values[r * f.row + (Shared ? 0 : v * f.vector)];
+        for (int v = 0; v < 4; ++v) acc[r][v] += w[v] * values[Shared ? 0 : v][r * f.row];
+#pragma GCC unroll 4
+      for (const T *&value : values) value += f.next_value;
     }
   }
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
-    for (int v = 0; v < 4; ++v) store(z + (4 * r + v) * N, acc[r][v]);
+    for (int v = 0; v < 4; ++v) store(z.to + r * z.row + v * z.vector, acc[r][v]);
 }
 
 // Calls f(std::integral_constant<int, n>) for an n that is known only when running, 1 <= n <= Most.
@@ -204,7 +213,7 @@ template <int Most, class F> inline void with_constant(Index n, F &&f) {
 }
 
 template <class T, int N>
-void multiply_rows(Index rows, T *z, Start<T> start, std::initializer_list<Factor<T>> factors) {
+void multiply_rows(Index rows, Place<T> z, Start<T> start, std::initializer_list<Factor<T>> factors) {
   bool shared = true;
   for (const Factor<T> &f : factors) shared = shared && f.vector == 0;
   with_constant<kRows>(rows, [&](auto R) {
@@ -284,10 +293,12 @@ struct Panels {
 
 template <class T, int N> struct Pass {
   using V = Vector<T, N>;
+  static constexpr int W = kVectorBytes / sizeof(T);
 
   const Problem &p;
   Index K = p.models, S = p.steps, B = p.batch, D = p.features, H = p.hidden;
   Index blocks = divide_up(H, N), Hp = blocks * N;
+  Index long_row = blocks > 4 ? Hp + N : Hp;  // not a large power of two, which caches dislike
   Index threads = useful_threads();
   Index chunks = divide_up(threads, K) < B ? divide_up(threads, K) : B;  // of a model's batch
   Index rows = widest();                                                 // that go through time together
@@ -321,7 +332,7 @@ template <class T, int N> struct Pass {
   // Multiplies some rows by one panel of weights. The factors' weights are those of the first panel, and their
   // `vector` is the way from gate to gate.
   void multiply_panel(const Panels &panels, Index panel, Index size, Start<T> start, const Factor<T> (&factors)[2],
-                      Index row, Index count, T *z) const {
+                      Index row, Index count, Place<T> z) const {
     const bool wide = panel < 4 * panels.quads;
     auto at_panel = [&](const Factor<T> &f) {
       return Factor<T>{f.weights + panel * size, f.values + row * f.row + (wide ? panel % 4 * f.vector : 0), f.row,
@@ -332,25 +343,39 @@ template <class T, int N> struct Pass {
   }
 
   // Multiplies rows by all panels. What came out of a block of N columns goes to
-  // finish(block, first row, row count, z, way from row to row, way from gate to gate).
+  // finish(block, z, way from row to row, way from gate to gate).
   template <class F>
   void multiply_panels(const Panels &panels, Index size, Start<T> start, const Factor<T> (&factors)[2], Index rows,
                        T *z, F &&finish) const {
     for (Index quad = 0; quad < panels.quads; ++quad) {
       for (Index g = 0; g < 4; ++g)
         in_tiles(rows, [&](Index row, Index count) {
-          multiply_panel(panels, 4 * quad + g, size, start, factors, row, count, z + (g * rows + row) * 4 * N);
+          multiply_panel(panels, 4 * quad + g, size, start, factors, row, count,
+                         {z + (g * rows + row) * 4 * N, 4 * N, N});
         });
-      for (Index v = 0; v < 4; ++v) finish(4 * quad + v, 0, rows, z + v * N, 4 * N, rows * 4 * N);
+      for (Index v = 0; v < 4; ++v) finish(4 * quad + v, z + v * N, 4 * N, rows * 4 * N);
     }
-    for (Index block = 4 * panels.quads; block < panels.blocks; ++block)
+    const Index z_gate = in_lines(rows * N);
+    for (Index block = 4 * panels.quads; block < panels.blocks; ++block) {
       in_tiles(rows, [&](Index row, Index count) {
-        multiply_panel(panels, block, size, start, factors, row, count, z);
-        finish(block, row, count, z, 4 * N, N);
+        multiply_panel(panels, block, size, start, factors, row, count, {z + row * N, N, z_gate});
       });
+      finish(block, z, N, z_gate);
+    }
   }
 
-  static Index z_size(Index rows) { return 4 * 4 * N * (rows > kRows ? rows : kRows); }
+  static Index z_size(Index rows) { return 4 * 4 * N * rows; }
+
+  // The gates of a step are computed line by line: a line is a vector of L numbers, of one row or, where N < L, of
+  // some rows that lie side by side.
+  template <int L> static Index lines(Index rows) { return L > N ? divide_up(rows * N, L) : rows; }
+  template <int L> static Index line(Index row) { return L > N ? L : row; }  // the way to the next, where rows are so long
+  static Index in_lines(Index count) { return round_up(count, W); }
+
+  // Calls f(std::integral_constant<int, L>). Rows that may be held are computed one by one.
+  template <class F> void with_line(F &&f) const {
+    p.valid ? f(std::integral_constant<int, N>{}) : f(std::integral_constant<int, W>{});
+  }
 
   // Copies rows of H values into rows of Hp, with zeros at the end; without a source all is zero.
   void pad_rows(const T *from, T *to, Index count) const {
@@ -362,10 +387,10 @@ template <class T, int N> struct Pass {
     for (Index r = 0; r < count; ++r) std::memcpy(to + r * H, from + r * Hp, H * sizeof(T));
   }
 
-  // The masks (G, B, H) of some rows as (G, rows, Hp).
+  // The masks (G, B, H) of some rows as (G, rows, Hp), each gate's in whole lines.
   void pad_masks(Index k, Index b, Index n, T *to) const {
     for (Index g = 0; g < p.recurrent_groups; ++g)
-      pad_rows(in(p.recurrent_mask) + ((k * p.recurrent_groups + g) * B + b) * H, to + g * n * Hp, n);
+      pad_rows(in(p.recurrent_mask) + ((k * p.recurrent_groups + g) * B + b) * H, to + g * in_lines(n * Hp), n);
   }
 
   // Where tensors end. A vector may be read beyond its row, but not beyond these: what comes into lanes that stand
@@ -400,7 +425,7 @@ template <class T, int N> struct Forward : Pass<T, N> {
   using Base = Pass<T, N>;
   using typename Base::V;
   using Base::p, Base::K, Base::S, Base::B, Base::D, Base::H, Base::blocks, Base::Hp, Base::threads, Base::chunks,
-      Base::rows;
+      Base::rows, Base::long_row, Base::W, Base::in_lines;
 
   struct Slot {
     T *weights, *x, *h[2], *h_plain, *c, *masks, *z, *ahead;
@@ -409,7 +434,7 @@ template <class T, int N> struct Forward : Pass<T, N> {
   Panels panels{blocks, p.input_groups == 4 || p.recurrent_groups == 4};
   Index panel_size = (1 + D + H) * 4 * N;  // a row of biases, then D, then H
   Index weights_size = blocks * panel_size;
-  Index x_row = D + N, h_row = Hp + N;     // not a power of two, which caches dislike
+  Index x_row = D + N;                     // not a power of two, which caches dislike
   Index h_groups = p.recurrent_groups == 4 ? 4 : 1;
   // Few rows keep a tile half empty: then the inputs of some steps are multiplied together, ahead of time.
   Index steps_ahead = rows * 2 > kRows ? 1 : kAheadRows / rows < S ? kAheadRows / rows : S;
@@ -422,11 +447,11 @@ template <class T, int N> struct Forward : Pass<T, N> {
       Slot s;
       s.weights = chunks > 1 ? nullptr : arena.take<T>(weights_size);
       s.x = arena.take<T>((p.input_groups > 0 ? p.input_groups : 1) * steps_ahead * rows * x_row);
-      s.h[0] = arena.take<T>(h_groups * rows * h_row);
-      s.h[1] = arena.take<T>(h_groups * rows * h_row);
-      s.h_plain = arena.take<T>(rows * Hp);
-      s.c = arena.take<T>(rows * Hp);
-      s.masks = arena.take<T>(p.recurrent_groups * rows * Hp);
+      s.h[0] = arena.take<T>(h_groups * in_lines(rows * long_row));
+      s.h[1] = arena.take<T>(h_groups * in_lines(rows * long_row));
+      s.h_plain = arena.take<T>(in_lines(rows * Hp));
+      s.c = arena.take<T>(in_lines(rows * Hp));
+      s.masks = arena.take<T>(p.recurrent_groups * in_lines(rows * Hp));
       s.z = arena.take<T>(this->z_size(rows));
       s.ahead = arena.take<T>(steps_ahead > 1 ? blocks * steps_ahead * rows * 4 * N : 0);
       slots.push_back(s);
@@ -474,14 +499,16 @@ template <class T, int N> struct Forward : Pass<T, N> {
     this->pad_rows(this->in(p.h_0) + (k * B + b) * H, s.h_plain, n);
     this->pad_rows(this->in(p.c_0) + (k * B + b) * H, s.c, n);
     for (Index r = 0; r < n; ++r)
-      for (Index j = 0; j < Hp; j += N) store_masked(s, s.h[0], n, r, j, load<V>(s.h_plain + r * Hp + j));
+      for (Index j = 0; j < Hp; j += N)
+        store_masked(s, s.h[0], n, r * Hp + j, r * long_row + j, load<V>(s.h_plain + r * Hp + j));
 
     for (Index step = 0; step < S; ++step) {
       const Step now{k, this->time(step), b, n, step == 0, step == S - 1, s, s.h[(step + 1) % 2]};
-      const Factor<T> h{weights + (1 + D) * 4 * N, s.h[step % 2], h_row, h_groups == 4 ? n * h_row : 0, H};
+      const Factor<T> h{weights + (1 + D) * 4 * N, s.h[step % 2], long_row,
+                        h_groups == 4 ? in_lines(n * long_row) : 0, H};
       const Start<T> bias{weights, panel_size, 0};
-      auto finish_block = [&](Index block, Index r, Index count, const T *z, Index row, Index gate) {
-        finish(now, block * N, r, count, z, row, gate);
+      auto finish_block = [&](Index block, const T *z, Index z_row, Index z_gate) {
+        this->with_line([&](auto L) { finish<L.value>(now, block * N, z, z_row, z_gate); });
       };
       if (steps_ahead == 1) {
         this->multiply_panels(panels, panel_size, bias, {take_inputs(k, step, 1, b, n, s, weights), h}, n, s.z,
@@ -519,46 +546,54 @@ template <class T, int N> struct Forward : Pass<T, N> {
     for (Index panel = 0; panel < blocks; ++panel)
       in_tiles(steps_ahead * n, [&](Index row, Index count) {
         this->multiply_panel(panels, panel, panel_size, bias, {x, nothing}, row, count,
-                             s.ahead + (panel * steps_ahead * n + row) * 4 * N);
+                             {s.ahead + (panel * steps_ahead * n + row) * 4 * N, 4 * N, N});
       });
   }
 
-  void store_masked(const Slot &s, T *to, Index n, Index r, Index j, V h) const {
-    if (!p.recurrent_mask) return store(to + r * h_row + j, h);
+  template <class Line>
+  void store_masked(const Slot &s, T *to, Index n, Index at, Index to_at, Line h) const {
+    if (!p.recurrent_mask) return store(to + to_at, h);
     for (Index g = 0; g < p.recurrent_groups; ++g)
-      store(to + (g * n + r) * h_row + j, h * load<V>(s.masks + (g * n + r) * Hp + j));
+      store(to + g * in_lines(n * long_row) + to_at, h * load<Line>(s.masks + g * in_lines(n * Hp) + at));
   }
 
-  // From the gates of N units of some rows to all that a step leaves behind.
-  [[gnu::noinline]] void finish(const Step &now, Index j, Index first, Index count, const T *z, Index z_row,
-                                Index z_gate) const {
+  // From the gates of N units to all that a step leaves behind.
+  template <int L>
+  [[gnu::noinline]] void finish(const Step &now, Index j, const T *z, Index z_row, Index z_gate) const {
+    using Line = Vector<T, L>;
     const Slot &s = now.s;
-    for (Index r = first; r < first + count; ++r, z += z_row) {
-      const Index row = (now.k * S + now.t) * B + now.b + r;
-      const V i = sigmoid<T, N>(load<V>(z)), f = sigmoid<T, N>(load<V>(z + z_gate));
-      const V g = tanh<T, N>(load<V>(z + 2 * z_gate)), o = sigmoid<T, N>(load<V>(z + 3 * z_gate));
-      V c = f * load<V>(s.c + r * Hp + j) + i * g;
-      V h = o * tanh<T, N>(c);
-      V shown = h;
-      if (!this->is_valid(now.k, now.t, now.b + r)) {
-        c = load<V>(s.c + r * Hp + j);
-        h = load<V>(s.h_plain + r * Hp + j);
-        shown = held(now, r, j);
+    const Index row = (now.k * S + now.t) * B + now.b, end = now.n * Hp, gate = B * Hp;
+    T *gates = p.gates ? this->out(p.gates) + (row + (now.k * S + now.t) * 3 * B) * Hp : nullptr;
+    T *cells = p.gates ? this->out(p.cells) + row * Hp : nullptr, *y = this->out(p.y) + row * H;
+    const Index lines = this->template lines<L>(now.n);
+    for (Index r = 0; r < lines; ++r, z += this->template line<L>(z_row)) {
+      const Index at = r * this->template line<L>(Hp) + j;
+      const Line i = sigmoid<T, L>(load<Line>(z)), f = sigmoid<T, L>(load<Line>(z + z_gate));
+      const Line g = tanh<T, L>(load<Line>(z + 2 * z_gate)), o = sigmoid<T, L>(load<Line>(z + 3 * z_gate));
+      Line c = f * load<Line>(s.c + at) + i * g;
+      Line h = o * tanh<T, L>(c);
+      Line shown = h;
+      if constexpr (L == N) {
+        if (!this->is_valid(now.k, now.t, now.b + r)) {
+          c = load<Line>(s.c + at);
+          h = load<Line>(s.h_plain + at);
+          shown = held(now, r, j);
+        }
+        store_until(y + r * H + j, y + r * H + H, shown);
       }
-      if (p.gates) {
-        T *gates = this->out(p.gates) + row * 4 * Hp + j;
-        store(gates, i);
-        store(gates + Hp, f);
-        store(gates + 2 * Hp, g);
-        store(gates + 3 * Hp, o);
-        store(this->out(p.cells) + row * Hp + j, c);
+      if (gates) {
+        store_until(gates + at, gates + end, i);
+        store_until(gates + gate + at, gates + gate + end, f);
+        store_until(gates + 2 * gate + at, gates + 2 * gate + end, g);
+        store_until(gates + 3 * gate + at, gates + 3 * gate + end, o);
+        store_until(cells + at, cells + end, c);
       }
-      store(s.c + r * Hp + j, c);
-      if (p.valid || now.last) store(s.h_plain + r * Hp + j, h);
-      T *y = this->out(p.y) + row * H;
-      store_until(y + j, y + H, shown);
-      store_masked(s, now.h_next, now.n, r, j, h);
+      store(s.c + at, c);
+      if (L > N || p.valid || now.last) store(s.h_plain + at, h);
+      store_masked(s, now.h_next, now.n, at, r * this->template line<L>(long_row) + j, h);
     }
+    if constexpr (L > N)  // each row writes over what the one before it wrote too far
+      for (Index r = 0; r < now.n; ++r) store_until(y + r * H, y + now.n * H, load<V>(s.h_plain + r * Hp));
   }
 
   // What the output shows at a step that is not valid: the output before it.
@@ -576,19 +611,18 @@ template <class T, int N> struct Backward : Pass<T, N> {
   using Base = Pass<T, N>;
   using typename Base::V;
   using Base::p, Base::K, Base::S, Base::B, Base::D, Base::H, Base::blocks, Base::Hp, Base::threads, Base::chunks,
-      Base::rows;
+      Base::rows, Base::long_row, Base::W, Base::in_lines;
 
   struct Slot {
-    T *weights, *dz, *dh, *dc, *d_held, *masks, *inputs, *z;
+    T *weights, *dz, *dh, *dc, *d_held, *c_0, *masks, *inputs, *z;
   };
   Panels h_panels{blocks, true}, x_panels{p.dx ? divide_up(D, N) : 0, true};
   Index panel_size = H * 4 * N;
   Index weights_size = (h_panels.blocks + x_panels.blocks) * panel_size;
-  Index dz_row = 4 * Hp + N;
   Index input_groups = p.input_groups == 4 || p.recurrent_groups == 4 ? 4 : 1;
   Panels w_panels{blocks, input_groups == 4};
-  Index columns = H + D + 1, input_row = (divide_up(columns, N) | 1) * N;  // of [h, x, 1]: an odd number of vectors
-  Index chunk_steps = steps_at_once();
+  Index columns = H + D + 1, input_row = round_up(columns, N);  // of [h, x, 1]: an odd number of vectors
+  Index chunk_steps = steps_at_once(), dz_gate = chunk_steps * rows * long_row + N;
   Index sums_size = blocks * columns * 4 * N;  // gradients of [w_hh, w_ih, bias], transposed
   T *shared_weights, *sums;
   std::vector<Slot> slots;
@@ -604,11 +638,12 @@ template <class T, int N> struct Backward : Pass<T, N> {
     for (Index i = 0; i < threads; ++i) {
       Slot s;
       s.weights = chunks > 1 ? nullptr : arena.take<T>(weights_size);
-      s.dz = arena.take<T>(chunk_steps * rows * dz_row);
-      s.dh = arena.take<T>(rows * Hp);
-      s.dc = arena.take<T>(rows * Hp);
-      s.d_held = arena.take<T>(rows * Hp);
-      s.masks = arena.take<T>(p.recurrent_groups * rows * Hp);
+      s.dz = arena.take<T>(4 * dz_gate);
+      s.dh = arena.take<T>(in_lines(rows * Hp));
+      s.dc = arena.take<T>(in_lines(rows * Hp));
+      s.d_held = arena.take<T>(in_lines(rows * Hp));
+      s.c_0 = arena.take<T>(in_lines(rows * Hp));
+      s.masks = arena.take<T>(p.recurrent_groups * in_lines(rows * Hp));
       s.inputs = arena.take<T>(input_groups * chunk_steps * rows * input_row + N);
       s.z = arena.take<T>(this->z_size(kBatch));
       slots.push_back(s);
@@ -657,12 +692,14 @@ template <class T, int N> struct Backward : Pass<T, N> {
     this->pad_masks(k, b, n, s.masks);
     this->pad_rows(p.dh_n ? this->in(p.dh_n) + (k * B + b) * H : nullptr, s.dh, n);
     this->pad_rows(p.dc_n ? this->in(p.dc_n) + (k * B + b) * H : nullptr, s.dc, n);
+    this->pad_rows(this->in(p.c_0) + (k * B + b) * H, s.c_0, n);
     if (p.valid) std::memset(s.d_held, 0, n * Hp * sizeof(T));
     for (Index end = S; end > 0;) {
       const Index begin = end > chunk_steps ? end - chunk_steps : 0;
       for (Index step = end - 1; step >= begin; --step) {
-        T *dz = s.dz + (step - begin) * n * dz_row;
-        for (Index r = 0; r < n; ++r) gates_back(k, step, b, r, s, dz + r * dz_row);
+        T *dz = s.dz + (step - begin) * n * long_row;
+        if (p.dy) outputs_back(k, step, b, n, s);
+        this->with_line([&](auto L) { gates_back<L.value>(k, step, b, n, s, dz); });
         if (step > 0 || p.dh_0) states_back(k, step, b, n, s, dz, weights);
       }
       if (p.dx) inputs_back(k, begin, end, b, n, s, weights + h_panels.blocks * panel_size);
@@ -673,71 +710,90 @@ template <class T, int N> struct Backward : Pass<T, N> {
     if (p.dc_0) this->unpad_rows(s.dc, this->out(p.dc_0) + (k * B + b) * H, n);
   }
 
-  // Back through the gates of one sequence at one step.
-  [[gnu::noinline]] void gates_back(Index k, Index step, Index b, Index r, const Slot &s, T *dz) const {
-    const Index t = this->time(step), row = (k * S + t) * B + b + r;
-    const bool valid = this->is_valid(k, t, b + r);
-    const T *gates = this->in(p.gates) + row * 4 * Hp, *cells = this->in(p.cells);
-    const T *c_before = step > 0 ? cells + ((k * S + this->time(step - 1)) * B + b + r) * Hp
-                                 : this->in(p.c_0) + (k * B + b + r) * H;
-    const T *c_end = step > 0 ? c_before + Hp : this->state_end(p.c_0);
-    const T *dy_end = p.dy ? this->dy_end() : nullptr;
-    const T *dy = p.dy ? this->in(p.dy) + k * p.dy_model + t * p.dy_step + (b + r) * p.dy_row : nullptr;
-    cells += row * Hp;
-    for (Index j = 0; j < Hp; j += N) {
-      const Index at = r * Hp + j;
-      V dy_here = dy ? load_until<V>(dy + j, dy_end) : V{};
-      if (p.valid) {
-        dy_here += load<V>(s.d_held + at);
-        store(s.d_held + at, valid ? V{} : dy_here);
+  // Adds the gradient of the output to that of h; where a state is held, it waits for the step that made it.
+  void outputs_back(Index k, Index step, Index b, Index n, const Slot &s) const {
+    const Index t = this->time(step);
+    const T *dy = this->in(p.dy) + k * p.dy_model + t * p.dy_step + b * p.dy_row, *end = this->dy_end();
+    for (Index r = 0; r < n; ++r, dy += p.dy_row)
+      for (Index j = 0; j < Hp; j += N) {
+        const Index at = r * Hp + j;
+        V here = load_until<V>(dy + j, end);
+        if (p.valid) {
+          const bool valid = this->is_valid(k, t, b + r);
+          here += load<V>(s.d_held + at);
+          store(s.d_held + at, valid ? V{} : here);
+          if (!valid) continue;
+        }
+        store(s.dh + at, load<V>(s.dh + at) + here);
       }
-      if (!valid) {
-        for (int g = 0; g < 4; ++g) store(dz + g * Hp + j, V{});
-        continue;
+  }
+
+  // Back through the gates of some sequences at one step.
+  template <int L>
+  [[gnu::noinline]] void gates_back(Index k, Index step, Index b, Index n, const Slot &s, T *dz) const {
+    using Line = Vector<T, L>;
+    const Index t = this->time(step), row = (k * S + t) * B + b, end = n * Hp, dz_end = n * long_row, gate = B * Hp;
+    const T *gates = this->in(p.gates) + (row + (k * S + t) * 3 * B) * Hp, *cells = this->in(p.cells) + row * Hp;
+    const T *before = step > 0 ? this->in(p.cells) + ((k * S + this->time(step - 1)) * B + b) * Hp : s.c_0;
+    const Index lines = this->template lines<L>(n);
+    for (Index r = 0; r < lines; ++r) {
+      const bool valid = L > N || this->is_valid(k, t, b + r);
+      for (Index j = 0; j < (L > N ? 1 : Hp); j += N) {
+        const Index at = r * this->template line<L>(Hp) + j, dz_at = r * this->template line<L>(long_row) + j;
+        auto put = [&](Index g, Line v) { store_until(dz + g * dz_gate + dz_at, dz + g * dz_gate + dz_end, v); };
+        if (!valid) {
+          for (int g = 0; g < 4; ++g) put(g, Line{});
+          continue;
+        }
+        auto kept = [&](const T *from) { return load_until<Line>(from + at, from + end); };
+        const Line i = kept(gates), f = kept(gates + gate), g = kept(gates + 2 * gate), o = kept(gates + 3 * gate);
+        const Line dh = load<Line>(s.dh + at), tanh_c = tanh<T, L>(kept(cells));
+        const Line dc = load<Line>(s.dc + at) + dh * o * (T(1) - tanh_c * tanh_c);
+        put(0, dc * g * i * (T(1) - i));
+        put(1, dc * kept(before) * f * (T(1) - f));
+        put(2, dc * i * (T(1) - g * g));
+        put(3, dh * tanh_c * o * (T(1) - o));
+        store(s.dc + at, dc * f);
       }
-      const V dh = load<V>(s.dh + at) + dy_here;
-      const V i = load<V>(gates + j), f = load<V>(gates + Hp + j), g = load<V>(gates + 2 * Hp + j);
-      const V o = load<V>(gates + 3 * Hp + j);
-      const V tanh_c = tanh<T, N>(load<V>(cells + j));
-      const V dc = load<V>(s.dc + at) + dh * o * (T(1) - tanh_c * tanh_c);
-      store(dz + j, dc * g * i * (T(1) - i));
-      store(dz + Hp + j, dc * load_until<V>(c_before + j, c_end) * f * (T(1) - f));
-      store(dz + 2 * Hp + j, dc * i * (T(1) - g * g));
-      store(dz + 3 * Hp + j, dh * tanh_c * o * (T(1) - o));
-      store(s.dc + at, dc * f);
     }
   }
 
   // The gradient of h before a step, from those of the gates; a held state keeps its own.
   void states_back(Index k, Index step, Index b, Index n, const Slot &s, const T *dz, const T *weights) const {
     const Index t = this->time(step);
-    this->multiply_panels(h_panels, panel_size, {}, {{weights, dz, dz_row, Hp, H}, {}}, n, s.z,
-                          [&](Index block, Index first, Index count, const T *z, Index z_row, Index z_gate) {
-                            for (Index r = first; r < first + count; ++r, z += z_row) {
-                              const Index at = r * Hp + block * N;
-                              const V dh = over_gates(z, z_gate, p.recurrent_groups, s.masks + at, n * Hp, nullptr);
-                              if (this->is_valid(k, t, b + r)) store(s.dh + at, dh);
-                            }
+    this->multiply_panels(h_panels, panel_size, {}, {{weights, dz, long_row, dz_gate, H}, {}}, n, s.z,
+                          [&](Index block, const T *z, Index z_row, Index z_gate) {
+                            this->with_line([&](auto L) {
+                              const Index lines = this->template lines<L.value>(n);
+                              for (Index r = 0; r < lines; ++r, z += this->template line<L.value>(z_row)) {
+                                const Index at = r * this->template line<L.value>(Hp) + block * N;
+                                const auto dh = over_gates<L.value>(z, z_gate, p.recurrent_groups, s.masks + at,
+                                                                    in_lines(n * Hp), nullptr);
+                                if (L.value > N || this->is_valid(k, t, b + r)) store(s.dh + at, dh);
+                              }
+                            });
                           });
   }
 
   void inputs_back(Index k, Index begin, Index end, Index b, Index n, const Slot &s, const T *weights) const {
     in_parts((end - begin) * n, kBatch, [&](Index part, Index count) {
-      this->multiply_panels(x_panels, panel_size, {}, {{weights, s.dz + part * dz_row, dz_row, Hp, H}, {}}, count, s.z,
-                            [&](Index block, Index first, Index count, const T *z, Index z_row, Index z_gate) {
-                              for (Index i = part + first; i < part + first + count; ++i, z += z_row) {
+      this->multiply_panels(x_panels, panel_size, {}, {{weights, s.dz + part * long_row, long_row, dz_gate, H}, {}},
+                            count, s.z, [&](Index block, const T *z, Index z_row, Index z_gate) {
+                              for (Index i = part; i < part + count; ++i, z += z_row) {
                                 const Index t = this->time(begin + i / n), r = b + i % n, j = block * N;
                                 const T *mask = p.input_mask ? this->input_mask_at(k, 0, r) + j : nullptr;
                                 T *dx = this->out(p.dx) + ((k * S + t) * B + r) * D;
-                                store_until(dx + j, dx + D, over_gates(z, z_gate, p.input_groups, mask, B * D,
-                                                                       this->input_mask_end()));
+                                store_until(dx + j, dx + D, over_gates<N>(z, z_gate, p.input_groups, mask, B * D,
+                                                                          this->input_mask_end()));
                               }
                             });
     });
   }
 
   // Sums over the gates, each through its mask; a mask may be read up to `end`, if there is one.
-  V over_gates(const T *z, Index z_gate, Index groups, const T *mask, Index next_mask, const T *end) const {
+  template <int L>
+  Vector<T, L> over_gates(const T *z, Index z_gate, Index groups, const T *mask, Index next_mask, const T *end) const {
+    using V = Vector<T, L>;
     V total = {};
     for (Index g = 0; g < 4; ++g) {
       const V d = load<V>(z + g * z_gate);
@@ -758,9 +814,9 @@ template <class T, int N> struct Backward : Pass<T, N> {
       const bool one_gate = panel < 4 * w_panels.quads;
       in_tiles(columns, [&](Index column, Index width) {
         T *to = sum + (panel * columns + column) * 4 * N;
-        multiply_rows<T, N>(width, to, {to, 0, 4 * N},
-                            {{s.dz + gate * Hp + block * N, s.inputs + gate * next_group + column, 1,
-                              one_gate ? 0 : next_group, count, input_row, dz_row, one_gate ? N : Hp}});
+        multiply_rows<T, N>(width, {to, 4 * N, N}, {to, 0, 4 * N},
+                            {{s.dz + gate * dz_gate + block * N, s.inputs + gate * next_group + column, 1,
+                              one_gate ? 0 : next_group, count, input_row, long_row, one_gate ? N : dz_gate}});
       });
     }
   }
@@ -769,7 +825,7 @@ template <class T, int N> struct Backward : Pass<T, N> {
   void copy_inputs(Index k, Index step, Index b, Index n, Index group, const Slot &s, T *to) const {
     const Index t = this->time(step), x_group = p.input_groups == 4 ? group : 0;
     const T *x_end = this->x_end(), *mask_end = this->input_mask_end();
-    const T *h_masks = p.recurrent_mask ? s.masks + (p.recurrent_groups == 4 ? group * n * Hp : 0) : nullptr;
+    const T *h_masks = p.recurrent_mask ? s.masks + (p.recurrent_groups == 4 ? group * in_lines(n * Hp) : 0) : nullptr;
     for (Index r = 0; r < n; ++r, to += input_row) {
       if (!this->is_valid(k, t, b + r)) {
         std::memset(to, 0, columns * sizeof(T));
@@ -781,7 +837,10 @@ template <class T, int N> struct Backward : Pass<T, N> {
       const T *h_mask = h_masks ? h_masks + r * Hp : nullptr;
       this->multiply_into(to, h, begun ? this->y_end() : this->state_end(p.h_0), h_mask, h_mask + Hp, H);
       const T *x_mask = p.input_mask ? this->input_mask_at(k, x_group, b + r) : nullptr;
-      this->multiply_into(to + H, this->x_at(k, t, b + r), x_end, x_mask, mask_end, D);
+      const T *x = this->x_at(k, t, b + r);
+      if (D < N / 4)
+        for (Index j = 0; j < D; ++j) to[H + j] = x_mask ? x[j] * x_mask[j] : x[j];
+      else this->multiply_into(to + H, x, x_end, x_mask, mask_end, D);
       to[H + D] = T(1);
     }
   }
@@ -822,9 +881,15 @@ template <template <class, int> class P, class T, int N> Index compute(const Pro
 
 constexpr int kLanes = kVectorBytes / sizeof(Real);
 
-// Vectors of half the length waste less on few units.
+// Shorter vectors waste less on few units.
+constexpr int kHalf = kLanes / 2, kQuarter = kLanes < 4 ? 1 : kLanes / 4;
+int width(Index hidden) { return hidden <= kQuarter ? kQuarter : hidden <= kHalf ? kHalf : kLanes; }
+
 template <template <class, int> class P> Index compute(const Problem &p) {
-  return p.hidden <= kLanes / 2 ? compute<P, Real, kLanes / 2>(p) : compute<P, Real, kLanes>(p);
+  const int n = width(p.hidden);
+  return n == kLanes ? compute<P, Real, kLanes>(p)
+         : n == kHalf ? compute<P, Real, kHalf>(p)
+                      : compute<P, Real, kQuarter>(p);
 }
 
 }  // namespace
@@ -835,6 +900,7 @@ extern "C" {
 Index lstmreg_forward(const Problem *p) { return compute<Forward>(*p); }
 Index lstmreg_backward(const Problem *p) { return compute<Backward>(*p); }
 
-// How many numbers a vector has. Rows of `gates` and `cells` have room for whole vectors (halves, where one will do).
+// How many numbers a vector has, at most and for some hidden units: rows of `gates` and `cells` are whole vectors.
 int lstmreg_lanes() { return kLanes; }
+int lstmreg_width(Index hidden) { return width(hidden); }
 }
