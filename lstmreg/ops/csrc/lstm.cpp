@@ -99,11 +99,15 @@ template <class V> struct Exponential {
   V scale, rest;
 };
 
+template <class T, int N>
+using BitsOf = Vector<std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>, N>;
+
+// Of y <= 88 (709 in double precision).
 template <class T, int N> inline Exponential<Vector<T, N>> exponential(Vector<T, N> y) {
   using V = Vector<T, N>;
   constexpr bool single = std::is_same_v<T, float>;
-  using Bits = Vector<std::conditional_t<single, std::uint32_t, std::uint64_t>, N>;
-  constexpr T lowest = single ? T(-87) : T(-708), highest = single ? T(88) : T(709);
+  using Bits = BitsOf<T, N>;
+  constexpr T lowest = single ? T(-87) : T(-708);
   constexpr T log2e = T(1.4426950408889634074L), ln2 = T(0.69314718055994530942L);
   // Adding 1.5 * 2^(mantissa bits) rounds to whole numbers; the exponent of one beside it makes the last bits of
   // the sum the exponent of 2^n.
@@ -111,7 +115,6 @@ template <class T, int N> inline Exponential<Vector<T, N>> exponential(Vector<T,
   constexpr T shift = T(1.5L * (1LL << mantissa) + one);
 
   y = y < lowest ? V{} + lowest : y;
-  y = y > highest ? V{} + highest : y;
   const V shifted = y * log2e + shift;
   const V r = y - (shifted - shift) * ln2;
   Bits bits;
@@ -141,16 +144,20 @@ template <class T, int N> inline Exponential<Vector<T, N>> exponential(Vector<T,
 }
 
 template <class T, int N> inline Vector<T, N> sigmoid(Vector<T, N> x) {
-  const auto e = exponential<T, N>(-x);
+  constexpr T lowest = sizeof(T) == 4 ? T(-88) : T(-709);
+  const auto e = exponential<T, N>(-(x < lowest ? Vector<T, N>{} + lowest : x));
   return T(1) / ((e.scale * e.rest + e.scale) + T(1));
 }
 
 template <class T, int N> inline Vector<T, N> tanh(Vector<T, N> x) {
   using V = Vector<T, N>;
-  const auto e = exponential<T, N>(x < T(0) ? x + x : T(-2) * x);
-  const V e_minus_1 = e.scale * e.rest + (e.scale - T(1));  // of -2|x|
+  using Bits = BitsOf<T, N>;
+  const Bits sign = ~(~Bits{} >> 1), x_sign = reinterpret_cast<Bits>(x) & sign;
+  const V y = reinterpret_cast<V>(reinterpret_cast<Bits>(x) | sign);  // -|x|
+  const auto e = exponential<T, N>(y + y);
+  const V e_minus_1 = e.scale * e.rest + (e.scale - T(1));
   const V t = e_minus_1 / (e_minus_1 + T(2));
-  return x < T(0) ? t : -t;
+  return reinterpret_cast<V>((reinterpret_cast<Bits>(t) & ~sign) | x_sign);
 }
 
 // ------------------------------------------------------------------ tiles
