@@ -415,6 +415,10 @@ template <class T, int N> struct Pass {
 
   // Writes from * mask, and after the `count` values up to a vector more of anything.
   static void multiply_into(T *to, const T *from, const T *from_end, const T *mask, const T *mask_end, Index count) {
+    if (count < 3) {  // too few for vectors
+      for (Index j = 0; j < count; ++j) to[j] = mask ? from[j] * mask[j] : from[j];
+      return;
+    }
     for (Index j = 0; j < count; j += N) {
       V v = load_until<V>(from + j, from_end);
       if (mask) v *= load_until<V>(mask + j, mask_end);
@@ -830,25 +834,25 @@ template <class T, int N> struct Backward : Pass<T, N> {
 
   // Rows [m_h * h before, m_x * x, 1] of a step, with the masks of one gate. What no gradient meets is zero.
   void copy_inputs(Index k, Index step, Index b, Index n, Index group, const Slot &s, T *to) const {
-    const Index t = this->time(step), x_group = p.input_groups == 4 ? group : 0;
-    const T *x_end = this->x_end(), *mask_end = this->input_mask_end();
-    const T *h_masks = p.recurrent_mask ? s.masks + (p.recurrent_groups == 4 ? group * in_lines(n * Hp) : 0) : nullptr;
+    const Index t = this->time(step);
+    const T *h_0 = this->in(p.h_0) + (k * B + b) * H, *h_0_end = this->state_end(p.h_0), *y_end = this->y_end();
+    const T *y = step > 0 ? this->in(p.y) + ((k * S + this->time(step - 1)) * B + b) * H : nullptr;
+    const T *h_mask = p.recurrent_groups == 4 ? s.masks + group * in_lines(n * Hp) : p.recurrent_mask ? s.masks : nullptr;
+    const T *x = this->x_at(k, t, b), *x_end = this->x_end(), *x_mask_end = this->input_mask_end();
+    const T *x_mask = p.input_mask ? this->input_mask_at(k, p.input_groups == 4 ? group : 0, b) : nullptr;
     for (Index r = 0; r < n; ++r, to += input_row) {
-      if (!this->is_valid(k, t, b + r)) {
+      if (this->is_valid(k, t, b + r)) {
+        const bool begun = has_begun(k, step, b + r);
+        this->multiply_into(to, begun ? y + r * H : h_0 + r * H, begun ? y_end : h_0_end, h_mask,
+                            h_mask ? h_mask + Hp : nullptr, H);
+        this->multiply_into(to + H, x, x_end, x_mask, x_mask_end, D);
+        to[H + D] = T(1);
+      } else {
         std::memset(to, 0, columns * sizeof(T));
-        continue;
       }
-      const bool begun = has_begun(k, step, b + r);
-      const T *h = begun ? this->in(p.y) + ((k * S + this->time(step - 1)) * B + b + r) * H
-                         : this->in(p.h_0) + (k * B + b + r) * H;
-      const T *h_mask = h_masks ? h_masks + r * Hp : nullptr;
-      this->multiply_into(to, h, begun ? this->y_end() : this->state_end(p.h_0), h_mask, h_mask + Hp, H);
-      const T *x_mask = p.input_mask ? this->input_mask_at(k, x_group, b + r) : nullptr;
-      const T *x = this->x_at(k, t, b + r);
-      if (D < N / 4)
-        for (Index j = 0; j < D; ++j) to[H + j] = x_mask ? x[j] * x_mask[j] : x[j];
-      else this->multiply_into(to + H, x, x_end, x_mask, mask_end, D);
-      to[H + D] = T(1);
+      x += p.x_row;
+      if (h_mask) h_mask += Hp;
+      if (x_mask) x_mask += D;
     }
   }
 
