@@ -518,7 +518,7 @@ template <class T, int N> struct Forward : Pass<T, N> {
       const Factor<T> h{weights + (1 + D) * 4 * N, s.h[step % 2], long_row,
                         h_groups == 4 ? in_lines(n * long_row) : 0, H};
       const Start<T> bias{weights, panel_size, 0};
-      auto finish_block = [&](Index block, const T *z, Index z_row, Index z_gate) {
+      auto finish_block = [&](Index block, T *z, Index z_row, Index z_gate) {
         this->with_line([&](auto L) { finish<L.value>(now, block * N, z, z_row, z_gate); });
       };
       if (steps_ahead == 1) {
@@ -570,28 +570,21 @@ template <class T, int N> struct Forward : Pass<T, N> {
 
   // From the gates of N units to all that a step leaves behind.
   template <int L>
-  [[gnu::noinline]] void finish(const Step &now, Index j, const T *z, Index z_row, Index z_gate) const {
+  [[gnu::noinline]] void finish(const Step &now, Index j, T *z, Index z_row, Index z_gate) const {
     using Line = Vector<T, L>;
     const Slot &s = now.s;
     const Index row = (now.k * S + now.t) * B + now.b, end = now.n * Hp, gate = B * Hp;
     T *gates = p.gates ? this->out(p.gates) + (row + (now.k * S + now.t) * 3 * B) * Hp : nullptr;
     T *cells = p.gates ? this->out(p.cells) + row * Hp : nullptr, *y = this->out(p.y) + row * H;
     const Index lines = this->template lines<L>(now.n);
-    for (Index r = 0; r < lines; ++r, z += this->template line<L>(z_row)) {
+    for (Index r = 0; r < lines; ++r) {
       const Index at = r * this->template line<L>(Hp) + j;
-      const Line i = sigmoid<T, L>(load<Line>(z)), f = sigmoid<T, L>(load<Line>(z + z_gate));
-      const Line g = tanh<T, L>(load<Line>(z + 2 * z_gate)), o = sigmoid<T, L>(load<Line>(z + 3 * z_gate));
+      T *from = z + r * this->template line<L>(z_row);
+      const Line i = sigmoid<T, L>(load<Line>(from)), f = sigmoid<T, L>(load<Line>(from + z_gate));
+      const Line g = tanh<T, L>(load<Line>(from + 2 * z_gate)), o = sigmoid<T, L>(load<Line>(from + 3 * z_gate));
       Line c = f * load<Line>(s.c + at) + i * g;
-      Line h = o * tanh<T, L>(c);
-      Line shown = h;
-      if constexpr (L == N) {
-        if (!this->is_valid(now.k, now.t, now.b + r)) {
-          c = load<Line>(s.c + at);
-          h = load<Line>(s.h_plain + at);
-          shown = held(now, r, j);
-        }
-        store_until(y + r * H + j, y + r * H + H, shown);
-      }
+      if constexpr (L == N)
+        if (!this->is_valid(now.k, now.t, now.b + r)) c = load<Line>(s.c + at);
       if (gates) {
         store_until(gates + at, gates + end, i);
         store_until(gates + gate + at, gates + gate + end, f);
@@ -600,6 +593,19 @@ template <class T, int N> struct Forward : Pass<T, N> {
         store_until(cells + at, cells + end, c);
       }
       store(s.c + at, c);
+      store(from + 3 * z_gate, o);
+    }
+    for (Index r = 0; r < lines; ++r) {  // apart from the loop above, which so waits less for what it needs
+      const Index at = r * this->template line<L>(Hp) + j;
+      Line h = load<Line>(z + r * this->template line<L>(z_row) + 3 * z_gate) * tanh<T, L>(load<Line>(s.c + at));
+      if constexpr (L == N) {
+        Line shown = h;
+        if (!this->is_valid(now.k, now.t, now.b + r)) {
+          h = load<Line>(s.h_plain + at);
+          shown = held(now, r, j);
+        }
+        store_until(y + r * H + j, y + r * H + H, shown);
+      }
       if (L > N || p.valid || now.last) store(s.h_plain + at, h);
       store_masked(s, now.h_next, now.n, at, r * this->template line<L>(long_row) + j, h);
     }
