@@ -165,9 +165,9 @@ template <class T, int N> inline Vector<T, N> tanh(Vector<T, N> x) {
 // For each k < count: 4 vectors of weights, and of each row a value for each of them.
 template <class T> struct Factor {
   const T *weights, *values;
-  Index row, vector, count;              // strides of the values; vector is 0 where one value serves all four
-  Index next_value = 1;                  // from k to k + 1
-  Index next_weights = 0, next_gate = 0; // from k to k + 1 and from vector to vector; 0 where they lie side by side
+  Index row, vector, count;               // strides of the values; vector is 0 where one value serves all four
+  Index next_value = 1;                   // from k to k + 1
+  Index next_weights = 0, next_gate = 0;  // from k to k + 1 and from vector to vector; 0 where they lie side by side
 };
 
 // What the sums of a product start from: four vectors for each panel and row, or zero.
@@ -374,9 +374,9 @@ template <class T, int N> struct Pass {
   static Index z_size(Index rows) { return 4 * 4 * N * rows; }
 
   // The gates of a step are computed line by line: a line is a vector of L numbers, of one row or, where N < L, of
-  // some rows that lie side by side.
+  // some rows that lie side by side; `line` is the way to the next one, where rows are so long.
   template <int L> static Index lines(Index rows) { return L > N ? divide_up(rows * N, L) : rows; }
-  template <int L> static Index line(Index row) { return L > N ? L : row; }  // the way to the next, where rows are so long
+  template <int L> static Index line(Index row) { return L > N ? L : row; }
   static Index in_lines(Index count) { return round_up(count, W); }
 
   // Calls f(std::integral_constant<int, L>). Rows that may be held are computed one by one.
@@ -573,8 +573,8 @@ template <class T, int N> struct Forward : Pass<T, N> {
   [[gnu::noinline]] void finish(const Step &now, Index j, T *z, Index z_row, Index z_gate) const {
     using Line = Vector<T, L>;
     const Slot &s = now.s;
-    const Index row = (now.k * S + now.t) * B + now.b, end = now.n * Hp, gate = B * Hp;
-    T *gates = p.gates ? this->out(p.gates) + (row + (now.k * S + now.t) * 3 * B) * Hp : nullptr;
+    const Index step = now.k * S + now.t, row = step * B + now.b, end = now.n * Hp, gate = B * Hp;
+    T *gates = p.gates ? this->out(p.gates) + step * 4 * gate + now.b * Hp : nullptr;
     T *cells = p.gates ? this->out(p.cells) + row * Hp : nullptr, *y = this->out(p.y) + row * H;
     const Index lines = this->template lines<L>(now.n);
     for (Index r = 0; r < lines; ++r) {
@@ -750,7 +750,7 @@ template <class T, int N> struct Backward : Pass<T, N> {
   [[gnu::noinline]] void gates_back(Index k, Index step, Index b, Index n, const Slot &s, T *dz) const {
     using Line = Vector<T, L>;
     const Index t = this->time(step), row = (k * S + t) * B + b, end = n * Hp, dz_end = n * long_row, gate = B * Hp;
-    const T *gates = this->in(p.gates) + (row + (k * S + t) * 3 * B) * Hp, *cells = this->in(p.cells) + row * Hp;
+    const T *gates = this->in(p.gates) + (k * S + t) * 4 * gate + b * Hp, *cells = this->in(p.cells) + row * Hp;
     const T *before = step > 0 ? this->in(p.cells) + ((k * S + this->time(step - 1)) * B + b) * Hp : s.c_0;
     const Index lines = this->template lines<L>(n);
     for (Index r = 0; r < lines; ++r) {
@@ -843,7 +843,7 @@ template <class T, int N> struct Backward : Pass<T, N> {
     const Index t = this->time(step);
     const T *h_0 = this->in(p.h_0) + (k * B + b) * H, *h_0_end = this->state_end(p.h_0), *y_end = this->y_end();
     const T *y = step > 0 ? this->in(p.y) + ((k * S + this->time(step - 1)) * B + b) * H : nullptr;
-    const T *h_mask = p.recurrent_groups == 4 ? s.masks + group * in_lines(n * Hp) : p.recurrent_mask ? s.masks : nullptr;
+    const T *h_mask = p.recurrent_mask ? s.masks + (p.recurrent_groups == 4 ? group * in_lines(n * Hp) : 0) : nullptr;
     const T *x = this->x_at(k, t, b), *x_end = this->x_end(), *x_mask_end = this->input_mask_end();
     const T *x_mask = p.input_mask ? this->input_mask_at(k, p.input_groups == 4 ? group : 0, b) : nullptr;
     for (Index r = 0; r < n; ++r, to += input_row) {
