@@ -302,9 +302,9 @@ class SearchConfig:
     space: dict[str, Range | list[Scalar]] | None = None
     learning_rates: list[float] = field(default_factory=lambda: [0.001, 0.003, 0.01])
     splits: int = 5
-    seeds: int = 1
+    seeds: int = 3
     confirm_splits: int = 4
-    confirm_seeds: int = 2
+    confirm_seeds: int = 3
     test_seeds: int = 5
     shortlist: int = 3
     smallest_effect: float = 0.02

@@ -26,6 +26,7 @@ SETTINGS = {
     "search": {
         "trials": 3,
         "splits": 2,
+        "seeds": 1,
         "confirm_splits": 2,
         "confirm_seeds": 1,
         "test_seeds": 2,

@@ -59,6 +59,7 @@ REFUSED = {
     "search.confirm_seeds": (0, 1001),
     "search.test_seeds": (1, 0, 1001),
     "search.shortlist": (0, 1001),
+    "search.batch": (0, 1001),
     "search.smallest_effect": NO_FRACTION,
     "search.confidence": NO_FRACTION,
     "search.sampler": ("tpee", ""),

@@ -32,6 +32,7 @@ def tiny_config(folder: Path, **search: Any) -> Config:
                 "trials": 5,
                 "learning_rates": [0.01, 0.03],
                 "splits": 2,
+                "seeds": 1,
                 "confirm_splits": 2,
                 "confirm_seeds": 1,
                 "test_seeds": 2,

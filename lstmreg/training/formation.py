@@ -17,10 +17,14 @@ from lstmreg.population import Block, Population
 
 from .fitting import Epoch, FitResult, Stopped
 from .module import Criterion, DivergedError
+from .workers import Workers
 
 #: A step goes through so many bytes of activations at a time. It bounds the memory; and what is larger would not stay
 #: with the process, but be given back to the system after each step and be fetched again, at a price.
 _BYTES_AT_ONCE = 24 * 2**20
+
+#: Pieces for each worker, so that none waits long for another; and members in a piece that are worth the trouble.
+_PIECES_EACH, _WORTH_A_PIECE = 2, 16
 
 
 @dataclass
@@ -100,9 +104,11 @@ class Formation:
     Args:
         population: Whose members they are.
         members: Neighbours run together where they draw the same masks and have batches of one shape.
+        workers: Who run them.
     """
 
-    def __init__(self, population: Population, members: Sequence[Member]) -> None:
+    def __init__(self, population: Population, members: Sequence[Member], workers: Workers) -> None:
+        self._workers = workers
         self.population = population
         self.members = list(members)
         self._blocks: dict[tuple[int, int], Block] = {}
@@ -127,9 +133,10 @@ class Formation:
         self._sizes: list[int | None] = [None] * len(self.members)  # of the batch that each member had last
         self._states: dict[int, list[States]] = {}  # by that size; there are rows for all members
 
-    def learn(self, batch: list[Part], weights: Tensor, criterion: Criterion, sums: Sums) -> Iterator[slice]:
-        """Compute the gradients of each piece of a batch into ``weights.grad``, and yield its rows."""
-        for piece in self._pieces(batch, alike=True):
+    def learn(self, batch: list[Part], weights: Tensor, criterion: Criterion, sums: Sums) -> list[slice]:
+        """Compute the gradients of a batch into ``weights.grad``, and return the rows that have one."""
+
+        def work(piece: Part) -> tuple[dict[str, Tensor], Tensor, list[States]]:
             rows = slice(piece.first, piece.last)
             leaf = weights.detach()[rows].requires_grad_()
             generators = [member.generator for member in self.members[rows]]
@@ -139,10 +146,15 @@ class Formation:
             total = sum(penalties.values(), data_loss)
             assert weights.grad is not None
             weights.grad[rows] = torch.autograd.grad(total.sum(), leaf)[0]
+            return {"loss": data_loss.detach()} | penalties, total.detach(), last
+
+        pieces = list(self._pieces(batch, alike=True))
+        for piece, (losses, total, last) in zip(pieces, self._workers.map(work, pieces), strict=True):
+            rows = slice(piece.first, piece.last)
             self._keep_states(piece, last)  # in place, so not before the backward pass has used those before
-            sums.add(rows, piece.y.shape[-2], {"loss": data_loss} | penalties)
+            sums.add(rows, piece.y.shape[-2], losses)
             self._notice(rows, total)
-            yield rows
+        return [slice(piece.first, piece.last) for piece in pieces]
 
     def _notice(self, rows: slice, losses: Tensor) -> None:
         """Count a step, and end members whose loss is not finite."""
@@ -153,23 +165,31 @@ class Formation:
         for member in self.members[rows]:
             member.steps += member.stopped is None
 
-    @torch.no_grad()
     def evaluate(self, batch: list[Part], weights: Tensor, criterion: Criterion, sums: Sums) -> None:
         """Add the losses of a batch, without masks and penalties."""
-        for piece in self._pieces(batch, alike=False):
-            rows = slice(piece.first, piece.last)
-            prediction, last = self._block(piece).run(weights[rows], piece.x, self._states_of(piece))
+
+        @torch.no_grad()
+        def work(piece: Part) -> tuple[Tensor, list[States]]:
+            rows = weights[piece.first : piece.last]
+            prediction, last = self._block(piece).run(rows, piece.x, self._states_of(piece))
+            return member_losses(criterion, prediction, piece.y), last
+
+        pieces = list(self._pieces(batch, alike=False))
+        for piece, (losses, last) in zip(pieces, self._workers.map(work, pieces), strict=True):
             self._keep_states(piece, last)
-            sums.add(rows, piece.y.shape[-2], {"loss": member_losses(criterion, prediction, piece.y)})
+            sums.add(slice(piece.first, piece.last), piece.y.shape[-2], {"loss": losses})
 
     def _pieces(self, batch: list[Part], *, alike: bool) -> Iterator[Part]:
-        """Cut a batch where masks differ, if members must be ``alike``, and so that what is kept of a piece fits."""
+        """Cut a batch where masks differ, if members must be ``alike``, and so that all have work and memory."""
+        members = sum(part.last - part.first for part in batch)
+        enough = max(_WORTH_A_PIECE, math.ceil(members / self._workers.count / _PIECES_EACH))
         for part in batch:
             size, steps, _ = part.x.shape[-3:]
-            at_once = max(1, _BYTES_AT_ONCE // (size * steps * self._step_bytes))
+            fitting = _BYTES_AT_ONCE // (size * steps * self._step_bytes * self._workers.count)
+            at_once = max(1, min(fitting, enough))
             first = part.first
-            for _, members in groupby(self.members[part.first : part.last], lambda m: m.masks if alike else None):
-                count = len(list(members))
+            for _, group in groupby(self.members[part.first : part.last], lambda m: m.masks if alike else None):
+                count = len(list(group))
                 pieces = math.ceil(count / at_once)
                 for i in range(pieces):
                     yield _cut(part, first + count * i // pieces, first + count * (i + 1) // pieces)

@@ -19,6 +19,7 @@ from .fitting import CRITERIA, Batches, Epoch, FitResult
 from .formation import Formation, Member, Sums
 from .module import Criterion
 from .optimizers import MemberOptimizer
+from .workers import Workers, workers
 
 #: What :func:`lstmreg.fit` takes: a data module, or a pair of loaders.
 Data = pl.LightningDataModule | tuple[Batches, Batches]
@@ -74,16 +75,17 @@ def fit_population(
     """
     trainings = _one_for_each(population, TrainingConfig() if training is None else training)
     sources, source_of = _sources(population, data)
-    fit = _PopulationFit(population, trainings, sources, source_of, criterion, watch, listener)
-    interrupted = True
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(trainings[0].seed)
-            loaders = {"train_dataloaders": fit.train_batches, "val_dataloaders": fit.val_batches}
-            trainer.run(fit, loaders, max_epochs=max(t.max_epochs for t in trainings), callbacks=callbacks)
-            interrupted = False
-    finally:
-        fit.close(interrupted=interrupted)
+    with workers() as crew:
+        fit = _PopulationFit(population, trainings, sources, source_of, criterion, watch, listener, crew)
+        interrupted = True
+        try:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(trainings[0].seed)
+                loaders = {"train_dataloaders": fit.train_batches, "val_dataloaders": fit.val_batches}
+                trainer.run(fit, loaders, max_epochs=max(t.max_epochs for t in trainings), callbacks=callbacks)
+                interrupted = False
+        finally:
+            fit.close(interrupted=interrupted)
     return fit.results()
 
 
@@ -172,6 +174,7 @@ class _PopulationFit(pl.LightningModule):
         criterion: Criterion | None,
         watch: Watch | None,
         listener: Listener | None,
+        crew: Workers,
     ) -> None:
         super().__init__()
         self._criterion = CRITERIA[trainings[0].loss] if criterion is None else criterion
@@ -183,7 +186,7 @@ class _PopulationFit(pl.LightningModule):
             for k, (training, source) in enumerate(zip(trainings, source_of, strict=True))
         ]
         members.sort(key=lambda member: (member.masks, member.source))
-        self._formation = Formation(population, members)
+        self._formation, self._crew = Formation(population, members, crew), crew
         self._results: dict[int, FitResult] = {}
         self._waiting: list[tuple[Member, Tensor]] = []
         self.weights = nn.Parameter(population.weights.detach()[[member.number for member in members]])
@@ -226,7 +229,7 @@ class _PopulationFit(pl.LightningModule):
         """Take a step with all members that have a batch."""
         if self.weights.grad is None:
             self.weights.grad = torch.zeros_like(self.weights)
-        rows = list(self._formation.learn(batch, self.weights, self._criterion, self._train))
+        rows = self._formation.learn(batch, self.weights, self._criterion, self._train)
         optimizer: Any = self.optimizers()
         optimizer.step(rows=_joined(rows))
 
@@ -268,7 +271,7 @@ class _PopulationFit(pl.LightningModule):
         optimizer.optimizer.keep(kept)
         self.weights.data, self.weights.grad = self.weights.data[kept], None
         self._best = self._best[kept]
-        self._formation = Formation(self._formation.population, [members[row] for row in rows])
+        self._formation = Formation(self._formation.population, [members[row] for row in rows], self._crew)
         self.train_batches.source_of = self.val_batches.source_of = self._formation.source_of
 
     def _end(self, ended: list[tuple[Member, Tensor]]) -> None:
@@ -289,7 +292,7 @@ class _PopulationFit(pl.LightningModule):
         if not ended:
             return
         ended.sort(key=lambda pair: pair[0].source)
-        formation = Formation(self._formation.population, [member for member, _ in ended])
+        formation = Formation(self._formation.population, [member for member, _ in ended], self._crew)
         weights = torch.stack([best for _, best in ended])
         sums = Sums(len(ended), weights.device)
         for batch in Lockstep([s.train_again() for s in self._sources], formation.source_of):
@@ -306,7 +309,7 @@ class _PopulationFit(pl.LightningModule):
         self._restore(rows)
         ended = [pair for pair in rows if pair[0].stopped is not None or not interrupted]
         self._tell([pair for pair in [*self._waiting, *ended] if pair[0].number not in self._results])
-        self._formation = Formation(self._formation.population, [])
+        self._formation = Formation(self._formation.population, [], self._crew)
         self._formation.population.eval()
 
     def results(self) -> list[FitResult]:

@@ -26,6 +26,7 @@ SEARCH = SearchConfig(
     trials=12,
     learning_rates=[0.01],
     splits=4,
+    seeds=1,
     confirm_splits=3,
     confirm_seeds=2,
     test_seeds=2,
@@ -85,6 +86,7 @@ def test_killing_the_search_at_random_moments_loses_and_doubles_nothing(tmp_path
         "search": {
             "trials": 40,
             "splits": 2,
+            "seeds": 1,
             "confirm_splits": 2,
             "confirm_seeds": 1,
             "test_seeds": 2,

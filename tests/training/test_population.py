@@ -199,7 +199,7 @@ def fitted(name: str, dtype: torch.dtype) -> tuple[list[tuple[FitResult, Network
     """Train each alone, and all together; return their results and networks."""
     case = FITS[name]
     configs = [ModelConfig(**{"hidden_size": 4} | own) for own in case.models]
-    trainings = [TrainingConfig(**{"max_epochs": 6, "seed": 7 * k} | own) for k, own in enumerate(case.trainings)]
+    trainings = [TrainingConfig(**{"max_epochs": 5, "seed": 7 * k} | own) for k, own in enumerate(case.trainings)]
     alone = []
     for k, (config, training) in enumerate(zip(configs, trainings, strict=True)):
         network = make(config, k, dtype, case.outputs)
@@ -255,11 +255,22 @@ def test_members_stop_each_at_its_own_time():
     assert members[1][0].best_epoch > lengths[1] - 5  # better, but not by min_delta
 
 
+@pytest.mark.parametrize("min_delta", [0.0, 0.5])
+def test_a_loss_that_stands_still_is_no_better(min_delta):
+    training = TrainingConfig(optimizer="sgd", learning_rate=1e-30, patience=3, max_epochs=9, min_delta=min_delta)
+    population, network = Population([make(ModelConfig(hidden_size=4), 0)]), make(ModelConfig(hidden_size=4), 0)
+    (result,) = fit_population(population, Overshooting(), training)
+    expected = fit(network, Overshooting(), training)
+    assert len({epoch.val_loss for epoch in result.history}) == 1
+    assert (len(result.history), result.best_epoch, result.stopped) == (4, 0, "patience")
+    assert_follows((result, population[0]), (expected, network), rtol=1e-6)
+
+
 @pytest.mark.parametrize("index", range(3))
 def test_a_population_of_one_is_a_fit(index):
     singles, _ = fitted("all six knobs", torch.float64)
     population = Population([make(ModelConfig(hidden_size=4, **SIX[index]), index, torch.float64)])
-    training = TrainingConfig(max_epochs=6, seed=7 * index, **RATES[index])
+    training = TrainingConfig(max_epochs=5, seed=7 * index, **RATES[index])
     (result,) = fit_population(population, Overshooting(dtype=torch.float64), training)
     assert_follows((result, population[0]), singles[index], rtol=1e-6)
 
@@ -274,9 +285,9 @@ def test_without_settings_it_trains_as_fit_does():
 
 def test_over_many_seeds_the_two_ways_have_one_mean():
     """Rounding drives two trainings apart in the end, but not to another place."""
-    seeds = range(16)
+    seeds = range(12)
     config = ModelConfig(hidden_size=4, dropout=0.3, recurrent_dropout=0.3)
-    trainings = [TrainingConfig(learning_rate=0.02, max_epochs=15, seed=seed) for seed in seeds]
+    trainings = [TrainingConfig(learning_rate=0.02, max_epochs=12, seed=seed) for seed in seeds]
     data = [Overshooting(22, seed) for seed in seeds]
     population = Population([make(config, seed) for seed in seeds])
     together = np.array([r.history[-1].val_loss for r in fit_population(population, data, trainings)])
@@ -379,10 +390,24 @@ def test_members_that_are_removed_take_nothing_with_them():
     assert len({network.head.weight.detach().numpy().tobytes() for _, network in forty().values()}) == 40
 
 
-@pytest.mark.parametrize("at_once", [1, 4000, 10_000])
+@pytest.mark.parametrize("at_once", [1, 10_000])
 def test_no_bit_depends_on_how_a_step_is_cut_into_pieces(at_once, monkeypatch):
     monkeypatch.setattr("lstmreg.training.formation._BYTES_AT_ONCE", at_once)
     assert_as_among_forty(company(list(range(40))))
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_no_bit_depends_on_how_many_threads_there_are_and_they_are_put_back(threads):
+    expected = forty()
+    torch.set_num_threads(threads)
+    found = company(list(range(40)))
+    assert torch.get_num_threads() == threads
+    with pytest.raises(KeyboardInterrupt):
+        company([1, 2, 3], callbacks=[At("on_train_batch_end", 1, interrupt)])
+    assert torch.get_num_threads() == threads
+    for k, (result, network) in found.items():
+        assert result == expected[k][0]
+        assert_same_bits(network, expected[k][1])
 
 
 def test_what_is_kept_of_a_piece_for_its_backward_pass_fits_into_the_limit(monkeypatch):
@@ -413,8 +438,8 @@ def test_what_is_kept_of_a_piece_for_its_backward_pass_fits_into_the_limit(monke
 
     one = most_held(1)  # a member at a time
     assert one > 64 * 8 * T * 8 * 4  # at least its outputs
-    assert most_held(10**9) > 20 * one
-    assert most_held(8 * one) < 12 * one
+    assert most_held(10**9) > 8 * one  # or a limit would limit nothing
+    assert most_held(4 * one) < 6 * one
 
 
 # ---------------------------------------------------------------------- a member that diverges
@@ -597,10 +622,10 @@ def interrupt(trainer: pl.Trainer) -> None:
     raise KeyboardInterrupt
 
 
-COUNT = 20  # so many that one which has ended is not removed at once
+COUNT = 40  # so many that one which has ended is not removed at once
 
 
-def twenty(pair: bool = False, **changes: Any) -> tuple[Population, list[FitResult] | None]:
+def many(pair: bool = False, **changes: Any) -> tuple[Population, list[FitResult] | None]:
     """Train members that end one after the other, from the fourth epoch on; ``None`` if they are interrupted."""
     settings = [
         TrainingConfig(learning_rate=0.01 + 0.005 * (k % 7), patience=2 + k % 4, max_epochs=16, seed=k)
@@ -617,7 +642,7 @@ def twenty(pair: bool = False, **changes: Any) -> tuple[Population, list[FitResu
 
 @functools.cache
 def undisturbed(pair: bool = False) -> tuple[Population, list[FitResult]]:
-    population, results = twenty(pair)
+    population, results = many(pair)
     assert results is not None
     return population, results
 
@@ -629,8 +654,15 @@ def data_of(member: int, pair: bool) -> Overshooting:
 def middle(pair: bool = False) -> int:
     """Return an epoch before which some have ended, and others have not."""
     lengths = sorted(len(result.history) for result in undisturbed(pair)[1])
-    assert lengths[4] < lengths[-5]
-    return lengths[4]
+    assert lengths[COUNT // 4] < lengths[-COUNT // 4]
+    return lengths[COUNT // 4]
+
+
+def beginning(pair: bool = False) -> int:
+    """Return an epoch before which the first have ended, so few that they are still in their rows."""
+    lengths = sorted(len(result.history) for result in undisturbed(pair)[1])
+    assert lengths.count(lengths[0]) < (COUNT - 2) // 16
+    return lengths[0]
 
 
 class Remains(NamedTuple):
@@ -646,7 +678,7 @@ def interrupted(pair: bool, callback: pl.Callback) -> Remains:
     def listener(k: int, result: FitResult) -> None:
         told.append((k, [epoch.val_loss for epoch in result.history], result.train_loss))
 
-    population, results = twenty(pair, callbacks=[callback], listener=listener)
+    population, results = many(pair, callbacks=[callback], listener=listener)
     assert results is None
     assert not any(population[k].training for k in range(COUNT))
     return Remains(told, [validated(population[k], data_of(k, pair)) for k in range(COUNT)])
@@ -669,9 +701,10 @@ def assert_interrupted(remains: Remains, epoch: int, pair: bool) -> None:
 
 
 @pytest.mark.parametrize("pair", [False, True], ids=["modules", "pair"])
+@pytest.mark.parametrize("when", [beginning, middle])
 @pytest.mark.parametrize("hook", ["on_train_epoch_start", "on_train_batch_end", "on_validation_end"])
-def test_on_ctrl_c_those_that_have_ended_are_told_and_all_have_their_best_weights(hook, pair):
-    handler, epoch = signal.getsignal(signal.SIGINT), middle(pair)
+def test_on_ctrl_c_those_that_have_ended_are_told_and_all_have_their_best_weights(hook, when, pair):
+    handler, epoch = signal.getsignal(signal.SIGINT), when(pair)
     assert_interrupted(interrupted(pair, At(hook, epoch, interrupt)), epoch, pair)
     assert signal.getsignal(signal.SIGINT) is handler
 
@@ -798,7 +831,7 @@ def test_one_that_is_watched_can_be_ended_and_the_others_go_on_as_before():
         return len(history) == ends.get(k)
 
     good, expected = undisturbed()
-    population, results = twenty(watch=watch)
+    population, results = many(watch=watch)
     for k in range(COUNT):
         assert seen[k] == list(range(1, len(results[k].history) + 1))
         if k in ends:
@@ -823,7 +856,7 @@ def test_one_that_ends_by_itself_was_not_ended_by_who_watches():
 @pytest.mark.parametrize("hook", ["on_train_epoch_end", "on_train_batch_end", "on_validation_end"])
 def test_a_callback_can_end_all_and_each_has_its_result(hook):
     epoch, (_, expected) = middle(), undisturbed()
-    population, results = twenty(callbacks=[At(hook, epoch, stop)])
+    population, results = many(callbacks=[At(hook, epoch, stop)])
     for k, result in enumerate(results):
         if len(expected[k].history) <= epoch:
             assert plain([result]) == plain([expected[k]])
