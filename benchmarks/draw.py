@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results")
     folder = parser.parse_args().results
     speed, keras, memory, sweep = (read(folder / f"{name}.jsonl") for name in ("speed", "keras", "memory", "sweep"))
-    for paragraph in tables(speed, keras, memory):
+    for paragraph in [*tables(speed, keras, memory), *population_table(read(folder / "population.jsonl"))]:
         print(paragraph, end="\n\n")
     with matplotlib.rc_context(STYLE):
         if speed:
@@ -124,6 +124,31 @@ def tables(speed: list[Line], keras: list[Line], memory: list[Line]) -> Iterator
     if memory:
         needed = ", ".join(f"{times(rivals, OURS)} at {words(size)}" for size, rivals in by_size(memory).items())
         yield f"Peak memory of training with all six, beyond weights and input, times `nn.LSTM`'s with none: {needed}."
+
+
+#: What was trained, as the table calls it; the rest is in population.py.
+TRIALS = {"Windows": "T = 24, B = 32", "Steps": "T = 1, B = 4, stateful"}
+
+
+def population_table(lines: list[Line]) -> Iterator[str]:
+    """Write how many trainings a population finishes in a second, and how many are finished singly."""
+    grouped: dict[tuple[str, int, str], dict[str, Line]] = {}
+    for line in lines:
+        grouped.setdefault((line["trials"], line["H"], line["knobs"]), {})[line["way"]] = line
+    if grouped:
+        header = ["trainings", "knobs on", "a process per core", "a process, all cores", "K", "**population**", "times"]
+        rows = []
+        for (trials, hidden, knobs), ways in grouped.items():
+            rates = {way: f"{line['rate']:.3g}/s" for way, line in ways.items()}
+            together = ways["population"]
+            rows.append(
+                [f"H = {hidden}, {TRIALS[trials]}", knobs, rates["processes"], rates["threads"], str(together["K"]),
+                 rates["population"], f"**{together['ratio']:.3g}×**"]
+            )  # fmt: skip
+        yield markdown(header, rows)
+        yield "Trainings finished in a second, early stopping included. " + about(lines).replace(
+            "forward + backward, ", ""
+        )
 
 
 def speed_cells(size: Size, rivals: dict[str, Line]) -> list[str]:

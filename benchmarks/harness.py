@@ -88,7 +88,7 @@ def compare(
     **labels: Any,
 ) -> None:
     """Time rivals for as long as ``options`` say, and record each median and its ratio to the baseline's."""
-    busy = _busy()
+    busy = busy_share()
     if busy > 0.1:
         say(f"  WARNING: other programs use {busy:.0%} of this machine, so these numbers mean little.")
     once = sum(seconds[0] for seconds in interleave(rivals, 1, clock).values())
@@ -102,7 +102,7 @@ def compare(
         say(f"  {name:<18} {median * 1e3:9.3f} ms   quartiles {low * 1e3:9.3f} {high * 1e3:9.3f}   {ratio:6.2f}×")
 
 
-def _busy() -> float:
+def busy_share() -> float:
     """Return which share of the machine others keep busy while this process sleeps; 0 where nobody knows.
 
     A team of threads waits for its last one, so a neighbour on one core can make a step ten times as long.

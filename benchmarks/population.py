@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from harness import Results, arguments, say
+from harness import Results, arguments, busy_share, say
 from torch.utils.data import DataLoader, TensorDataset
 
 from lstmreg import Config, DataConfig, ModelConfig, Network, Population, TrainingConfig, fit, fit_population
@@ -111,6 +111,7 @@ def measure(kind: Kind, hidden_size: int, knobs: str, count: int, options: Any, 
     torch.set_num_threads(cores)
     trials.one(0)
     trials.together(16)
+    busy = busy_share()
     rates: dict[str, list[float]] = {"population": [], "processes": [], "threads": []}
     with Processes(kind, hidden_size, knobs, cores) as processes:
         for _ in range(options.rounds):
@@ -121,7 +122,7 @@ def measure(kind: Kind, hidden_size: int, knobs: str, count: int, options: Any, 
     for way, found in rates.items():
         rate = statistics.median(found)
         measured = {"way": way, "rate": rate, "spread": [min(found), max(found)], "ratio": rate / singly}
-        results.add(trials=kind.__name__, H=hidden_size, knobs=knobs, K=count, threads=cores, **measured)
+        results.add(trials=kind.__name__, H=hidden_size, knobs=knobs, K=count, threads=cores, busy=busy, **measured)
         say(f"  {way:<11} {rate:8.2f} trials/s   {rate / singly:6.2f}×")
 
 

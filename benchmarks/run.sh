@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measures everything on this machine, about ten minutes; it should have nothing else to do.
+# Measures everything on this machine, about fifteen minutes; it should have nothing else to do.
 #
 #   bash benchmarks/run.sh                          into benchmarks/results/: *.jsonl, tables.md, speed.svg, sweep.svg
 #   bash benchmarks/run.sh --rounds 2 --seconds 0   the same in a hurry; options go to every measuring script
@@ -22,7 +22,7 @@ if [ ! -e "$stamp" ] || [ benchmarks/requirements.txt -nt "$stamp" ] || [ constr
 fi
 
 results=benchmarks/results
-for measure in speed keras_rivals memory sweep; do
+for measure in speed keras_rivals memory sweep population; do
     "$venv/bin/python" "benchmarks/$measure.py" --results "$results" "$@"
 done
 "$venv/bin/python" benchmarks/draw.py --results "$results" | tee "$results/tables.md"

@@ -77,7 +77,7 @@ class Population(nn.Module):
 
     def __getitem__(self, member: int) -> Network:
         """Return a member as an ordinary network, with its weights as they are now."""
-        network = self.networks[member]
+        network = self.networks[member].to(self.weights)
         _fill(network, self.weights.detach()[member])
         return network.train(self.training)
 
@@ -221,6 +221,8 @@ def _check(networks: Sequence[Network]) -> None:
                 f"a population's members must be lstmreg.Network, got {type(network).__name__} as member {k}. "
                 f"Train other networks one by one with lstmreg.fit."
             )
+    if len({id(network) for network in networks}) < len(networks):
+        raise ValueError("the members of a population must be different objects. Use copy.deepcopy, or Population.of.")
     first = _architecture(networks[0])
     for k, network in enumerate(networks):
         for name, value in _architecture(network).items():
@@ -243,4 +245,4 @@ def _architecture(network: Network) -> dict[str, Any]:
         shared["hidden_size"] = [shared["hidden_size"]] * network.config.num_layers
     weight = network.head.weight
     sizes = {"input_size": network.input_size, "output_size": network.output_size}
-    return shared | sizes | {"dtype": weight.dtype, "device": weight.device}
+    return {"num_layers": shared["num_layers"]} | shared | sizes | {"dtype": weight.dtype, "device": weight.device}

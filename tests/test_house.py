@@ -31,12 +31,12 @@ FLOORS = {
     "ops": 0,
     "layers": 1,
     "models": 2,
-    "population": 2,
+    "population": 3,
     "data": 2,
-    "training": 3,
-    "search": 4,
-    "report": 5,
-    "cli": 6,
+    "training": 4,
+    "search": 5,
+    "report": 6,
+    "cli": 7,
 }
 
 ROOMS = {

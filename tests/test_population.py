@@ -235,7 +235,7 @@ PLAIN = ModelConfig(hidden_size=4)
 
 OTHERS = {
     "hidden_size is [4] in member 0 and [5] in member 1": lambda: Network(ModelConfig(hidden_size=5), D, OUT),
-    "hidden_size is [4] in member 0 and [4, 4] in member 1": lambda: Network(ModelConfig(4, 2), D, OUT),
+    "num_layers is 1 in member 0 and 2 in member 1": lambda: Network(ModelConfig(4, 2), D, OUT),
     "bidirectional is False in member 0 and True": lambda: Network(ModelConfig(4, bidirectional=True), D, OUT),
     "stateful is False in member 0 and True": lambda: Network(ModelConfig(4, stateful=True), D, OUT),
     "input_size is 3 in member 0 and 4": lambda: Network(PLAIN, 4, OUT),
@@ -303,3 +303,16 @@ def test_layers_that_draw_other_masks_cannot_run_together():
     together.run(x, weights, None, None)  # without masks they can
     with pytest.raises(ValueError, match="too many values"):
         together.run(x, weights, None, generators)
+
+
+def test_a_population_that_is_cast_gives_members_of_its_type():
+    population = Population.of([ModelConfig(hidden_size=3)] * 2, 2, 1, seeds=[0, 1]).double()
+    assert {p.dtype for p in population[1].parameters()} == {torch.float64}
+    x = torch.randn(4, 5, 2, dtype=torch.float64)
+    torch.testing.assert_close(population[1](x), population(x)[1])
+
+
+def test_one_object_cannot_be_two_members():
+    network = make(ModelConfig(hidden_size=3), 0)
+    with pytest.raises(ValueError, match="different objects"):
+        Population([network, network])

@@ -7,6 +7,7 @@ import hashlib
 import math
 import os
 import sqlite3
+import statistics
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,6 +29,9 @@ from .space import Setting, key
 
 #: After so many identical errors in a row the search stops: the next trial would fail as well.
 _SAME_ERRORS = 5
+
+#: A median of fewer trials is no limit for others.
+_ENOUGH_TO_PRUNE = 10
 
 INTERRUPTED = "interrupted"
 
@@ -128,10 +132,9 @@ class Ledger:
         self.config = config
         self._heard = heard
         self._storage = optuna.storages.RDBStorage(f"sqlite:///{path.absolute()}")
-        pruner = optuna.pruners.MedianPruner(n_startup_trials=10, n_warmup_steps=config.training.patience)
         self._studies = {
             stage: optuna.create_study(
-                storage=self._storage, study_name=f"{config.run_name}/{stage}", load_if_exists=True, pruner=pruner
+                storage=self._storage, study_name=f"{config.run_name}/{stage}", load_if_exists=True
             )
             for stage in STAGES
         }
@@ -248,12 +251,15 @@ class Ledger:
     def _run_trials(self, stage: str, trials: list[optuna.Trial], jobs: list[Job], run: Runner) -> None:
         """Run jobs that have trials already, and tell the study how each went, whatever happens."""
         study, left = self._studies[stage], set(range(len(jobs)))
+        # Of the trials before this batch, so that it does not matter which of the batch end first.
+        earlier = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        limits = _Medians([t.intermediate_values for t in earlier], self.config.training.patience)
 
         def watch(number: int, epoch: int, value: float) -> bool:
             if not math.isfinite(value):
                 return False
             trials[number].report(value, epoch)
-            return self.config.search.prune and trials[number].should_prune()
+            return self.config.search.prune and value > limits.at(epoch)
 
         def tell(number: int, outcome: Outcome | Exception) -> None:
             trial = trials[number]
@@ -285,6 +291,31 @@ class Ledger:
         if self.config.search.sampler == "gp":
             return optuna.samplers.GPSampler(seed=seed)
         return optuna.samplers.TPESampler(seed=seed)
+
+
+class _Medians:
+    """At each epoch the median of what some trials had reached by then: what is worse is not worth going on with.
+
+    Optuna's own median pruner does the same, and reads all trials from the file at each epoch of each trial.
+
+    Args:
+        curves: Of each trial what it had reached, by epoch; what has stopped stays where it was.
+        patience: No limit before so many epochs: what is regularized learns more slowly.
+    """
+
+    def __init__(self, curves: list[dict[int, float]], patience: int) -> None:
+        self._curves = [dict(sorted(curve.items())) for curve in curves if curve]
+        self._patience = patience
+        self._known: dict[int, float] = {}
+
+    def at(self, epoch: int) -> float:
+        """Return the limit at an epoch, counted from 0; infinite where there is none."""
+        if epoch < self._patience or len(self._curves) < _ENOUGH_TO_PRUNE:
+            return math.inf
+        if epoch not in self._known:
+            reached = [curve.get(epoch, list(curve.values())[-1]) for curve in self._curves]
+            self._known[epoch] = statistics.median(reached)
+        return self._known[epoch]
 
 
 def _attributes(job: Job) -> dict[str, Any]:

@@ -235,7 +235,15 @@ def _cut(part: Part, first: int, last: int) -> Part:
 
 def member_losses(criterion: Criterion, prediction: Tensor, y: Tensor) -> Tensor:
     """Return the loss ``(K)`` of each member's prediction ``(K, B, O)``; ``y`` may be shared."""
-    losses: Tensor = torch.vmap(criterion)(prediction, y.expand_as(prediction))
+    try:
+        losses: Tensor = torch.vmap(criterion)(prediction, y.expand_as(prediction))
+    except RuntimeError as error:
+        if "vmap" not in str(error):
+            raise
+        raise ValueError(
+            "criterion must be made of operations on tensors, without .item() and branches, to be mapped over members: "
+            f"{str(error).splitlines()[0]} Change it, or train one by one with lstmreg.fit."
+        ) from error
     return losses
 
 

@@ -53,16 +53,16 @@ def fit_population(
     Args:
         population: Its members are trained in place.
         data: Training and validation batches for all, as :func:`lstmreg.fit` takes them; or a list with one such for
-            each member (the same object for several is read once). Give loaders that shuffle a generator of their
-            own.
+            each member (the same object for several is read once). Give every loader a generator of its own: without
+            one, even a loader that does not shuffle draws from torch's, which in a single fit draws the masks.
         training: One for all, or one for each member. Optimizer and loss must be the same. Default:
             ``TrainingConfig()``.
         criterion: In place of ``training.loss``; mapped over the members by ``torch.vmap``.
         callbacks: Further Lightning callbacks.
         watch: Called after each epoch of each member, with the member's number and its epochs so far; it ends the
             member by returning true.
-        listener: Called with the member's number and its result as soon as a member has ended (of a pair of loaders:
-            when all have, since they would lose their place).
+        listener: Called with the member's number and its result soon after it has ended: when some have, and are
+            removed (of a pair of loaders: when all have, since they would lose their place).
 
     Returns:
         One :class:`FitResult` for each member. One that diverged has ``stopped="diverged"``, infinite losses, and the
@@ -246,6 +246,8 @@ class _PopulationFit(pl.LightningModule):
         self.trainer.should_stop = self.trainer.should_stop or self.active == 0
 
     def _end_epoch(self, train: dict[str, list[float]], val: dict[str, list[float]]) -> None:
+        if "loss" not in train or "loss" not in val:
+            raise ValueError("data must have training and validation batches, but one of them gave none.")
         members, now = self._formation.members, time.perf_counter()
         share, self._begun = (now - self._begun) / len(members), now
         improved = []

@@ -950,3 +950,14 @@ def test_a_stateful_population_refuses_batches_of_two_sizes():
     population = Population([make(ModelConfig(hidden_size=3, stateful=True), 0)])
     with pytest.raises(ValueError, match=r"the same number of sequences each time, 8, got 6\."):
         fit_population(population, Overshooting(), TrainingConfig(max_epochs=1))
+
+
+def test_a_criterion_that_cannot_be_mapped_is_refused_with_the_remedy():
+    with pytest.raises(ValueError, match=r"criterion must be made of operations on tensors.*lstmreg\.fit"):
+        fit_population(three(), Overshooting(), criterion=lambda p, y: (p - y).square().mean() * (p - y).sum().item())
+
+
+def test_data_without_validation_batches_are_refused():
+    batches = Overshooting().pair()[0]
+    with pytest.raises(ValueError, match="training and validation batches"):
+        fit_population(three(), (batches, []))
