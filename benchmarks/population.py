@@ -88,7 +88,7 @@ Kind = Callable[[int, str], Any]
 
 #: What is trained, hidden size, knobs, members of the population.
 GRID: list[tuple[Kind, int, str, int]] = [
-    *((Windows, h, knobs, k) for h, k in ((8, 512), (16, 512), (32, 256), (64, 128)) for knobs in ("one", "all six")),
+    *((Windows, h, knobs, k) for h, k in ((8, 1024), (16, 1024), (32, 512), (64, 128)) for knobs in ("one", "all six")),
     (Steps, 3, "none", 600),
 ]
 

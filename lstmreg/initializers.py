@@ -8,7 +8,8 @@ i, f, g, o. Keras' matrices are the transposes, and each of its distributions is
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -26,6 +27,17 @@ _CUT_NORMAL = 0.87962566103423978
 
 def _generator(seed: int | None, device: torch.device) -> torch.Generator | None:
     return None if seed is None else torch.Generator(device).manual_seed(seed)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Draw initial weights from ``seed``, and leave torch's generator on the CPU as it was."""
+    before = torch.get_rng_state()
+    torch.default_generator.manual_seed(seed)  # torch.manual_seed is ten times as slow: it tells all devices
+    try:
+        yield
+    finally:
+        torch.set_rng_state(before)
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lstmreg.config import KNOBS, ModelConfig
+from lstmreg.initializers import seeded
 from lstmreg.layers.penalty import is_regularized
 from lstmreg.layers.population import LayerPopulation, MemberTerm, States, kinds_of_masks, member_totals
 from lstmreg.models import Network
@@ -67,8 +68,7 @@ class Population(nn.Module):
         own = [seeds] * len(configs) if isinstance(seeds, int) else list(seeds)
         networks = []
         for config, seed in zip(configs, own, strict=True):
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
+            with seeded(seed):
                 networks.append(Network(config, input_size, output_size))
         return cls(networks)
 
@@ -100,8 +100,9 @@ class Block:
 
     def __init__(self, networks: Sequence[Network], like: Tensor) -> None:
         first = networks[0]
-        self._names = [name for name, _ in first.named_parameters()]
+        self._names = [name.rsplit(".", 1) for name, _ in first.named_parameters()]
         self._shapes = [p.shape for p in first.parameters()]
+        self._sizes = [shape.numel() for shape in self._shapes]
         self._layers = [
             LayerPopulation([n.layers[i] for n in networks], like)  # type: ignore[misc]
             for i in range(len(first.layers))
@@ -116,7 +117,7 @@ class Block:
         states: list[States] | None = None,
         generators: Sequence[torch.Generator] | None = None,
     ) -> tuple[Tensor, list[States]]:
-        """Predict; see :meth:`losses` for the arguments. Returns ``(K, B, O)`` and the last states of each layer."""
+        """Predict as :meth:`run_and_penalize` does; return ``(K, B, O)`` and the last states of each layer."""
         prediction, last, _ = self._run(self._named(weights), x, states, generators)
         return prediction, last
 
@@ -141,19 +142,20 @@ class Block:
         named = self._named(weights)
         prediction, last, terms = self._run(named, x, states, generators)
         for i, layer in enumerate(self._layers):
-            terms += layer.weight_terms(_of_layer(named, i))
+            terms += layer.weight_terms(named[f"layers.{i}"])
         return prediction, member_totals(terms), last
 
-    def _named(self, weights: Tensor) -> dict[str, Tensor]:
-        parts = torch.split(weights, [shape.numel() for shape in self._shapes], dim=1)
-        return {
-            name: part.view(len(part), *shape)
-            for name, part, shape in zip(self._names, parts, self._shapes, strict=True)
-        }
+    def _named(self, weights: Tensor) -> dict[str, dict[str, Tensor]]:
+        """Return the parameters by module, and there by name, with a leading ``K``."""
+        parts = torch.split(weights, self._sizes, dim=1)
+        named: dict[str, dict[str, Tensor]] = {}
+        for (module, name), part, shape in zip(self._names, parts, self._shapes, strict=True):
+            named.setdefault(module, {})[name] = part.view(len(part), *shape)
+        return named
 
     def _run(
         self,
-        named: dict[str, Tensor],
+        named: dict[str, dict[str, Tensor]],
         x: Tensor,
         states: list[States] | None,
         generators: Sequence[torch.Generator] | None,
@@ -163,11 +165,11 @@ class Block:
         last: list[States] = []
         for i, layer in enumerate(self._layers):
             initial = None if states is None else states[i]
-            x, final, activity = layer.run(x, _of_layer(named, i), initial, generators)
+            x, final, activity = layer.run(x, named[f"layers.{i}"], initial, generators)
             terms += activity
             last.append(final)
         h_n = last[-1][0].transpose(1, 2).flatten(2)  # (K, B, directions * H)
-        return _heads(h_n, named["head.weight"], named["head.bias"]), last, terms
+        return _heads(h_n, **named["head"]), last, terms
 
 
 def _heads(h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -175,11 +177,6 @@ def _heads(h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     if len(h) == 1:
         return _heads(h.expand(2, -1, -1), weight.expand(2, -1, -1), bias.expand(2, -1))[:1]
     return torch.baddbmm(bias.unsqueeze(1), h, weight.mT)
-
-
-def _of_layer(named: dict[str, Tensor], index: int) -> dict[str, Tensor]:
-    prefix = f"layers.{index}."
-    return {name.removeprefix(prefix): tensor for name, tensor in named.items() if name.startswith(prefix)}
 
 
 def _kinds(network: Network) -> set[str]:

@@ -50,6 +50,7 @@ class LayerPopulation:
 
     def __init__(self, members: Sequence[LSTM], like: Tensor) -> None:
         self._layer = members[0]
+        self._suffixes = [suffix for suffix, _ in self._layer._cells()]
         self._draws = {kinds_of_masks(m) for m in members}
         self._rates = [
             torch.tensor([getattr(m, name) for m in members], dtype=torch.float64, device=like.device)
@@ -77,18 +78,16 @@ class LayerPopulation:
         Returns:
             ``output (K, T, B, directions * H)``, the last states, and what the activity costs.
         """
-        suffixes = [suffix for suffix, _ in self._layer._cells()]
-        batch, hidden = x.shape[-2], self._layer.hidden_size
-        if states is None:
-            zeros = x.new_zeros(len(weights["weight_hh_l0"]), len(suffixes), batch, hidden)
-            states = zeros, zeros
+        batch = x.shape[-2]
+        zeros = x.new_zeros(len(weights["weight_hh_l0"]), batch, self._layer.hidden_size)
         outputs, finals, terms = [], [], []
-        for direction, suffix in enumerate(suffixes):
+        for direction, suffix in enumerate(self._suffixes):
+            h_0, c_0 = (zeros, zeros) if states is None else (states[0][:, direction], states[1][:, direction])
             input_mask, recurrent_mask = (None, None) if generators is None else self._draw(x, generators)
             output, h_n, c_n = ops.lstm(
                 x,
-                states[0][:, direction],
-                states[1][:, direction],
+                h_0,
+                c_0,
                 weights[f"weight_ih{suffix}"],
                 weights[f"weight_hh{suffix}"],
                 weights[f"bias_ih{suffix}"],
@@ -104,7 +103,7 @@ class LayerPopulation:
             outputs.append(output)
             finals.append((h_n, c_n))
         output = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
-        h_n, c_n = (torch.stack(states, dim=1) for states in zip(*finals, strict=True))
+        h_n, c_n = (s[0].unsqueeze(1) if len(s) == 1 else torch.stack(s, dim=1) for s in zip(*finals, strict=True))
         return output, (h_n, c_n), terms
 
     def _draw(self, x: Tensor, generators: Sequence[torch.Generator]) -> list[Tensor | None]:
@@ -119,7 +118,7 @@ class LayerPopulation:
 
     def weight_terms(self, weights: Mapping[str, Tensor]) -> Iterator[MemberTerm]:
         """Yield what the weights cost."""
-        for suffix, _ in self._layer._cells():
+        for suffix in self._suffixes:
             for kind, stem in (("kernel", "weight_ih"), ("recurrent", "weight_hh"), ("bias", "bias_ih")):
                 if self._strengths[kind] != (None, None):
                     yield MemberTerm(kind, self._strengths[kind], weights[stem + suffix])

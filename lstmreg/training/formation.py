@@ -15,16 +15,16 @@ from lstmreg.data.lockstep import Part
 from lstmreg.layers.population import States
 from lstmreg.population import Block, Population
 
-from .fitting import Epoch, FitResult, Stopped
+from .fitting import CRITERIA, Epoch, FitResult, Stopped
 from .module import Criterion, DivergedError
 from .workers import Workers
 
 #: A step goes through so many bytes of activations at a time. It bounds the memory; and what is larger would not stay
 #: with the process, but be given back to the system after each step and be fetched again, at a price.
-_BYTES_AT_ONCE = 24 * 2**20
+_BYTES_AT_ONCE = 32 * 2**20
 
 #: Pieces for each worker, so that none waits long for another; and members in a piece that are worth the trouble.
-_PIECES_EACH, _WORTH_A_PIECE = 2, 16
+_PIECES_EACH, _WORTH_A_PIECE = 2, 32
 
 
 @dataclass
@@ -211,7 +211,9 @@ class Formation:
                 )
         states = self._states.get(size)
         return (
-            None if states is None else [(h[piece.first : piece.last], c[piece.first : piece.last]) for h, c in states]
+            None
+            if states is None
+            else [(h[piece.first : piece.last].clone(), c[piece.first : piece.last].clone()) for h, c in states]
         )
 
     def _keep_states(self, piece: Part, last: list[States]) -> None:
@@ -235,6 +237,9 @@ def _cut(part: Part, first: int, last: int) -> Part:
 
 def member_losses(criterion: Criterion, prediction: Tensor, y: Tensor) -> Tensor:
     """Return the loss ``(K)`` of each member's prediction ``(K, B, O)``; ``y`` may be shared."""
+    if criterion in CRITERIA.values():  # whose means can be taken apart, which is faster
+        each: Tensor = criterion(prediction, y.expand_as(prediction), reduction="none")  # type: ignore[call-arg]
+        return each.flatten(1).mean(1)
     try:
         losses: Tensor = torch.vmap(criterion)(prediction, y.expand_as(prediction))
     except RuntimeError as error:

@@ -19,6 +19,7 @@ from lstmreg.data.module import WindowsDataModule
 from lstmreg.data.splits import Split, hold_out
 from lstmreg.data.table import Series, read_series
 from lstmreg.data.windows import Windower
+from lstmreg.initializers import seeded
 from lstmreg.models import Network
 
 from .fitting import CRITERIA, FitResult, fit
@@ -103,8 +104,7 @@ def prepare(config: Config, series: Series, split: Split, known: dict[object, Wi
             batch_size=config.training.batch_size,
             seed=order,
         )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(weights)
+    with seeded(weights):
         network = Network(config.model, len(series.features), config.data.horizon)
     return Prepared(network, known[batches], dataclasses.replace(config.training, seed=masks))
 

@@ -19,7 +19,7 @@ from .population import fit_population
 from .single import Trained, prepare
 
 #: More would not be faster, and everybody would wait for the first result.
-_MOST_MEMBERS = 512
+_MOST_MEMBERS = 1024
 
 #: What the weights of a population may take, with their gradients, the optimizer's moments and the best ones.
 _BYTES_OF_WEIGHTS = 512 * 2**20
