@@ -372,9 +372,17 @@ class _TrialLines:
         if progress.record is not None:
             self._show_trial(progress, progress.record)
         elif progress.epoch == 0:
+            self._flush(progress)
+        if progress.record is None and progress.epoch == 0 and progress.together > 0:
             at_once = f" ({progress.together} trained at once)" if progress.together > 1 else ""
             self.bar.console.print(Text(title + at_once, style="bold"))
-            self.ended, self.best = {}, float("inf")
+            self.best = float("inf")
+
+    def _flush(self, progress: Progress) -> None:
+        """Show the settings of which some replicates were trained elsewhere: before, or in another stage."""
+        for setting, replicates in self.ended.items():
+            self._print(progress, setting, self._outcome(replicates[-1], replicates))
+        self.ended = {}
 
     def _show_trial(self, progress: Progress, record: Record) -> None:
         from lstmreg.search.space import describe
@@ -383,9 +391,12 @@ class _TrialLines:
         replicates = self.ended.setdefault(setting, [])
         replicates.append(record)
         if record.failure is not None or len(replicates) >= progress.replicates:
-            start = f"  {progress.done:>4}/{progress.planned}  {setting:<44} "
-            self.bar.console.print(Text(start + self._outcome(record, replicates)), soft_wrap=True)
+            self._print(progress, setting, self._outcome(record, replicates))
             self.ended.pop(setting)
+
+    def _print(self, progress: Progress, setting: str, outcome: str) -> None:
+        line = f"  {progress.done:>4}/{progress.planned}  {setting:<44} {outcome}"
+        self.bar.console.print(Text(line.rstrip()), soft_wrap=True)
 
     def _outcome(self, record: Record, replicates: list[Record]) -> str:
         place = f"split {record.replicate.split + 1} seed {record.replicate.seed + 1}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -47,6 +48,8 @@ class Population(nn.Module):
 
     def __init__(self, networks: Iterable[Network]) -> None:
         super().__init__()
+        if isinstance(networks, nn.Module):
+            raise TypeError(f"networks must be a list of lstmreg.Network, got one {type(networks).__name__}.")
         self.networks = list(networks)
         _check(self.networks)
         with torch.no_grad():
@@ -65,7 +68,13 @@ class Population(nn.Module):
             seeds: Of the initial weights: one for all, so that members start alike and differ by their knobs
                 alone, or one for each member.
         """
+        configs = list(configs) if not isinstance(configs, ModelConfig) else [configs]
+        for config in configs:
+            if not isinstance(config, ModelConfig):
+                raise TypeError(f"configs must be a list of ModelConfig, got {config!r} in it.")
         own = [seeds] * len(configs) if isinstance(seeds, int) else list(seeds)
+        if len(own) != len(configs):
+            raise ValueError(f"seeds must be one int or one for each of the {len(configs)} members, got {len(own)}.")
         networks = []
         for config, seed in zip(configs, own, strict=True):
             with seeded(seed):
@@ -77,9 +86,15 @@ class Population(nn.Module):
 
     def __getitem__(self, member: int) -> Network:
         """Return a member as an ordinary network, with its weights as they are now."""
-        network = self.networks[member].to(self.weights)
+        network = self.networks[operator.index(member)].to(self.weights)
         _fill(network, self.weights.detach()[member])
         return network.train(self.training)
+
+    def extra_repr(self) -> str:
+        """Show how many there are, and what is common to them."""
+        first = self.networks[0]
+        sizes = f"{first.input_size}, {first.output_size}, hidden_size={first.config.hidden_size}"
+        return f"{len(self)} members, {sizes}, num_layers={first.config.num_layers}"
 
     def forward(self, x: Tensor) -> Tensor:
         """Predict with every member, as in evaluation: nothing is dropped."""
@@ -100,6 +115,7 @@ class Block:
 
     def __init__(self, networks: Sequence[Network], like: Tensor) -> None:
         first = networks[0]
+        self._input_size = first.input_size
         self._names = [name.rsplit(".", 1) for name, _ in first.named_parameters()]
         self._shapes = [p.shape for p in first.parameters()]
         self._sizes = [shape.numel() for shape in self._shapes]
@@ -160,6 +176,11 @@ class Block:
         states: list[States] | None,
         generators: Sequence[torch.Generator] | None,
     ) -> tuple[Tensor, list[States], list[MemberTerm]]:
+        if x.dim() not in (3, 4) or x.shape[-1] != self._input_size:
+            raise ValueError(
+                f"x must be (B, T, D) or (K, B, T, D) with input_size={self._input_size} features D, "
+                f"got shape {tuple(x.shape)}."
+            )
         x = x.transpose(-3, -2)
         terms: list[MemberTerm] = []
         last: list[States] = []

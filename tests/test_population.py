@@ -202,7 +202,7 @@ def test_members_of_one_seed_start_alike_and_of_others_differently():
             torch.testing.assert_close(population[k].state_dict(), Network(config, D, OUT).state_dict(), rtol=0, atol=0)
     assert len(alike) == len(different) == 3
     assert not torch.equal(different.weights[0], different.weights[1])
-    with pytest.raises(ValueError, match="argument 2 is shorter"):
+    with pytest.raises(ValueError, match="one int or one for each of the 3 members"):
         Population.of(configs, D, OUT, seeds=[1, 2])
 
 

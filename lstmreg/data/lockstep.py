@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any, NamedTuple
 
 import torch
@@ -40,7 +40,7 @@ class Lockstep:
 
     def __iter__(self) -> Iterator[list[Part]]:
         runs = [(source, len(list(members))) for source, members in groupby(self.source_of)]
-        running = {source: iter(self.sources[source]) for source, _ in runs}
+        running = {source: _as_far_as_it_is_long(self.sources[source]) for source, _ in runs}
         while True:
             batches: dict[int, Sequence[Tensor]] = {}
             for source, iterator in running.items():
@@ -51,6 +51,19 @@ class Lockstep:
                 return
             running = {source: running[source] for source in batches}
             yield list(_parts(runs, batches))
+
+
+def _as_far_as_it_is_long(source: Iterable[Any]) -> Iterator[Any]:
+    """Iterate without asking beyond the end, where that is known.
+
+    Lightning does so too; and a sampler that is asked beyond its end draws from its generator once more, so that its
+    next order would be another than in a single fit.
+    """
+    try:
+        length = len(source)  # type: ignore[arg-type]
+    except (TypeError, NotImplementedError):  # a stream
+        return iter(source)
+    return islice(iter(source), length)
 
 
 def _parts(runs: list[tuple[int, int]], batches: dict[int, Sequence[Tensor]]) -> Iterator[Part]:

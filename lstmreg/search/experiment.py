@@ -46,7 +46,7 @@ class Progress:
         record: The trial that just ended, if one did.
         done: Trials done so far, earlier sittings included.
         planned: Trials in all, as far as can be said now.
-        together: Trials that are trained at once in this stage, at most.
+        together: Trials that are trained at once in this stage, at most; 0 if all have been.
         replicates: On how many replicates this stage runs each setting.
         epoch: The epoch that just ended, counted from 1; 0 where a stage begins.
     """
@@ -160,7 +160,8 @@ class _Experiment:
     def _together(self) -> None:
         """Sample settings, one replicate each, valued relative to the baseline on the same replicate."""
         dimensions, search = self.evidence.dimensions, self.evidence.config.search
-        self._begin("sampled", search.trials, together=min(search.batch, search.trials))
+        missing = search.trials - sum(r.role == "sampled" for r in self.ledger.records("together"))
+        self._begin("sampled", search.trials, together=min(search.batch, missing))
         self.ledger.sample(
             "together",
             search.trials,

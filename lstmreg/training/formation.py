@@ -152,7 +152,7 @@ class Formation:
         for piece, (losses, total, last) in zip(pieces, self._workers.map(work, pieces), strict=True):
             rows = slice(piece.first, piece.last)
             self._keep_states(piece, last)  # in place, so not before the backward pass has used those before
-            sums.add(rows, piece.y.shape[-2], losses)
+            sums.add(rows, piece.x.shape[-3], losses)
             self._notice(rows, total)
         return [slice(piece.first, piece.last) for piece in pieces]
 
@@ -177,7 +177,7 @@ class Formation:
         pieces = list(self._pieces(batch, alike=False))
         for piece, (losses, last) in zip(pieces, self._workers.map(work, pieces), strict=True):
             self._keep_states(piece, last)
-            sums.add(slice(piece.first, piece.last), piece.y.shape[-2], {"loss": losses})
+            sums.add(slice(piece.first, piece.last), piece.x.shape[-3], {"loss": losses})
 
     def _pieces(self, batch: list[Part], *, alike: bool) -> Iterator[Part]:
         """Cut a batch where masks differ, if members must be ``alike``, and so that all have work and memory."""
@@ -229,7 +229,7 @@ class Formation:
 
 
 def _cut(part: Part, first: int, last: int) -> Part:
-    if part.y.dim() == 2:  # shared
+    if part.x.dim() == 3:  # shared
         return part._replace(first=first, last=last)
     own = slice(first - part.first, last - part.first)
     return Part(first, last, part.x[own], part.y[own])
@@ -237,6 +237,9 @@ def _cut(part: Part, first: int, last: int) -> Part:
 
 def member_losses(criterion: Criterion, prediction: Tensor, y: Tensor) -> Tensor:
     """Return the loss ``(K)`` of each member's prediction ``(K, B, O)``; ``y`` may be shared."""
+    if y.shape not in (prediction.shape, prediction.shape[1:]):
+        own = y.shape[1:] if y.dim() == 3 else y.shape
+        raise ValueError(f"y must have the prediction's shape (B, O), {tuple(prediction.shape[1:])}, got {tuple(own)}.")
     if criterion in CRITERIA.values():  # whose means can be taken apart, which is faster
         each: Tensor = criterion(prediction, y.expand_as(prediction), reduction="none")  # type: ignore[call-arg]
         return each.flatten(1).mean(1)
@@ -249,6 +252,8 @@ def member_losses(criterion: Criterion, prediction: Tensor, y: Tensor) -> Tensor
             "criterion must be made of operations on tensors, without .item() and branches, to be mapped over members: "
             f"{str(error).splitlines()[0]} Change it, or train one by one with lstmreg.fit."
         ) from error
+    if losses.shape != prediction.shape[:1]:
+        raise ValueError(f"criterion must return a scalar, got shape {tuple(losses.shape[1:])}. Use its mean.")
     return losses
 
 

@@ -73,6 +73,10 @@ def fit_population(
         KeyboardInterrupt: On Ctrl-C, with each member's best weights restored; ``listener`` has then been called for
             all that had ended.
     """
+    if not isinstance(population, Population):
+        raise TypeError(f"population must be a Population, got {type(population).__name__}. Use lstmreg.fit for one.")
+    if criterion is not None and not callable(criterion):
+        raise TypeError(f"criterion must be callable, got {criterion!r}. Name one of torch's as training.loss.")
     trainings = _one_for_each(population, TrainingConfig() if training is None else training)
     sources, source_of = _sources(population, data)
     with workers() as crew:
@@ -91,6 +95,9 @@ def fit_population(
 
 def _one_for_each(population: Population, training: TrainingConfig | Sequence[TrainingConfig]) -> list[TrainingConfig]:
     trainings = [training] * len(population) if isinstance(training, TrainingConfig) else list(training)
+    for own in trainings:
+        if not isinstance(own, TrainingConfig):
+            raise TypeError(f"training must be a TrainingConfig, or a list of them, got {own!r}.")
     if len(trainings) != len(population):
         raise ValueError(
             f"training must be one TrainingConfig or one for each of the {len(population)} members, "
@@ -141,8 +148,11 @@ class _Source:
 
 
 class _Hooked:
-    def __init__(self, batches: Iterable[Any], source: _Source) -> None:
+    def __init__(self, batches: Any, source: _Source) -> None:
         self._batches, self._source = batches, source
+
+    def __len__(self) -> int:
+        return len(self._batches)
 
     def __iter__(self) -> Iterator[Any]:
         return map(self._source.hooked, self._batches)
@@ -155,6 +165,12 @@ def _sources(population: Population, data: Data | list[Data]) -> tuple[list[_Sou
         raise ValueError(
             f"data must be for all or a list with one for each of the {len(population)} members, got {len(own)}."
         )
+    for d in own:
+        if not isinstance(d, pl.LightningDataModule) and not (isinstance(d, tuple) and len(d) == 2):
+            raise TypeError(
+                f"data must be a LightningDataModule or a tuple of two loaders, of training and validation batches "
+                f"(or a list with one such for each member), got {type(d).__name__}."
+            )
     different = list({id(d): d for d in own}.values())
     numbers = {id(d): i for i, d in enumerate(different)}
     return [_Source(d) for d in different], [numbers[id(d)] for d in own]

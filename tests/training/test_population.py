@@ -961,3 +961,49 @@ def test_data_without_validation_batches_are_refused():
     batches = Overshooting().pair()[0]
     with pytest.raises(ValueError, match="training and validation batches"):
         fit_population(three(), (batches, []))
+
+
+@pytest.mark.parametrize("count", [16, 19])  # of a multiple of the batch size, a sampler would be asked beyond its end
+@pytest.mark.parametrize("whole", [True, False], ids=["pair", "module"])
+def test_shuffled_batches_come_in_the_order_of_a_single_fit_in_every_epoch(count, whole):
+    def data() -> Any:
+        module = Overshooting(count)
+        own = {"generator": torch.Generator().manual_seed(3)}
+        train = DataLoader(TensorDataset(module.x, module.y), batch_size=8, shuffle=True, **own)
+        val = DataLoader(TensorDataset(module.x_val, module.y_val), batch_size=9, generator=torch.Generator())
+        if whole:
+            return train, val
+        module.train_dataloader, module.val_dataloader = lambda: train, lambda: val
+        return module
+
+    model, training = ModelConfig(hidden_size=3, recurrent_dropout=0.2), TrainingConfig(max_epochs=6, seed=4)
+    population, network = three(recurrent_dropout=0.2), make(model, 1)
+    results = fit_population(population, data(), training)
+    alone = fit(network, data(), training)
+    assert [epoch.val_loss for epoch in results[1].history] == pytest.approx(
+        [epoch.val_loss for epoch in alone.history], rel=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data": [1, 2, 3]}, "data must be a LightningDataModule or a tuple of two loaders"),
+        ({"training": {"learning_rate": 0.1}}, "training must be a TrainingConfig"),
+        ({"criterion": "mse"}, "criterion must be callable"),
+        ({"population": torch.nn.Linear(2, 1)}, "population must be a Population"),
+    ],
+)
+def test_a_wrong_type_is_refused_with_what_is_expected(changes, message):
+    with pytest.raises(TypeError, match=message):
+        fit_population(**{"population": three(), "data": Overshooting()} | changes)
+
+
+def test_targets_and_losses_of_another_shape_are_refused():
+    x, y = torch.zeros(8, T, 2), torch.zeros(8)
+    with pytest.raises(ValueError, match=r"y must have the prediction's shape \(B, O\), \(8, 1\), got \(8,\)"):
+        fit_population(three(), ([(x, y)], [(x, y)]))
+    with pytest.raises(ValueError, match="criterion must return a scalar"):
+        fit_population(three(), Overshooting(), criterion=lambda p, y: p - y)
+    with pytest.raises(ValueError, match=r"x must be .* with input_size=2 features"):
+        fit_population(three(), ([(x[..., :1], y[:, None])], [(x[..., :1], y[:, None])]))
