@@ -44,6 +44,8 @@ _RULES = (
     "test_seeds",
     "smallest_effect",
     "confidence",
+    "batch",
+    "prune",
     "sampler",
     "seed",
 )
