@@ -105,6 +105,12 @@ class Population(nn.Module):
         """Return what masks each layer of a member draws; members that agree in it can be trained in one block."""
         return tuple(kinds_of_masks(layer) for layer in self.networks[member].layers)  # type: ignore[arg-type]
 
+    def kinds_of_penalties(self, member: int) -> set[str]:
+        """Return the kinds of penalties that a member has; in a block with others it is given zeros of their kinds."""
+        config = self.networks[member].config
+        turned = {path for i in range(config.num_layers) for path, value in config.layer(i).items() if value}
+        return {path.split("_")[0] for path in turned if f"model.{path}" in KNOBS and "dropout" not in path}
+
     def block(self, members: Sequence[int]) -> Block:
         """Return some members, ready to be run together."""
         return Block([self.networks[k] for k in members], self.weights)
@@ -123,8 +129,6 @@ class Block:
             LayerPopulation([n.layers[i] for n in networks], like)  # type: ignore[misc]
             for i in range(len(first.layers))
         ]
-        #: The kinds of penalties that each member has.
-        self.kinds = [_kinds(network) for network in networks]
 
     def run(
         self,
@@ -198,13 +202,6 @@ def _heads(h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     if len(h) == 1:
         return _heads(h.expand(2, -1, -1), weight.expand(2, -1, -1), bias.expand(2, -1))[:1]
     return torch.baddbmm(bias.unsqueeze(1), h, weight.mT)
-
-
-def _kinds(network: Network) -> set[str]:
-    """Return the kinds of penalties that a network has."""
-    layers = range(network.config.num_layers)
-    turned = {path for index in layers for path, value in network.config.layer(index).items() if value}
-    return {path.split("_")[0] for path in turned if f"model.{path}" in KNOBS and "dropout" not in path}
 
 
 def _row(network: Network) -> Tensor:

@@ -101,7 +101,7 @@ def test_in_training_every_member_has_its_own_prediction_penalties_and_gradients
             alone = network(x[k] if own else x)
             own_penalties = penalties(network)
         torch.testing.assert_close(prediction[k], alone, rtol=1e-12, atol=1e-12)
-        assert block.kinds[k] == set(own_penalties) <= set(found)
+        assert population.kinds_of_penalties(k) == set(own_penalties) <= set(found)
         for kind, values in found.items():
             expected = own_penalties.get(kind, torch.zeros((), dtype=torch.float64))
             torch.testing.assert_close(values[k], expected, rtol=1e-6, atol=0)

@@ -69,7 +69,9 @@ def fit_population(
         reason in ``failure``.
 
     Raises:
-        ValueError: If the lengths do not fit, or the members' optimizers or losses differ.
+        TypeError: If an argument is of another kind.
+        ValueError: If the lengths do not fit, the members' optimizers or losses differ, a batch or a loss has another
+            shape, or there are no batches.
         KeyboardInterrupt: On Ctrl-C, with each member's best weights restored; ``listener`` has then been called for
             all that had ended.
     """
@@ -196,9 +198,15 @@ class _PopulationFit(pl.LightningModule):
         self._criterion = CRITERIA[trainings[0].loss] if criterion is None else criterion
         self._watch, self._listener = watch, listener
         self._sources = sources
-        kinds = population.block(range(len(population))).kinds
         members = [
-            Member(k, training, source, population.kinds_of_masks(k), kinds[k], _generator(training))
+            Member(
+                number=k,
+                training=training,
+                source=source,
+                masks=population.kinds_of_masks(k),
+                kinds=population.kinds_of_penalties(k),
+                generator=_generator(training),
+            )
             for k, (training, source) in enumerate(zip(trainings, source_of, strict=True))
         ]
         members.sort(key=lambda member: (member.masks, member.source))
