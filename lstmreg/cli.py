@@ -1,4 +1,4 @@
-"""The command line: ``lstmreg demo | fit | search | report``. The only file that prints.
+"""The command line: ``lstmreg demo | fit | search | report | convert``. The only file that prints.
 
 Exit codes: 0 done, 1 the machine failed (a full disk, say), 2 usage or configuration, 3 data, 4 unsafe or
 corrupt file, 5 no usable trial, 130 and 143 interrupted.
@@ -38,6 +38,7 @@ from lstmreg.yaml_file import declared_type, known_settings, read_yaml
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
+    from torch import nn
 
     from lstmreg.report import Answer
     from lstmreg.search import Progress
@@ -51,6 +52,7 @@ _VERBS = {
     "fit": "train one model as configured",
     "search": "find out by experiment which knobs to turn, and to what value",
     "report": "write the answer of a finished search again",
+    "convert": "turn a Keras model into PyTorch or ONNX, or a model of lstmreg's into Keras",
 }
 
 
@@ -135,6 +137,17 @@ def _verb_parser(verb: str, is_wanted: bool) -> ArgumentParser:
     if verb == "report":
         parser.add_argument("directory", type=str, help="the run's folder, such as runs/sunspots")
         return parser
+    if verb == "convert":
+        parser.add_argument("model", type=str, help="a .keras, .h5 or .weights.h5 file, or the folder of a saved model")
+        parser.add_argument("-o", "--output", type=str, required=True, help="the folder to write into")
+        parser.add_argument("--to", type=str, default="torch", help="torch (default), keras or onnx")
+        parser.add_argument(
+            "--architecture",
+            type=str,
+            default=None,
+            help="the model's description (JSON), where MODEL has weights alone",
+        )
+        return parser
     parser.add_argument("-c", "--config", action="config", help="a YAML file with settings")
     if verb in ("demo", "search"):
         parser.add_argument("--trials", type=int, **hidden, help="short for --search.trials")
@@ -163,7 +176,11 @@ def _helpful(message: str) -> str:
     if missing := re.search(r"arguments are required: (.*)", line):
         if "directory" in missing[1]:
             return "name the run's folder, such as runs/sunspots."
-        names = re.sub(r"\b(demo|fit|search|report)\.", "", missing[1])
+        if "model" in missing[1]:
+            return "name the model, such as model.keras."
+        if "output" in missing[1]:
+            return "name the folder to write into: -o DIR."
+        names = re.sub(r"\b(demo|fit|search|report|convert)\.", "", missing[1])
         return f"required: {names}. Give them in a file (-c lstmreg.yaml), or as --data.path=… and so on."
     if wrong := re.search(r'Parser key "(?:\w+\.(?=\w+\.))?([\w.]+)": .*(?:Given|Got) value: (.*)', line):
         return f"{wrong[1]} must be {declared_type(wrong[1])}, got {wrong[2]!r}."
@@ -212,6 +229,59 @@ def _report(parsed: Namespace, out: Console) -> None:
     answer = report.answer(search.read(directory))
     report.write(answer, directory)
     _show_answer(answer, directory, out)
+
+
+def _convert(parsed: Namespace, out: Console) -> None:
+    if parsed.to not in ("torch", "keras", "onnx"):
+        raise ConfigError(f"--to must be torch, keras or onnx, got {parsed.to!r}.")
+    with out.status("Reading the model"):  # loading torch takes seconds
+        from lstmreg import interop
+        from lstmreg.interop.summary import summarize
+
+        model = interop.load_model(parsed.model, parsed.architecture)
+    table = Table("layer", "Keras", "weights", "settings", box=None, pad_edge=False)
+    for layer in summarize(model):
+        table.add_row(
+            *(Text(_plain(t)) for t in (layer.name, layer.keras_class, f"{layer.parameters:,}", layer.settings))
+        )
+    out.print(table)
+    for note in model.notes():
+        out.print(Text(f"Note: {_plain(note)}."))
+    directory = Path(parsed.output)
+    directory.mkdir(parents=True, exist_ok=True)
+    with out.status("Writing"):
+        written = _FORMATS[parsed.to](interop, model, directory)
+    out.print(Text(f"Saved: {', '.join(str(directory / name) for name in written)}"), soft_wrap=True)
+    out.print(Text(_USE[parsed.to].format(directory=directory)), soft_wrap=True)
+
+
+def _to_torch(interop: Any, model: nn.Module, directory: Path) -> tuple[str, ...]:
+    interop.save_model(model, directory)
+    return "model.json", "model.safetensors"
+
+
+def _to_keras(interop: Any, model: nn.Module, directory: Path) -> tuple[str, ...]:
+    interop.save_keras(model, directory / "model.keras")
+    interop.save_weights(model, directory / "model.weights.h5")
+    return "model.keras", "model.weights.h5"
+
+
+def _to_onnx(interop: Any, model: nn.Module, directory: Path) -> tuple[str, ...]:
+    interop.save_onnx(model, directory / "model.onnx")
+    return ("model.onnx",)
+
+
+_FORMATS: dict[str, Callable[[Any, nn.Module, Path], tuple[str, ...]]] = {
+    "torch": _to_torch,
+    "keras": _to_keras,
+    "onnx": _to_onnx,
+}
+
+_USE = {
+    "torch": 'In Python: model = lstmreg.interop.load_model("{directory}")',
+    "keras": 'In Python: model = keras.models.load_model("{directory}/model.keras")',
+    "onnx": 'In Python: session = onnxruntime.InferenceSession("{directory}/model.onnx")',
+}
 
 
 def _fit(parsed: Namespace, out: Console) -> None:
@@ -279,6 +349,7 @@ _RUN: dict[str, Callable[[Namespace, Console], None]] = {
     "fit": _fit,
     "search": _search,
     "report": _report,
+    "convert": _convert,
 }
 
 

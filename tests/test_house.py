@@ -31,6 +31,7 @@ FLOORS = {
     "ops": 0,
     "layers": 1,
     "models": 2,
+    "interop": 3,
     "population": 3,
     "data": 2,
     "training": 4,
@@ -48,7 +49,9 @@ ROOMS = {
     "csv": {"data"},
     "rich": {"cli.py"},
     "jsonargparse": {"cli.py"},
-    "safetensors": {"models.py"},
+    "safetensors": {"models.py", "interop"},
+    "h5py": {"interop"},
+    "onnxscript": {"interop"},
     "keras": set(),
 }
 

@@ -271,6 +271,11 @@ class LSTM(nn.Module):
         kinds += ["weight_hr"] if self.proj_size > 0 else []
         return [[getattr(self, kind + suffix) for kind in kinds] for suffix, _ in self._cells()]
 
+    @property
+    def cell_seeds(self) -> list[int] | None:
+        """The seed of each layer and direction, or ``None`` for torch's global generator."""
+        return self._seeds
+
     def flatten_parameters(self) -> None:
         """Do nothing; it is here because code calls it on an ``nn.LSTM``."""
 

@@ -1,0 +1,155 @@
+"""Describes lstmreg's own layers in Keras' words, so that they can leave the house the way Keras' models came in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from lstmreg import activations, constraints, regularizers
+from lstmreg.layers import LSTM
+from lstmreg.models import Network
+
+from .container import Array
+from .description import Call, LayerDescription, ModelDescription, Reference
+from .dialects import Settings
+from .model import KerasModel
+from .weights import build
+
+
+def as_keras_model(module: nn.Module) -> KerasModel:
+    """Return a module as a model of Keras' layers, with the same weights.
+
+    Args:
+        module: A :class:`KerasModel` (returned as it is), an :class:`lstmreg.LSTM` or an :class:`lstmreg.Network`.
+
+    Raises:
+        TypeError: If it is something else, or has a regularizer, constraint or activation of the user's own.
+        ValueError: If Keras has no counterpart.
+    """
+    if isinstance(module, KerasModel):
+        return module
+    if isinstance(module, LSTM):
+        return build(description_of(module), _arrays(module))
+    if isinstance(module, Network):
+        return build(*_network(module))
+    raise TypeError(
+        f"only lstmreg.LSTM, lstmreg.Network and models from lstmreg.interop.load_model can go to Keras, "
+        f"got {type(module).__name__}. Give its LSTM layers one by one."
+    )
+
+
+def description_of(lstm: LSTM) -> ModelDescription:
+    """Return the stack of Keras layers that an LSTM is.
+
+    Raises:
+        TypeError: If it has a regularizer, constraint or activation of the user's own.
+        ValueError: If Keras has no counterpart, as for a projection.
+    """
+    return _chain(_stack(lstm, is_last_used=lstm.activity_steps == "last"), lstm.input_size)
+
+
+def _network(network: Network) -> tuple[ModelDescription, dict[str, Array]]:
+    layers: list[LayerDescription] = []
+    arrays: dict[str, Array] = {}
+    for index, lstm in enumerate(network.layers):
+        assert isinstance(lstm, LSTM)
+        is_top = index == len(network.layers) - 1
+        layers += _stack(lstm, is_last_used=is_top, first=index)
+        arrays |= _arrays(lstm, first=index)
+    head: Settings = dict.fromkeys(("kernel_regularizer", "bias_regularizer", "kernel_constraint", "bias_constraint"))
+    settings: Settings = {**head, "activity_regularizer": None, "use_bias": True, "activation": "linear"}
+    settings["units"] = network.output_size
+    layers.append(LayerDescription("dense", "Dense", settings, keras_class="Dense"))
+    arrays["layers/dense/vars/0"] = network.head.weight.detach().cpu().numpy().T
+    arrays["layers/dense/vars/1"] = network.head.bias.detach().cpu().numpy()
+    return _chain(layers, network.input_size), arrays
+
+
+def _chain(layers: list[LayerDescription], features: int) -> ModelDescription:
+    entry = LayerDescription("input", "InputLayer", {"batch_shape": [None, None, features]}, keras_class="InputLayer")
+    chained, last = [entry], Reference(entry.name)
+    for layer in layers:
+        called = {"calls": (Call((last,)),)}
+        chained.append(LayerDescription(**{**vars(layer), **called}))
+        last = Reference(layer.name)
+    return ModelDescription("sequential", tuple(chained), (Reference(entry.name),), (last,), is_sequential=True)
+
+
+def _stack(lstm: LSTM, *, is_last_used: bool, first: int = 0) -> list[LayerDescription]:
+    if lstm.proj_size > 0:
+        raise ValueError("Keras' LSTM has no projection; proj_size must be 0.")
+    made = []
+    for layer in range(lstm.num_layers):
+        is_sequence = layer < lstm.num_layers - 1 or not is_last_used
+        if lstm.bidirectional:
+            ahead, back = (_settings(lstm, layer, direction, is_sequence) for direction in (0, 1))
+            settings: Settings = {
+                "merge_mode": "concat",
+                "activity_regularizer": None,
+                "layer": ahead,
+                "backward_layer": back,
+            }
+            kind = "Bidirectional"
+        else:
+            settings, kind = _settings(lstm, layer, 0, is_sequence), "RNN"
+        made.append(LayerDescription(_name(lstm, first + layer), kind, settings, keras_class=_class(lstm)))
+    return made
+
+
+def _class(lstm: LSTM) -> str:
+    return "Bidirectional" if lstm.bidirectional else "LSTM"
+
+
+def _name(lstm: LSTM, number: int) -> str:
+    return _class(lstm).lower() + (f"_{number}" if number else "")
+
+
+def _settings(lstm: LSTM, layer: int, direction: int, is_sequence: bool) -> Settings:
+    def of(name: str) -> Any:
+        value = getattr(lstm, name)
+        return value[layer] if isinstance(value, list) else value
+
+    seeds = lstm.cell_seeds
+    found: Settings = {
+        "units": lstm.hidden_size,
+        "use_bias": lstm.bias,
+        "dropout": of("dropout"),
+        "recurrent_dropout": of("recurrent_dropout"),
+        "return_sequences": is_sequence,
+        "return_state": False,
+        "go_backwards": lstm.go_backwards or direction == 1,
+        "stateful": lstm.stateful,
+        "zero_output_for_mask": is_sequence if lstm.bidirectional else lstm.zero_output_for_mask,
+        "per_gate_masks": lstm.per_gate_masks,
+        "seed": None if seeds is None else seeds[layer * (1 + lstm.bidirectional) + direction],
+    }
+    for name in ("activation", "recurrent_activation"):
+        found[name] = activations.name_of(of(name))
+        if found[name] is None:
+            raise TypeError(f"{name} is a function of your own, {of(name)!r}, which Keras has no name for.")
+    for name in ("kernel_regularizer", "recurrent_regularizer", "bias_regularizer", "activity_regularizer"):
+        found[name] = regularizers.serialize(of(name))
+    for name in ("kernel_constraint", "recurrent_constraint", "bias_constraint"):
+        found[name] = constraints.serialize(of(name))
+    return found
+
+
+def _arrays(lstm: LSTM, first: int = 0) -> dict[str, Array]:
+    """Return an LSTM's weights by their path in a ``.weights.h5`` file."""
+    found: dict[str, Array] = {}
+    for cell, cell_weights in enumerate(keras_weights(lstm)):
+        layer, direction = divmod(cell, 1 + lstm.bidirectional)
+        place = f"layers/{_name(lstm, first + layer)}/"
+        place += ("forward_layer/", "backward_layer/")[direction] if lstm.bidirectional else ""
+        found |= {f"{place}cell/vars/{index}": array for index, array in enumerate(cell_weights)}
+    return found
+
+
+def keras_weights(lstm: LSTM) -> list[list[Array]]:
+    """Return kernel ``(D, 4H)``, recurrent kernel ``(H, 4H)`` and bias ``(4H)`` of each layer and direction."""
+    found = []
+    for w_ih, w_hh, *biases in lstm.all_weights:
+        tensors = [w_ih.t(), w_hh.t(), *([biases[0] + biases[1]] if lstm.bias else [])]
+        found.append([tensor.detach().cpu().numpy().copy() for tensor in tensors])
+    return found

@@ -1,0 +1,490 @@
+"""Reads what a model is: its layers with their settings, and which feeds which."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+from lstmreg.errors import ConfigError, CorruptFileError, did_you_mean
+
+from .dialects import MODELS, Dialect, Settings, check_origin, kind_of, read_settings
+from .habits import keep_habits
+
+#: Descriptions within descriptions, and layers in all, that a file may have.
+_DEPTH, _LAYERS = 12, 5_000
+
+
+class Reference(NamedTuple):
+    """A tensor of the graph: which output of which call of which layer."""
+
+    layer: str
+    call: int = 0
+    output: int = 0
+
+
+@dataclass(frozen=True)
+class Call:
+    """One use of a layer."""
+
+    inputs: tuple[Reference, ...]
+    initial_state: tuple[Reference, ...] = ()
+
+
+@dataclass(frozen=True)
+class LayerDescription:
+    """A layer: its name, what kind it is, its settings, and where it is used."""
+
+    name: str
+    kind: str  #: a key of ``layers.LAYERS``, or ``InputLayer``, or ``Model``
+    settings: Settings
+    calls: tuple[Call, ...] = ()
+    model: ModelDescription | None = None  #: of a kind ``Model``
+    is_trained: bool = True
+    keras_class: str = ""  #: today's name of the class in Keras
+    notes: tuple[str, ...] = ()  #: what the file means that cannot be carried over
+
+
+@dataclass(frozen=True)
+class ModelDescription:
+    """A graph of layers."""
+
+    name: str
+    layers: tuple[LayerDescription, ...]
+    inputs: tuple[Reference, ...]
+    outputs: tuple[Reference, ...]
+    is_sequential: bool = False
+
+
+@dataclass
+class _Reader:
+    """What is known all along a description."""
+
+    dialect: Dialect
+    layers_left: int = _LAYERS
+    depth: int = 0
+    path: list[str] = field(default_factory=list)
+
+
+def read_description(config: Mapping[str, Any], version: str) -> ModelDescription:
+    """Read a model's description as Keras' ``to_json`` and its files have it.
+
+    Args:
+        config: The parsed JSON.
+        version: Of the Keras that wrote it.
+
+    Raises:
+        CorruptFileError: If it holds anything that is not known, with its place.
+    """
+    reader = _Reader(Dialect(version))
+    try:
+        kind = kind_of(config.get("class_name"), config.get("module"), config.get("registered_name"))
+        if kind not in MODELS:
+            return _alone(_layer(config, reader, 0))
+        return _model(kind, config.get("config"), reader)
+    except CorruptFileError as error:
+        place = " > ".join(reader.path)
+        raise CorruptFileError(f"{place + ': ' if place else ''}{str(error).rstrip('.')}.") from None
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
+        place = " > ".join(reader.path)
+        raise CorruptFileError(f"{place or 'model'}: the description is damaged ({error!r:.200}).") from None
+
+
+def locate_layer(
+    config: Mapping[str, Any], version: str, name: str | None, *, by_name: bool
+) -> tuple[ModelDescription, str]:
+    """Read one recurrent layer of a model's description, whatever its other layers are.
+
+    Args:
+        config: The model's description.
+        version: Of the Keras that wrote it.
+        name: The layer's name; ``None`` for the only one.
+        by_name: Whether the file's weights go by layers' names, and not by groups.
+
+    Returns:
+        The model that consists of this layer, and where its weights are.
+
+    Raises:
+        ConfigError: If there is no such layer, or several and none is named.
+        CorruptFileError: If the layer has a setting that is not known.
+    """
+    found = {}
+    for layer, group in _recurrent_layers(config, ""):
+        inner = layer.get("config")
+        known_as = layer.get("name") or (inner.get("name") if isinstance(inner, dict) else None)
+        found[str(known_as)] = (layer, str(known_as) if by_name else group)
+    if name is None and len(found) != 1:
+        raise ConfigError(f"has {len(found)} LSTM layers; name one as layer: {', '.join(found)[:300]}")
+    if name is not None and name not in found:
+        raise ConfigError(f"has no LSTM layer {name!r}.{did_you_mean(name, found)} It has {', '.join(found)[:300]}")
+    written, place = found[next(iter(found)) if name is None else name]
+    layer_config = {key: value for key, value in written.items() if key != "inbound_nodes"}
+    return read_description(layer_config, version), place
+
+
+def _recurrent_layers(model: Any, place: str) -> Iterator[tuple[Mapping[str, Any], str]]:
+    """Yield the LSTMs of a description as they are written, with their groups."""
+    config = model.get("config")
+    layers = config.get("layers") if isinstance(config, dict) else config
+    counts: Counter[str] = Counter()
+    for layer in layers if isinstance(layers, list) else []:
+        if not isinstance(layer, dict) or not isinstance(layer.get("class_name"), str):
+            continue
+        class_name = layer["class_name"]
+        if class_name == "InputLayer":
+            continue
+        name = snake_case(class_name)
+        group = f"{place}layers/{name}" + (f"_{counts[name]}" if counts[name] else "")
+        counts[name] += 1
+        if class_name in ("LSTM", "CuDNNLSTM", "Bidirectional", "RNN"):
+            yield layer, group
+        elif class_name in ("Sequential", "Functional", "Model"):
+            yield from _recurrent_layers(layer, f"{group}/")
+
+
+def snake_case(name: str) -> str:
+    """Return a class's name as Keras spells it in files."""
+    spaced = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", spaced).lower()
+
+
+def _alone(layer: LayerDescription) -> ModelDescription:
+    """Return the model that consists of one layer."""
+    entry = LayerDescription("input", "InputLayer", {}, keras_class="InputLayer")
+    used = replace(layer, calls=(Call((Reference(entry.name),)),))
+    outputs = [Reference(layer.name, 0, index) for index in range(_outputs(layer))]
+    return ModelDescription(layer.name, (entry, used), (Reference(entry.name),), tuple(outputs), is_sequential=True)
+
+
+def _outputs(layer: LayerDescription) -> int:
+    """Return how many tensors a recurrent layer gives."""
+    inner = layer.settings.get("layer", layer.settings) if layer.kind == "Bidirectional" else layer.settings
+    directions = 2 if layer.kind == "Bidirectional" else 1
+    cells = len(inner["cell"]["cells"]) if "cells" in (inner.get("cell") or {}) else 1
+    states = 2 * directions * cells if inner.get("return_state") else 0
+    return (2 if layer.settings.get("merge_mode", "") is None else 1) + states
+
+
+# ---------------------------------------------------------------------- models
+
+
+def _model(kind: str, config: Any, reader: _Reader) -> ModelDescription:
+    reader.depth += 1
+    if reader.depth > _DEPTH:
+        raise CorruptFileError(f"models are nested more than {_DEPTH} deep")
+    if isinstance(config, list):  # Sequential, up to Keras 2.2
+        config = {"name": "sequential", "layers": config}
+    if not isinstance(config, dict) or not isinstance(config.get("layers"), list):
+        raise CorruptFileError(f"{kind} has no list of layers (a subclassed model has none; only its code knows it)")
+    made = _sequential(config, reader) if kind == "Sequential" else _functional(config, reader)
+    reader.depth -= 1
+    return made
+
+
+def _sequential(config: Mapping[str, Any], reader: _Reader) -> ModelDescription:
+    layers = [_layer(each, reader, index) for index, each in enumerate(config["layers"])]
+    if not layers or layers[0].kind != "InputLayer":
+        names = {layer.name for layer in layers}
+        name = next(n for n in ("input", "input_", "input__") if n not in names)
+        layers.insert(
+            0, LayerDescription(name, "InputLayer", _input_shape(config["layers"][:1]), keras_class="InputLayer")
+        )
+    chained = [layers[0]]
+    last = Reference(layers[0].name)
+    for layer in layers[1:]:
+        if layer.kind == "InputLayer":
+            raise CorruptFileError(f"{layer.name}: an input stands between other layers")
+        if layer is not layers[-1] and layer.kind in ("RNN", "Bidirectional") and _outputs(layer) > 1:
+            raise CorruptFileError(f"{layer.name}: has several outputs, but the next layer takes one")
+        chained.append(replace(layer, calls=(Call((last,)),)))
+        last = Reference(layer.name)
+    _check_names(chained)
+    top = chained[-1]
+    outputs = tuple(Reference(top.name, 0, index) for index in range(_outputs(top)))
+    name = str(config.get("name", "sequential"))
+    return ModelDescription(name, tuple(chained), (Reference(chained[0].name),), outputs, is_sequential=True)
+
+
+def _functional(config: Mapping[str, Any], reader: _Reader) -> ModelDescription:
+    layers = []
+    for index, each in enumerate(config["layers"]):
+        layer = _layer(each, reader, index)
+        reader.path.append(layer.name)
+        calls = tuple(_call(node, layer.kind) for node in each.get("inbound_nodes") or [])
+        reader.path.pop()
+        layers.append(replace(layer, calls=calls))
+    _check_names(layers)
+    inputs, outputs = _ends(config["input_layers"]), _ends(config["output_layers"])
+    made = _count_calls_from_zero(ModelDescription(str(config.get("name", "model")), tuple(layers), inputs, outputs))
+    _check_references(made)
+    return made
+
+
+def _count_calls_from_zero(model: ModelDescription) -> ModelDescription:
+    """Renumber the calls of models within the model.
+
+    TensorFlow counts a model's being made as its first call, which it does not write down; so its calls are 1, 2, and
+    so on. All calls that are written down are used.
+    """
+    used: dict[str, set[int]] = {}
+    for reference in _references(model):
+        used.setdefault(reference.layer, set()).add(reference.call)
+    late = {
+        layer.name
+        for layer in model.layers
+        if layer.kind == "Model" and used.get(layer.name) == set(range(1, len(layer.calls) + 1))
+    }
+
+    def renumbered(references: tuple[Reference, ...]) -> tuple[Reference, ...]:
+        return tuple(r._replace(call=r.call - 1) if r.layer in late else r for r in references)
+
+    layers = [
+        replace(layer, calls=tuple(Call(renumbered(c.inputs), renumbered(c.initial_state)) for c in layer.calls))
+        for layer in model.layers
+    ]
+    return replace(model, layers=tuple(layers), outputs=renumbered(model.outputs))
+
+
+def _references(model: ModelDescription) -> list[Reference]:
+    between = [r for layer in model.layers for call in layer.calls for r in (*call.inputs, *call.initial_state)]
+    return [*model.inputs, *model.outputs, *between]
+
+
+def _input_shape(layers: Sequence[Any]) -> Settings:
+    """Return the shape of an input as the first layer declares it, ``None`` where it is open; nothing is made of it."""
+    config = layers[0].get("config") if layers and isinstance(layers[0], dict) else None
+    config = config if isinstance(config, dict) else {}
+    shape = config.get("batch_shape") or config.get("batch_input_shape")
+    if shape is None and isinstance(config.get("input_shape"), list):
+        shape = [None, *config["input_shape"]]
+    if shape is None and config.get("input_dim") is not None:
+        shape = [None, config.get("input_length"), config["input_dim"]]
+    is_shape = isinstance(shape, list) and len(shape) < 8 and all(n is None or isinstance(n, int) for n in shape)
+    return {"batch_shape": shape if is_shape else None}
+
+
+def _check_names(layers: Sequence[LayerDescription]) -> None:
+    names = [layer.name for layer in layers]
+    twice = next((name for index, name in enumerate(sorted(names)[1:]) if name == sorted(names)[index]), None)
+    if twice is not None:
+        raise CorruptFileError(f"two layers are called {twice[:80]!r}")
+
+
+def _ends(written: Any) -> tuple[Reference, ...]:
+    """Read the inputs or outputs of a model: one reference, or a list of them."""
+    if isinstance(written, dict):
+        raise CorruptFileError("inputs or outputs in a dict are not supported")
+    if _is_reference(written):
+        return (_reference(written),)
+    return tuple(_reference(each) for each in written)
+
+
+def _is_reference(written: Any) -> bool:
+    return isinstance(written, list) and len(written) in (3, 4) and isinstance(written[0], str)
+
+
+def _reference(written: Any) -> Reference:
+    if not _is_reference(written) or not all(isinstance(n, int) and n >= 0 for n in written[1:3]):
+        raise CorruptFileError(f"is connected in a way that is not understood: {str(written)[:80]}")
+    return Reference(written[0], written[1], written[2])
+
+
+def _check_references(model: ModelDescription) -> None:
+    """See that every tensor that is used comes from a call that exists."""
+    calls = {layer.name: max(len(layer.calls), layer.kind == "InputLayer") for layer in model.layers}
+    for reference in _references(model):
+        if reference.call >= calls.get(reference.layer, 0):
+            raise CorruptFileError(f"{reference.layer[:80]!r} is used, but there is no such call of a layer")
+    kinds = {layer.name: layer.kind for layer in model.layers}
+    if not model.inputs or not model.outputs or any(kinds[r.layer] != "InputLayer" for r in model.inputs):
+        raise CorruptFileError("the model's inputs must be input layers, and it must have inputs and outputs")
+
+
+# ---------------------------------------------------------------------- calls
+
+
+def _call(node: Any, kind: str) -> Call:
+    inputs, states = _arguments_of_keras_3(node) if isinstance(node, dict) else _arguments(node)
+    if kind in ("RNN", "Bidirectional"):  # states may come in the list of inputs
+        inputs, states = inputs[:1], inputs[1:] + states
+    return Call(tuple(inputs), tuple(states))
+
+
+def _arguments(node: Any) -> tuple[list[Reference], list[Reference]]:
+    inputs, states = [], []
+    for each in [node] if _is_reference(node) else node:
+        inputs.append(_reference(each))
+        states += _states(each[3] if len(each) == 4 else {})
+    return inputs, states
+
+
+def _states(keywords: Any) -> list[Reference]:
+    """Return the initial state among the keyword arguments of a call; others must say nothing."""
+    if not isinstance(keywords, dict):
+        raise CorruptFileError("is called with arguments that are not understood")
+    states: list[Reference] = []
+    for name, value in keywords.items():
+        if name == "initial_state" and value is not None:
+            written = value if isinstance(value, list) and not _is_reference(value) else [value]
+            states = [_reference(each) for each in written]
+        elif name == "training" and value in (None, False, 0):
+            continue
+        elif value is not None and not (name == "mask" and isinstance(value, list) and not any(value)):
+            raise CorruptFileError(f"is called with {str(name)[:40]}={str(value)[:60]}, which is not supported")
+    return states
+
+
+def _arguments_of_keras_3(node: Mapping[str, Any]) -> tuple[list[Reference], list[Reference]]:
+    positional = list(node.get("args", []))
+    keywords = dict(node.get("kwargs") or {})
+    inputs: list[Reference] = []
+    states: list[Reference] = []
+    if not positional:
+        for name in ("inputs", "sequences", "sequence"):
+            if name in keywords:
+                positional.append(keywords.pop(name))
+                break
+    for index, argument in enumerate(positional):
+        if index > 0 and argument is not None:
+            if index > 1:
+                raise CorruptFileError("is called with more arguments than are understood")
+            states = list(_tensors(argument))
+        elif index == 0:
+            inputs = list(_tensors(argument))
+    if keywords.get("initial_state") is not None:
+        states = list(_tensors(keywords.pop("initial_state")))
+    _states(keywords)
+    return inputs, states
+
+
+def _tensors(argument: Any) -> Iterator[Reference]:
+    if isinstance(argument, list):
+        for each in argument:
+            yield from _tensors(each)
+    elif isinstance(argument, dict) and argument.get("class_name") == "__keras_tensor__":
+        yield _reference(list(argument["config"]["keras_history"]))
+    else:
+        raise CorruptFileError(f"is called with {str(argument)[:60]}, which is not a tensor of the model")
+
+
+# ---------------------------------------------------------------------- layers
+
+
+def _layer(written: Any, reader: _Reader, index: int) -> LayerDescription:
+    reader.layers_left -= 1
+    if reader.layers_left < 0:
+        raise CorruptFileError(f"has more than {_LAYERS:,} layers")
+    if not isinstance(written, dict):
+        raise CorruptFileError(f"layer {index + 1} is no description of a layer")
+    config = written.get("config")
+    named = config.get("name") if isinstance(config, dict) else None
+    name = written.get("name") or named or f"layer_{index + 1}"
+    if not isinstance(name, str):
+        raise CorruptFileError(f"layer {index + 1} has no name")
+    reader.path.append(name[:80])
+    made = _described(name, written, reader)
+    reader.path.pop()
+    return made
+
+
+def _described(name: str, written: Mapping[str, Any], reader: _Reader) -> LayerDescription:
+    class_name, config = written.get("class_name"), written.get("config")
+    if class_name == "Merge" and isinstance(config, dict):
+        class_name, config = _old_merge(config)
+    kind = kind_of(class_name, written.get("module"), written.get("registered_name"))
+    is_trained = not isinstance(config, dict) or config.get("trainable", True) is not False
+    common: dict[str, Any] = {"is_trained": is_trained, "keras_class": "LSTM" if kind == "CuDNNLSTM" else kind}
+    if kind in MODELS:
+        return LayerDescription(name, "Model", {}, model=_model(kind, config, reader), **common)
+    if not isinstance(config, dict):
+        raise CorruptFileError(f"{kind} has no settings")
+    if config.get("weights") is not None:
+        raise CorruptFileError(f"{kind}: weights stand among the settings, which is not supported")
+    settings = read_settings(kind, config, reader.dialect)
+    if kind == "InputLayer":
+        settings = _input_shape([written])
+    precision = _precision(config.get("dtype"))
+    settings, notes = keep_habits(kind, settings, config, reader.dialect)
+    if precision is not None:
+        notes = [*notes, f"computed in {precision}; here it is computed in float32"]
+    common["notes"] = tuple(notes)
+    if kind in ("LSTM", "CuDNNLSTM"):
+        return LayerDescription(name, "RNN", settings, **common)
+    if kind == "RNN":
+        settings = {**settings, "cell": _cell(settings["cell"], reader)}
+        return LayerDescription(name, "RNN", settings, **common)
+    if kind == "Bidirectional":
+        return _bidirectional(name, settings, common, reader)
+    if kind == "TimeDistributed":
+        inner = _layer(settings.pop("layer"), reader, 0)
+        if inner.kind in ("InputLayer", "Merge", "RNN", "Bidirectional"):
+            raise CorruptFileError(f"TimeDistributed over {inner.keras_class} is not supported")
+        held = ModelDescription(inner.name, (inner,), (), ())
+        return LayerDescription(name, "TimeDistributed", settings, model=held, **common)
+    if kind in _MERGES:
+        joins = "or" if reader.dialect.number >= (3, 0) else "and"
+        return LayerDescription(name, "Merge", {**settings, "merge": kind, "joins_masks_by": joins}, **common)
+    if kind == "BatchNormalization" and not is_trained:
+        settings["is_frozen"] = True
+    return LayerDescription(name, kind, settings, **common)
+
+
+_MERGES = ("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Concatenate")
+
+
+def _old_merge(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return today's name of what Keras 1 called ``Merge`` with a mode."""
+    modes = {"sum": "Add", "mul": "Multiply", "ave": "Average", "max": "Maximum", "concat": "Concatenate"}
+    if config.get("layers") or config.get("mode") not in modes or config.get("mode_type", "raw") != "raw":
+        raise CorruptFileError(f"Merge(mode={str(config.get('mode'))[:40]!r}) of this form is not supported")
+    kind = modes[config["mode"]]
+    return kind, {"axis": config.get("concat_axis", -1)} if kind == "Concatenate" else {}
+
+
+def _precision(dtype: Any) -> str | None:
+    """Return the type in which the layer computed, if it is another one than the weights'."""
+    if isinstance(dtype, dict):
+        check_origin(dtype.get("class_name"), dtype.get("module"), dtype.get("registered_name"))
+        dtype = (dtype.get("config") or {}).get("name")
+    if dtype in (None, "float32", "float64") or str(dtype).startswith("int"):
+        return None
+    if dtype in ("mixed_float16", "mixed_bfloat16", "float16", "bfloat16"):
+        return str(dtype)
+    raise CorruptFileError(f"dtype {str(dtype)[:60]!r} is not supported")
+
+
+def _cell(written: Any, reader: _Reader) -> Settings:
+    """Read what an ``RNN`` runs: an ``LSTMCell``, or several on top of each other."""
+    if isinstance(written, list):
+        written = {"class_name": "StackedRNNCells", "config": {"cells": written}}
+    kind = kind_of(written["class_name"], written.get("module"), written.get("registered_name"))
+    if kind == "LSTMCell":
+        settings, _ = keep_habits(
+            kind, read_settings(kind, written["config"], reader.dialect), written["config"], reader.dialect
+        )
+        return settings
+    if kind != "StackedRNNCells":
+        raise CorruptFileError(f"RNN over {kind} is not supported; lstmreg reads LSTMCell")
+    settings = read_settings(kind, written["config"], reader.dialect)
+    cells = [_cell(each, reader) for each in settings["cells"]]
+    if not cells or any("cells" in cell for cell in cells):
+        raise CorruptFileError("StackedRNNCells must hold LSTMCells")
+    return {"cells": cells}
+
+
+def _bidirectional(name: str, settings: Settings, common: dict[str, Any], reader: _Reader) -> LayerDescription:
+    ahead = _layer(settings["layer"], reader, 0)
+    back = ahead if settings["backward_layer"] is None else _layer(settings["backward_layer"], reader, 1)
+    if ahead.kind != "RNN" or back.kind != "RNN":
+        raise CorruptFileError(f"Bidirectional over {ahead.keras_class} is not supported; lstmreg reads LSTM")
+    turned = not ahead.settings["go_backwards"] if back is ahead else back.settings["go_backwards"]
+    both = {"layer": ahead.settings, "backward_layer": {**back.settings, "go_backwards": turned}}
+    if both["layer"]["go_backwards"] == turned:
+        raise CorruptFileError("Bidirectional: one layer must go backwards and the other not")
+    if not reader.dialect.is_standalone:
+        for each in both:
+            both[each] = {**both[each], "zero_output_for_mask": both[each]["return_sequences"]}
+    common["notes"] = (*common["notes"], *ahead.notes)
+    return LayerDescription(name, "Bidirectional", {**settings, **both}, **common)

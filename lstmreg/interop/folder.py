@@ -1,0 +1,111 @@
+"""A converted model's folder: ``model.json`` with its description, ``model.safetensors`` with its weights."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+
+from lstmreg.errors import CorruptFileError
+from lstmreg.files import write_atomically
+
+from .description import Call, LayerDescription, ModelDescription, Reference
+from .model import KerasModel
+
+#: Says in ``model.json`` what kind of model it is; lstmreg's own networks have a number there.
+FORMAT = "keras-layers-1"
+
+
+def is_ours(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a path is a folder with a saved model in it."""
+    return (Path(path) / "model.json").is_file()
+
+
+def is_converted(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a saved model is a converted one, and not a network that lstmreg trained."""
+    try:
+        about = json.loads((Path(path) / "model.json").read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return True  # whoever reads it says what is wrong
+    return not (isinstance(about, dict) and isinstance(about.get("format"), int))
+
+
+def save(model: KerasModel, directory: Path) -> None:
+    """Write a model into a folder, which is made if there is none."""
+    directory.mkdir(parents=True, exist_ok=True)
+    content = safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()})
+    about = {
+        "format": FORMAT,
+        "weights_sha256": hashlib.sha256(content).hexdigest(),
+        "shapes": {leaf.key: list(leaf.as_in_keras(model.state_dict()[leaf.tensor]).shape) for leaf in model.leaves()},
+        "description": dataclasses.asdict(model.description),
+    }
+    write_atomically(directory / "model.safetensors", content)
+    write_atomically(directory / "model.json", json.dumps(about, indent=1) + "\n")
+
+
+def load(directory: Path) -> KerasModel:
+    """Read what :func:`save` wrote.
+
+    Raises:
+        CorruptFileError: If a file is missing or damaged, or the two do not belong together.
+    """
+    try:
+        about = json.loads((directory / "model.json").read_bytes())
+        if about["format"] != FORMAT:
+            raise CorruptFileError(
+                f"{directory / 'model.json'}: format {str(about['format'])[:40]!r}; this version reads {FORMAT!r}."
+            )
+        content = (directory / "model.safetensors").read_bytes()
+        if hashlib.sha256(content).hexdigest() != about["weights_sha256"]:
+            raise CorruptFileError(f"{directory}: model.safetensors is not what model.json was saved with.")
+        with torch.device("meta"):
+            shapes = {key: tuple(shape) for key, shape in about["shapes"].items()}
+            model = KerasModel(_model(about["description"]), shapes)
+        trained = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+        model.load_state_dict(safetensors.torch.load(content), assign=True)
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(trained[name])
+    except CorruptFileError:
+        raise
+    except (
+        OSError,
+        KeyError,
+        TypeError,
+        ValueError,
+        RuntimeError,
+        AttributeError,
+        safetensors.SafetensorError,
+    ) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CorruptFileError(f"{directory}: not a converted model, or a damaged one ({reason}).") from None
+    return model.eval()
+
+
+def _model(written: dict[str, Any]) -> ModelDescription:
+    return ModelDescription(
+        written["name"],
+        tuple(_layer(layer) for layer in written["layers"]),
+        _references(written["inputs"]),
+        _references(written["outputs"]),
+        written["is_sequential"],
+    )
+
+
+def _layer(written: dict[str, Any]) -> LayerDescription:
+    fields = dict(written)
+    fields["calls"] = tuple(Call(_references(c["inputs"]), _references(c["initial_state"])) for c in written["calls"])
+    fields["model"] = None if written["model"] is None else _model(written["model"])
+    fields["notes"] = tuple(written["notes"])
+    return LayerDescription(**fields)
+
+
+def _references(written: list[Any]) -> tuple[Reference, ...]:
+    return tuple(Reference(*reference) for reference in written)

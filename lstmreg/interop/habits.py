@@ -1,0 +1,60 @@
+"""What versions of Keras did differently under the same settings, and what of it can be kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from .dialects import Dialect, Settings
+
+
+def keep_habits(
+    kind: str, settings: Settings, config: Mapping[str, Any], dialect: Dialect
+) -> tuple[Settings, list[str]]:
+    """Return a layer's settings with what its version meant by them, and notes on what only its training did.
+
+    Outputs of a trained model do not depend on any of this; training it further does.
+    """
+    notes: list[str] = []
+    settings = dict(settings)
+    if kind in ("LSTM", "LSTMCell"):
+        settings["per_gate_masks"] = _draws_per_gate(config, dialect)
+        notes += _training_notes(config, settings, dialect)
+    if kind == "Embedding" and config.get("dropout"):
+        notes.append(f"Keras {dialect.version} dropped whole words (dropout={config['dropout']}); that is not kept")
+    regularizer = settings.get("activity_regularizer")
+    if regularizer is not None and not _divides_activity(dialect):
+        notes.append(
+            f"Keras {dialect.version} did not divide the activity penalty by the batch size, as Keras does since 3.14 "
+            "and lstmreg does: for the same penalty multiply its strength by the batch size"
+        )
+    return settings, notes
+
+
+def _draws_per_gate(config: Mapping[str, Any], dialect: Dialect) -> bool:
+    """Tell whether recurrent dropout drew a mask for each gate, or one for all four."""
+    if dialect.number >= (3, 0):
+        return dialect.number >= (3, 8)
+    if dialect.number < (2, 0):
+        return config.get("consume_less") != "gpu"
+    return not (dialect.is_standalone and config.get("implementation") == 2)
+
+
+def _training_notes(config: Mapping[str, Any], settings: Settings, dialect: Dialect) -> Iterator[str]:
+    """Yield in what the version's training differed from what the settings say now."""
+    if settings["dropout"] > 0 and settings["recurrent_dropout"] == 0 and dialect.number < (3, 0):
+        if not dialect.is_standalone and config.get("implementation") == 2:
+            yield f"Keras {dialect.version} dropped other inputs at each time step; here they are held over time"
+        elif config.get("implementation") != 2 and config.get("consume_less") != "gpu":
+            yield f"Keras {dialect.version} dropped other inputs for each gate; here the gates share them"
+    if settings["recurrent_dropout"] > 0 and dialect.number == (3, 0):
+        yield "Keras 3.0 drew the masks of recurrent_dropout at the rate of dropout; here they have their own"
+    if dialect.number == (1, 2) and config.get("consume_less") != "gpu" and config.get("U_regularizer"):
+        yield f"Keras {dialect.version} applied W_regularizer to the recurrent weights; here U_regularizer is"
+
+
+def _divides_activity(dialect: Dialect) -> bool:
+    """Tell whether the penalty of a layer's output was divided by the batch size."""
+    if dialect.number >= (3, 0):
+        return dialect.number >= (3, 14)
+    return not dialect.is_standalone

@@ -1,0 +1,145 @@
+"""Writes a description as the ``config.json`` of a ``.keras`` file of Keras 3."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lstmreg.errors import ConfigError
+
+from .description import Call, LayerDescription, ModelDescription, Reference
+from .dialects import Settings
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+#: Settings of ours that Keras does not have.
+_OURS = ("per_gate_masks", "merge", "joins_masks_by", "is_frozen")
+
+
+def keras_config(description: ModelDescription, shapes: Shapes, *, is_inner: bool = False) -> dict[str, Any]:
+    """Return what Keras 3 writes for a model.
+
+    Args:
+        description: The model.
+        shapes: Of its weights, by their path in a ``.weights.h5`` file.
+        is_inner: Whether it stands inside another one, which tells it the shape of its input.
+
+    Raises:
+        ConfigError: If Keras 3 cannot say what the description says.
+    """
+    _check_masks(description)
+    config: dict[str, Any] = {"name": description.name, "trainable": True}
+    if description.is_sequential:
+        layers = description.layers
+        if is_inner and layers[0].settings.get("batch_shape") is None:
+            layers = layers[1:]
+        config["layers"] = [_layer(layer, shapes, description) for layer in layers]
+        return {"module": "keras", "class_name": "Sequential", "config": config, "registered_name": None}
+    config["layers"] = [
+        _layer(layer, shapes, description)
+        | {"name": layer.name, "inbound_nodes": [_node(c, layer) for c in layer.calls]}
+        for layer in description.layers
+    ]
+    config["input_layers"] = [list(reference) for reference in description.inputs]
+    config["output_layers"] = [list(reference) for reference in description.outputs]
+    if len(description.outputs) == 1:
+        [config["output_layers"]] = config["output_layers"]
+    return {
+        "module": "keras.src.models.functional",
+        "class_name": "Functional",
+        "config": config,
+        "registered_name": "Functional",
+    }
+
+
+def _check_masks(description: ModelDescription) -> None:
+    has_mask = any(layer.kind == "Masking" or layer.settings.get("mask_zero") for layer in description.layers)
+    for layer in description.layers:
+        inner = layer.settings.get("layer", {})
+        if has_mask and inner.get("return_sequences") and not inner["zero_output_for_mask"]:
+            raise ConfigError(
+                f"{layer.name}: Bidirectional held its output at masked steps when this model was made; Keras 3 sets "
+                "it to zero, and would give other numbers."
+            )
+
+
+def _node(call: Call, layer: LayerDescription) -> dict[str, Any]:
+    inputs: Any = [_tensor(reference) for reference in call.inputs]
+    if layer.kind != "Merge" and len(inputs) == 1:
+        [inputs] = inputs
+    states = [_tensor(reference) for reference in call.initial_state]
+    return {"args": [inputs], "kwargs": {"initial_state": states} if states else {}}
+
+
+def _tensor(reference: Reference) -> dict[str, Any]:
+    # Keras finds the tensor by its history; the shape is made anew.
+    config = {"shape": [None], "dtype": "float32", "keras_history": list(reference)}
+    return {"class_name": "__keras_tensor__", "config": config}
+
+
+def _layer(layer: LayerDescription, shapes: Shapes, description: ModelDescription) -> dict[str, Any]:
+    if layer.kind == "InputLayer":
+        return _serialized("InputLayer", {"batch_shape": _batch_shape(layer, shapes, description), "name": layer.name})
+    if layer.kind == "Model":
+        assert layer.model is not None
+        made = keras_config(layer.model, shapes, is_inner=True)
+        made["config"] = {**made["config"], "name": layer.name, "trainable": layer.is_trained}
+        return made
+    config = _config(layer.name, layer.settings)
+    if layer.kind == "RNN" and "cell" in layer.settings:
+        config["cell"] = _cell(layer.settings["cell"])
+    elif layer.kind == "Bidirectional":
+        # Keras names the two by itself, and makes the second from the first unless it is another.
+        ahead, back = layer.settings["layer"], layer.settings["backward_layer"]
+        config["layer"] = _recurrent(f"forward_{layer.name}", ahead)
+        config["backward_layer"] = _recurrent(f"backward_{layer.name}", back)
+    elif layer.kind == "TimeDistributed":
+        assert layer.model is not None
+        config["layer"] = _layer(layer.model.layers[0], shapes, layer.model)
+    return _serialized(layer.keras_class, config if layer.is_trained else {**config, "trainable": False})
+
+
+def _serialized(class_name: str, config: Settings) -> dict[str, Any]:
+    return {"module": "keras.layers", "class_name": class_name, "config": config, "registered_name": None}
+
+
+def _recurrent(name: str, settings: Settings) -> dict[str, Any]:
+    config = _config(name, settings)
+    if "cell" in settings:
+        return _serialized("RNN", {**config, "cell": _cell(settings["cell"])})
+    return _serialized("LSTM", config)
+
+
+def _cell(settings: Settings, number: int = 0) -> dict[str, Any]:
+    if "cells" in settings:
+        cells = [_cell(cell, index) for index, cell in enumerate(settings["cells"])]
+        return _serialized("StackedRNNCells", {"cells": cells})
+    return _serialized("LSTMCell", _config("lstm_cell" + (f"_{number}" if number else ""), settings))
+
+
+def _config(name: str, settings: Settings) -> Settings:
+    for setting in ("activation", "recurrent_activation"):
+        if settings.get(setting) == "keras2_hard_sigmoid":
+            raise ConfigError(
+                f"{name}.{setting}: Keras 3 does not have the hard_sigmoid of Keras 1 and 2, and would give other "
+                "numbers. Convert to torch or onnx."
+            )
+    kept = {
+        key: value for key, value in settings.items() if key not in _OURS and key not in ("layer", "backward_layer")
+    }
+    if kept.get("axis") is not None and isinstance(kept["axis"], list) and len(kept["axis"]) == 1:
+        [kept["axis"]] = kept["axis"]
+    return {"name": name, **kept}
+
+
+def _batch_shape(layer: LayerDescription, shapes: Shapes, description: ModelDescription) -> list[int | None]:
+    shape: list[int | None] | None = layer.settings.get("batch_shape")
+    if shape is not None:
+        return shape
+    first = next(
+        (each for each in description.layers if each.calls and each.calls[0].inputs[0].layer == layer.name), None
+    )
+    if description.is_sequential and first is not None and first.kind in ("RNN", "Bidirectional"):
+        features = min(shapes.items())[1][0]
+        return [None, None, features]
+    raise ConfigError(f"{layer.name}: the model does not say which shape its input has, and Keras 3 needs it.")

@@ -1,0 +1,707 @@
+"""Keras' layers as PyTorch modules: each is made of its settings in Keras' words and the shapes of its weights.
+
+They are called as Keras' are, ``layer(inputs, mask=None)``, and tell what becomes of a mask by ``compute_mask``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lstmreg import activations, constraints, regularizers
+from lstmreg.layers import LSTM
+from lstmreg.layers.penalty import ActivityRecord, Term, is_trainable
+
+from .leaves import Leaf, own
+
+Settings = Mapping[str, Any]
+#: Of each weight in Keras' layout, by :attr:`Leaf.key`.
+Shapes = Mapping[str, tuple[int, ...]]
+Mask = Tensor | None
+
+
+class KerasLayer(nn.Module):
+    """What all have in common: settings, weights that Keras knows by a name, penalties and constraints."""
+
+    #: Whether the mask of the input is also that of the output.
+    passes_mask = True
+
+    def __init__(self, settings: Settings, shapes: Shapes) -> None:
+        super().__init__()
+        self.settings = dict(settings)
+        self.activity_regularizer = regularizers.get(settings.get("activity_regularizer"), "activity_regularizer")
+        self._activity = ActivityRecord()
+
+    @classmethod
+    def leaves_of(cls, settings: Settings) -> list[Leaf]:
+        """Return the weights of a layer with such settings, in the order of Keras' ``get_weights``."""
+        return []
+
+    def leaves(self) -> list[Leaf]:
+        """Return the weights of this layer."""
+        return self.leaves_of(self.settings)
+
+    def forward(self, inputs: Any, mask: Any = None, **more: Any) -> Any:
+        """Compute the layer's output as Keras does."""
+        output = self.call(inputs, mask, **more)
+        if self.training and self.activity_regularizer is not None:
+            for tensor in output if isinstance(output, list) else [output]:
+                self._activity.add(self.activity_regularizer, tensor, len(tensor))
+        return output
+
+    def call(self, *args: Any, **more: Any) -> Any:
+        """Compute the output from inputs and mask; each layer has its own."""
+        raise NotImplementedError
+
+    def compute_mask(self, inputs: Any, mask: Any) -> Any:
+        """Return the mask of the output, or ``None``."""
+        return mask if self.passes_mask else None
+
+    # ------------------------------------------------------------------ penalties and constraints
+
+    def _constrained(self, kind: str) -> Iterator[tuple[Leaf, Any]]:
+        """Yield the layer's own weights that have a regularizer or constraint."""
+        for leaf in self.leaves():
+            identifier = self.settings.get(f"{leaf.name}_{kind}")
+            if leaf.group == "" and identifier is not None:
+                yield leaf, identifier
+
+    def penalty_terms(self) -> Iterator[Term]:
+        """Yield the penalties of the layer's own weights and of its output, for :func:`lstmreg.penalties`."""
+        for leaf, identifier in self._constrained("regularizer"):
+            module, name = _owner(self, leaf.tensor)
+            if is_trainable(module, name):
+                weight = getattr(module, name)
+                yield Term("other", weight, regularizers.get(identifier), leaf.as_in_keras(weight))  # type: ignore[arg-type]
+        if self.activity_regularizer is not None:
+            yield from self._activity.read()
+
+    @torch.no_grad()
+    def apply_constraints(self) -> None:
+        """Project the constrained weights that have a gradient."""
+        for leaf, identifier in self._constrained("constraint"):
+            module, name = _owner(self, leaf.tensor)
+            weight = getattr(module, name)
+            constraint = constraints.get(identifier)
+            if weight.grad is not None and constraint is not None:
+                weight.copy_(leaf.as_in_keras(constraint(leaf.as_in_keras(weight))))
+
+    def extra_repr(self) -> str:
+        """Show the settings that say something."""
+        shown = {name: value for name, value in self.settings.items() if value not in (None, False) and name != "units"}
+        return ", ".join(f"{name}={value!r}" for name, value in shown.items() if not isinstance(value, dict))
+
+
+def _owner(module: nn.Module, tensor: str) -> tuple[nn.Module, str]:
+    path, _, name = tensor.rpartition(".")
+    return module.get_submodule(path), name
+
+
+# ---------------------------------------------------------------------- the recurrence
+
+
+class RNN(KerasLayer):
+    """One LSTM, or cells on top of each other in one recurrence (Keras: ``LSTM`` and ``RNN``)."""
+
+    def __init__(self, settings: Settings, shapes: Shapes) -> None:
+        super().__init__({**settings, "activity_regularizer": None}, shapes)
+        self.settings = dict(settings)
+        self.return_sequences: bool = settings["return_sequences"]
+        self.return_state: bool = settings["return_state"]
+        self.go_backwards: bool = settings["go_backwards"]
+        self.layers = nn.ModuleList()
+        cells = _cells(settings)
+        for index, (path, cell) in enumerate(cells):
+            is_top = index == len(cells) - 1
+            features = shapes[f"{path}/vars/0"][0]
+            self.layers.append(_lstm(features, cell, settings, is_first=index == 0, is_top=is_top))
+
+    @classmethod
+    def leaves_of(cls, settings: Settings) -> list[Leaf]:
+        """Return kernel, recurrent kernel and bias of each cell."""
+        found = []
+        for index, (path, cell) in enumerate(_cells(settings)):
+            stem = f"layers.{index}"
+            found += [
+                Leaf(path, 0, "kernel", f"{stem}.weight_ih_l0", transposed=True),
+                Leaf(path, 1, "recurrent_kernel", f"{stem}.weight_hh_l0", transposed=True),
+            ]
+            if cell["use_bias"]:
+                found.append(Leaf(path, 2, "bias", f"{stem}.bias_ih_l0"))
+        return found
+
+    def call(self, inputs: Any, mask: Any, initial_state: Sequence[Tensor] | None = None) -> Any:
+        """Return the output, and with ``return_state`` also ``h`` and ``c`` of each cell."""
+        y, finals = inputs, []
+        for index, lstm in enumerate(self.layers):
+            states = None
+            if initial_state is not None:
+                h, c = initial_state[2 * index : 2 * index + 2]
+                states = h.unsqueeze(0), c.unsqueeze(0)
+            # Later cells read what the first one wrote, in the order in which it went.
+            seen = mask if index == 0 or mask is None or not self.go_backwards else mask.flip(1)
+            y, (h_n, c_n) = lstm(y, states, mask=seen)
+            finals += [h_n[0], c_n[0]]
+        output = y if self.return_sequences else y[:, -1]
+        return [output, *finals] if self.return_state else output
+
+    def compute_mask(self, inputs: Any, mask: Any) -> Any:
+        """Sequences keep their mask; states and last outputs have none."""
+        output = mask if self.return_sequences else None
+        return [output] + [None] * (2 * len(self.layers)) if self.return_state else output
+
+    def reset_state(self) -> None:
+        """Let a stateful layer begin with zeros again."""
+        for lstm in self.layers:
+            lstm.reset_state()  # type: ignore[operator]
+
+
+def _cells(settings: Settings) -> list[tuple[str, Settings]]:
+    """Return the cells of a layer, each with its place in a ``.weights.h5`` file."""
+    cell = settings.get("cell")
+    if cell is None:
+        return [("cell", settings)]
+    if "cells" not in cell:
+        return [("cell", cell)]
+    names = [f"lstm_cell_{index}" if index else "lstm_cell" for index in range(len(cell["cells"]))]
+    return [(f"cell/cells/{name}", each) for name, each in zip(names, cell["cells"], strict=True)]
+
+
+def _lstm(features: int, cell: Settings, rnn: Settings, *, is_first: bool, is_top: bool) -> LSTM:
+    return LSTM(
+        features,
+        cell["units"],
+        bias=cell["use_bias"],
+        batch_first=True,
+        dropout=cell["dropout"],
+        recurrent_dropout=cell["recurrent_dropout"],
+        kernel_regularizer=cell["kernel_regularizer"],
+        recurrent_regularizer=cell["recurrent_regularizer"],
+        bias_regularizer=cell["bias_regularizer"],
+        activity_regularizer=rnn["activity_regularizer"] if is_top else None,
+        activity_steps="all" if rnn["return_sequences"] else "last",
+        kernel_constraint=cell["kernel_constraint"],
+        recurrent_constraint=cell["recurrent_constraint"],
+        bias_constraint=cell["bias_constraint"],
+        activation=cell["activation"],
+        recurrent_activation=cell["recurrent_activation"],
+        zero_output_for_mask=rnn["zero_output_for_mask"] and is_top,
+        go_backwards=rnn["go_backwards"] and is_first,
+        stateful=rnn["stateful"],
+        per_gate_masks=cell.get("per_gate_masks", True),
+        seed=cell["seed"],
+    )
+
+
+class Bidirectional(KerasLayer):
+    """Two recurrences over the same input, one from each end, and their outputs merged."""
+
+    def __init__(self, settings: Settings, shapes: Shapes) -> None:
+        super().__init__(settings, shapes)
+        self.merge_mode: str | None = settings["merge_mode"]
+        self.forward_layer = RNN(settings["layer"], _below(shapes, "forward_layer"))
+        self.backward_layer = RNN(settings["backward_layer"], _below(shapes, "backward_layer"))
+
+    @classmethod
+    def leaves_of(cls, settings: Settings) -> list[Leaf]:
+        """Return the weights of the forward layer, then those of the backward one."""
+        pairs = (("forward_layer", "layer"), ("backward_layer", "backward_layer"))
+        return [leaf.inside(name, name) for name, of in pairs for leaf in RNN.leaves_of(settings[of])]
+
+    def call(self, inputs: Any, mask: Any, initial_state: Sequence[Tensor] | None = None) -> Any:
+        """Return the merged output (both, where they are not merged), and the states that are asked for."""
+        half = None if initial_state is None else len(initial_state) // 2
+        forward_state, backward_state = (None, None) if half is None else (initial_state[:half], initial_state[half:])  # type: ignore[index]
+        ahead = self.forward_layer(inputs, mask, initial_state=forward_state)
+        back = self.backward_layer(inputs, mask, initial_state=backward_state)
+        states: list[Tensor] = []
+        if self.forward_layer.return_state:
+            states = [*ahead[1:], *back[1:]]
+            ahead, back = ahead[0], back[0]
+        if self.forward_layer.return_sequences:
+            back = back.flip(1)
+        outputs = [ahead, back] if self.merge_mode is None else [_MERGED[self.merge_mode](ahead, back)]
+        return [*outputs, *states] if len(outputs) + len(states) > 1 else outputs[0]
+
+    def compute_mask(self, inputs: Any, mask: Any) -> Any:
+        """Sequences keep their mask; states and last outputs have none."""
+        output = mask if self.forward_layer.return_sequences else None
+        outputs = [output, output] if self.merge_mode is None else [output]
+        states = 2 * 2 * len(self.forward_layer.layers) if self.forward_layer.return_state else 0
+        return outputs + [None] * states if len(outputs) + states > 1 else output
+
+    def reset_state(self) -> None:
+        """Let stateful layers begin with zeros again."""
+        self.forward_layer.reset_state()
+        self.backward_layer.reset_state()
+
+
+_MERGED: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "concat": lambda ahead, back: torch.cat([ahead, back], dim=-1),
+    "sum": lambda ahead, back: ahead + back,
+    "ave": lambda ahead, back: (ahead + back) / 2,
+    "mul": lambda ahead, back: ahead * back,
+}
+
+
+def _below(shapes: Shapes, group: str) -> dict[str, tuple[int, ...]]:
+    return {key[len(group) + 1 :]: shape for key, shape in shapes.items() if key.startswith(f"{group}/")}
+
+
+class TimeDistributed(KerasLayer):
+    """A layer applied to every time step."""
+
+    def __init__(self, settings: Settings, shapes: Shapes, layer: nn.Module) -> None:
+        super().__init__(settings, shapes)
+        self.layer = layer
+
+    def leaves(self) -> list[Leaf]:
+        """Return the weights of the layer inside."""
+        return [leaf.inside("layer", "layer") for leaf in self.layer.leaves()]  # type: ignore[operator]
+
+    def call(self, inputs: Any, mask: Any) -> Any:
+        """Apply the layer to ``(B * T, ...)``."""
+        batch, steps = inputs.shape[:2]
+        output = self.layer(inputs.flatten(0, 1))
+        return output.unflatten(0, (batch, steps))
+
+
+# ---------------------------------------------------------------------- beginnings
+
+
+class Masking(KerasLayer):
+    """Steps whose features all equal a value are masked, and set to zero."""
+
+    def call(self, inputs: Any, mask: Any) -> Any:
+        """Set masked steps to zero."""
+        return inputs * self.compute_mask(inputs, mask).unsqueeze(-1)
+
+    def compute_mask(self, inputs: Any, mask: Any) -> Any:
+        """Return where any feature differs from the value."""
+        return (inputs != self.settings["mask_value"]).any(-1)
+
+
+class Embedding(KerasLayer):
+    """A vector for each whole number."""
+
+    def __init__(self, settings: Settings, shapes: Shapes) -> None:
+        super().__init__(settings, shapes)
+        self.weight = nn.Parameter(torch.empty(settings["input_dim"], settings["output_dim"]))
+
+    @classmethod
+    def leaves_of(cls, settings: Settings) -> list[Leaf]:
+        """Return the vectors."""
+        return own([("embeddings", "weight")])
+
+    def call(self, inputs: Any, mask: Any) -> Any:
+        """Return the vectors of the numbers; Keras cuts off fractions."""
+        return functional.embedding(inputs.long(), self.weight)
+
+    def compute_mask(self, inputs: Any, mask: Any) -> Any:
+        """With ``mask_zero``, zeros are masked."""
+        return inputs != 0 if self.settings["mask_zero"] else None
+
+
+# ---------------------------------------------------------------------- steps without time
+
+
+class Dense(KerasLayer):
+    """A linear map of the last axis, and an activation."""
+
+    def __init__(self, settings: Settings, shapes: Shapes) -> None:
+        super().__init__(settings, shapes)
+        features, units = shapes["vars/0"]
+        self.linear = nn.Linear(features, units, bias=settings["use_bias"])
+        self.activation = activations.get(settings["activation"])
+
+    @classmethod
+    def leaves_of(cls, settings: Settings) -> list[Leaf]:
+        """Return kernel and bias."""
+        names = [("kernel", "linear.weight"), ("bias", "linear.bias")]
+        return own(names if settings["use_bias"] else names[:1], transposed=["kernel"])
+
+    def call(self, inputs: Any, mask: Any) -> Any:
+        """Return ``activation(x @ kernel + bias)``."""
+        return self.activation(self.linear(inputs))
+
+
+class Activation(KerasLayer):
+    """A function of each element."""
+
+    def call(self, inputs: Any, mask: Any) -> Any:
+        """Apply the function."""
+        return activations.get(self.settings["activation"])(inputs)
+
+
+class ReLU(KerasLayer):
+    """A rectifier with a slope below its threshold and a bound above."""
+
+    def call(self, inputs: Any, mask: Any) -> Any:
+        """Return ``min(x, max_value)`` from the threshold on, and ``negative_slope * (x - threshold)`` below."""
+        slope, threshold = self.settings["negative_slope"], self.settings["threshold"]
+        y = torch.where(inputs >= threshold, inputs, slope * (inputs - threshold))
+        return y if self.settings["max_value"] is None else y.clamp(max=self.settings["max_value"])
+
+
+class LeakyReLU(KerasLayer):
+    """A rectifier with a slope below zero."""
+
+    def call(self, inputs: Any, mask: Any) -> Any:
+        """Return ``x``, and ``negative_slope * x`` below zero."""
+        return functional.leaky_relu(inputs, self.settings["negative_slope"])
+
+
+class ELU(KerasLayer):
+    """An exponential linear unit."""
+
+    def call(self, inputs: Any, mask: Any) -> Any:
+        """Return ``x``, and ``alpha * (exp(x) - 1)`` below zero."""
+        return functional.elu(inputs, self.settings["alpha"])
+
+
+class Softmax(KerasLayer):
+    """A softmax over an axis; masked elements get nothing of it."""
+
+    def call(self, inputs: Any, mask: Any) -> Any:
+        """Return the softmax."""
+        if mask is not None:
+            raise ValueError("Softmax behind a mask means another thing in every version of Keras; it is not read.")
+        return inputs.softmax(self.settings["axis"])
+
+
+class Dropout(KerasLayer):
+    """Drop elements while training; axes of length 1 in ``noise_shape`` share what is dropped."""
+
+    def call(self, inputs: Any, mask: Any) -> Any:
+        """Drop and scale, while training."""
+        if not self.training or self.settings["rate"] == 0:
+            return inputs
+        return inputs * functional.dropout(inputs.new_ones(self._noise_shape(inputs)), self.settings["rate"])
+
+    def _noise_shape(self, inputs: Tensor) -> list[int]:
+        wanted = self.settings["noise_shape"] or [None] * inputs.dim()
+        return [size if length is None else length for size, length in zip(inputs.shape, wanted, strict=True)]
+
+
+class SpatialDropout1D(Dropout):
+    """Drop features of a sequence at all steps, while training."""
+
+    def _noise_shape(self, inputs: Tensor) -> list[int]:
+        return [inputs.shape[0], 1, inputs.shape[2]]
+
+
+class GaussianNoise(KerasLayer):
+    """Add noise while training."""
+
+    def call(self, inputs: Any, mask: Any) -> Any:
+        """Add normal noise, while training."""
+        return inputs + self.settings["stddev"] * torch.randn_like(inputs) if self.training else inputs
+
+
+class ActivityRegularization(KerasLayer):
+    """A penalty on what passes through."""
+
+    def __init__(self, settings: Settings, shapes: Shapes) -> None:
+        super().__init__(settings, shapes)
+        self.activity_regularizer = regularizers.L1L2(settings["l1"], settings["l2"])
+
+    def call(self, inputs: Any, mask: Any) -> Any:
+        """Return the input."""
+        return inputs
+
+
+class BatchNormalization(KerasLayer):
+    """Normalize each feature by its mean and variance over the batch; in eval mode by the moving ones."""
+
+    def __init__(self, settings: Settings, shapes: Shapes) -> None:
+        super().__init__(settings, shapes)
+        size = next(iter(shapes.values()))
+        self.running_mean: Tensor
+        self.running_var: Tensor
+        self.weight = nn.Parameter(torch.empty(size)) if settings["scale"] else None
+        self.bias = nn.Parameter(torch.empty(size)) if settings["center"] else None
+        self.register_buffer("running_mean", torch.empty(size))
+        self.register_buffer("running_var", torch.empty(size))
+
+    @classmethod
+    def leaves_of(cls, settings: Settings) -> list[Leaf]:
+        """Return gamma and beta, as far as there are such, and the moving statistics."""
+        names = [("gamma", "weight")] if settings["scale"] else []
+        names += [("beta", "bias")] if settings["center"] else []
+        names += [("moving_mean", "running_mean"), ("moving_variance", "running_var")]
+        return own(names, untrained=["moving_mean", "moving_variance"])
+
+    def call(self, inputs: Any, mask: Any) -> Any:
+        """Normalize; while training, move the statistics as Keras does (with the biased variance)."""
+        [axis] = self.settings["axis"]
+        x = inputs.transpose(axis, -1)
+        mean, variance = self.running_mean, self.running_var
+        if self.training and not self.settings.get("is_frozen", False):
+            mean, variance = self._moments(x, mask if axis in (-1, inputs.dim() - 1) else None)
+        y = (x - mean) * torch.rsqrt(variance + self.settings["epsilon"])
+        y = y if self.weight is None else y * self.weight
+        y = y if self.bias is None else y + self.bias
+        return y.transpose(axis, -1)
+
+    def _moments(self, x: Tensor, mask: Mask) -> tuple[Tensor, Tensor]:
+        rows = x.flatten(0, -2) if mask is None else x[mask.bool()]
+        mean, variance = rows.mean(0), rows.var(0, unbiased=False)
+        with torch.no_grad():
+            for moving, new in ((self.running_mean, mean), (self.running_var, variance)):
+                moving.lerp_(new, 1 - self.settings["momentum"])
+        return mean, variance
+
+
+class LayerNormalization(KerasLayer):
+    """Normalize each row over some axes."""
+
+    def __init__(self, settings: Settings, shapes: Shapes) -> None:
+        super().__init__(settings, shapes)
+        names = [leaf.tensor for leaf in self.leaves_of(settings)]
+        for name, shape in zip(names, shapes.values(), strict=True):
+            self.register_parameter(name, nn.Parameter(torch.empty(shape)))
+
+    @classmethod
+    def leaves_of(cls, settings: Settings) -> list[Leaf]:
+        """Return gamma and beta, as far as there are such."""
+        names = [("gamma", "weight")] if settings["scale"] else []
+        return own(names + ([("beta", "bias")] if settings["center"] else []))
+
+    def call(self, inputs: Any, mask: Any) -> Any:
+        """Normalize, scale and shift."""
+        axes = sorted(axis % inputs.dim() for axis in self.settings["axis"])
+        mean = inputs.mean(axes, keepdim=True)
+        variance = (inputs - mean).square().mean(axes, keepdim=True)
+        y = (inputs - mean) * torch.rsqrt(variance + self.settings["epsilon"])
+        along = [size if axis in axes else 1 for axis, size in enumerate(inputs.shape)]
+        y = y * self.weight.view(along) if self.settings["scale"] else y  # type: ignore[operator]
+        return y + self.bias.view(along) if self.settings["center"] else y  # type: ignore[operator]
+
+
+# ---------------------------------------------------------------------- windows in time
+
+
+class Conv1D(KerasLayer):
+    """A convolution over time, and an activation."""
+
+    passes_mask = False
+
+    def __init__(self, settings: Settings, shapes: Shapes) -> None:
+        super().__init__(settings, shapes)
+        width, inputs, filters = shapes["vars/0"]
+        if (width, filters) != (settings["kernel_size"], settings["filters"]):
+            raise ValueError(f"kernel_size and filters do not fit weights of the shape {shapes['vars/0']}")
+        self.weight = nn.Parameter(torch.empty(filters, inputs, width))
+        self.bias = nn.Parameter(torch.empty(filters)) if settings["use_bias"] else None
+        self.activation = activations.get(settings["activation"])
+
+    @classmethod
+    def leaves_of(cls, settings: Settings) -> list[Leaf]:
+        """Return kernel and bias."""
+        names = [("kernel", "weight"), ("bias", "bias")]
+        return own(names if settings["use_bias"] else names[:1], transposed=["kernel"])
+
+    def call(self, inputs: Any, mask: Any) -> Any:
+        """Convolve along time, with zeros around as ``padding`` says."""
+        stride, dilation = self.settings["strides"], self.settings["dilation_rate"]
+        reach = dilation * (self.settings["kernel_size"] - 1) + 1
+        x = functional.pad(inputs.transpose(1, 2), _padding(self.settings["padding"], inputs.shape[1], reach, stride))
+        y = functional.conv1d(x, self.weight, self.bias, stride, 0, dilation, self.settings["groups"])
+        return self.activation(y.transpose(1, 2))
+
+
+def _padding(kind: str, steps: int, reach: int, stride: int) -> tuple[int, int]:
+    """Return how many steps are put before and behind; ``same`` puts the odd one behind."""
+    if kind == "valid":
+        return 0, 0
+    if kind == "causal":
+        return reach - 1, 0
+    missing = max((-(-steps // stride) - 1) * stride + reach - steps, 0)
+    return missing // 2, missing - missing // 2
+
+
+class MaxPooling1D(KerasLayer):
+    """The greatest value of each window in time."""
+
+    passes_mask = False
+
+    def call(self, inputs: Any, mask: Any) -> Any:
+        """Return the maximum of each window."""
+        width, stride, around = self._windows(inputs)
+        x = functional.pad(inputs.transpose(1, 2), around, value=-math.inf)
+        return functional.max_pool1d(x, width, stride).transpose(1, 2)
+
+    def _windows(self, inputs: Tensor) -> tuple[int, int, tuple[int, int]]:
+        width = self.settings["pool_size"]
+        stride = self.settings["strides"] or width
+        return width, stride, _padding(self.settings["padding"], inputs.shape[1], width, stride)
+
+
+class AveragePooling1D(MaxPooling1D):
+    """The mean of each window in time; steps beyond the ends do not count."""
+
+    def call(self, inputs: Any, mask: Any) -> Any:
+        """Return the mean of each window."""
+        width, stride, around = self._windows(inputs)
+        x = inputs.transpose(1, 2)
+        total, count = (
+            functional.avg_pool1d(functional.pad(t, around), width, stride) for t in (x, torch.ones_like(x))
+        )
+        return (total / count).transpose(1, 2)
+
+
+# ---------------------------------------------------------------------- shapes
+
+
+class Flatten(KerasLayer):
+    """One axis after that of the batch."""
+
+    passes_mask = False
+
+    def call(self, inputs: Any, mask: Any) -> Any:
+        """Return ``(B, everything else)``."""
+        return inputs.reshape(inputs.shape[0], math.prod(inputs.shape[1:]))
+
+
+class Reshape(KerasLayer):
+    """Another shape of each row."""
+
+    passes_mask = False
+
+    def call(self, inputs: Any, mask: Any) -> Any:
+        """Return ``(B, *target_shape)``."""
+        return inputs.reshape(inputs.shape[0], *self.settings["target_shape"])
+
+
+class Permute(KerasLayer):
+    """Other places for the axes of each row, which are counted from 1."""
+
+    passes_mask = False
+
+    def call(self, inputs: Any, mask: Any) -> Any:
+        """Permute the axes after that of the batch."""
+        return inputs.permute(0, *self.settings["dims"])
+
+
+class RepeatVector(KerasLayer):
+    """A vector at each of ``n`` steps."""
+
+    passes_mask = False
+
+    def call(self, inputs: Any, mask: Any) -> Any:
+        """Return ``(B, n, D)``."""
+        return inputs.unsqueeze(1).expand(-1, self.settings["n"], -1)
+
+
+class GlobalAveragePooling1D(KerasLayer):
+    """The mean over time, of the valid steps."""
+
+    passes_mask = False
+
+    def call(self, inputs: Any, mask: Any) -> Any:
+        """Return the mean over time."""
+        keep = self.settings["keepdims"]
+        if mask is None:
+            return inputs.mean(1, keepdim=keep)
+        valid = mask.unsqueeze(-1).to(inputs.dtype)
+        return torch.where(mask.unsqueeze(-1), inputs, 0.0).sum(1, keepdim=keep) / valid.sum(1, keepdim=keep)
+
+
+class GlobalMaxPooling1D(KerasLayer):
+    """The greatest value over time, whatever the mask, as in Keras."""
+
+    passes_mask = False
+
+    def call(self, inputs: Any, mask: Any) -> Any:
+        """Return the maximum over time."""
+        return inputs.amax(1, keepdim=self.settings["keepdims"])
+
+
+# ---------------------------------------------------------------------- several inputs
+
+
+class Merge(KerasLayer):
+    """Several inputs, one output (Keras: ``Add``, ``Concatenate`` and so on)."""
+
+    def call(self, inputs: Any, mask: Any) -> Any:
+        """Merge the inputs."""
+        kind = self.settings["merge"]
+        if kind == "Concatenate":
+            return torch.cat(inputs, dim=self.settings["axis"])
+        if kind == "Subtract":
+            return inputs[0] - inputs[1]
+        total = inputs[0]
+        for other in inputs[1:]:
+            total = _MERGES[kind](total, other)
+        return total / len(inputs) if kind == "Average" else total
+
+    def compute_mask(self, inputs: Any, mask: Any) -> Any:
+        """Return the mask that all inputs share; where they differ, as Keras merges them."""
+        present = [m for m in mask if m is not None]
+        if not present:
+            return None
+        if self.settings["merge"] == "Concatenate":
+            return self._concatenated(inputs, mask)
+        if len(present) < len(mask):
+            return None
+        together = torch.logical_or if self.settings["joins_masks_by"] == "or" else torch.logical_and
+        joined = present[0]
+        for other in present[1:]:
+            joined = together(joined, other)
+        return joined
+
+    def _concatenated(self, inputs: Any, masks: Any) -> Any:
+        full = [
+            torch.ones_like(x, dtype=torch.bool) if m is None else m.unsqueeze(-1).expand(x.shape)
+            for x, m in zip(inputs, masks, strict=True)
+        ]
+        together = torch.cat(full, dim=self.settings["axis"])
+        return together.any(-1) if self.settings["joins_masks_by"] == "or" else together.all(-1)
+
+
+_MERGES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "Add": torch.add,
+    "Average": torch.add,
+    "Multiply": torch.mul,
+    "Maximum": torch.maximum,
+    "Minimum": torch.minimum,
+}
+
+#: The module of each kind; ``InputLayer`` and models are the graph's own affair.
+LAYERS: dict[str, type[KerasLayer]] = {
+    layer.__name__: layer
+    for layer in (
+        Masking,
+        Embedding,
+        RNN,
+        Bidirectional,
+        TimeDistributed,
+        Dense,
+        Dropout,
+        SpatialDropout1D,
+        GaussianNoise,
+        BatchNormalization,
+        LayerNormalization,
+        Conv1D,
+        MaxPooling1D,
+        AveragePooling1D,
+        Flatten,
+        Reshape,
+        Permute,
+        RepeatVector,
+        Activation,
+        ReLU,
+        LeakyReLU,
+        ELU,
+        Softmax,
+        ActivityRegularization,
+        GlobalAveragePooling1D,
+        GlobalMaxPooling1D,
+        Merge,
+    )
+}

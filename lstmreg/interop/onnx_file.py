@@ -1,0 +1,288 @@
+"""Writes ONNX files with dynamic batch and time, which need neither lstmreg nor PyTorch to run."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import io
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrize import remove_parametrizations
+
+from lstmreg import activations
+from lstmreg.errors import ConfigError
+from lstmreg.files import write_atomically
+from lstmreg.layers import LSTM
+
+from .layers import Embedding
+from .model import KerasModel
+
+#: What ONNX's LSTM calls an activation, with its parameters alpha and beta.
+_ACTIVATIONS: dict[str, tuple[str, float, float]] = {
+    "tanh": ("Tanh", 0.0, 0.0),
+    "sigmoid": ("Sigmoid", 0.0, 0.0),
+    "relu": ("Relu", 0.0, 0.0),
+    "hard_sigmoid": ("HardSigmoid", 1 / 6, 0.5),
+    "keras2_hard_sigmoid": ("HardSigmoid", 0.2, 0.5),
+    "softsign": ("Softsign", 0.0, 0.0),
+    "softplus": ("Softplus", 0.0, 0.0),
+    "elu": ("Elu", 1.0, 0.0),
+    "linear": ("Affine", 1.0, 0.0),
+    "leaky_relu": ("LeakyRelu", 0.2, 0.0),
+}
+
+
+def save_onnx(
+    module: nn.Module, path: str | os.PathLike[str], example: Sequence[Tensor] | Tensor | None = None
+) -> None:
+    """Write a model as ONNX; batch and time stay free.
+
+    Any module will do that ``torch.export`` can read, with :class:`lstmreg.LSTM` anywhere inside it. Each LSTM becomes
+    ONNX's own operation, with its activations; under a mask of any pattern too. Dropout and penalties are left out.
+
+    Args:
+        module: The model; what it does in eval mode is written.
+        path: The file.
+        example: Inputs ``(B, T, ...)`` to trace with. Default: made up for an LSTM (batch first or not, as it is), an
+            :class:`lstmreg.Network`, and what :func:`load_model` returned.
+
+    Raises:
+        ConfigError: If the ONNX libraries are not installed, an example is needed, or an activation has no counterpart.
+    """
+    for library in ("onnx", "onnxscript"):
+        if not _is_installed(library):
+            raise ConfigError(f"writing ONNX needs {library}. Install it with: pip install 'lstmreg[onnx]'")
+    inputs = _example(module) if example is None else (example,) if isinstance(example, Tensor) else tuple(example)
+    plain = _with_plain_lstms(copy.deepcopy(module).eval())
+    write_atomically(Path(path), _export(plain, inputs))
+
+
+def _is_installed(library: str) -> bool:
+    from importlib.util import find_spec
+
+    return find_spec(library) is not None
+
+
+def _export(module: nn.Module, inputs: tuple[Tensor, ...]) -> bytes:
+    with _silence():
+        program = torch.onnx.export(
+            module,
+            inputs,
+            dynamo=True,
+            verbose=False,
+            dynamic_shapes=_free_axes(module, inputs),
+            input_names=_names("input", len(inputs)),
+            custom_translation_table={torch.ops.lstmreg.onnx_lstm.default: _translation()},
+        )
+    assert program is not None
+    file = io.BytesIO()
+    program.save(file)  # type: ignore[arg-type]
+    return file.getvalue()
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep quiet what the exporter says about itself; its errors are exceptions."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def _names(stem: str, count: int) -> list[str]:
+    return [stem] if count == 1 else [f"{stem}_{index}" for index in range(count)]
+
+
+def _free_axes(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Any, ...]:
+    """Leave the batch free, and time where the model does: one with a ``Flatten`` in it has a fixed number of steps."""
+    batch, time = torch.export.Dim.DYNAMIC, torch.export.Dim.AUTO
+    axes = tuple({0: batch, 1: time} if x.dim() > 1 else {0: batch} for x in inputs)
+    takes_any_number = any(p.kind is p.VAR_POSITIONAL for p in inspect.signature(module.forward).parameters.values())
+    return (axes,) if takes_any_number else axes
+
+
+def _example(module: nn.Module) -> tuple[Tensor, ...]:
+    from lstmreg.models import Network
+
+    if isinstance(module, LSTM):
+        dtype = next(module.parameters()).dtype
+        return (torch.zeros(3, 4, module.input_size, dtype=dtype),)
+    if isinstance(module, Network):
+        return (torch.zeros(3, 4, module.input_size, dtype=next(module.parameters()).dtype),)
+    if isinstance(module, KerasModel):
+        return tuple(_made_up(module, reference.layer) for reference in module.description.inputs)
+    raise ConfigError("example must be given for such a module: inputs to trace with, such as torch.zeros(2, 5, 3).")
+
+
+def _made_up(model: KerasModel, name: str) -> Tensor:
+    """Make up an input of a model, of the shape that the file declares, or of what its first layer takes."""
+    readers = [layer for layer in model.description.layers for call in layer.calls if call.inputs[0].layer == name]
+    module = model.layers[model.key_of(readers[0].name)] if readers else None
+    declared = next(layer for layer in model.description.layers if layer.name == name).settings.get("batch_shape")
+    shape = [4 if n is None else n for n in (declared or [])[1:]]
+    if not shape:
+        features = next((leaf for leaf in model.leaves() if leaf.name == "kernel"), None)
+        if features is None:
+            raise ConfigError("example must be given: the model does not say which shape its input has.")
+        shape = [4, model.state_dict()[features.tensor].shape[-1]]
+    if isinstance(module, Embedding):
+        return torch.zeros(3, *shape, dtype=torch.long)
+    return torch.zeros(3, *shape, dtype=next(model.parameters()).dtype)
+
+
+# ---------------------------------------------------------------------- the operation
+
+
+@torch.library.custom_op("lstmreg::onnx_lstm", mutates_args=())
+def _onnx_lstm(
+    x: Tensor,
+    h_0: Tensor,
+    c_0: Tensor,
+    w_ih: Tensor,
+    w_hh: Tensor,
+    bias: Tensor,
+    lengths: Tensor,
+    reverse: bool,
+    activation: str,
+    recurrent_activation: str,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Stand for ONNX's LSTM in one direction while a module is traced; it is never run."""
+    raise NotImplementedError
+
+
+@_onnx_lstm.register_fake
+def _(x: Tensor, h_0: Tensor, c_0: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
+    return x.new_empty(x.shape[0], x.shape[1], h_0.shape[-1]), torch.empty_like(h_0), torch.empty_like(c_0)
+
+
+def _translation() -> Any:
+    """Return the ONNX operations that the stand-in becomes."""
+    import onnxscript
+
+    op: Any = onnxscript.opset18
+
+    def translate(
+        x: Any,
+        h_0: Any,
+        c_0: Any,
+        w_ih: Any,
+        w_hh: Any,
+        bias: Any,
+        lengths: Any,
+        reverse: bool,
+        activation: str,
+        recurrent_activation: str,
+    ) -> Any:
+        names, alphas, betas = zip(
+            *(_ACTIVATIONS[a] for a in (recurrent_activation, activation, activation)), strict=True
+        )
+        first = op.Constant(value_ints=[0])
+        y, h_n, c_n = op.LSTM(
+            x,
+            op.Unsqueeze(w_ih, first),
+            op.Unsqueeze(w_hh, first),
+            op.Unsqueeze(op.Concat(bias, op.Sub(bias, bias), axis=0), first),  # the second bias is zero
+            op.Cast(lengths, to=6),  # int32
+            op.Unsqueeze(h_0, first),
+            op.Unsqueeze(c_0, first),
+            activations=list(names),
+            activation_alpha=list(alphas),
+            activation_beta=list(betas),
+            direction="reverse" if reverse else "forward",
+            hidden_size=int(w_hh.shape[1]),
+        )
+        return op.Squeeze(y, op.Constant(value_ints=[1])), op.Squeeze(h_n, first), op.Squeeze(c_n, first)
+
+    return translate
+
+
+# ---------------------------------------------------------------------- the layer
+
+
+def _with_plain_lstms(module: nn.Module) -> nn.Module:
+    for each in list(module.modules()):
+        if isinstance(each, LSTM):
+            _check(each)
+            for name in list(getattr(each, "parametrizations", {})):
+                remove_parametrizations(each, name)
+            each.__class__ = _PlainLSTM
+            for weight in {**dict(each.named_parameters()), **dict(each.named_buffers())}.values():
+                weight.data = _gates_as_in_onnx(weight.data)
+    return module
+
+
+def _gates_as_in_onnx(weight: Tensor) -> Tensor:
+    """Bring gates from the order i, f, g, o into ONNX's: i, o, f, g."""
+    i, f, g, o = weight.chunk(4)
+    return torch.cat([i, o, f, g])
+
+
+def _check(lstm: LSTM) -> None:
+    for layer in range(lstm.num_layers):
+        for name in ("activation", "recurrent_activation"):
+            value = getattr(lstm, name)
+            value = value[layer] if isinstance(value, list) else value
+            if activations.name_of(value) not in _ACTIVATIONS:
+                named = activations.name_of(value) or value
+                raise ConfigError(
+                    f"{name} {named!r} has no counterpart in ONNX's LSTM; it has {', '.join(_ACTIVATIONS)}."
+                )
+    if lstm.proj_size > 0:
+        raise ConfigError("ONNX's LSTM has no projection; proj_size must be 0.")
+    if lstm.stateful:
+        raise ConfigError("an ONNX file keeps no states between calls; stateful must be False.")
+
+
+class _PlainLSTM(LSTM):
+    """The layer while it is traced: each cell is the stand-in, and masked steps are taken out before and put back."""
+
+    def _is_stock(self, x: Tensor, valid: Tensor | None) -> bool:
+        return False
+
+    def _run_cell(
+        self, cell: int, x: Tensor, h_0: Tensor, c_0: Tensor, valid: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        layer, direction = divmod(cell, self._num_directions)
+        w_ih, w_hh, bias = self._weights(f"_l{layer}" + ("_reverse" if direction == 1 else ""))
+        if bias is None:
+            bias = w_ih.new_zeros(4 * self.hidden_size)
+        functions = [activations.name_of(self._of(name, layer)) for name in ("activation", "recurrent_activation")]
+        weights = (h_0, c_0, w_ih, w_hh, bias)
+        if valid is None:
+            lengths = x.new_zeros(x.shape[1], dtype=torch.long) + x.shape[0]
+            output, h_n, c_n = torch.ops.lstmreg.onnx_lstm(x, *weights, lengths, direction == 1, *functions)
+            return output, h_n, c_n
+        lengths = valid.sum(0)
+        output, h_n, c_n = torch.ops.lstmreg.onnx_lstm(_packed(x, valid), *weights, lengths, direction == 1, *functions)
+        any_valid = (lengths > 0).unsqueeze(-1)
+        held = _held(output, valid, reverse=direction == 1)
+        return held, torch.where(any_valid, h_n, h_0), torch.where(any_valid, c_n, c_0)
+
+
+def _packed(x: Tensor, valid: Tensor) -> Tensor:
+    """Move the valid steps of each sequence to its beginning."""
+    steps = x.shape[0]
+    place = torch.where(valid, valid.long().cumsum(0) - 1, steps)  # invalid steps go to a row that is cut off
+    room = torch.cat([torch.zeros_like(x), torch.zeros_like(x[:1])])
+    return room.scatter(0, place.unsqueeze(-1).expand(x.shape), x)[:steps]
+
+
+def _held(output: Tensor, valid: Tensor, *, reverse: bool) -> Tensor:
+    """Put outputs of packed steps back in their places; a masked step repeats the one before, or is zero."""
+    seen = valid.long().cumsum(0)
+    place = seen - valid.long() if reverse else seen - 1
+    known = (place < seen[-1:]) if reverse else (place >= 0)
+    found = output.gather(0, place.clamp(min=0, max=output.shape[0] - 1).unsqueeze(-1).expand(output.shape))
+    return torch.where(known.unsqueeze(-1), found, 0.0)

@@ -1,0 +1,320 @@
+"""Finds each layer's weights in the layouts that Keras has had, and nothing else in them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lstmreg.errors import ConfigError, CorruptFileError
+
+from .container import Array, Container
+from .description import LayerDescription, ModelDescription
+from .layers import LAYERS
+from .leaves import Leaf
+from .model import KerasModel, groups_of
+
+#: Weights of a layer: Keras' name of each, with its path, and its values.
+Named = list[tuple[str, Array]]
+
+
+def build(description: ModelDescription, arrays: Mapping[str, Array]) -> KerasModel:
+    """Make the module and give it its weights.
+
+    Args:
+        description: The layers.
+        arrays: Keras' weights, by their path in a ``.weights.h5`` file.
+
+    Raises:
+        CorruptFileError: If a weight has not the shape that the settings ask for, or is not finite.
+    """
+    with torch.device("meta"):  # a description's word for its size allocates nothing
+        model = KerasModel(description, {name: array.shape for name, array in arrays.items()})
+    fill(model, arrays)
+    return model.eval()
+
+
+def fill(model: KerasModel, arrays: Mapping[str, Array]) -> None:
+    """Put Keras' weights into a module.
+
+    Raises:
+        CorruptFileError: If one is missing, has another shape, or is not finite; the module then is as it was.
+    """
+    state = {name: torch.zeros(tensor.shape) for name, tensor in model.state_dict().items()}
+    wide = any(array.dtype == np.float64 for array in arrays.values())
+    dtype = torch.float64 if wide else torch.float32
+    for leaf in model.leaves():
+        values = _tensor(leaf, arrays[leaf.key], dtype)
+        if tuple(values.shape) != tuple(state[leaf.tensor].shape):
+            expected = tuple(leaf.as_in_keras(state[leaf.tensor]).shape)
+            raise CorruptFileError(f"{leaf.key}: {leaf.name} must have shape {expected}, got {arrays[leaf.key].shape}.")
+        state[leaf.tensor] = values
+    trained = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+    model.load_state_dict({name: tensor.to(dtype) for name, tensor in state.items()}, assign=True)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(trained[name])
+
+
+def _tensor(leaf: Leaf, array: Array, dtype: torch.dtype) -> Tensor:
+    if array.dtype.kind != "f":
+        raise CorruptFileError(f"{leaf.key}: {leaf.name} must be floating point, got {array.dtype}.")
+    if not np.isfinite(array).all():
+        raise CorruptFileError(f"{leaf.key}: {leaf.name} is not finite.")
+    return leaf.as_in_keras(torch.from_numpy(array)).to(dtype).contiguous()
+
+
+# ---------------------------------------------------------------------- from a file
+
+
+def find(description: ModelDescription, container: Container) -> dict[str, Array]:
+    """Return a model's weights by their path in a ``.weights.h5`` file, whatever the layout of the file.
+
+    Raises:
+        CorruptFileError: If any is missing, has another name than expected, or is left over.
+    """
+    if container.legacy_group is not None:
+        return from_layers(description, _by_layer(container, container.legacy_group))
+    return _from_groups(description, _modern_paths(container))
+
+
+def find_layers(description: ModelDescription, places: Sequence[str], container: Container) -> dict[str, Array]:
+    """Return the weights of a model whose layers are some of a file, as :func:`find` does.
+
+    Args:
+        description: A sequential model.
+        places: Of each layer with weights: its name in a file that lists layers, else its group, such as
+            ``layers/lstm_1`` (or the last part of it).
+        container: The file.
+
+    Raises:
+        ConfigError: If the file has no such layer.
+        CorruptFileError: As for :func:`find`.
+    """
+    groups = [group for name, group in groups_of(description).items()]
+    if container.legacy_group is not None:
+        layers = _by_layer(container, container.legacy_group)
+        for place in places:
+            if place not in layers:
+                raise ConfigError(f"has no layer {place[:80]!r}; it has {', '.join(layers)[:300]}.")
+        return from_layers(description, {place: layers[place] for place in places})
+    found = _modern_paths(container)
+    moved: dict[str, Array] = {}
+    for place, group in zip(places, groups, strict=True):
+        inside = f"{place}/" if place.startswith("layers/") else f"layers/{place}/"
+        these = {f"{group}/{key[len(inside) :]}": array for key, array in found.items() if key.startswith(inside)}
+        if not these:
+            known = sorted({"/".join(key.split("/")[:2]) for key in found if key.startswith("layers/")})
+            raise ConfigError(f"has no weights at {place[:80]!r}; it has {', '.join(known)[:300]}.")
+        moved |= these
+    return _from_groups(description, moved)
+
+
+def _modern_paths(container: Container) -> dict[str, Array]:
+    found = {_modern(name): array for name, array in container.arrays.items()}
+    if len(found) != len(container.arrays):
+        raise CorruptFileError("two weights have the same place.")
+    return found
+
+
+def _from_groups(description: ModelDescription, found: Mapping[str, Array]) -> dict[str, Array]:
+    """Read the layout of Keras 3 (and of ``.keras`` files since 2.12), which counts classes."""
+    wanted = [leaf.key for leaf in leaves_of(description)]
+    for key in wanted:
+        if key not in found:
+            raise CorruptFileError(f"{key} is missing.")
+    kept = {key: found[key] for key in wanted}
+    extra = sorted(key for key in found.keys() - kept.keys() if key.startswith("layers/") and not _is_seed(key))
+    if extra:
+        raise CorruptFileError(f"{extra[0][:120]} belongs to no layer of the description ({len(extra)} such weights).")
+    return kept
+
+
+def _modern(name: str) -> str:
+    """Return a path as Keras 3 has it."""
+    return re.sub(r"(^|/)_layer_checkpoint_dependencies/", r"\1layers/", name)
+
+
+def _is_seed(key: str) -> bool:
+    """Tell whether a place holds the state of a random generator, which some versions kept."""
+    return re.search(r"/(seed_generator|_seed_generator|random_generator)(_\d+)?/vars/\d+$", key) is not None
+
+
+def _by_layer(container: Container, group: str) -> dict[str, Named]:
+    """Read the layout of Keras 1 and 2, and of ``.h5`` files since: each layer lists its weights."""
+    layers: dict[str, Named] = {}
+    used = set()
+    for name in container.texts(group, "layer_names"):
+        place = f"{group}/{name}".lstrip("/").replace("\\", "/")
+        if name in layers:
+            raise CorruptFileError(f"lists the layer {name[:80]!r} twice.")
+        if place not in container.attributes:
+            raise CorruptFileError(f"lists the layer {name[:80]!r}, but has nothing of it: the file is incomplete.")
+        layers[name] = []
+        for weight in container.texts(place, "weight_names"):
+            key = f"{place}/{weight}".replace("\\", "/")
+            if key in used:
+                raise CorruptFileError(f"{name[:80]}: lists the weight {weight[:80]!r} twice.")
+            if key not in container.arrays:
+                raise CorruptFileError(f"{name[:80]}: lists the weight {weight[:80]!r}, but does not have it.")
+            used.add(key)
+            layers[name].append((weight, container.arrays[key]))
+    unused = sorted(key for key in container.arrays if key not in used and key.startswith(group))
+    if unused:
+        raise CorruptFileError(f"{unused[0][:120]} is in no layer's list ({len(unused)} such weights).")
+    return layers
+
+
+# ---------------------------------------------------------------------- from lists of weights
+
+
+def from_layers(description: ModelDescription, layers: Mapping[str, Named]) -> dict[str, Array]:
+    """Return a model's weights by their path, from those of each of its layers in Keras' order.
+
+    Layers go by their names; where those differ, as between two runs of a program, by their order.
+    """
+    groups = groups_of(description)
+    ours = {layer.name: leaves for layer in description.layers if (leaves := _layer_leaves(layer))}
+    theirs = {name: modern_weights(weights) for name, weights in layers.items() if weights}
+    if len(ours) != len(theirs):
+        raise CorruptFileError(f"has weights of {len(theirs)} layers; the description has {len(ours)} with weights.")
+    pairs = [(name, name) for name in ours] if ours.keys() == theirs.keys() else list(zip(ours, theirs, strict=True))
+    found = {}
+    for name, written in pairs:
+        # Old files keep what is trained in front.
+        leaves = sorted(ours[name], key=lambda leaf: not leaf.is_trained)
+        _check_names(written, leaves, theirs[written])
+        for leaf, (_, array) in zip(leaves, theirs[written], strict=True):
+            found[f"{groups[name]}/{leaf.key}"] = array
+    return found
+
+
+def leaves_of(description: ModelDescription) -> list[Leaf]:
+    """Return the weights of a described model; their ``tensor`` says nothing."""
+    groups = groups_of(description)
+    return [
+        leaf.inside(groups[layer.name], "")
+        for layer in description.layers
+        if layer.kind != "InputLayer"
+        for leaf in _layer_leaves(layer)
+    ]
+
+
+def _layer_leaves(layer: LayerDescription) -> list[Leaf]:
+    if layer.kind == "InputLayer":
+        return []
+    if layer.kind == "Model":
+        assert layer.model is not None
+        leaves = [
+            Leaf(leaf.group, leaf.index, leaf.name, "", leaf.transposed, leaf.is_trained, leaf.owner or inner.name)
+            for inner in layer.model.layers
+            for leaf in (each.inside(groups_of(layer.model).get(inner.name, ""), "") for each in _layer_leaves(inner))
+        ]
+    elif layer.kind == "TimeDistributed":
+        assert layer.model is not None
+        leaves = [leaf.inside("layer", "") for leaf in _layer_leaves(layer.model.layers[0])]
+    else:
+        leaves = LAYERS[layer.kind].leaves_of(layer.settings)
+    return leaves if layer.is_trained else [leaf.frozen() for leaf in leaves]
+
+
+def _check_names(layer: str, leaves: Sequence[Leaf], weights: Named) -> None:
+    """See that the weights of a layer are the expected ones, in the expected order, by their names."""
+    wanted, got = [leaf.name for leaf in leaves], [_plain_name(name) for name, _ in weights]
+    if wanted != [_ALIASES.get((want, have), have) for want, have in zip(wanted, got, strict=False)] or len(got) != len(
+        wanted
+    ):
+        names = ", ".join(name for name, _ in weights)[:200]
+        raise CorruptFileError(f"{layer[:80]}: must have the weights {', '.join(wanted)}; it has {names}.")
+    owners = {leaf.owner for leaf in leaves if leaf.owner}
+    for leaf, (name, _) in zip(leaves, weights, strict=True):
+        named = owners & set(name.split("/"))
+        if named and leaf.owner not in named:
+            raise CorruptFileError(f"{layer[:80]}: {name[:120]} stands where a weight of {leaf.owner} is expected.")
+
+
+#: What Keras 1 called a weight, for what it is called now.
+_ALIASES = {
+    ("kernel", "W"): "kernel",
+    ("embeddings", "W"): "embeddings",
+    ("recurrent_kernel", "U"): "recurrent_kernel",
+    ("bias", "b"): "bias",
+    ("moving_mean", "running_mean"): "moving_mean",
+    ("moving_variance", "running_std"): "moving_variance",
+}
+
+_NAMES = [
+    "recurrent_kernel",
+    "kernel",
+    "bias",
+    "embeddings",
+    "gamma",
+    "beta",
+    "moving_mean",
+    "moving_variance",
+    "running_mean",
+    "running_std",
+    "W",
+    "U",
+    "b",
+]
+
+
+def _plain_name(name: str) -> str:
+    """Return what a weight is, of its path and its number: ``kernel`` of ``lstm_1/lstm_cell/kernel:0``."""
+    last = re.sub(r":\d+$", "", name.replace("\\", "/").split("/")[-1])
+    last = re.sub(r"(?<=[a-z])_\d+$", "", last)
+    return next((known for known in _NAMES if last == known or last.endswith(f"_{known}")), last)
+
+
+def modern_weights(weights: Named) -> Named:
+    """Return weights as Keras 2 and 3 keep them: an LSTM's gates in one array, in the order i, f, c, o."""
+    return _from_cudnn(_from_gates(weights))
+
+
+def _from_gates(weights: Named) -> Named:
+    """Join the gates that Keras 1 kept apart, each run of twelve arrays in the order of their names."""
+    found: Named = []
+    index = 0
+    while index < len(weights):
+        run = weights[index : index + 12]
+        gates = {}
+        for name, array in run:
+            if match := re.search(r"(?:^|_)([WUb])_([ifco])(?::\d+)?$", name):
+                gates[match[1], match[2]] = array
+        if len(gates) == 12:
+            stem = re.sub(r"_W_[ifco](:\d+)?$", "", run[0][0])
+            for kind in "WUb":
+                found.append((f"{stem}_{kind}", _joined([gates[kind, gate] for gate in "ifco"])))
+            index += 12
+        else:
+            found.append(weights[index])
+            index += 1
+    return found
+
+
+def _joined(gates: Sequence[Array]) -> Array:
+    if len({gate.shape for gate in gates}) != 1:
+        raise CorruptFileError(f"the gates of an LSTM have different shapes: {[gate.shape for gate in gates]}.")
+    return np.concatenate(gates, axis=-1)
+
+
+def _from_cudnn(weights: Named) -> Named:
+    """Turn what a ``CuDNNLSTM`` kept, with two biases and transposed gates, into an LSTM's weights."""
+    found = list(weights)
+    for index in range(len(weights) - 2):
+        (_, kernel), (_, recurrent), (name, bias) = weights[index : index + 3]
+        if [_plain_name(n) for n, _ in weights[index : index + 3]] != ["kernel", "recurrent_kernel", "bias"]:
+            continue
+        units = recurrent.shape[0] if recurrent.ndim == 2 else -1
+        if kernel.ndim == 2 and kernel.shape[1] == recurrent.shape[1] == 4 * units and bias.shape == (8 * units,):
+            turned = [gate.reshape(units, -1).T for gate in np.split(kernel, 4, axis=1)]
+            found[index] = (weights[index][0], np.concatenate(turned, axis=1))
+            found[index + 1] = (
+                weights[index + 1][0],
+                np.concatenate([gate.T for gate in np.split(recurrent, 4, axis=1)], axis=1),
+            )
+            found[index + 2] = (name, bias[: 4 * units] + bias[4 * units :])
+    return found
