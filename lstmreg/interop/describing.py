@@ -10,8 +10,9 @@ from lstmreg import activations, constraints, regularizers
 from lstmreg.layers import LSTM
 from lstmreg.models import Network
 
+from .calls import Call, Reference
 from .container import Array
-from .description import Call, LayerDescription, ModelDescription, Reference
+from .description import LayerDescription, ModelDescription
 from .dialects import Settings
 from .model import KerasModel
 from .weights import build

@@ -6,31 +6,16 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from lstmreg.errors import ConfigError, CorruptFileError, did_you_mean
 
-from .dialects import MODELS, Dialect, Settings, check_origin, kind_of, read_settings
+from .calls import Call, Reference, is_reference, read_call, read_reference
+from .dialects import MODELS, OPERATIONS, Dialect, Settings, check_origin, kind_of, read_settings
 from .habits import keep_habits
 
 #: Descriptions within descriptions, and layers in all, that a file may have.
 _DEPTH, _LAYERS = 12, 5_000
-
-
-class Reference(NamedTuple):
-    """A tensor of the graph: which output of which call of which layer."""
-
-    layer: str
-    call: int = 0
-    output: int = 0
-
-
-@dataclass(frozen=True)
-class Call:
-    """One use of a layer."""
-
-    inputs: tuple[Reference, ...]
-    initial_state: tuple[Reference, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -212,7 +197,7 @@ def _functional(config: Mapping[str, Any], reader: _Reader) -> ModelDescription:
     for index, each in enumerate(config["layers"]):
         layer = _layer(each, reader, index)
         reader.path.append(layer.name)
-        calls = tuple(_call(node, layer.kind) for node in each.get("inbound_nodes") or [])
+        calls = tuple(read_call(node, layer.kind) for node in each.get("inbound_nodes") or [])
         reader.path.pop()
         layers.append(replace(layer, calls=calls))
     _check_names(layers)
@@ -237,18 +222,15 @@ def _count_calls_from_zero(model: ModelDescription) -> ModelDescription:
         if layer.kind == "Model" and used.get(layer.name) == set(range(1, len(layer.calls) + 1))
     }
 
-    def renumbered(references: tuple[Reference, ...]) -> tuple[Reference, ...]:
-        return tuple(r._replace(call=r.call - 1) if r.layer in late else r for r in references)
+    def renumbered(reference: Reference) -> Reference:
+        return reference._replace(call=reference.call - 1) if reference.layer in late else reference
 
-    layers = [
-        replace(layer, calls=tuple(Call(renumbered(c.inputs), renumbered(c.initial_state)) for c in layer.calls))
-        for layer in model.layers
-    ]
-    return replace(model, layers=tuple(layers), outputs=renumbered(model.outputs))
+    layers = [replace(layer, calls=tuple(call.renamed(renumbered) for call in layer.calls)) for layer in model.layers]
+    return replace(model, layers=tuple(layers), outputs=tuple(map(renumbered, model.outputs)))
 
 
 def _references(model: ModelDescription) -> list[Reference]:
-    between = [r for layer in model.layers for call in layer.calls for r in (*call.inputs, *call.initial_state)]
+    between = [reference for layer in model.layers for call in layer.calls for reference in call.references()]
     return [*model.inputs, *model.outputs, *between]
 
 
@@ -276,19 +258,7 @@ def _ends(written: Any) -> tuple[Reference, ...]:
     """Read the inputs or outputs of a model: one reference, or a list of them."""
     if isinstance(written, dict):
         raise CorruptFileError("inputs or outputs in a dict are not supported")
-    if _is_reference(written):
-        return (_reference(written),)
-    return tuple(_reference(each) for each in written)
-
-
-def _is_reference(written: Any) -> bool:
-    return isinstance(written, list) and len(written) in (3, 4) and isinstance(written[0], str)
-
-
-def _reference(written: Any) -> Reference:
-    if not _is_reference(written) or not all(isinstance(n, int) and n >= 0 for n in written[1:3]):
-        raise CorruptFileError(f"is connected in a way that is not understood: {str(written)[:80]}")
-    return Reference(written[0], written[1], written[2])
+    return tuple(read_reference(each) for each in ([written] if is_reference(written) else written))
 
 
 def _check_references(model: ModelDescription) -> None:
@@ -300,73 +270,6 @@ def _check_references(model: ModelDescription) -> None:
     kinds = {layer.name: layer.kind for layer in model.layers}
     if not model.inputs or not model.outputs or any(kinds[r.layer] != "InputLayer" for r in model.inputs):
         raise CorruptFileError("the model's inputs must be input layers, and it must have inputs and outputs")
-
-
-# ---------------------------------------------------------------------- calls
-
-
-def _call(node: Any, kind: str) -> Call:
-    inputs, states = _arguments_of_keras_3(node) if isinstance(node, dict) else _arguments(node)
-    if kind in ("RNN", "Bidirectional"):  # states may come in the list of inputs
-        inputs, states = inputs[:1], inputs[1:] + states
-    return Call(tuple(inputs), tuple(states))
-
-
-def _arguments(node: Any) -> tuple[list[Reference], list[Reference]]:
-    inputs, states = [], []
-    for each in [node] if _is_reference(node) else node:
-        inputs.append(_reference(each))
-        states += _states(each[3] if len(each) == 4 else {})
-    return inputs, states
-
-
-def _states(keywords: Any) -> list[Reference]:
-    """Return the initial state among the keyword arguments of a call; others must say nothing."""
-    if not isinstance(keywords, dict):
-        raise CorruptFileError("is called with arguments that are not understood")
-    states: list[Reference] = []
-    for name, value in keywords.items():
-        if name == "initial_state" and value is not None:
-            written = value if isinstance(value, list) and not _is_reference(value) else [value]
-            states = [_reference(each) for each in written]
-        elif name == "training" and value in (None, False, 0):
-            continue
-        elif value is not None and not (name == "mask" and isinstance(value, list) and not any(value)):
-            raise CorruptFileError(f"is called with {str(name)[:40]}={str(value)[:60]}, which is not supported")
-    return states
-
-
-def _arguments_of_keras_3(node: Mapping[str, Any]) -> tuple[list[Reference], list[Reference]]:
-    positional = list(node.get("args", []))
-    keywords = dict(node.get("kwargs") or {})
-    inputs: list[Reference] = []
-    states: list[Reference] = []
-    if not positional:
-        for name in ("inputs", "sequences", "sequence"):
-            if name in keywords:
-                positional.append(keywords.pop(name))
-                break
-    for index, argument in enumerate(positional):
-        if index > 0 and argument is not None:
-            if index > 1:
-                raise CorruptFileError("is called with more arguments than are understood")
-            states = list(_tensors(argument))
-        elif index == 0:
-            inputs = list(_tensors(argument))
-    if keywords.get("initial_state") is not None:
-        states = list(_tensors(keywords.pop("initial_state")))
-    _states(keywords)
-    return inputs, states
-
-
-def _tensors(argument: Any) -> Iterator[Reference]:
-    if isinstance(argument, list):
-        for each in argument:
-            yield from _tensors(each)
-    elif isinstance(argument, dict) and argument.get("class_name") == "__keras_tensor__":
-        yield _reference(list(argument["config"]["keras_history"]))
-    else:
-        raise CorruptFileError(f"is called with {str(argument)[:60]}, which is not a tensor of the model")
 
 
 # ---------------------------------------------------------------------- layers
@@ -423,6 +326,8 @@ def _described(name: str, written: Mapping[str, Any], reader: _Reader) -> LayerD
             raise CorruptFileError(f"TimeDistributed over {inner.keras_class} is not supported")
         held = ModelDescription(inner.name, (inner,), (), ())
         return LayerDescription(name, "TimeDistributed", settings, model=held, **common)
+    if kind in OPERATIONS:
+        return LayerDescription(name, "Operation", {**settings, "operation": kind.removeprefix("ops.")}, **common)
     if kind in _MERGES:
         joins = "or" if reader.dialect.number >= (3, 0) else "and"
         return LayerDescription(name, "Merge", {**settings, "merge": kind, "joins_masks_by": joins}, **common)

@@ -88,9 +88,11 @@ def kind_of(class_name: Any, module: Any, registered_name: Any) -> str:
         raise CorruptFileError(f"class_name must be a text, got {_short(class_name)}")
     check_origin(class_name, module, registered_name)
     kind = _CLASSES.get(class_name, class_name)
+    if ".ops" in str(module) or (kind not in KINDS and f"ops.{kind}" in OPERATIONS):
+        kind = f"ops.{class_name}"  # Keras 3 writes down how masks come about
     if kind not in KINDS and kind not in MODELS:
         reason = _REASONS.get(
-            class_name, f"is not among the layers that lstmreg knows.{did_you_mean(class_name, KINDS)}"
+            class_name, f"is not among the layers that lstmreg knows.{did_you_mean(class_name, _NAMES)}"
         )
         raise CorruptFileError(f"{class_name[:80]} {reason}")
     return kind
@@ -185,12 +187,20 @@ def _activation(value: Any, dialect: Dialect) -> str:
         return "linear"
     if not isinstance(value, str):
         raise ValueError(f"must be the name of an activation, got {_short(value)}")
-    name = {"swish": "silu", "hard_swish": "hard_silu"}.get(value, value)
+    name = _OTHER_NAMES.get(value, value)
     if name == "hard_sigmoid" and dialect.number < (3, 0):
         return "keras2_hard_sigmoid"
     if name == "keras2_hard_sigmoid" or name not in activations.ACTIVATIONS:
         raise ValueError(f"unknown activation {value[:60]!r}{did_you_mean(name, activations.ACTIVATIONS)}")
     return name
+
+
+_OTHER_NAMES = {
+    "swish": "silu",
+    "hard_swish": "hard_silu",
+    "softmax_v2": "softmax",  # TensorFlow's own names of its functions
+    "log_softmax_v2": "log_softmax",
+}
 
 
 def _regularizer(value: Any, dialect: Dialect) -> Settings | None:
@@ -476,8 +486,25 @@ KINDS: dict[str, Kind] = {
     "Concatenate": Kind({"axis": _integer}, {"axis": -1}),
 }
 
+#: Operations that no user wrote, for the most part: of them Keras 3 makes its masks.
+OPERATIONS: dict[str, Kind] = {
+    "ops.NotEqual": Kind({}),
+    "ops.LogicalOr": Kind({}),
+    "ops.LogicalAnd": Kind({}),
+    "ops.ZerosLike": Kind({}, ignored=frozenset({"dtype"})),
+    "ops.OnesLike": Kind({}, ignored=frozenset({"dtype"})),
+    "ops.ExpandDims": Kind({"axis": _integer}),
+    "ops.Squeeze": Kind({"axis": _integer}),
+    "ops.Concatenate": Kind({"axis": _integer}),
+    "ops.Any": Kind({"axis": _integer, "keepdims": _flag}, {"keepdims": False}),
+    "ops.All": Kind({"axis": _integer, "keepdims": _flag}, {"keepdims": False}),
+}
+KINDS |= OPERATIONS
+
 #: Descriptions that contain layers.
 MODELS = frozenset({"Sequential", "Functional"})
+
+_NAMES = sorted(name for name in KINDS if name not in OPERATIONS)
 
 #: Other names of known classes.
 _CLASSES = {

@@ -16,7 +16,8 @@ import torch
 from lstmreg.errors import CorruptFileError
 from lstmreg.files import write_atomically
 
-from .description import Call, LayerDescription, ModelDescription, Reference
+from .calls import Call, Reference
+from .description import LayerDescription, ModelDescription
 from .model import KerasModel
 
 #: Says in ``model.json`` what kind of model it is; lstmreg's own networks have a number there.
@@ -101,10 +102,17 @@ def _model(written: dict[str, Any]) -> ModelDescription:
 
 def _layer(written: dict[str, Any]) -> LayerDescription:
     fields = dict(written)
-    fields["calls"] = tuple(Call(_references(c["inputs"]), _references(c["initial_state"])) for c in written["calls"])
+    fields["calls"] = tuple(_call(call) for call in written["calls"])
     fields["model"] = None if written["model"] is None else _model(written["model"])
     fields["notes"] = tuple(written["notes"])
     return LayerDescription(**fields)
+
+
+def _call(written: dict[str, Any]) -> Call:
+    masks = tuple(None if mask is None else Reference(*mask) for mask in written["masks"])
+    return Call(
+        _references(written["inputs"]), _references(written["initial_state"]), masks, tuple(written["constants"])
+    )
 
 
 def _references(written: list[Any]) -> tuple[Reference, ...]:

@@ -17,11 +17,14 @@ def keep_habits(
     """
     notes: list[str] = []
     settings = dict(settings)
-    if kind in ("LSTM", "LSTMCell"):
+    if kind in ("LSTM", "CuDNNLSTM", "LSTMCell"):
         settings["per_gate_masks"] = _draws_per_gate(config, dialect)
         notes += _training_notes(config, settings, dialect)
     if kind == "Embedding" and config.get("dropout"):
         notes.append(f"Keras {dialect.version} dropped whole words (dropout={config['dropout']}); that is not kept")
+    if kind in ("LSTM", "CuDNNLSTM", "RNN", "Bidirectional"):
+        # Keras 3 does not hand on a mask to a layer that is also given states, unless it is told to.
+        settings["masks_with_states"] = dialect.number < (3, 0)
     regularizer = settings.get("activity_regularizer")
     if regularizer is not None and not _divides_activity(dialect):
         notes.append(

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lstmreg.errors import ConfigError
 
-from .description import Call, LayerDescription, ModelDescription, Reference
+from .calls import Call, Reference
+from .description import LayerDescription, ModelDescription
 from .dialects import Settings
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 #: Settings of ours that Keras does not have.
-_OURS = ("per_gate_masks", "merge", "joins_masks_by", "is_frozen")
+_OURS = ("operation", "per_gate_masks", "masks_with_states", "merge", "joins_masks_by", "is_frozen")
 
 
 def keras_config(description: ModelDescription, shapes: Shapes, *, is_inner: bool = False) -> dict[str, Any]:
@@ -27,7 +28,8 @@ def keras_config(description: ModelDescription, shapes: Shapes, *, is_inner: boo
     Raises:
         ConfigError: If Keras 3 cannot say what the description says.
     """
-    _check_masks(description)
+    if not is_inner:
+        _check_masks(description)
     config: dict[str, Any] = {"name": description.name, "trainable": True}
     if description.is_sequential:
         layers = description.layers
@@ -40,10 +42,9 @@ def keras_config(description: ModelDescription, shapes: Shapes, *, is_inner: boo
         | {"name": layer.name, "inbound_nodes": [_node(c, layer) for c in layer.calls]}
         for layer in description.layers
     ]
-    config["input_layers"] = [list(reference) for reference in description.inputs]
-    config["output_layers"] = [list(reference) for reference in description.outputs]
-    if len(description.outputs) == 1:
-        [config["output_layers"]] = config["output_layers"]
+    for name, ends in (("input_layers", description.inputs), ("output_layers", description.outputs)):
+        written = [list(reference) for reference in ends]
+        config[name] = written[0] if len(written) == 1 else written
     return {
         "module": "keras.src.models.functional",
         "class_name": "Functional",
@@ -53,22 +54,44 @@ def keras_config(description: ModelDescription, shapes: Shapes, *, is_inner: boo
 
 
 def _check_masks(description: ModelDescription) -> None:
-    has_mask = any(layer.kind == "Masking" or layer.settings.get("mask_zero") for layer in description.layers)
-    for layer in description.layers:
+    """Refuse what other versions did with masks, and Keras 3 does not."""
+    layers = list(_all_layers(description))
+    sources = sum(
+        max(len(layer.calls), 1) for layer in layers if layer.kind == "Masking" or layer.settings.get("mask_zero")
+    )
+    for layer in layers if sources else []:
         inner = layer.settings.get("layer", {})
-        if has_mask and inner.get("return_sequences") and not inner["zero_output_for_mask"]:
-            raise ConfigError(
-                f"{layer.name}: Bidirectional held its output at masked steps when this model was made; Keras 3 sets "
-                "it to zero, and would give other numbers."
-            )
+        if inner.get("return_sequences") and not inner["zero_output_for_mask"]:
+            reason = "Bidirectional held its output at masked steps; Keras 3 sets it to zero"
+        elif layer.settings.get("masks_with_states") and any(c.initial_state and not c.masks for c in layer.calls):
+            reason = "a mask went on to a layer with an initial state; in Keras 3 it does not"
+        elif layer.settings.get("joins_masks_by") == "and" and sources > 1:
+            reason = "merged steps were valid where all inputs were; in Keras 3 where any is"
+        else:
+            continue
+        raise ConfigError(f"{layer.name}: in the Keras of this model {reason}, and would give other numbers.")
+
+
+def _all_layers(description: ModelDescription) -> Iterator[LayerDescription]:
+    for layer in description.layers:
+        yield layer
+        if layer.model is not None:
+            yield from _all_layers(layer.model)
 
 
 def _node(call: Call, layer: LayerDescription) -> dict[str, Any]:
     inputs: Any = [_tensor(reference) for reference in call.inputs]
-    if layer.kind != "Merge" and len(inputs) == 1:
+    if layer.kind == "Operation" and layer.settings["operation"] != "Concatenate":
+        return {"args": [*inputs, *call.constants], "kwargs": {}}
+    if layer.kind not in ("Merge", "Operation") and len(inputs) == 1:
         [inputs] = inputs
-    states = [_tensor(reference) for reference in call.initial_state]
-    return {"args": [inputs], "kwargs": {"initial_state": states} if states else {}}
+    keywords: dict[str, Any] = {}
+    if call.initial_state:
+        keywords["initial_state"] = [_tensor(reference) for reference in call.initial_state]
+    if call.masks:
+        masks = [None if mask is None else _tensor(mask) for mask in call.masks]
+        keywords["mask"] = masks if layer.kind in ("Merge", "Model") and len(call.inputs) > 1 else masks[0]
+    return {"args": [inputs], "kwargs": keywords}
 
 
 def _tensor(reference: Reference) -> dict[str, Any]:
@@ -86,6 +109,10 @@ def _layer(layer: LayerDescription, shapes: Shapes, description: ModelDescriptio
         made["config"] = {**made["config"], "name": layer.name, "trainable": layer.is_trained}
         return made
     config = _config(layer.name, layer.settings)
+    if layer.kind == "Operation":
+        if layer.settings["operation"] in ("ZerosLike", "OnesLike"):
+            config["dtype"] = "bool"
+        return _serialized(layer.settings["operation"], config) | {"module": "keras.src.ops.numpy"}
     if layer.kind == "RNN" and "cell" in layer.settings:
         config["cell"] = _cell(layer.settings["cell"])
     elif layer.kind == "Bidirectional":

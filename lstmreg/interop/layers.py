@@ -672,6 +672,38 @@ _MERGES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "Minimum": torch.minimum,
 }
 
+
+class Operation(KerasLayer):
+    """One of the operations with which Keras 3 makes a mask."""
+
+    passes_mask = False
+
+    def call(self, inputs: Any, mask: Any, constants: Sequence[float] = ()) -> Any:
+        """Compute the operation on a list of tensors."""
+        x = inputs[0]
+        match self.settings["operation"]:
+            case "NotEqual":
+                return x != (constants[0] if constants else inputs[1])
+            case "LogicalOr":
+                return x.bool() | inputs[1].bool()
+            case "LogicalAnd":
+                return x.bool() & inputs[1].bool()
+            case "ZerosLike":
+                return torch.zeros_like(x, dtype=torch.bool)
+            case "OnesLike":
+                return torch.ones_like(x, dtype=torch.bool)
+            case "ExpandDims":
+                return x.unsqueeze(self.settings["axis"])
+            case "Squeeze":
+                return x.squeeze(self.settings["axis"])
+            case "Concatenate":
+                return torch.cat(inputs, dim=self.settings["axis"])
+            case "Any":
+                return x.bool().any(self.settings["axis"], keepdim=self.settings["keepdims"])
+            case _:
+                return x.bool().all(self.settings["axis"], keepdim=self.settings["keepdims"])
+
+
 #: The module of each kind; ``InputLayer`` and models are the graph's own affair.
 LAYERS: dict[str, type[KerasLayer]] = {
     layer.__name__: layer
@@ -703,5 +735,6 @@ LAYERS: dict[str, type[KerasLayer]] = {
         GlobalAveragePooling1D,
         GlobalMaxPooling1D,
         Merge,
+        Operation,
     )
 }

@@ -228,11 +228,15 @@ def _live_weights(model: Any) -> Iterator[tuple[str, weights.Named]]:
 def _named_weights(layer: Any) -> weights.Named:
     """Return a layer's weights as files have them: what is trained in front."""
     variables = [*layer.trainable_weights, *layer.non_trainable_weights]
-    return [(getattr(v, "path", v.name), np.asarray(_numpy(v))) for v in variables]
+    return [(getattr(v, "path", v.name), np.array(_numpy(v))) for v in variables]
 
 
 def _numpy(variable: Any) -> Any:
-    return variable.numpy() if hasattr(variable, "numpy") else variable
+    """Return a variable's values, whichever library keeps them."""
+    keras = sys.modules.get(type(variable).__module__.split(".")[0])
+    if hasattr(keras, "ops"):  # Keras 3
+        return keras.ops.convert_to_numpy(variable.value)  # type: ignore[union-attr]
+    return variable.numpy()
 
 
 def _plain(value: Any) -> Any:

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from lstmreg.errors import CorruptFileError
 
-from .description import Call, LayerDescription, ModelDescription, Reference, snake_case
-from .layers import LAYERS, Embedding, KerasLayer, Mask, Shapes, TimeDistributed
+from .calls import Call, Reference
+from .description import LayerDescription, ModelDescription, snake_case
+from .layers import LAYERS, Embedding, KerasLayer, Mask, Operation, Shapes, TimeDistributed
 from .leaves import Leaf
 
 
@@ -44,7 +45,7 @@ class KerasModel(nn.Module):
         self._groups = groups_of(description)
         for layer in description.layers:
             if layer.kind != "InputLayer":
-                group = self._groups[layer.name]
+                group = self._groups.get(layer.name, "")
                 self._keys[layer.name] = key = self._free_key(layer.name)
                 self.layers[key] = _make(layer, _below(shapes, group))
         self._order = _order(description)
@@ -61,7 +62,7 @@ class KerasModel(nn.Module):
         found = []
         for layer in self.description.layers:
             if layer.kind != "InputLayer":
-                key, group = self._keys[layer.name], self._groups[layer.name]
+                key, group = self._keys[layer.name], self._groups.get(layer.name, "")
                 found += [leaf.inside(group, f"layers.{key}") for leaf in self.leaves_of(layer.name)]
         return found
 
@@ -99,10 +100,13 @@ class KerasModel(nn.Module):
         for layer, index, call in self._order:
             module = self.layers[self._keys[layer.name]]
             given = [tensors[reference] for reference in call.inputs]
-            if not isinstance(module, (Embedding, KerasModel)):
+            if not isinstance(module, (Embedding, Operation, KerasModel)):
                 given = [x if x.dtype == dtype else x.to(dtype) for x in given]  # as Keras does
             states = [tensors[reference] for reference in call.initial_state]
-            outputs, found = _apply(module, layer, given, [valid[r] for r in call.inputs], states)
+            known = [valid[r] for r in call.inputs]
+            if call.masks:
+                known = [mask if r is None else tensors[r].bool() for r, mask in zip(call.masks, known, strict=False)]
+            outputs, found = _apply(module, layer, given, known, states, call)
             for number, (output, mask) in enumerate(zip(outputs, found, strict=True)):
                 tensors[Reference(layer.name, index, number)] = output
                 valid[Reference(layer.name, index, number)] = mask
@@ -128,16 +132,24 @@ class KerasModel(nn.Module):
 
 
 def _apply(
-    module: nn.Module, layer: LayerDescription, inputs: list[Tensor], masks: list[Mask], states: list[Tensor]
+    module: nn.Module,
+    layer: LayerDescription,
+    inputs: list[Tensor],
+    masks: list[Mask],
+    states: list[Tensor],
+    call: Call,
 ) -> tuple[list[Tensor], list[Mask]]:
     if isinstance(module, KerasModel):
         return module.run(inputs, masks)
     assert isinstance(module, KerasLayer)
-    alone = len(inputs) == 1 and layer.kind != "Merge"
+    alone = layer.kind not in ("Merge", "Operation")
     given: Any = inputs[0] if alone else inputs
     mask: Any = masks[0] if alone else masks
-    more = {"initial_state": states} if states else {}
-    output = module(given, mask, **more)
+    more: dict[str, Any] = {"initial_state": states} if states else {}
+    if call.constants:
+        more["constants"] = call.constants
+    is_hidden = bool(states) and not call.masks and not layer.settings.get("masks_with_states", False)
+    output = module(given, None if is_hidden else mask, **more)
     found = module.compute_mask(given, mask)
     return (output, found) if isinstance(output, list) else ([output], [found])
 
@@ -167,7 +179,7 @@ def groups_of(description: ModelDescription) -> dict[str, str]:
     counts: Counter[str] = Counter()
     found = {}
     for layer in description.layers:
-        if layer.kind == "InputLayer" and description.is_sequential:
+        if layer.kind == "Operation" or (layer.kind == "InputLayer" and description.is_sequential):
             continue
         name = snake_case(_class_of(layer))
         number = counts[name]
@@ -203,7 +215,7 @@ def _order(description: ModelDescription) -> list[tuple[LayerDescription, int, C
             stack.pop()
             continue
         call = calls[place][2]
-        waiting = [(r.layer, r.call) for r in (*call.inputs, *call.initial_state)]
+        waiting = [(r.layer, r.call) for r in call.references()]
         missing = [w for w in waiting if w in calls and state.get(w) != "done"]
         if not missing:
             order.append(calls[place])

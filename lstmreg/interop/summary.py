@@ -31,7 +31,7 @@ class Found:
 def summarize(model: KerasModel, prefix: str = "") -> Iterator[Found]:
     """Yield each layer of a model, those of models inside it too."""
     for layer in model.description.layers:
-        if layer.kind == "InputLayer":
+        if layer.kind in ("InputLayer", "Operation"):
             continue
         module = model.layers[model.key_of(layer.name)]
         buffers = [buffer for name, buffer in module.named_buffers() if "bias_hh" not in name]
@@ -68,7 +68,17 @@ def _spoken(settings: Settings, kind: str, without: tuple[str, ...] = ()) -> str
     """Say the settings that are not Keras' defaults; sizes and activations first."""
     usual = _OF_GATES if kind in ("LSTM", "LSTMCell") else {"activation": "linear"} if kind == "Dense" else {}
     defaults = {**KINDS[kind].defaults, **usual} if kind in KINDS else usual
-    hidden = {"per_gate_masks", "merge", "joins_masks_by", "is_frozen", "cell", "layer", "backward_layer", *without}
+    hidden = {
+        "per_gate_masks",
+        "masks_with_states",
+        "merge",
+        "joins_masks_by",
+        "is_frozen",
+        "cell",
+        "layer",
+        "backward_layer",
+        *without,
+    }
     shown = {k: v for k, v in settings.items() if k not in hidden and v != defaults.get(k, _NEVER)}
     if settings.get("per_gate_masks") is False and settings.get("recurrent_dropout"):
         shown["per_gate_masks"] = False

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -77,7 +78,7 @@ def find(description: ModelDescription, container: Container) -> dict[str, Array
     """
     if container.legacy_group is not None:
         return from_layers(description, _by_layer(container, container.legacy_group))
-    return _from_groups(description, _modern_paths(container))
+    return _from_groups(description, _modern_paths(description, container.arrays))
 
 
 def find_layers(description: ModelDescription, places: Sequence[str], container: Container) -> dict[str, Array]:
@@ -100,7 +101,7 @@ def find_layers(description: ModelDescription, places: Sequence[str], container:
             if place not in layers:
                 raise ConfigError(f"has no layer {place[:80]!r}; it has {', '.join(layers)[:300]}.")
         return from_layers(description, {place: layers[place] for place in places})
-    found = _modern_paths(container)
+    found = container.arrays
     moved: dict[str, Array] = {}
     for place, group in zip(places, groups, strict=True):
         inside = f"{place}/" if place.startswith("layers/") else f"layers/{place}/"
@@ -112,11 +113,37 @@ def find_layers(description: ModelDescription, places: Sequence[str], container:
     return _from_groups(description, moved)
 
 
-def _modern_paths(container: Container) -> dict[str, Array]:
-    found = {_modern(name): array for name, array in container.arrays.items()}
-    if len(found) != len(container.arrays):
-        raise CorruptFileError("two weights have the same place.")
-    return found
+def _modern_paths(description: ModelDescription, arrays: Mapping[str, Array]) -> Mapping[str, Array]:
+    """Return weights by the paths of Keras 3; Keras 2.12 to 2.14 had others."""
+    if not any(key.startswith(_EARLY) for key in arrays):
+        return arrays
+    pairs = dict(_early_paths(description))
+    if any(early not in arrays for early in pairs.values()):
+        return {key.replace(_EARLY, "layers/"): array for key, array in arrays.items()}
+    names = {early: key for key, early in pairs.items()}
+    return {names.get(key, key.replace(_EARLY, "layers/")): array for key, array in arrays.items()}
+
+
+_EARLY = "_layer_checkpoint_dependencies/"
+
+
+def _early_paths(description: ModelDescription) -> Iterator[tuple[str, str]]:
+    """Yield the path of each weight today and in Keras 2.12, which counted each layer with weights twice."""
+    counts: Counter[str] = Counter()
+    groups = groups_of(description)
+    for layer in description.layers:
+        if layer.name not in groups:
+            continue
+        name = groups[layer.name].removeprefix("layers/")
+        stem = re.sub(r"_\d+$", "", name)
+        leaves = _layer_leaves(layer)
+        place = f"{_EARLY}{stem}" + (f"_{counts[stem]}" if counts[stem] else "")
+        counts[stem] += 2 if leaves else 1
+        inner: Iterable[tuple[str, str]] = ((leaf.key, leaf.key) for leaf in leaves)
+        if layer.kind == "Model":
+            assert layer.model is not None
+            inner = _early_paths(layer.model)
+        yield from ((f"layers/{name}/{today}", f"{place}/{early}") for today, early in inner)
 
 
 def _from_groups(description: ModelDescription, found: Mapping[str, Array]) -> dict[str, Array]:
@@ -130,11 +157,6 @@ def _from_groups(description: ModelDescription, found: Mapping[str, Array]) -> d
     if extra:
         raise CorruptFileError(f"{extra[0][:120]} belongs to no layer of the description ({len(extra)} such weights).")
     return kept
-
-
-def _modern(name: str) -> str:
-    """Return a path as Keras 3 has it."""
-    return re.sub(r"(^|/)_layer_checkpoint_dependencies/", r"\1layers/", name)
 
 
 def _is_seed(key: str) -> bool:
@@ -197,7 +219,7 @@ def leaves_of(description: ModelDescription) -> list[Leaf]:
     return [
         leaf.inside(groups[layer.name], "")
         for layer in description.layers
-        if layer.kind != "InputLayer"
+        if layer.name in groups
         for leaf in _layer_leaves(layer)
     ]
 

@@ -1,0 +1,248 @@
+"""Models of the installed Keras, in and out: the same numbers before and after, and in training."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import torch
+from keras import layers
+
+import lstmreg
+from lstmreg import L1L2, L2, LSTM, ModelConfig, Network, interop
+from lstmreg.errors import ConfigError
+from tests.interop.random_models import FEATURES, STEPS, random_model
+
+CASES = range(40)
+
+# Keras about layers that end a mask, and about NumPy's conversions.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Layer .* was passed an input with a mask"),
+    pytest.mark.filterwarnings("ignore:__array__ implementation"),
+]
+
+
+def predict(model: keras.Model, inputs: list[np.ndarray]) -> list[np.ndarray]:
+    found = model(inputs if len(inputs) > 1 else inputs[0], training=False)
+    return [t.detach().numpy() for t in (found if isinstance(found, (list, tuple)) else [found])]
+
+
+def run(model: torch.nn.Module, inputs: list[np.ndarray]) -> list[np.ndarray]:
+    with torch.no_grad():
+        found = model(*[torch.from_numpy(x) for x in inputs])
+    return [t.numpy() for t in (found if isinstance(found, tuple) else [found])]
+
+
+def assert_same(got: list[np.ndarray], expected: list[np.ndarray], tolerance: float = 2e-5) -> None:
+    assert len(got) == len(expected)
+    for a, b in zip(got, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("seed", CASES)
+def test_a_model_comes_in_from_every_format_with_the_same_numbers(seed: int, tmp_path: Path) -> None:
+    model, inputs = random_model(seed)
+    expected = predict(model, inputs)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Keras, about the old format
+        model.save(tmp_path / "m.h5")
+    model.save(tmp_path / "m.keras")
+    model.save_weights(tmp_path / "m.weights.h5")
+    (tmp_path / "m.json").write_text(model.to_json())
+    for name, architecture in (("m.keras", None), ("m.h5", None), ("m.weights.h5", "m.json"), ("m.h5", "m.json")):
+        ours = interop.load_model(tmp_path / name, None if architecture is None else tmp_path / architecture)
+        assert_same(run(ours, inputs), expected)
+    assert_same(run(interop.from_keras(model), inputs), expected)
+
+
+@pytest.mark.parametrize("seed", CASES)
+def test_a_model_that_came_in_goes_back_and_keras_gives_the_same_numbers(seed: int, tmp_path: Path) -> None:
+    model, inputs = random_model(seed)
+    expected = predict(model, inputs)
+    ours = interop.from_keras(model)
+    interop.save_keras(ours, tmp_path / "m.keras")
+    assert_same(predict(keras.models.load_model(tmp_path / "m.keras"), inputs), expected)
+    interop.save_weights(ours, tmp_path / "m.weights.h5")
+    for weight in model.weights:
+        weight.assign(np.zeros(weight.shape))
+    model.load_weights(tmp_path / "m.weights.h5")
+    assert_same(predict(model, inputs), expected)
+    interop.save_model(ours, tmp_path / "folder")
+    assert_same(run(interop.load_model(tmp_path / "folder"), inputs), run(ours, inputs), 0.0)
+
+
+@pytest.mark.parametrize("seed", CASES)
+def test_penalties_of_weights_and_of_outputs_are_those_of_keras(seed: int) -> None:
+    model, inputs = random_model(seed, drops=False)
+    ours = interop.from_keras(model).train()
+    assert total(lstmreg.penalties(ours).values()) == pytest.approx(total(model.losses), rel=1e-5, abs=1e-7)
+    model(inputs if len(inputs) > 1 else inputs[0], training=True)
+    run(ours, inputs)
+    assert total(lstmreg.penalties(ours).values()) == pytest.approx(total(model.losses), rel=1e-4, abs=1e-7)
+
+
+def total(losses) -> float:
+    return float(sum(loss.detach() for loss in losses))
+
+
+def knobs() -> dict:
+    return {
+        "kernel_regularizer": keras.regularizers.L1(0.01),
+        "recurrent_regularizer": keras.regularizers.L2(0.02),
+        "bias_regularizer": keras.regularizers.L1L2(0.01, 0.02),
+        "activity_regularizer": keras.regularizers.L2(0.03),
+        "kernel_constraint": keras.constraints.MaxNorm(0.8),
+        "recurrent_constraint": keras.constraints.UnitNorm(),
+        "bias_constraint": keras.constraints.NonNeg(),
+        "dropout": 0.2,
+        "recurrent_dropout": 0.3,
+        "seed": 7,
+    }
+
+
+def test_training_goes_on_as_it_would_have_in_keras(tmp_path: Path) -> None:
+    """Every knob, constraint, seeded mask and moving statistic is carried over: 30 steps give the same losses."""
+    model = keras.Sequential(
+        [
+            keras.Input((STEPS, FEATURES)),
+            layers.LSTM(4, return_sequences=True, **knobs()),
+            layers.BatchNormalization(momentum=0.7),
+            layers.LSTM(3, activation="softsign", **{**knobs(), "seed": 11}),
+            layers.Dense(2, kernel_regularizer="l2", kernel_constraint="max_norm", activity_regularizer="l1"),
+        ]
+    )
+    model.save(tmp_path / "m.keras")
+    ours = interop.load_model(tmp_path / "m.keras").train()
+    rng = np.random.default_rng(0)
+    model.compile(keras.optimizers.SGD(0.05), "mse")
+    optimizer = torch.optim.SGD(ours.parameters(), 0.05)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.LSTM):
+            layer.cell.seed_generator.state.assign([layer.cell.seed, 0])
+    for _ in range(30):
+        x = rng.normal(size=(8, STEPS, FEATURES)).astype(np.float32)
+        y = rng.normal(size=(8, 2)).astype(np.float32)
+        theirs = model.train_on_batch(x, y)
+        optimizer.zero_grad()
+        loss = torch.nn.functional.mse_loss(ours(torch.from_numpy(x)), torch.from_numpy(y))
+        whole = loss + sum(lstmreg.penalties(ours).values())
+        whole.backward()
+        optimizer.step()
+        lstmreg.apply_constraints(ours)
+        assert whole.item() == pytest.approx(float(theirs), rel=2e-4)
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_a_single_layer_becomes_an_lstm_with_all_its_knobs(bidirectional: bool, tmp_path: Path) -> None:
+    lstm = layers.LSTM(4, return_sequences=True, return_state=False, use_bias=True, **knobs())
+    layer = layers.Bidirectional(lstm, name="both") if bidirectional else lstm
+    x = np.random.default_rng(0).normal(size=(2, STEPS, FEATURES)).astype(np.float32)
+    model = keras.Sequential([keras.Input((STEPS, FEATURES)), layer, layers.Lambda(lambda t: t)])
+    for weight in layer.trainable_weights:
+        weight.assign(np.random.default_rng(1).normal(scale=0.4, size=weight.shape))
+    expected = layer(x).detach().numpy()
+    model.save(tmp_path / "m.keras")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.save(tmp_path / "m.h5")
+    for ours in (
+        interop.load_lstm(tmp_path / "m.keras"),
+        interop.load_lstm(tmp_path / "m.h5", layer.name),
+        interop.from_keras(layer),
+    ):
+        assert isinstance(ours, LSTM)
+        assert ours.bidirectional is bidirectional
+        assert (ours.dropout, ours.recurrent_dropout) == (0.2, 0.3)
+        assert ours.kernel_regularizer == lstmreg.L1(float(np.float32(0.01)))  # as Keras keeps it
+        assert ours.recurrent_regularizer == L2(0.02)
+        assert ours.bias_regularizer == L1L2(0.01, 0.02)
+        assert ours.activity_regularizer == L2(0.03)
+        assert ours.kernel_constraint == lstmreg.MaxNorm(0.8)
+        assert ours.bias_constraint == lstmreg.NonNeg()
+        with torch.no_grad():
+            got, _ = ours(torch.from_numpy(x))
+        np.testing.assert_allclose(got.numpy(), expected, atol=1e-6)
+
+
+def lstms() -> list[LSTM]:
+    found = [
+        LSTM(3, 4),
+        LSTM(3, 4, 2, bias=False, batch_first=True),
+        LSTM(3, 4, 2, bidirectional=True),
+        LSTM(3, 4, dropout=0.1, recurrent_dropout=0.2, kernel_regularizer=L2(0.1), recurrent_activation="hard_sigmoid"),
+        LSTM(3, 4, go_backwards=True),
+    ]
+    for lstm in found:
+        for parameter in lstm.parameters():
+            torch.nn.init.normal_(parameter, std=0.4)
+        if lstm.bias:
+            lstm.bias_hh_l0.normal_()
+    return found
+
+
+@pytest.mark.parametrize("index", range(5))
+def test_an_lstm_of_ours_goes_to_keras_and_comes_back(index: int, tmp_path: Path) -> None:
+    ours = lstms()[index].eval()
+    ours.batch_first = True
+    x = torch.randn(2, STEPS, 3)
+    with torch.no_grad():
+        expected = ours(x)[0].numpy()
+    interop.save_keras(ours, tmp_path / "m.keras")
+    model = keras.models.load_model(tmp_path / "m.keras")
+    np.testing.assert_allclose(model(x.numpy()).detach().numpy(), expected, atol=1e-6)
+    interop.save_weights(ours, tmp_path / "m.weights.h5")
+    fresh = keras.models.clone_model(model)
+    fresh.load_weights(tmp_path / "m.weights.h5")
+    np.testing.assert_allclose(fresh(x.numpy()).detach().numpy(), expected, atol=1e-6)
+    fresh.set_weights(interop.get_weights(ours))
+    np.testing.assert_allclose(fresh(x.numpy()).detach().numpy(), expected, atol=1e-6)
+    again = copy.deepcopy(ours)
+    again.reset_parameters()
+    interop.load_weights(again, tmp_path / "m.weights.h5")
+    with torch.no_grad():
+        np.testing.assert_allclose(again(x)[0].numpy(), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_a_trained_network_goes_to_keras(bidirectional: bool, tmp_path: Path) -> None:
+    config = ModelConfig(hidden_size=[5, 3], num_layers=2, bidirectional=bidirectional, kernel_l2=0.01, dropout=0.2)
+    network = Network(config, 3, 2).eval()
+    x = torch.randn(4, STEPS, 3)
+    interop.save_keras(network, tmp_path / "m.keras")
+    model = keras.models.load_model(tmp_path / "m.keras")
+    np.testing.assert_allclose(model(x.numpy()).detach().numpy(), network(x).detach().numpy(), atol=1e-6)
+    lstmreg.models.save(tmp_path, network, {})
+    assert_same(run(interop.load_model(tmp_path), [x.numpy()]), [network(x).detach().numpy()], 1e-6)
+
+
+def test_the_layers_of_a_weights_file_can_be_chosen_one_by_one(tmp_path: Path) -> None:
+    model = keras.Sequential(
+        [keras.Input((STEPS, 3)), layers.LSTM(4, return_sequences=True), layers.LSTM(5), layers.Dense(1)]
+    )
+    model.save_weights(tmp_path / "m.weights.h5")
+    ours = LSTM(4, 5, batch_first=True)
+    interop.load_weights(ours, tmp_path / "m.weights.h5", "lstm_1")
+    np.testing.assert_array_equal(ours.weight_ih_l0.detach().numpy().T, model.layers[1].get_weights()[0])
+    before = ours.weight_ih_l0.clone()
+    with pytest.raises(ConfigError, match=r"lstm_2.*layers/lstm_1"):
+        interop.load_weights(ours, tmp_path / "m.weights.h5", "lstm_2")
+    with pytest.raises(lstmreg.errors.CorruptFileError, match=r"kernel must have shape \(\d, 20\), got \(3, 16\)"):
+        interop.load_weights(ours, tmp_path / "m.weights.h5", "lstm")
+    assert torch.equal(ours.weight_ih_l0, before)
+
+
+def test_keras_gets_no_other_numbers_than_ours(tmp_path: Path) -> None:
+    ours = LSTM(3, 4, recurrent_activation="keras2_hard_sigmoid")
+    with pytest.raises(ConfigError, match="Keras 3 does not have the hard_sigmoid of Keras 1 and 2"):
+        interop.save_keras(ours, tmp_path / "m.keras")
+    with pytest.raises(TypeError, match="function of your own"):
+        interop.save_keras(LSTM(3, 4, activation=lambda x: x), tmp_path / "m.keras")
+    with pytest.raises(ConfigError, match=r"ends in \.weights\.h5"):
+        interop.save_weights(ours, tmp_path / "m.h5")
+    with pytest.raises(TypeError, match="one by one"):
+        interop.save_weights(torch.nn.Linear(2, 3), tmp_path / "m.weights.h5")
+    assert list(tmp_path.iterdir()) == []
