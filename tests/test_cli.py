@@ -274,3 +274,68 @@ def test_a_plain_terminal_gets_plain_text(folder: Path) -> None:
     done = lstmreg(folder, "fit", "-c", "lstmreg.yaml", LANG="C", LC_ALL="C", PYTHONUTF8="0", PYTHONIOENCODING="ascii")
     assert (done.returncode, done.stderr) == (0, "")
     assert "\x1b" not in done.stdout
+
+
+def saved_keras_model(folder: Path) -> None:
+    """A model of Keras' with knobs, made in a process of its own, which has Keras."""
+    program = """
+import keras
+from keras import layers
+lstm = layers.LSTM(4, recurrent_dropout=0.2, kernel_regularizer=keras.regularizers.L2(0.01), name="reads")
+model = keras.Sequential([keras.Input((None, 3)), lstm, layers.Dense(2, activation="softmax", name="says")])
+model.save("m.keras"); model.save_weights("m.weights.h5"); open("m.json", "w").write(model.to_json())
+"""
+    environment = {**os.environ, "KERAS_BACKEND": "torch", "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, "-c", program], cwd=folder, env=environment, check=True, capture_output=True)
+
+
+def test_convert_tells_what_it_found_and_writes_what_each_tool_reads(tmp_path: Path) -> None:
+    import onnxruntime
+    import torch
+
+    from lstmreg import interop
+
+    saved_keras_model(tmp_path)
+    done = lstmreg(tmp_path, "convert", "m.keras", "-o", "ours")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(r"reads +LSTM +128 +units=4, .*kernel_regularizer=L2\(l2=0.01\)", done.stdout)
+    assert "recurrent_dropout=0.2" in done.stdout
+    assert re.search(r"says +Dense +10 +units=2, activation='softmax'", done.stdout)
+    assert 'lstmreg.interop.load_model("ours")' in done.stdout
+    assert sorted(p.name for p in (tmp_path / "ours").iterdir()) == ["model.json", "model.safetensors"]
+    x = torch.randn(2, 5, 3)
+    expected = interop.load_model(tmp_path / "m.keras")(x)
+    assert torch.equal(interop.load_model(tmp_path / "ours")(x), expected)
+
+    again = lstmreg(tmp_path, "convert", "m.weights.h5", "--architecture", "m.json", "-o", "again", "--to", "keras")
+    assert (again.returncode, again.stderr) == (0, "")
+    assert torch.equal(interop.load_model(tmp_path / "again" / "model.keras")(x), expected)
+    assert torch.equal(interop.load_model(tmp_path / "again" / "model.weights.h5", tmp_path / "m.json")(x), expected)
+
+    onnx = lstmreg(tmp_path, "convert", "ours", "-o", "onnx", "--to", "onnx")
+    assert (onnx.returncode, onnx.stderr) == (0, "")
+    session = onnxruntime.InferenceSession(tmp_path / "onnx" / "model.onnx")
+    torch.testing.assert_close(torch.from_numpy(session.run(None, {"input": x.numpy()})[0]), expected.detach())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["m.keras", "-o", "x", "--to", "tensorflow"], 2, "--to must be torch, keras or onnx, got 'tensorflow'."),
+        (["m.keras"], 2, "name the folder to write into: -o DIR."),
+        (["-o", "x"], 2, "name the model, such as model.keras."),
+        (["nothing.keras", "-o", "x"], 2, "nothing.keras: there is no such file."),
+        (["bad.keras", "-o", "x"], 4, "bad.keras: is neither a .keras file (zip) nor HDF5, nor a model's description"),
+        (["https://example.org/m.h5", "-o", "x"], 4, "has no network code. Download it first."),
+        (["runs", "-o", "x"], 2, "runs: is a folder. In Keras, save the model as a .keras or .h5 file."),
+    ],
+)
+def test_convert_refuses_in_one_line(arguments: list[str], code: int, message: str, tmp_path: Path) -> None:
+    (tmp_path / "bad.keras").write_text("hello")
+    (tmp_path / "m.keras").write_text("hello")
+    (tmp_path / "runs").mkdir()
+    done = lstmreg(tmp_path, "convert", *arguments)
+    assert done.returncode == code
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "x").exists()

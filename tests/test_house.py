@@ -133,7 +133,7 @@ def test_no_file_is_a_drawer_for_everything() -> None:
 
 def loaded_by(code: str) -> set[str]:
     """Return which heavy libraries a fresh interpreter has loaded after ``code``."""
-    heavy = "['torch', 'lightning', 'optuna', 'matplotlib', 'scipy', 'keras', 'pandas', 'rich']"
+    heavy = "['torch', 'lightning', 'optuna', 'matplotlib', 'scipy', 'keras', 'pandas', 'rich', 'h5py', 'onnx']"
     program = f"import sys; {code}; print(*[m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     return set(done.stdout.split())
@@ -145,6 +145,8 @@ def loaded_by(code: str) -> set[str]:
         ("import lstmreg", set()),
         ("import lstmreg; lstmreg.TrainingConfig", set()),
         ("import lstmreg; lstmreg.LSTM(2, 3); lstmreg.L2; lstmreg.penalties", {"torch"}),
+        ("import lstmreg; lstmreg.interop.__all__", set()),
+        ("import lstmreg; lstmreg.interop.load_model", {"torch"}),
     ],
 )
 def test_a_name_loads_only_what_it_needs(code: str, loaded: set[str]) -> None:
@@ -155,14 +157,16 @@ def test_training_loads_nothing_beyond_what_lightning_loads_by_itself() -> None:
     assert loaded_by("import lstmreg; lstmreg.fit") == loaded_by("import lightning.pytorch")
 
 
+def listed_for_type_checkers(path: Path) -> set[str | None]:
+    block = next(node for node in ast.parse(path.read_text()).body if isinstance(node, ast.If))
+    return {alias.asname for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+
+
 def test_every_public_name_resolves_and_is_listed_for_type_checkers() -> None:
-    listed = {
-        alias.asname
-        for node in ast.walk(ast.parse((ROOT / "__init__.py").read_text()))
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("lstmreg.")
-        for alias in node.names
-    }
-    assert listed | {"__version__"} == set(lstmreg.__all__)
+    assert listed_for_type_checkers(ROOT / "__init__.py") | {"__version__"} == set(lstmreg.__all__)
+    assert listed_for_type_checkers(ROOT / "interop" / "__init__.py") == set(lstmreg.interop.__all__)
+    for name in lstmreg.interop.__all__:
+        assert getattr(lstmreg.interop, name) is not None
     for name in lstmreg.__all__:
         assert getattr(lstmreg, name) is not None
     for room in lstmreg._ROOMS:

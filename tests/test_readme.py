@@ -61,7 +61,9 @@ def test_its_map_names_every_room() -> None:
 
 def test_names_in_backticks_are_public() -> None:
     for name in re.findall(r"`lstmreg\.(\w+)", README):
-        assert name in [*lstmreg.__all__, "yaml", "models"]
+        assert name in [*lstmreg.__all__, "yaml", "models", "interop"]
+    for name in re.findall(r"\binterop\.(\w+)", README):
+        assert name in lstmreg.interop.__all__
 
 
 @pytest.mark.parametrize("script", ["train.py", "tune.py"])

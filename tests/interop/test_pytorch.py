@@ -1,0 +1,109 @@
+"""PyTorch's own layers in, and ONNX out, with batch and time free."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from torch import nn
+
+import lstmreg
+from lstmreg import L2, LSTM, ModelConfig, Network, interop
+from lstmreg.errors import ConfigError
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("proj_size", [0, 3])
+def test_a_stock_lstm_comes_in_with_its_numbers_and_goes_back(bidirectional: bool, bias: bool, proj_size: int) -> None:
+    stock = nn.LSTM(3, 5, 2, bias=bias, bidirectional=bidirectional, proj_size=proj_size, dropout=0.4).double().eval()
+    ours = interop.from_torch(stock, kernel_regularizer=L2(0.1))
+    x = torch.randn(6, 2, 3, dtype=torch.float64)
+    torch.testing.assert_close(ours(x), stock(x))
+    torch.testing.assert_close(ours.to_torch()(x), stock(x))
+    assert ours.penalty() > 0
+    assert ours.dropout == 0
+    assert not ours.training
+
+
+class Tagger(nn.Module):
+    """Two LSTMs of different kinds somewhere in a user's module, under masks with holes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = LSTM(3, 4, 2, batch_first=True, bidirectional=True, activation=["tanh", "relu"])
+        self.second = LSTM(
+            8, 5, batch_first=True, go_backwards=True, bias=False, recurrent_activation="keras2_hard_sigmoid"
+        )
+        self.third = LSTM(5, 2, batch_first=True, recurrent_activation="hard_sigmoid", zero_output_for_mask=True)
+        for parameter in self.parameters():
+            nn.init.normal_(parameter, std=0.4)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        mask = (x != 0).any(-1)
+        y, _ = self.first(x, mask=mask)
+        y, (h_n, _) = self.second(y, mask=mask)
+        y, _ = self.third(y, mask=mask)
+        return y, h_n
+
+
+def session(path: Path) -> onnxruntime.InferenceSession:
+    return onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
+
+
+def holes(batch: int, steps: int) -> torch.Tensor:
+    """Sequences with masked steps in front, between and behind, and one that has no other."""
+    x = torch.randn(batch, steps, 3)
+    x[torch.rand(batch, steps) < 0.4] = 0
+    x[-1] = 0
+    return x
+
+
+def test_onnx_gives_the_same_numbers_at_any_batch_and_time_under_any_mask(tmp_path: Path) -> None:
+    model = Tagger().eval()
+    interop.save_onnx(model, tmp_path / "m.onnx", torch.randn(2, 5, 3))
+    run = session(tmp_path / "m.onnx")
+    for batch, steps in ((2, 5), (1, 1), (7, 12)):
+        x = holes(batch, steps)
+        got = run.run(None, {"input": x.numpy()})
+        for a, b in zip(got, model(x), strict=True):
+            np.testing.assert_allclose(a, b.detach().numpy(), atol=1e-6)
+
+
+def test_onnx_contains_the_recurrence_as_its_own_operation(tmp_path: Path) -> None:
+    import onnx
+
+    network = Network(ModelConfig(hidden_size=4, num_layers=2, dropout=0.3, recurrent_dropout=0.2), 3, 1)
+    interop.save_onnx(network, tmp_path / "m.onnx")
+    program = onnx.load(tmp_path / "m.onnx")
+    assert [node.op_type for node in program.graph.node].count("LSTM") == 2
+    assert {node.domain for node in program.graph.node} <= {"", "ai.onnx"}
+    x = torch.randn(5, 9, 3)
+    got = session(tmp_path / "m.onnx").run(None, {"input": x.numpy()})[0]
+    np.testing.assert_allclose(got, network.eval()(x).detach().numpy(), atol=1e-6)
+
+
+def test_onnx_refuses_what_it_cannot_say(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    with pytest.raises(ConfigError, match="recurrent_activation 'selu' has no counterpart"):
+        interop.save_onnx(LSTM(3, 4, recurrent_activation="selu"), path)
+    with pytest.raises(ConfigError, match="stateful"):
+        interop.save_onnx(LSTM(3, 4, stateful=True), path)
+    with pytest.raises(ConfigError, match="projection"):
+        interop.save_onnx(LSTM(3, 4, proj_size=2), path)
+    with pytest.raises(ConfigError, match=r"example must be given.*torch\.zeros"):
+        interop.save_onnx(Tagger(), path)
+    assert not path.exists()
+
+
+def test_a_module_is_as_it_was_after_it_was_written(tmp_path: Path) -> None:
+    model = LSTM(3, 4, kernel_regularizer="l2").train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    interop.save_onnx(model, tmp_path / "m.onnx")
+    assert model.training
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, before[name])
+    assert lstmreg.penalties(model)["kernel"].item() > 0
