@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import inspect
-import io
 import logging
 import os
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -83,9 +83,23 @@ def _export(module: nn.Module, inputs: tuple[Tensor, ...]) -> bytes:
             custom_translation_table={torch.ops.lstmreg.onnx_lstm.default: _translation()},
         )
     assert program is not None
-    file = io.BytesIO()
-    program.save(file)  # type: ignore[arg-type]
-    return file.getvalue()
+    return _with_named_axes(program.model_proto)
+
+
+def _with_named_axes(proto: Any) -> bytes:
+    """Call the free axes ``batch`` and ``time``, where the exporter has names like ``s21``."""
+    names: dict[str, str] = {}
+    for value in proto.graph.input:
+        for axis, dim in zip(("batch", "time"), value.type.tensor_type.shape.dim, strict=False):
+            if dim.dim_param and dim.dim_param not in names:
+                taken = sum(name.startswith(axis) for name in names.values())
+                names[dim.dim_param] = axis + (f"_{taken}" if taken else "")
+    for value in [*proto.graph.input, *proto.graph.output, *proto.graph.value_info]:
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param:
+                dim.dim_param = re.sub(r"\w+", lambda found: names.get(found[0], found[0]), dim.dim_param)
+    content: bytes = proto.SerializeToString()
+    return content
 
 
 @contextmanager

@@ -124,10 +124,8 @@ def _random_model(seed: int) -> tuple[keras.Model, list[np.ndarray]]:
         x[rng.random((4, STEPS)) < 0.3] = 0.0
         inputs, entry = [x], [layers.Masking(0.0)] if draw.random() < 0.5 else []
     given = keras.Input(inputs[0].shape[1:])
-    if draw.random() < 0.5:
-        model = keras.Sequential([given, *entry, *chain(draw)])
-    else:
-        model = _functional(draw, given, entry)
+    is_sequential = draw.random() < 0.5
+    model = keras.Sequential([given, *entry, *chain(draw)]) if is_sequential else _functional(draw, given, entry)
     for weight in model.weights:
         if "seed_generator" not in weight.path:
             values = rng.normal(scale=0.4, size=weight.shape)

@@ -81,6 +81,8 @@ def test_onnx_contains_the_recurrence_as_its_own_operation(tmp_path: Path) -> No
     program = onnx.load(tmp_path / "m.onnx")
     assert [node.op_type for node in program.graph.node].count("LSTM") == 2
     assert {node.domain for node in program.graph.node} <= {"", "ai.onnx"}
+    assert session(tmp_path / "m.onnx").get_inputs()[0].shape == ["batch", "time", 3]
+    assert session(tmp_path / "m.onnx").get_outputs()[0].shape == ["batch", 1]
     x = torch.randn(5, 9, 3)
     got = session(tmp_path / "m.onnx").run(None, {"input": x.numpy()})[0]
     np.testing.assert_allclose(got, network.eval()(x).detach().numpy(), atol=1e-6)
