@@ -234,7 +234,9 @@ def _named_weights(layer: Any) -> weights.Named:
 def _numpy(variable: Any) -> Any:
     """Return a variable's values, whichever library keeps them."""
     keras = sys.modules.get(type(variable).__module__.split(".")[0])
-    if hasattr(keras, "ops"):  # Keras 3
+    if isinstance(getattr(variable, "value", None), torch.Tensor):
+        return variable.value.detach().cpu().numpy()
+    if hasattr(keras, "ops"):  # Keras 3 on another backend
         return keras.ops.convert_to_numpy(variable.value)  # type: ignore[union-attr]
     return variable.numpy()
 

@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,7 +51,7 @@ def save_onnx(
 
     Args:
         module: The model; what it does in eval mode is written.
-        path: The file.
+        path: The file. A Keras model's inputs and outputs have the names of their layers in it.
         example: Inputs ``(B, T, ...)`` to trace with. Default: made up for an LSTM (batch first or not, as it is), an
             :class:`lstmreg.Network`, and what :func:`load_model` returned.
 
@@ -79,7 +80,8 @@ def _export(module: nn.Module, inputs: tuple[Tensor, ...]) -> bytes:
             dynamo=True,
             verbose=False,
             dynamic_shapes=_free_axes(module, inputs),
-            input_names=_names("input", len(inputs)),
+            input_names=_input_names(module, len(inputs)),
+            output_names=_output_names(module),
             custom_translation_table={torch.ops.lstmreg.onnx_lstm.default: _translation()},
         )
     assert program is not None
@@ -115,8 +117,23 @@ def _silence() -> Iterator[None]:
         logging.disable(before)
 
 
-def _names(stem: str, count: int) -> list[str]:
-    return [stem] if count == 1 else [f"{stem}_{index}" for index in range(count)]
+def _input_names(module: nn.Module, count: int) -> list[str]:
+    if isinstance(module, KerasModel):
+        return [reference.layer for reference in module.description.inputs]
+    return ["input"] if count == 1 else [f"input_{index}" for index in range(count)]
+
+
+def _output_names(module: nn.Module) -> list[str] | None:
+    """Name a Keras model's outputs by the layers that they come from."""
+    if not isinstance(module, KerasModel):
+        return None
+    used: Counter[str] = Counter()
+    names = []
+    for reference in module.description.outputs:
+        number = used[reference.layer]
+        used[reference.layer] += 1
+        names.append(reference.layer + (f"_{number}" if number else ""))
+    return names
 
 
 def _free_axes(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Any, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import keras
 import numpy as np
 import onnxruntime
 import pytest
@@ -86,6 +87,22 @@ def test_onnx_contains_the_recurrence_as_its_own_operation(tmp_path: Path) -> No
     x = torch.randn(5, 9, 3)
     got = session(tmp_path / "m.onnx").run(None, {"input": x.numpy()})[0]
     np.testing.assert_allclose(got, network.eval()(x).detach().numpy(), atol=1e-6)
+
+
+def test_onnx_has_keras_names_of_inputs_and_outputs(tmp_path: Path) -> None:
+    left, right = keras.Input((None, 3), name="left"), keras.Input((7,), name="right")
+    embedded = keras.layers.Embedding(5, 3, mask_zero=True)(right)
+    y, h, _ = keras.layers.LSTM(4, return_sequences=True, return_state=True, name="reads")(left)
+    mean = keras.layers.GlobalAveragePooling1D(name="mean")(keras.layers.LSTM(2, return_sequences=True)(embedded))
+    model = interop.from_keras(keras.Model([left, right], [y, h, mean]))
+    interop.save_onnx(model, tmp_path / "m.onnx")
+    run = session(tmp_path / "m.onnx")
+    assert [value.name for value in run.get_inputs()] == ["left", "right"]
+    assert [value.name for value in run.get_outputs()] == ["reads", "reads_1", "mean"]
+    x, words = torch.randn(4, 6, 3), torch.randint(0, 5, (4, 7))
+    words[:, 0] = 1
+    for a, b in zip(run.run(None, {"left": x.numpy(), "right": words.numpy()}), model(x, words), strict=True):
+        np.testing.assert_allclose(a, b.detach().numpy(), atol=1e-6)
 
 
 def test_onnx_refuses_what_it_cannot_say(tmp_path: Path) -> None:
