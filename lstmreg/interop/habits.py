@@ -47,7 +47,9 @@ def _training_notes(config: Mapping[str, Any], settings: Settings, dialect: Dial
     """Yield in what the version's training differed from what the settings say now."""
     if settings["dropout"] > 0 and settings["recurrent_dropout"] == 0 and dialect.number < (3, 0):
         if not dialect.is_standalone and config.get("implementation") == 2:
-            yield f"Keras {dialect.version} dropped other inputs at each time step; here they are held over time"
+            # TensorFlow 2.0 and 1.15 both call themselves 2.2.4-tf; the latter held what it dropped.
+            surely = "may have dropped" if dialect.number < (2, 3) else "dropped"
+            yield f"Keras {dialect.version} {surely} other inputs at each time step; here they are held over time"
         elif config.get("implementation") != 2 and config.get("consume_less") != "gpu":
             yield f"Keras {dialect.version} dropped other inputs for each gate; here the gates share them"
     if settings["recurrent_dropout"] > 0 and dialect.number == (3, 0):

@@ -150,6 +150,8 @@ def _from_groups(description: ModelDescription, found: Mapping[str, Array]) -> d
     """Read the layout of Keras 3 (and of ``.keras`` files since 2.12), which counts classes."""
     wanted = [leaf.key for leaf in leaves_of(description)]
     for key in wanted:
+        if key not in found and any("/cu_dnnlstm" in other for other in found):
+            raise CorruptFileError("weights of a CuDNNLSTM in this layout are not read. Save the model as .h5.")
         if key not in found:
             raise CorruptFileError(f"{key} is missing.")
     kept = {key: found[key] for key in wanted}
