@@ -22,8 +22,9 @@ from . import folder, weights
 from .container import Container, open_container
 from .describing import as_keras_model, description_of
 from .description import ModelDescription, locate_layer, read_description
-from .layers import RNN, Bidirectional
 from .model import KerasModel
+from .old_weights import Named
+from .recurrent import RNN, Bidirectional
 
 PathLike = str | os.PathLike[str]
 
@@ -220,12 +221,12 @@ def _version_of(source: Any) -> str:
     raise TypeError(f"source must be a model or layer of Keras, got {type(source).__name__}.")
 
 
-def _live_weights(model: Any) -> Iterator[tuple[str, weights.Named]]:
+def _live_weights(model: Any) -> Iterator[tuple[str, Named]]:
     for layer in model.layers:
         yield layer.name, _named_weights(layer)
 
 
-def _named_weights(layer: Any) -> weights.Named:
+def _named_weights(layer: Any) -> Named:
     """Return a layer's weights as files have them: what is trained in front."""
     variables = [*layer.trainable_weights, *layer.non_trainable_weights]
     return [(getattr(v, "path", v.name), np.array(_numpy(v))) for v in variables]

@@ -14,7 +14,8 @@ from lstmreg.errors import CorruptFileError
 
 from .calls import Call, Reference
 from .description import LayerDescription, ModelDescription, snake_case
-from .layers import LAYERS, Embedding, KerasLayer, Mask, Operation, Shapes, TimeDistributed
+from .keras_layer import KerasLayer, Mask, Shapes
+from .layers import LAYERS, Embedding, Operation, TimeDistributed
 from .leaves import Leaf
 
 
