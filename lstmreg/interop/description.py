@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from lstmreg.errors import ConfigError, CorruptFileError, did_you_mean
 
@@ -85,7 +85,8 @@ def locate_layer(
     Args:
         config: The model's description.
         version: Of the Keras that wrote it.
-        name: The layer's name; ``None`` for the only one.
+        name: The layer's name, with those of the models around it (``encoder > lstm``) where it is not the only one of
+            its name; ``None`` for the only layer.
         by_name: Whether the file's weights go by layers' names, and not by groups.
 
     Returns:
@@ -95,38 +96,56 @@ def locate_layer(
         ConfigError: If there is no such layer, or several and none is named.
         CorruptFileError: If the layer has a setting that is not known.
     """
-    found = {}
-    for layer, group in _recurrent_layers(config, ""):
-        inner = layer.get("config")
-        known_as = layer.get("name") or (inner.get("name") if isinstance(inner, dict) else None)
-        found[str(known_as)] = (layer, str(known_as) if by_name else group)
-    if name is None and len(found) != 1:
-        raise ConfigError(f"has {len(found)} LSTM layers; name one as layer: {', '.join(found)[:300]}")
-    if name is not None and name not in found:
-        raise ConfigError(f"has no LSTM layer {name!r}.{did_you_mean(name, found)} It has {', '.join(found)[:300]}")
-    written, place = found[next(iter(found)) if name is None else name]
-    layer_config = {key: value for key, value in written.items() if key != "inbound_nodes"}
-    return read_description(layer_config, version), place
+    found = list(_recurrent_layers(config, (), ""))
+    names = ", ".join(each.name for each in found)[:300]
+    wanted = [each for each in found if name is None or name in (each.name, each.path[-1])]
+    if not found:
+        raise ConfigError("has no LSTM layer")
+    if name is not None and not wanted:
+        hint = did_you_mean(name, [each.name for each in found])
+        raise ConfigError(f"has no LSTM layer {name!r}.{hint} It has {names}")
+    if len(wanted) > 1:
+        raise ConfigError(f"has {len(wanted)} such LSTM layers; name one as layer, in full: {names}")
+    [one] = wanted
+    description = read_description({k: v for k, v in one.written.items() if k != "inbound_nodes"}, version)
+    return description, "/".join(one.path) if by_name else one.group
 
 
-def _recurrent_layers(model: Any, place: str) -> Iterator[tuple[Mapping[str, Any], str]]:
-    """Yield the LSTMs of a description as they are written, with their groups."""
+def lstm_names(config: Mapping[str, Any]) -> list[str]:
+    """Return the names of the recurrent layers that :func:`locate_layer` finds."""
+    return [each.name for each in _recurrent_layers(config, (), "")]
+
+
+class _Located(NamedTuple):
+    """A layer as it is written, with the names of the models around it, and its place in a ``.weights.h5`` file."""
+
+    path: tuple[str, ...]
+    written: Mapping[str, Any]
+    group: str
+
+    @property
+    def name(self) -> str:
+        return " > ".join(self.path)
+
+
+def _recurrent_layers(model: Any, path: tuple[str, ...], place: str) -> Iterator[_Located]:
     config = model.get("config")
     layers = config.get("layers") if isinstance(config, dict) else config
     counts: Counter[str] = Counter()
-    for layer in layers if isinstance(layers, list) else []:
+    for layer in layers if isinstance(layers, list) and len(path) < _DEPTH else []:
         if not isinstance(layer, dict) or not isinstance(layer.get("class_name"), str):
             continue
-        class_name = layer["class_name"]
+        class_name, inner = layer["class_name"], layer.get("config")
         if class_name == "InputLayer":
             continue
-        name = snake_case(class_name)
-        group = f"{place}layers/{name}" + (f"_{counts[name]}" if counts[name] else "")
-        counts[name] += 1
+        snake = snake_case(class_name)
+        group = f"{place}layers/{snake}" + (f"_{counts[snake]}" if counts[snake] else "")
+        counts[snake] += 1
+        name = layer.get("name") or (inner.get("name") if isinstance(inner, dict) else None) or snake
         if class_name in ("LSTM", "CuDNNLSTM", "Bidirectional", "RNN"):
-            yield layer, group
+            yield _Located((*path, str(name)), layer, group)
         elif class_name in ("Sequential", "Functional", "Model"):
-            yield from _recurrent_layers(layer, f"{group}/")
+            yield from _recurrent_layers(layer, (*path, str(name)), f"{group}/")
 
 
 def snake_case(name: str) -> str:
@@ -137,7 +156,7 @@ def snake_case(name: str) -> str:
 
 def _alone(layer: LayerDescription) -> ModelDescription:
     """Return the model that consists of one layer."""
-    entry = LayerDescription("input", "InputLayer", {}, keras_class="InputLayer")
+    entry = LayerDescription("input" if layer.name != "input" else "input_", "InputLayer", {}, keras_class="InputLayer")
     used = replace(layer, calls=(Call((Reference(entry.name),)),))
     outputs = [Reference(layer.name, 0, index) for index in range(_outputs(layer))]
     return ModelDescription(layer.name, (entry, used), (Reference(entry.name),), tuple(outputs), is_sequential=True)

@@ -91,9 +91,7 @@ def kind_of(class_name: Any, module: Any, registered_name: Any) -> str:
     if ".ops" in str(module) or (kind not in KINDS and f"ops.{kind}" in OPERATIONS):
         kind = f"ops.{class_name}"  # Keras 3 writes down how masks come about
     if kind not in KINDS and kind not in MODELS:
-        reason = _REASONS.get(
-            class_name, f"is not among the layers that lstmreg knows.{did_you_mean(class_name, _NAMES)}"
-        )
+        reason = _REASONS.get(class_name, "is not among the layers of Keras that lstmreg knows")
         raise CorruptFileError(f"{class_name[:80]} {reason}")
     return kind
 
@@ -503,8 +501,6 @@ KINDS |= OPERATIONS
 
 #: Descriptions that contain layers.
 MODELS = frozenset({"Sequential", "Functional"})
-
-_NAMES = sorted(name for name in KINDS if name not in OPERATIONS)
 
 #: Other names of known classes.
 _CLASSES = {

@@ -149,7 +149,7 @@ def _config(name: str, settings: Settings) -> Settings:
         if settings.get(setting) == "keras2_hard_sigmoid":
             raise ConfigError(
                 f"{name}.{setting}: Keras 3 does not have the hard_sigmoid of Keras 1 and 2, and would give other "
-                "numbers. Convert to torch or onnx."
+                "numbers. save_model and save_onnx (--to torch, --to onnx) keep them."
             )
     kept = {
         key: value for key, value in settings.items() if key not in _OURS and key not in ("layer", "backward_layer")

@@ -288,7 +288,8 @@ def _padding(kind: str, steps: int, reach: int, stride: int) -> tuple[int, int]:
         return 0, 0
     if kind == "causal":
         return reach - 1, 0
-    missing = max((-(-steps // stride) - 1) * stride + reach - steps, 0)
+    # Not -(-steps // stride): where steps is a symbol, ONNX rounds a negative quotient the other way.
+    missing = max(((steps + stride - 1) // stride - 1) * stride + reach - steps, 0)
     return missing // 2, missing - missing // 2
 
 

@@ -21,7 +21,7 @@ from lstmreg.layers import LSTM
 from . import folder, weights
 from .container import Container, open_container
 from .describing import as_keras_model, description_of
-from .description import ModelDescription, locate_layer, read_description
+from .description import ModelDescription, locate_layer, lstm_names, read_description
 from .model import KerasModel
 from .old_weights import Named
 from .recurrent import RNN, Bidirectional
@@ -57,8 +57,21 @@ def load_model(path: PathLike, architecture: PathLike | None = None) -> KerasMod
         return folder.load(Path(path)) if folder.is_converted(path) else as_keras_model(models.load(Path(path))[0])
     container = open_container(path)
     with _named(container.path):
-        description = _description(container, architecture)
+        config, version = _config(container, architecture)
+        description = _whole(config, version)
         return weights.build(description, weights.find(description, container))
+
+
+def _whole(config: Mapping[str, Any], version: str) -> ModelDescription:
+    try:
+        return read_description(config, version)
+    except CorruptFileError as error:
+        names = lstm_names(config)
+        if not names:
+            raise
+        rest = "" if len(names) < 6 else f" and {len(names) - 5} more"
+        remedy = f"Its LSTM layers ({', '.join(names[:5])[:300]}{rest}) can be read one by one with load_lstm."
+        raise CorruptFileError(f"{str(error).rstrip('.')}. {remedy}") from None
 
 
 def load_lstm(path: PathLike, layer: str | None = None, architecture: PathLike | None = None) -> LSTM:
@@ -68,7 +81,8 @@ def load_lstm(path: PathLike, layer: str | None = None, architecture: PathLike |
 
     Args:
         path: As for :func:`load_model`.
-        layer: The layer's name in Keras. Default: the only LSTM that there is.
+        layer: The layer's name in Keras; ``encoder > lstm`` for one in a model within the model, if its own name is not
+            the only one. Default: the only LSTM that there is.
         architecture: As for :func:`load_model`.
 
     Raises:
@@ -290,11 +304,6 @@ def _named(path: Path) -> Iterator[None]:
         if str(path) in str(error):
             raise
         raise type(error)(f"{path}: {str(error).rstrip('.')}.") from None
-
-
-def _description(container: Container, architecture: PathLike | None) -> ModelDescription:
-    config, version = _config(container, architecture)
-    return read_description(config, version)
 
 
 def _config(container: Container, architecture: PathLike | None) -> tuple[Mapping[str, Any], str]:

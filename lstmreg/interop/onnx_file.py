@@ -74,7 +74,7 @@ def _is_installed(library: str) -> bool:
 
 def _export(module: nn.Module, inputs: tuple[Tensor, ...]) -> bytes:
     with _silence():
-        program = torch.onnx.export(
+        program = _exported(
             module,
             inputs,
             dynamo=True,
@@ -86,6 +86,18 @@ def _export(module: nn.Module, inputs: tuple[Tensor, ...]) -> bytes:
         )
     assert program is not None
     return _with_named_axes(program.model_proto)
+
+
+def _exported(module: nn.Module, inputs: tuple[Tensor, ...], **options: Any) -> Any:
+    try:
+        return torch.onnx.export(module, inputs, **options)
+    except torch.onnx.OnnxExporterError as error:
+        cause = error.__cause__ or error
+        reason = next((line.strip() for line in str(cause).splitlines() if line.strip()), type(cause).__name__)
+        raise ConfigError(
+            f"PyTorch's exporter cannot read the {type(module).__name__} with such inputs ({reason.rstrip('.')}). "
+            "Give an example with more steps, or of other sizes."
+        ) from error
 
 
 def _with_named_axes(proto: Any) -> bytes:
@@ -139,9 +151,15 @@ def _output_names(module: nn.Module) -> list[str] | None:
 def _free_axes(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Any, ...]:
     """Leave the batch free, and time where the model does: one with a ``Flatten`` in it has a fixed number of steps."""
     batch, time = torch.export.Dim.DYNAMIC, torch.export.Dim.AUTO
-    axes = tuple({0: batch, 1: time} if x.dim() > 1 else {0: batch} for x in inputs)
+    # Floating point with two axes is (B, D): features, or a state.
+    has_time = [x.dim() > 2 or (x.dim() == 2 and not x.is_floating_point()) for x in inputs]
+    axes = tuple({0: batch, 1: time} if timed else {0: batch} for timed in has_time)
     takes_any_number = any(p.kind is p.VAR_POSITIONAL for p in inspect.signature(module.forward).parameters.values())
     return (axes,) if takes_any_number else axes
+
+
+#: Of an example that is made up: enough for a few convolutions and poolings on top of each other.
+_STEPS = 200
 
 
 def _example(module: nn.Module) -> tuple[Tensor, ...]:
@@ -149,9 +167,9 @@ def _example(module: nn.Module) -> tuple[Tensor, ...]:
 
     if isinstance(module, LSTM):
         dtype = next(module.parameters()).dtype
-        return (torch.zeros(3, 4, module.input_size, dtype=dtype),)
+        return (torch.zeros(3, _STEPS, module.input_size, dtype=dtype),)
     if isinstance(module, Network):
-        return (torch.zeros(3, 4, module.input_size, dtype=next(module.parameters()).dtype),)
+        return (torch.zeros(3, _STEPS, module.input_size, dtype=next(module.parameters()).dtype),)
     if isinstance(module, KerasModel):
         return tuple(_made_up(module, reference.layer) for reference in module.description.inputs)
     raise ConfigError("example must be given for such a module: inputs to trace with, such as torch.zeros(2, 5, 3).")
@@ -162,12 +180,12 @@ def _made_up(model: KerasModel, name: str) -> Tensor:
     readers = [layer for layer in model.description.layers for call in layer.calls if call.inputs[0].layer == name]
     module = model.layers[model.key_of(readers[0].name)] if readers else None
     declared = next(layer for layer in model.description.layers if layer.name == name).settings.get("batch_shape")
-    shape = [4 if n is None else n for n in (declared or [])[1:]]
+    shape = [_STEPS if n is None else n for n in (declared or [])[1:]]
     if not shape:
         features = next((leaf for leaf in model.leaves() if leaf.name == "kernel"), None)
         if features is None:
             raise ConfigError("example must be given: the model does not say which shape its input has.")
-        shape = [4, model.state_dict()[features.tensor].shape[-1]]
+        shape = [_STEPS, model.state_dict()[features.tensor].shape[-1]]
     if isinstance(module, Embedding):
         return torch.zeros(3, *shape, dtype=torch.long)
     return torch.zeros(3, *shape, dtype=next(model.parameters()).dtype)

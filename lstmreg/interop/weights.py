@@ -95,20 +95,35 @@ def find_layers(description: ModelDescription, places: Sequence[str], container:
     groups = [group for name, group in groups_of(description).items()]
     if container.legacy_group is not None:
         layers = _by_layer(container, container.legacy_group)
-        for place in places:
-            if place not in layers:
-                raise ConfigError(f"has no layer {place[:80]!r}; it has {', '.join(layers)[:300]}.")
-        return from_layers(description, {place: layers[place] for place in places})
+        return from_layers(description, {place: _listed(layers, place) for place in places})
     found = container.arrays
     moved: dict[str, Array] = {}
     for place, group in zip(places, groups, strict=True):
         inside = f"{place}/" if place.startswith("layers/") else f"layers/{place}/"
+        if any(key.startswith(_EARLY) for key in found):
+            inside = re.sub(r"layers/([a-z_]+?)(?:_(\d+))?(?=/)", _early_group, inside)
         these = {f"{group}/{key[len(inside) :]}": array for key, array in found.items() if key.startswith(inside)}
         if not these:
             known = sorted({"/".join(key.split("/")[:2]) for key in found if key.startswith("layers/")})
             raise ConfigError(f"has no weights at {place[:80]!r}; it has {', '.join(known)[:300]}.")
         moved |= these
     return _from_groups(description, moved)
+
+
+def _listed(layers: Mapping[str, Named], place: str) -> Named:
+    """Return the weights of a layer; of one within a model those of the model's that have its name in theirs."""
+    outer, _, inner = (place, "", "") if place in layers else place.partition("/")
+    if outer not in layers:
+        raise ConfigError(f"has no layer {outer[:80]!r}; it has {', '.join(layers)[:300]}.")
+    if not inner:
+        return layers[outer]
+    name = inner.split("/")[-1]
+    return [(w, a) for w, a in layers[outer] if name in w.split("/") or w.split("/")[-1].startswith(f"{name}_")]
+
+
+def _early_group(place: re.Match[str]) -> str:
+    number = 2 * int(place[2] or 0)
+    return f"{_EARLY}{place[1]}" + (f"_{number}" if number else "")
 
 
 def _modern_paths(description: ModelDescription, arrays: Mapping[str, Array]) -> Mapping[str, Array]:

@@ -168,6 +168,41 @@ def test_a_single_layer_becomes_an_lstm_with_all_its_knobs(bidirectional: bool, 
         np.testing.assert_allclose(got.numpy(), expected, atol=1e-6)
 
 
+def test_an_lstm_is_found_by_its_whole_name_where_its_own_is_not_the_only_one(tmp_path: Path) -> None:
+    inner = keras.Sequential([keras.Input((STEPS, 4)), layers.LSTM(2, activation="relu", name="lstm")], name="inner")
+    outer = [keras.Input((STEPS, 3)), layers.LSTM(4, return_sequences=True, name="lstm"), inner]
+    model = keras.Sequential([*outer, layers.Dense(1)])
+    model.save(tmp_path / "m.keras")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.save(tmp_path / "m.h5")
+    for name in ("m.keras", "m.h5"):
+        with pytest.raises(ConfigError, match="has 2 such LSTM layers; name one as layer, in full: lstm, inner > lstm"):
+            interop.load_lstm(tmp_path / name)
+        found = interop.load_lstm(tmp_path / name, "inner > lstm")
+        assert found.activation is torch.nn.functional.relu
+        np.testing.assert_array_equal(found.weight_ih_l0.detach().numpy().T, inner.layers[0].get_weights()[0])
+        with pytest.raises(ConfigError, match=r"has no LSTM layer 'inner > lst'. Did you mean 'inner > lstm'"):
+            interop.load_lstm(tmp_path / name, "inner > lst")
+
+
+def test_a_layer_may_be_called_input(tmp_path: Path) -> None:
+    model = keras.Sequential([keras.Input((STEPS, 3)), layers.LSTM(4, name="input")])
+    model.save(tmp_path / "m.keras")
+    assert interop.load_lstm(tmp_path / "m.keras").hidden_size == 4
+
+
+def test_a_refused_model_tells_which_of_its_layers_can_be_read(tmp_path: Path) -> None:
+    model = keras.Sequential(
+        [keras.Input((STEPS, 3)), layers.LSTM(4, name="reads"), layers.Dropout(0.1), layers.UnitNormalization()]
+    )
+    model.save(tmp_path / "m.keras")
+    with pytest.raises(
+        lstmreg.errors.CorruptFileError, match=r"unit_normalization.*: UnitNormalization .*\(reads\).*load_lstm"
+    ):
+        interop.load_model(tmp_path / "m.keras")
+
+
 def lstms() -> list[LSTM]:
     found = [
         LSTM(3, 4),

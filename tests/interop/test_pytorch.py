@@ -105,6 +105,39 @@ def test_onnx_has_keras_names_of_inputs_and_outputs(tmp_path: Path) -> None:
         np.testing.assert_allclose(a, b.detach().numpy(), atol=1e-6)
 
 
+@pytest.mark.parametrize("padding", ["same", "causal", "valid"])
+@pytest.mark.parametrize("strides", [1, 2, 3])
+def test_onnx_pads_windows_in_time_as_the_model_does_at_any_length(padding: str, strides: int, tmp_path: Path) -> None:
+    pooling = "same" if padding == "causal" else padding
+    layers = [
+        keras.Input((None, 3)),
+        keras.layers.Conv1D(4, 5, strides=strides, padding=padding),
+        keras.layers.MaxPooling1D(3, strides=2, padding=pooling),
+        keras.layers.AveragePooling1D(2, padding=pooling),
+        keras.layers.LSTM(3),
+    ]
+    model = interop.from_keras(keras.Sequential(layers))
+    interop.save_onnx(model, tmp_path / "m.onnx")
+    run = session(tmp_path / "m.onnx")
+    for steps in range(40, 47):
+        x = torch.randn(2, steps, 3)
+        [got] = run.run(None, {run.get_inputs()[0].name: x.numpy()})
+        np.testing.assert_allclose(got, model(x).detach().numpy(), atol=1e-6)
+
+
+def test_an_example_that_the_exporter_cannot_read_is_refused_in_words(tmp_path: Path) -> None:
+    class Reader(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lstm = LSTM(3, 4, batch_first=True)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.lstm(x)[0] if x.sum() > 0 else x
+
+    with pytest.raises(ConfigError, match="exporter cannot read the Reader"):
+        interop.save_onnx(Reader(), tmp_path / "m.onnx", torch.zeros(2, 5, 3))
+
+
 def test_onnx_refuses_what_it_cannot_say(tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     with pytest.raises(ConfigError, match="recurrent_activation 'selu' has no counterpart"):
