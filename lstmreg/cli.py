@@ -103,7 +103,7 @@ def _interrupted(err: Console, arguments: Sequence[str], code: int) -> int:
 
 def _plain(text: str) -> str:
     """Put a message on one line without control characters, whatever a file's names contain."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", text)
+    return re.sub(r" {2,}", " ", "".join(c if c.isprintable() else " " for c in text))
 
 
 # ---------------------------------------------------------------------- arguments

@@ -6,6 +6,7 @@ comes into one unit of one gate.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,20 @@ Axis = int | list[int] | tuple[int, ...]
 
 def _norms(w: Tensor, axis: Axis) -> Tensor:
     return w.square().sum(dim=tuple(axis) if isinstance(axis, (list, tuple)) else axis, keepdim=True).sqrt()
+
+
+def _check(name: str, value: Any) -> None:
+    """Check a norm or a rate."""
+    if not hasattr(value, "__float__"):
+        raise TypeError(f"{name} must be a number, got {value!r}.")
+    if not (math.isfinite(value) and value >= 0):
+        raise ValueError(f"{name} must be finite and not negative, got {value!r}.")
+
+
+def _check_axis(axis: Any) -> None:
+    for each in axis if isinstance(axis, (list, tuple)) else [axis]:
+        if isinstance(each, bool) or not isinstance(each, int) or not -4 < each < 4:
+            raise ValueError(f"axis must be the number of an axis of a weight, or a list of such, got {axis!r}.")
 
 
 @dataclass(frozen=True)
@@ -46,6 +61,10 @@ class MaxNorm:
 
     max_value: float = 2
     axis: Axis = 0
+
+    def __post_init__(self) -> None:
+        _check("max_value", self.max_value)
+        _check_axis(self.axis)
 
     def __call__(self, w: Tensor) -> Tensor:
         """Return the projected ``w``."""
@@ -84,6 +103,9 @@ class UnitNorm:
 
     axis: Axis = 0
 
+    def __post_init__(self) -> None:
+        _check_axis(self.axis)
+
     def __call__(self, w: Tensor) -> Tensor:
         """Return the projected ``w``."""
         return w / (_EPSILON + _norms(w, self.axis))
@@ -109,6 +131,11 @@ class MinMaxNorm:
     max_value: float = 1.0
     rate: float = 1.0
     axis: Axis = 0
+
+    def __post_init__(self) -> None:
+        for name in ("min_value", "max_value", "rate"):
+            _check(name, getattr(self, name))
+        _check_axis(self.axis)
 
     def __call__(self, w: Tensor) -> Tensor:
         """Return the projected ``w``."""

@@ -14,6 +14,14 @@ class LstmregError(ValueError):
 
     exit_code = 2
 
+    def __init__(self, message: str) -> None:
+        """Keep the message on one line and readable, whatever names from files it quotes."""
+        shown = "".join(character if character.isprintable() else " " for character in message)
+        super().__init__(shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]} ...")
+
+
+_LONGEST = 2_000
+
 
 class ConfigError(LstmregError):
     """A setting or argument that breaks its rule (exit code 2)."""
@@ -37,7 +45,24 @@ class NoUsableTrialError(LstmregError):
     exit_code = 5
 
 
+#: What reading a damaged or hostile file may raise. Where such a file is read, all become a CorruptFileError: a rule
+#: that was forgotten must not show as a traceback.
+UNEXPECTED = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    StopIteration,
+    TypeError,
+    ValueError,
+)
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return `` Did you mean 'x'?`` for the nearest of ``known``, or an empty string."""
+    if len(name) > 100:  # nobody's typing error, and slow to compare
+        return ""
     near = difflib.get_close_matches(name, list(known), n=1)
     return f" Did you mean {near[0]!r}?" if near else ""

@@ -1,9 +1,10 @@
-"""Writes files so that a reader sees the old one or the new one, never half of it."""
+"""Writes files so that a reader sees the old one or the new one, never half of it; and reads no pipe for a file."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import tempfile
 from pathlib import Path
 
@@ -27,6 +28,20 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
+
+
+def read_file(path: Path, most: int = 1 << 40) -> bytes:
+    """Return what a regular file holds; a pipe or a device would keep its reader waiting, or never end.
+
+    Raises:
+        OSError: If there is no such file, it is none, or it has more than ``most`` bytes.
+    """
+    about = path.stat()
+    if not stat.S_ISREG(about.st_mode):
+        raise OSError(f"{path} is not a regular file")
+    if about.st_size > most:
+        raise OSError(f"{path} is too large")
+    return path.read_bytes()
 
 
 def _umask() -> int:

@@ -42,11 +42,11 @@ def resolve(identifier: Any, known: Known, what: str, example: str) -> Any:
 
 def _make(name: str, config: Mapping[str, Any], known: Known, what: str) -> Any:
     if name not in known:
-        raise ValueError(f"{what}: unknown name {name!r}.{did_you_mean(name, known)} Known: {', '.join(known)}.")
+        raise ValueError(f"{what}: unknown name {name[:100]!r}.{did_you_mean(name, known)} Known: {', '.join(known)}.")
     try:
         return known[name](**config)
     except TypeError as error:
-        raise ValueError(f"{what}: {name} does not take {dict(config)!r} ({error}).") from None
+        raise ValueError(f"{what}: {name} does not take {dict(config)!r:.200} ({error!s:.200}).") from None
 
 
 def serialize(thing: Any, module: str) -> dict[str, Any] | None:

@@ -15,11 +15,12 @@ from torch import Tensor, nn
 
 from lstmreg.config import ModelConfig
 from lstmreg.errors import CorruptFileError
-from lstmreg.files import write_atomically
+from lstmreg.files import read_file, write_atomically
 from lstmreg.layers import LSTM
 from lstmreg.regularizers import L1L2, Regularizer
 
 _FORMAT = 1
+_DESCRIPTION_BYTES = 64 << 20
 
 
 class Network(nn.Module):
@@ -121,8 +122,8 @@ def load(directory: Path) -> tuple[Network, dict[str, Any]]:
         CorruptFileError: If a file is missing or damaged, or the two do not belong together.
     """
     try:
-        description = json.loads((directory / "model.json").read_bytes())
-        content = (directory / "model.safetensors").read_bytes()
+        description = json.loads(read_file(directory / "model.json", _DESCRIPTION_BYTES))
+        content = read_file(directory / "model.safetensors")
         if description["format"] != _FORMAT:
             raise CorruptFileError(
                 f"{directory / 'model.json'}: format {description['format']!r}; this version reads {_FORMAT}."

@@ -315,7 +315,8 @@ def test_convert_tells_what_it_found_and_writes_what_each_tool_reads(tmp_path: P
     onnx = lstmreg(tmp_path, "convert", "ours", "-o", "onnx", "--to", "onnx")
     assert (onnx.returncode, onnx.stderr) == (0, "")
     session = onnxruntime.InferenceSession(tmp_path / "onnx" / "model.onnx")
-    torch.testing.assert_close(torch.from_numpy(session.run(["says"], {"input_layer": x.numpy()})[0]), expected.detach())
+    [says] = session.run(["says"], {"input_layer": x.numpy()})
+    torch.testing.assert_close(torch.from_numpy(says), expected.detach())
 
 
 @pytest.mark.parametrize(

@@ -52,8 +52,6 @@ def read_call(node: Any, kind: str) -> Call:
         raise CorruptFileError("is called without a tensor of the model")
     if kind in ("RNN", "Bidirectional") and len(call.inputs) > 1:  # states may come in the list of inputs
         return Call(call.inputs[:1], call.inputs[1:] + call.initial_state, call.masks[:1])
-    if kind not in ("Merge", "Model", "Operation") and len(call.inputs) > 1:
-        raise CorruptFileError(f"takes one input, but is called with {len(call.inputs)}")
     return call
 
 

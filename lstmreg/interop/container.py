@@ -129,7 +129,15 @@ def _arrays(path: Path, described: list[dict[str, Any]], content: memoryview) ->
     return found
 
 
-def _parse(path: Path, text: str) -> dict[str, Any]:
+#: So many objects and lists may a description have; one that Keras wrote has some fifty for each layer.
+_OBJECTS = 300_000
+
+
+def _parse(path: Path, text: Any) -> dict[str, Any]:
+    if not isinstance(text, str):
+        raise CorruptFileError(f"{path}: its description of the model is no text.")
+    if text.count("{") + text.count("[") > _OBJECTS:
+        raise CorruptFileError(f"{path}: its description of the model has more than {_OBJECTS:,} objects.")
     try:
         parsed = json.loads(text)
     except (ValueError, RecursionError) as error:

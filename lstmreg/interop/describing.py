@@ -12,8 +12,8 @@ from lstmreg.models import Network
 
 from .calls import Call, Reference
 from .container import Array
-from .description import LayerDescription, ModelDescription
 from .dialects import Settings
+from .graph import LayerDescription, ModelDescription
 from .model import KerasModel
 from .weights import build
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,35 +11,11 @@ from lstmreg.errors import ConfigError, CorruptFileError, did_you_mean
 
 from .calls import Call, Reference, is_reference, read_call, read_reference
 from .dialects import MODELS, OPERATIONS, Dialect, Settings, check_origin, kind_of, read_settings
+from .graph import LayerDescription, ModelDescription, check_graph, check_names, outputs_of, references_of, snake_case
 from .habits import keep_habits
 
 #: Descriptions within descriptions, and layers in all, that a file may have.
 _DEPTH, _LAYERS = 12, 5_000
-
-
-@dataclass(frozen=True)
-class LayerDescription:
-    """A layer: its name, what kind it is, its settings, and where it is used."""
-
-    name: str
-    kind: str  #: a key of ``layers.LAYERS``, or ``InputLayer``, or ``Model``
-    settings: Settings
-    calls: tuple[Call, ...] = ()
-    model: ModelDescription | None = None  #: of a kind ``Model``
-    is_trained: bool = True
-    keras_class: str = ""  #: today's name of the class in Keras
-    notes: tuple[str, ...] = ()  #: what the file means that cannot be carried over
-
-
-@dataclass(frozen=True)
-class ModelDescription:
-    """A graph of layers."""
-
-    name: str
-    layers: tuple[LayerDescription, ...]
-    inputs: tuple[Reference, ...]
-    outputs: tuple[Reference, ...]
-    is_sequential: bool = False
 
 
 @dataclass
@@ -148,27 +123,12 @@ def _recurrent_layers(model: Any, path: tuple[str, ...], place: str) -> Iterator
             yield from _recurrent_layers(layer, (*path, str(name)), f"{group}/")
 
 
-def snake_case(name: str) -> str:
-    """Return a class's name as Keras spells it in files."""
-    spaced = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
-    return re.sub(r"([a-z])([A-Z])", r"\1_\2", spaced).lower()
-
-
 def _alone(layer: LayerDescription) -> ModelDescription:
     """Return the model that consists of one layer."""
     entry = LayerDescription("input" if layer.name != "input" else "input_", "InputLayer", {}, keras_class="InputLayer")
     used = replace(layer, calls=(Call((Reference(entry.name),)),))
-    outputs = [Reference(layer.name, 0, index) for index in range(_outputs(layer))]
+    outputs = [Reference(layer.name, 0, index) for index in range(outputs_of(layer))]
     return ModelDescription(layer.name, (entry, used), (Reference(entry.name),), tuple(outputs), is_sequential=True)
-
-
-def _outputs(layer: LayerDescription) -> int:
-    """Return how many tensors a recurrent layer gives."""
-    inner = layer.settings.get("layer", layer.settings) if layer.kind == "Bidirectional" else layer.settings
-    directions = 2 if layer.kind == "Bidirectional" else 1
-    cells = len(inner["cell"]["cells"]) if "cells" in (inner.get("cell") or {}) else 1
-    states = 2 * directions * cells if inner.get("return_state") else 0
-    return (2 if layer.settings.get("merge_mode", "") is None else 1) + states
 
 
 # ---------------------------------------------------------------------- models
@@ -182,6 +142,7 @@ def _model(kind: str, config: Any, reader: _Reader) -> ModelDescription:
         config = {"name": "sequential", "layers": config}
     if not isinstance(config, dict) or not isinstance(config.get("layers"), list):
         raise CorruptFileError(f"{kind} has no list of layers (a subclassed model has none; only its code knows it)")
+    _precision(config.get("dtype"))
     made = _sequential(config, reader) if kind == "Sequential" else _functional(config, reader)
     reader.depth -= 1
     return made
@@ -191,7 +152,9 @@ def _sequential(config: Mapping[str, Any], reader: _Reader) -> ModelDescription:
     layers = [_layer(each, reader, index) for index, each in enumerate(config["layers"])]
     if not layers or layers[0].kind != "InputLayer":
         names = {layer.name for layer in layers}
-        name = next(n for n in ("input", "input_", "input__") if n not in names)
+        name = "input"
+        while name in names:
+            name += "_"
         layers.insert(
             0, LayerDescription(name, "InputLayer", _input_shape(config["layers"][:1]), keras_class="InputLayer")
         )
@@ -200,13 +163,13 @@ def _sequential(config: Mapping[str, Any], reader: _Reader) -> ModelDescription:
     for layer in layers[1:]:
         if layer.kind == "InputLayer":
             raise CorruptFileError(f"{layer.name}: an input stands between other layers")
-        if layer is not layers[-1] and layer.kind in ("RNN", "Bidirectional") and _outputs(layer) > 1:
+        if layer is not layers[-1] and layer.kind in ("RNN", "Bidirectional") and outputs_of(layer) > 1:
             raise CorruptFileError(f"{layer.name}: has several outputs, but the next layer takes one")
         chained.append(replace(layer, calls=(Call((last,)),)))
         last = Reference(layer.name)
-    _check_names(chained)
+    check_names(chained)
     top = chained[-1]
-    outputs = tuple(Reference(top.name, 0, index) for index in range(_outputs(top)))
+    outputs = tuple(Reference(top.name, 0, index) for index in range(outputs_of(top)))
     name = str(config.get("name", "sequential"))
     return ModelDescription(name, tuple(chained), (Reference(chained[0].name),), outputs, is_sequential=True)
 
@@ -219,10 +182,10 @@ def _functional(config: Mapping[str, Any], reader: _Reader) -> ModelDescription:
         calls = tuple(read_call(node, layer.kind) for node in each.get("inbound_nodes") or [])
         reader.path.pop()
         layers.append(replace(layer, calls=calls))
-    _check_names(layers)
+    check_names(layers)
     inputs, outputs = _ends(config["input_layers"]), _ends(config["output_layers"])
     made = _count_calls_from_zero(ModelDescription(str(config.get("name", "model")), tuple(layers), inputs, outputs))
-    _check_references(made)
+    check_graph(made)
     return made
 
 
@@ -233,7 +196,7 @@ def _count_calls_from_zero(model: ModelDescription) -> ModelDescription:
     so on. All calls that are written down are used.
     """
     used: dict[str, set[int]] = {}
-    for reference in _references(model):
+    for reference in references_of(model):
         used.setdefault(reference.layer, set()).add(reference.call)
     late = {
         layer.name
@@ -266,29 +229,11 @@ def _input_shape(layers: Sequence[Any]) -> Settings:
     return {"batch_shape": shape if is_shape else None}
 
 
-def _check_names(layers: Sequence[LayerDescription]) -> None:
-    names = [layer.name for layer in layers]
-    twice = next((name for index, name in enumerate(sorted(names)[1:]) if name == sorted(names)[index]), None)
-    if twice is not None:
-        raise CorruptFileError(f"two layers are called {twice[:80]!r}")
-
-
 def _ends(written: Any) -> tuple[Reference, ...]:
     """Read the inputs or outputs of a model: one reference, or a list of them."""
     if isinstance(written, dict):
         raise CorruptFileError("inputs or outputs in a dict are not supported")
     return tuple(read_reference(each) for each in ([written] if is_reference(written) else written))
-
-
-def _check_references(model: ModelDescription) -> None:
-    """See that every tensor that is used comes from a call that exists."""
-    calls = {layer.name: max(len(layer.calls), layer.kind == "InputLayer") for layer in model.layers}
-    for reference in _references(model):
-        if reference.call >= calls.get(reference.layer, 0):
-            raise CorruptFileError(f"{reference.layer[:80]!r} is used, but there is no such call of a layer")
-    kinds = {layer.name: layer.kind for layer in model.layers}
-    if not model.inputs or not model.outputs or any(kinds[r.layer] != "InputLayer" for r in model.inputs):
-        raise CorruptFileError("the model's inputs must be input layers, and it must have inputs and outputs")
 
 
 # ---------------------------------------------------------------------- layers
@@ -303,8 +248,10 @@ def _layer(written: Any, reader: _Reader, index: int) -> LayerDescription:
     config = written.get("config")
     named = config.get("name") if isinstance(config, dict) else None
     name = written.get("name") or named or f"layer_{index + 1}"
-    if not isinstance(name, str):
-        raise CorruptFileError(f"layer {index + 1} has no name")
+    if not isinstance(name, str) or len(name) > 20_000:
+        raise CorruptFileError(f"layer {index + 1} has no name, or one that is too long")
+    if any(0xD800 <= ord(character) <= 0xDFFF for character in name):
+        raise CorruptFileError(f"layer {index + 1} has a name that is no text")
     reader.path.append(name[:80])
     made = _described(name, written, reader)
     reader.path.pop()
@@ -371,6 +318,8 @@ def _precision(dtype: Any) -> str | None:
     """Return the type in which the layer computed, if it is another one than the weights'."""
     if isinstance(dtype, dict):
         check_origin(dtype.get("class_name"), dtype.get("module"), dtype.get("registered_name"))
+        if dtype.get("class_name") not in ("DTypePolicy", "FloatDTypePolicy", "Policy", "PolicyV1"):
+            raise CorruptFileError(f"dtype policy {str(dtype.get('class_name'))[:60]!r} is not supported")
         dtype = (dtype.get("config") or {}).get("name")
     if dtype in (None, "float32", "float64") or str(dtype).startswith("int"):
         return None

@@ -37,6 +37,10 @@ class Dialect:
         return self.number < (2, 4) and "tf" not in self.version
 
 
+#: The vocabulary into which all others are brought: Keras 3's, and the ``hard_sigmoid`` of Keras 1 and 2.
+OURS = Dialect("3.15-lstmreg")
+
+
 @dataclass(frozen=True)
 class Kind:
     """What is known of a class: its settings, each with the rule that reads it, and what says nothing here."""
@@ -72,6 +76,44 @@ def read_settings(kind: str, config: Mapping[str, Any], dialect: Dialect) -> Set
     if missing:
         raise CorruptFileError(f"{kind}: {', '.join(missing)} is missing")
     return settings
+
+
+def check_settings(kind: str, settings: Mapping[str, Any]) -> None:
+    """See that settings are such as :func:`read_settings` returns.
+
+    Raises:
+        CorruptFileError: If one is missing, unknown or has another value.
+    """
+    known = KINDS[kind].settings
+    for name, value in settings.items():
+        if name in _OWN:
+            if value not in _OWN[name]:
+                raise CorruptFileError(f"{kind}.{name} must be one of {_OWN[name]}, got {_short(value)}")
+            continue
+        if name not in known:
+            raise CorruptFileError(f"{kind}.{str(name)[:60]}: unknown setting")
+        try:
+            if known[name](value, OURS) != value:
+                raise ValueError(f"has the value {_short(value)}")
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+            raise CorruptFileError(f"{kind}.{name}: {error!s:.300}") from None
+    missing = sorted(known.keys() - settings.keys())
+    if missing:
+        raise CorruptFileError(f"{kind}: {', '.join(missing)} is missing")
+
+
+#: Settings that no Keras writes, and what they may be.
+_OWN: dict[str, tuple[Any, ...]] = {
+    "per_gate_masks": (True, False),
+    "masks_with_states": (True, False),
+    "is_frozen": (True, False),
+    "joins_masks_by": ("and", "or"),
+    "merge": ("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Concatenate"),
+    "operation": (
+        *("NotEqual", "LogicalOr", "LogicalAnd", "Any", "All"),
+        *("ZerosLike", "OnesLike", "ExpandDims", "Squeeze", "Concatenate"),
+    ),
+}
 
 
 def _says_nothing(name: str, kind: Kind) -> bool:
@@ -188,7 +230,7 @@ def _activation(value: Any, dialect: Dialect) -> str:
     name = _OTHER_NAMES.get(value, value)
     if name == "hard_sigmoid" and dialect.number < (3, 0):
         return "keras2_hard_sigmoid"
-    if name == "keras2_hard_sigmoid" or name not in activations.ACTIVATIONS:
+    if (name == "keras2_hard_sigmoid" and dialect != OURS) or name not in activations.ACTIVATIONS:
         raise ValueError(f"unknown activation {value[:60]!r}{did_you_mean(name, activations.ACTIVATIONS)}")
     return name
 
@@ -230,6 +272,18 @@ def _described(value: Any, old_names: Mapping[str, str]) -> Any:
     if config is not None and not isinstance(config, dict):
         raise ValueError(f"has no settings that are understood: {_short(config)}")
     return {"class_name": old_names.get(name, name), "config": config}
+
+
+def _noise_shape(value: Any, dialect: Dialect) -> list[int | None] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or len(value) > 8:
+        raise ValueError(f"must be a list of whole numbers and null, got {_short(value)}")
+    return [None if length is None else _size(length, dialect) for length in value]
+
+
+def _optional_number(value: Any, dialect: Dialect) -> float | None:
+    return None if value is None else _number(value, dialect)
 
 
 def _any(value: Any, dialect: Dialect) -> Any:
@@ -420,7 +474,7 @@ KINDS: dict[str, Kind] = {
         {"lora_rank": None},
     ),
     "Dropout": Kind(
-        {"rate": _rate, "noise_shape": _any, **_ACTIVITY},
+        {"rate": _rate, "noise_shape": _noise_shape, **_ACTIVITY},
         {"noise_shape": None, "activity_regularizer": None},
         {"p": "rate"},
     ),
@@ -448,7 +502,7 @@ KINDS: dict[str, Kind] = {
     "RepeatVector": Kind({"n": _size}),
     "Activation": _elementwise(activation=_activation),
     "ReLU": Kind(
-        {"max_value": _any, "negative_slope": _number, "threshold": _number},
+        {"max_value": _optional_number, "negative_slope": _number, "threshold": _number},
         {"max_value": None, "negative_slope": 0.0, "threshold": 0.0},
     ),
     "LeakyReLU": Kind({"negative_slope": _number}, renamed={"alpha": "negative_slope"}),

@@ -6,22 +6,26 @@ import dataclasses
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import safetensors
 import safetensors.torch
 import torch
+from torch import Tensor
 
-from lstmreg.errors import CorruptFileError
-from lstmreg.files import write_atomically
+from lstmreg.errors import UNEXPECTED, CorruptFileError
+from lstmreg.files import read_file, write_atomically
 
 from .calls import Call, Reference
-from .description import LayerDescription, ModelDescription
+from .dialects import Settings, check_settings
+from .graph import LayerDescription, ModelDescription, check_graph
 from .model import KerasModel
 
 #: Says in ``model.json`` what kind of model it is; lstmreg's own networks have a number there.
 FORMAT = "keras-layers-1"
+_DESCRIPTION_BYTES = 64 << 20
 
 
 def is_ours(path: str | os.PathLike[str]) -> bool:
@@ -59,35 +63,89 @@ def load(directory: Path) -> KerasModel:
         CorruptFileError: If a file is missing or damaged, or the two do not belong together.
     """
     try:
-        about = json.loads((directory / "model.json").read_bytes())
+        about = json.loads(read_file(directory / "model.json", _DESCRIPTION_BYTES))
         if about["format"] != FORMAT:
-            raise CorruptFileError(
-                f"{directory / 'model.json'}: format {str(about['format'])[:40]!r}; this version reads {FORMAT!r}."
-            )
-        content = (directory / "model.safetensors").read_bytes()
+            raise CorruptFileError(f"format {str(about['format'])[:40]!r}; this version reads {FORMAT!r}")
+        content = read_file(directory / "model.safetensors")
         if hashlib.sha256(content).hexdigest() != about["weights_sha256"]:
-            raise CorruptFileError(f"{directory}: model.safetensors is not what model.json was saved with.")
+            raise CorruptFileError("model.safetensors is not what model.json was saved with")
+        description = _model(about["description"])
+        _check(description)
         with torch.device("meta"):
             shapes = {key: tuple(shape) for key, shape in about["shapes"].items()}
-            model = KerasModel(_model(about["description"]), shapes)
+            model = KerasModel(description, shapes)
+        weights = safetensors.torch.load(content)
+        _check_weights(model, weights)
         trained = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
-        model.load_state_dict(safetensors.torch.load(content), assign=True)
+        model.load_state_dict(weights, assign=True)
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(trained[name])
-    except CorruptFileError:
-        raise
-    except (
-        OSError,
-        KeyError,
-        TypeError,
-        ValueError,
-        RuntimeError,
-        AttributeError,
-        safetensors.SafetensorError,
-    ) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+    except (OSError, *UNEXPECTED, safetensors.SafetensorError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise CorruptFileError(f"{directory}: not a converted model, or a damaged one ({reason}).") from None
     return model.eval()
+
+
+def _check(model: ModelDescription) -> None:
+    """See that a description is such as reading a file of Keras gives."""
+    check_graph(model)
+    for layer in model.layers:
+        _check_layer(layer)
+
+
+def _check_layer(layer: LayerDescription) -> None:
+    texts = [layer.name, layer.keras_class, *layer.notes]
+    if not all(isinstance(text, str) for text in texts) or not isinstance(layer.is_trained, bool):
+        raise CorruptFileError(f"{str(layer.name)[:80]}: is described in a way that is not understood")
+    if (layer.kind in ("Model", "TimeDistributed")) != (layer.model is not None):
+        raise CorruptFileError(f"{layer.name[:80]}: {layer.kind} and what is inside it do not fit")
+    if layer.kind == "InputLayer":
+        return
+    if layer.kind == "Model":
+        assert layer.model is not None
+        _check(layer.model)
+    elif layer.kind == "TimeDistributed":
+        assert layer.model is not None
+        [inner] = layer.model.layers
+        _check_layer(inner)
+        check_settings("TimeDistributed", {**layer.settings, "layer": None})
+    elif layer.kind == "RNN":
+        _check_recurrent(layer.settings)
+    elif layer.kind == "Bidirectional":
+        check_settings("Bidirectional", layer.settings)
+        for direction in ("layer", "backward_layer"):
+            _check_recurrent(layer.settings[direction])
+    elif layer.kind == "Merge":
+        check_settings(layer.settings["merge"], layer.settings)
+    elif layer.kind == "Operation":
+        check_settings(f"ops.{layer.settings['operation']}", layer.settings)
+    else:
+        check_settings(layer.kind, layer.settings)
+
+
+def _check_recurrent(settings: Settings) -> None:
+    if "cell" not in settings:
+        check_settings("LSTM", settings)
+        return
+    check_settings("RNN", settings)
+    for cell in settings["cell"].get("cells", [settings["cell"]]):
+        check_settings("LSTMCell", cell)
+
+
+def _check_weights(model: KerasModel, weights: Mapping[str, Tensor]) -> None:
+    expected = model.state_dict()
+    for name in sorted({*expected, *weights}):
+        if name not in weights or name not in expected or weights[name].shape != expected[name].shape:
+            wanted, got = (
+                f"shape {tuple(tensors[name].shape)}" if name in tensors else "nothing"
+                for tensors in (expected, weights)
+            )
+            raise CorruptFileError(f"{name} must have {wanted}, got {got}")
+        if not bool(weights[name].isfinite().all()):
+            raise CorruptFileError(f"{name} is not finite")
+    types = {tensor.dtype for tensor in weights.values()}
+    if len(types) > 1 or not types <= {torch.float32, torch.float64}:
+        raise CorruptFileError(f"weights must be all float32 or all float64, got {', '.join(map(str, types))}")
 
 
 def _model(written: dict[str, Any]) -> ModelDescription:
@@ -109,11 +167,18 @@ def _layer(written: dict[str, Any]) -> LayerDescription:
 
 
 def _call(written: dict[str, Any]) -> Call:
-    masks = tuple(None if mask is None else Reference(*mask) for mask in written["masks"])
+    masks = tuple(None if mask is None else _reference(mask) for mask in written["masks"])
     return Call(
         _references(written["inputs"]), _references(written["initial_state"]), masks, tuple(written["constants"])
     )
 
 
 def _references(written: list[Any]) -> tuple[Reference, ...]:
-    return tuple(Reference(*reference) for reference in written)
+    return tuple(_reference(reference) for reference in written)
+
+
+def _reference(written: Any) -> Reference:
+    layer, call, output = written
+    if not isinstance(layer, str) or type(call) is not int or type(output) is not int:
+        raise CorruptFileError(f"a connection is not understood: {str(written)[:80]}")
+    return Reference(layer, call, output)

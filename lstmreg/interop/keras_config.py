@@ -8,8 +8,8 @@ from typing import Any
 from lstmreg.errors import ConfigError
 
 from .calls import Call, Reference
-from .description import LayerDescription, ModelDescription
 from .dialects import Settings
+from .graph import LayerDescription, ModelDescription
 
 Shapes = Mapping[str, tuple[int, ...]]
 

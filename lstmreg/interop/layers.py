@@ -82,8 +82,7 @@ class Dense(KerasLayer):
 
     def __init__(self, settings: Settings, shapes: Shapes) -> None:
         super().__init__(settings, shapes)
-        features, units = shapes["vars/0"]
-        self.linear = nn.Linear(features, units, bias=settings["use_bias"])
+        self.linear = nn.Linear(shapes["vars/0"][0], settings["units"], bias=settings["use_bias"])
         self.activation = activations.get(settings["activation"])
 
     @classmethod

@@ -15,13 +15,14 @@ import torch
 from torch import nn
 
 from lstmreg import models
-from lstmreg.errors import ConfigError, CorruptFileError
+from lstmreg.errors import UNEXPECTED, ConfigError, CorruptFileError
 from lstmreg.layers import LSTM
 
 from . import folder, weights
 from .container import Container, open_container
 from .describing import as_keras_model, description_of
-from .description import ModelDescription, locate_layer, lstm_names, read_description
+from .description import locate_layer, lstm_names, read_description
+from .graph import ModelDescription
 from .model import KerasModel
 from .old_weights import Named
 from .recurrent import RNN, Bidirectional
@@ -167,6 +168,9 @@ def load_weights(module: nn.Module, path: PathLike, layer: str | Sequence[str] |
         CorruptFileError: If the weights are not those of such a module; it then is as it was.
         TypeError: If the module is of another class.
     """
+    if not isinstance(module, (KerasModel, LSTM)):
+        raise TypeError(f"module must be an lstmreg.LSTM or a KerasModel, got {type(module).__name__}.")
+    own = None if isinstance(module, KerasModel) else description_of(module)
     container = open_container(path)
     with _named(container.path):
         if isinstance(module, KerasModel):
@@ -174,17 +178,15 @@ def load_weights(module: nn.Module, path: PathLike, layer: str | Sequence[str] |
                 raise ConfigError("layer must be None for a whole model")
             weights.fill(module, weights.find(module.description, container))
             return
-        if not isinstance(module, LSTM):
-            raise TypeError(f"module must be an lstmreg.LSTM or a KerasModel, got {type(module).__name__}.")
+        assert own is not None
         places = [layer] if isinstance(layer, str) else layer
-        description = description_of(module)
         if places is None:
-            found = weights.find(description, container)
+            found = weights.find(own, container)
         elif len(places) == module.num_layers:
-            found = weights.find_layers(description, places, container)
+            found = weights.find_layers(own, places, container)
         else:
             raise ConfigError(f"layer must name {module.num_layers} layers, one for each of the LSTM's, got {layer!r}.")
-        _copy_into(module, weights.build(description, found))
+        _copy_into(module, weights.build(own, found))
 
 
 @torch.no_grad()
@@ -304,6 +306,8 @@ def _named(path: Path) -> Iterator[None]:
         if str(path) in str(error):
             raise
         raise type(error)(f"{path}: {str(error).rstrip('.')}.") from None
+    except UNEXPECTED as error:
+        raise CorruptFileError(f"{path}: cannot be read ({error!r:.300}).") from error
 
 
 def _config(container: Container, architecture: PathLike | None) -> tuple[Mapping[str, Any], str]:

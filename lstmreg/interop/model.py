@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from lstmreg.errors import CorruptFileError
 
 from .calls import Call, Reference
-from .description import LayerDescription, ModelDescription, snake_case
+from .graph import LayerDescription, ModelDescription, snake_case
 from .keras_layer import KerasLayer, Mask, Shapes
 from .layers import LAYERS, Embedding, Operation, TimeDistributed
 from .leaves import Leaf
@@ -43,6 +43,7 @@ class KerasModel(nn.Module):
         self.description = description
         self.layers = nn.ModuleDict()
         self._keys: dict[str, str] = {}
+        self._alike: dict[str, int] = {}
         self._groups = groups_of(description)
         for layer in description.layers:
             if layer.kind != "InputLayer":
@@ -53,9 +54,12 @@ class KerasModel(nn.Module):
 
     def _free_key(self, name: str) -> str:
         """Return a name that ``nn.ModuleDict`` takes, the layer's own if possible."""
-        key = re.sub(r"\.", "_", name) or "_"
+        stem = key = re.sub(r"\.", "_", name) or "_"
+        number = self._alike.get(stem, 0)
         while key in self.layers or hasattr(self.layers, key):
-            key += "_"
+            number += 1
+            key = f"{stem}_{number}"
+        self._alike[stem] = number
         return key
 
     def leaves(self) -> list[Leaf]:

@@ -75,8 +75,8 @@ def _from_gates(weights: Named) -> Named:
 
 
 def _joined(gates: Sequence[Array]) -> Array:
-    if len({gate.shape for gate in gates}) != 1:
-        raise CorruptFileError(f"the gates of an LSTM have different shapes: {[gate.shape for gate in gates]}.")
+    if len({gate.shape for gate in gates}) != 1 or gates[0].ndim not in (1, 2):
+        raise CorruptFileError(f"the gates of an LSTM do not fit together: {[gate.shape for gate in gates]}.")
     return np.concatenate(gates, axis=-1)
 
 
@@ -87,8 +87,10 @@ def _from_cudnn(weights: Named) -> Named:
         (_, kernel), (_, recurrent), (name, bias) = weights[index : index + 3]
         if [plain_name(n) for n, _ in weights[index : index + 3]] != ["kernel", "recurrent_kernel", "bias"]:
             continue
-        units = recurrent.shape[0] if recurrent.ndim == 2 else -1
-        if kernel.ndim == 2 and kernel.shape[1] == recurrent.shape[1] == 4 * units and bias.shape == (8 * units,):
+        if kernel.ndim != 2 or recurrent.ndim != 2 or 0 in (*kernel.shape, *recurrent.shape):
+            continue
+        units = recurrent.shape[0]
+        if kernel.shape[1] == recurrent.shape[1] == 4 * units and bias.shape == (8 * units,):
             turned = [gate.reshape(units, -1).T for gate in np.split(kernel, 4, axis=1)]
             found[index] = (weights[index][0], np.concatenate(turned, axis=1))
             found[index + 1] = (

@@ -21,8 +21,8 @@ from typing import IO, Any
 #: A file may hold this many groups, arrays and zip members in all.
 MEMBERS = 20_000
 DEPTH = 40
-#: Descriptions (JSON) may have this many bytes.
-TEXT_BYTES = 64 << 20
+#: Descriptions (JSON) may have this many bytes; that of a model of a thousand layers has three million.
+TEXT_BYTES = 8 << 20
 #: What is packed may grow to this many bytes, or to this many times the file's size if that is more.
 UNPACKED_BYTES, UNPACKED_TIMES = 64 << 20, 8
 #: Filters that the HDF5 library has itself; for others it would load a plugin.
@@ -89,7 +89,7 @@ def _lock_down(size: int) -> None:
         import resource
     except ImportError:  # not on Windows; the parent's timeout holds there too
         return
-    memory = (1 << 30) + 3 * max(UNPACKED_BYTES, UNPACKED_TIMES * size)
+    memory = _address_space() + 3 * max(UNPACKED_BYTES, UNPACKED_TIMES * size) + (64 << 20)
     seconds = 20 + size // (20 << 20)
     for what, limit in (
         (resource.RLIMIT_AS, memory),
@@ -103,6 +103,15 @@ def _lock_down(size: int) -> None:
             resource.setrlimit(
                 what, (limit, hard) if hard in (resource.RLIM_INFINITY, -1) else (min(limit, hard), hard)
             )
+
+
+def _address_space() -> int:
+    """Return how much address space this process has, where the system tells."""
+    try:
+        with open("/proc/self/statm") as pages:
+            return int(pages.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return 1 << 30
 
 
 # ---------------------------------------------------------------------- .keras
@@ -164,7 +173,7 @@ def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo, budget: Budget, m
 def _read_hdf5(tree: Any, budget: Budget) -> tuple[dict[str, Any], list[bytes]]:
     attributes: dict[str, dict[str, Any]] = {}
     datasets: dict[str, Any] = {}
-    _walk(tree, "", 0, budget, attributes, datasets)
+    _walk(tree, "", 0, budget, attributes, datasets, set())
     described, arrays = [], []
     for name, dataset in datasets.items():
         array = dataset[()]
@@ -174,7 +183,13 @@ def _read_hdf5(tree: Any, budget: Budget) -> tuple[dict[str, Any], list[bytes]]:
 
 
 def _walk(
-    group: Any, path: str, depth: int, budget: Budget, attributes: dict[str, dict[str, Any]], datasets: dict[str, Any]
+    group: Any,
+    path: str,
+    depth: int,
+    budget: Budget,
+    attributes: dict[str, dict[str, Any]],
+    datasets: dict[str, Any],
+    seen: set[Any],
 ) -> None:
     import h5py
 
@@ -188,15 +203,19 @@ def _walk(
         if not isinstance(link, h5py.HardLink):
             raise RefusedError(f"{name!r} is a link to elsewhere ({type(link).__name__})")
         kind = group.get(key, getclass=True)
+        if kind not in (h5py.Group, h5py.Dataset):
+            raise RefusedError(f"{name!r} is neither a group nor an array")
+        place = h5py.h5o.get_info(group[key].id).addr
+        if place in seen:
+            raise RefusedError(f"{name!r} stands in the file under another name too")
+        seen.add(place)
         if kind is h5py.Group:
-            _walk(group[key], name, depth + 1, budget, attributes, datasets)
-        elif kind is h5py.Dataset:
+            _walk(group[key], name, depth + 1, budget, attributes, datasets, seen)
+        else:
             dataset = group[key]
             _check_dataset(dataset, name, budget)
             if name.split("/")[0] not in UNUSED:
                 _put(datasets, name, dataset)
-        else:
-            raise RefusedError(f"{name!r} is neither a group nor an array")
 
 
 def _put(where: dict[str, Any], name: str, value: Any) -> None:
@@ -221,6 +240,8 @@ def _check_dataset(dataset: Any, name: str, budget: Budget) -> None:
             raise RefusedError(f"array {name!r} is packed by a filter that is not read (number {code})")
     size = _bytes(dataset.shape, dataset.dtype.itemsize)
     budget.take(f"array {name!r}", size)
+    if dataset.chunks is not None and _bytes(dataset.chunks, dataset.dtype.itemsize) > UNPACKED_BYTES:
+        raise RefusedError(f"array {name!r} is packed in pieces that are too large")
     if size > 0 and dataset.id.get_storage_size() == 0:
         raise RefusedError(f"array {name!r} is declared, but has no data")
     if properties.get_nfilters() == 0 and dataset.id.get_storage_size() < size:
@@ -236,9 +257,8 @@ def _bytes(shape: tuple[int, ...], itemsize: int) -> int:
 
 def _attributes(group: Any, path: str, budget: Budget) -> dict[str, Any]:
     found = {}
-    for index, name in enumerate(group.attrs):
-        if index > 4_000:
-            raise RefusedError(f"{path or 'the file'!r} has too many attributes")
+    for name in group.attrs:
+        budget.count()
         if name.rstrip("0123456789") in ATTRIBUTES:
             found[name] = _text(group.attrs, name, f"{path}@{name}", budget)
     return found
@@ -260,15 +280,15 @@ def _text(attributes: Any, name: str, where: str, budget: Budget) -> Any:
     budget.take(where, declared)
     value = attributes[name]
     if getattr(value, "shape", ()) == ():
-        return _plain(value, where)
-    return [_plain(item, where) for item in value]
+        return _plain(value, where, budget)
+    return [_plain(item, where, budget) for item in value]
 
 
-def _plain(value: Any, where: str) -> str:
-    text = value.decode() if isinstance(value, bytes) else str(value)
-    if len(text) > TEXT_BYTES:
+def _plain(value: Any, where: str, budget: Budget) -> str:
+    if len(value) > TEXT_BYTES:
         raise RefusedError(f"{where} is too long")
-    return text
+    budget.take(where, len(value))
+    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def main(path: str) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from .description import LayerDescription
 from .dialects import KINDS, Settings
+from .graph import LayerDescription
 from .model import KerasModel
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 from lstmreg.errors import ConfigError, CorruptFileError
 
 from .container import Array, Container
-from .description import LayerDescription, ModelDescription
+from .graph import LayerDescription, ModelDescription
 from .layers import LAYERS
 from .leaves import Leaf
 from .model import KerasModel, groups_of
@@ -42,17 +43,19 @@ def fill(model: KerasModel, arrays: Mapping[str, Array]) -> None:
     Raises:
         CorruptFileError: If one is missing, has another shape, or is not finite; the module then is as it was.
     """
-    state = {name: torch.zeros(tensor.shape) for name, tensor in model.state_dict().items()}
+    expected = model.state_dict()
     wide = any(array.dtype == np.float64 for array in arrays.values())
     dtype = torch.float64 if wide else torch.float32
+    state: dict[str, Tensor] = {}
     for leaf in model.leaves():
-        values = _tensor(leaf, arrays[leaf.key], dtype)
-        if tuple(values.shape) != tuple(state[leaf.tensor].shape):
-            expected = tuple(leaf.as_in_keras(state[leaf.tensor]).shape)
-            raise CorruptFileError(f"{leaf.key}: {leaf.name} must have shape {expected}, got {arrays[leaf.key].shape}.")
-        state[leaf.tensor] = values
+        shape = tuple(leaf.as_in_keras(expected[leaf.tensor]).shape)
+        if arrays[leaf.key].shape != shape:
+            raise CorruptFileError(f"{leaf.key}: {leaf.name} must have shape {shape}, got {arrays[leaf.key].shape}.")
+        state[leaf.tensor] = _tensor(leaf, arrays[leaf.key], dtype)
+    # What is left are second biases, as large as the first, which have been compared.
+    state |= {name: torch.zeros(tensor.shape, dtype=dtype) for name, tensor in expected.items() if name not in state}
     trained = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
-    model.load_state_dict({name: tensor.to(dtype) for name, tensor in state.items()}, assign=True)
+    model.load_state_dict(state, assign=True)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(trained[name])
 
@@ -244,10 +247,12 @@ def _layer_leaves(layer: LayerDescription) -> list[Leaf]:
         return []
     if layer.kind == "Model":
         assert layer.model is not None
+        groups = groups_of(layer.model)
         leaves = [
-            Leaf(leaf.group, leaf.index, leaf.name, "", leaf.transposed, leaf.is_trained, leaf.owner or inner.name)
+            replace(leaf.inside(groups[inner.name], ""), owner=leaf.owner or inner.name)
             for inner in layer.model.layers
-            for leaf in (each.inside(groups_of(layer.model).get(inner.name, ""), "") for each in _layer_leaves(inner))
+            if inner.name in groups
+            for leaf in _layer_leaves(inner)
         ]
     elif layer.kind == "TimeDistributed":
         assert layer.model is not None
