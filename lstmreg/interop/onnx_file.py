@@ -26,18 +26,18 @@ from lstmreg.layers import LSTM
 from .layers import Embedding
 from .model import KerasModel
 
-#: What ONNX's LSTM calls an activation, with its parameters alpha and beta.
-_ACTIVATIONS: dict[str, tuple[str, float, float]] = {
-    "tanh": ("Tanh", 0.0, 0.0),
-    "sigmoid": ("Sigmoid", 0.0, 0.0),
-    "relu": ("Relu", 0.0, 0.0),
-    "hard_sigmoid": ("HardSigmoid", 1 / 6, 0.5),
-    "keras2_hard_sigmoid": ("HardSigmoid", 0.2, 0.5),
-    "softsign": ("Softsign", 0.0, 0.0),
-    "softplus": ("Softplus", 0.0, 0.0),
-    "elu": ("Elu", 1.0, 0.0),
-    "linear": ("Affine", 1.0, 0.0),
-    "leaky_relu": ("LeakyRelu", 0.2, 0.0),
+#: What ONNX's LSTM calls an activation, with its parameters alpha and beta, as far as it has them.
+_ACTIVATIONS: dict[str, tuple[str, tuple[float, ...]]] = {
+    "tanh": ("Tanh", ()),
+    "sigmoid": ("Sigmoid", ()),
+    "relu": ("Relu", ()),
+    "hard_sigmoid": ("HardSigmoid", (1 / 6, 0.5)),
+    "keras2_hard_sigmoid": ("HardSigmoid", (0.2, 0.5)),
+    "softsign": ("Softsign", ()),
+    "softplus": ("Softplus", ()),
+    "elu": ("Elu", (1.0,)),
+    "linear": ("Affine", (1.0, 0.0)),
+    "leaky_relu": ("LeakyRelu", (0.2,)),
 }
 
 
@@ -234,9 +234,12 @@ def _translation() -> Any:
         activation: str,
         recurrent_activation: str,
     ) -> Any:
-        names, alphas, betas = zip(
-            *(_ACTIVATIONS[a] for a in (recurrent_activation, activation, activation)), strict=True
-        )
+        used = [_ACTIVATIONS[name] for name in (recurrent_activation, activation, activation)]
+        # Each parameter goes to the next activation that has one.
+        parameters = {
+            "activation_alpha": [values[0] for _, values in used if len(values) > 0],
+            "activation_beta": [values[1] for _, values in used if len(values) > 1],
+        }
         first = op.Constant(value_ints=[0])
         y, h_n, c_n = op.LSTM(
             x,
@@ -246,9 +249,8 @@ def _translation() -> Any:
             op.Cast(lengths, to=6),  # int32
             op.Unsqueeze(h_0, first),
             op.Unsqueeze(c_0, first),
-            activations=list(names),
-            activation_alpha=list(alphas),
-            activation_beta=list(betas),
+            activations=[name for name, _ in used],
+            **{name: values for name, values in parameters.items() if values},
             direction="reverse" if reverse else "forward",
             hidden_size=int(w_hh.shape[1]),
         )

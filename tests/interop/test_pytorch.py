@@ -74,6 +74,26 @@ def test_onnx_gives_the_same_numbers_at_any_batch_and_time_under_any_mask(tmp_pa
             np.testing.assert_allclose(a, b.detach().numpy(), atol=1e-6)
 
 
+@pytest.mark.parametrize("gates", ["sigmoid", "relu", "hard_sigmoid", "keras2_hard_sigmoid"])
+def test_onnx_has_each_activation_beside_each_other(gates: str, tmp_path: Path) -> None:
+    class Several(nn.Module):
+        """One LSTM for each activation, side by side."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            names = ["tanh", "relu", "elu", "linear", "softsign", "softplus", "leaky_relu", "keras2_hard_sigmoid"]
+            self.lstms = nn.ModuleList(LSTM(3, 2, activation=name, recurrent_activation=gates) for name in names)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.stack([lstm(x)[0] for lstm in self.lstms])
+
+    model = Several().eval()
+    interop.save_onnx(model, tmp_path / "m.onnx", torch.zeros(5, 2, 3))
+    x = torch.randn(7, 4, 3)
+    [got] = session(tmp_path / "m.onnx").run(None, {"input": x.numpy()})
+    np.testing.assert_allclose(got, model(x).detach().numpy(), rtol=1e-5, atol=1e-6)
+
+
 def test_onnx_contains_the_recurrence_as_its_own_operation(tmp_path: Path) -> None:
     import onnx
 
