@@ -234,6 +234,9 @@ def _report(parsed: Namespace, out: Console) -> None:
 def _convert(parsed: Namespace, out: Console) -> None:
     if parsed.to not in ("torch", "keras", "onnx"):
         raise ConfigError(f"--to must be torch, keras or onnx, got {parsed.to!r}.")
+    directory = Path(parsed.output)
+    if directory.exists() and not directory.is_dir():
+        raise ConfigError(f"{directory}: is a file; -o names the folder to write into.")
     with out.status("Reading the model"):  # loading torch takes seconds
         from lstmreg import interop
         from lstmreg.interop.summary import summarize
@@ -247,7 +250,6 @@ def _convert(parsed: Namespace, out: Console) -> None:
     out.print(table)
     for note in model.notes():
         out.print(Text(f"Note: {_plain(note)}."))
-    directory = Path(parsed.output)
     directory.mkdir(parents=True, exist_ok=True)
     with out.status("Writing"):
         written = _FORMATS[parsed.to](interop, model, directory)

@@ -26,6 +26,11 @@ def is_transformed() -> bool:
     return is_compiling() or in_transform()
 
 
+def is_recorded() -> bool:
+    """Tell whether ``torch.jit.trace`` is recording; it sees PyTorch's operations and nothing else."""
+    return torch._C._get_tracing_state() is not None
+
+
 def in_backward() -> bool:
     """Tell whether autograd is running a backward pass in this thread, as when a checkpoint recomputes."""
     if is_compiling():  # nothing compiled runs a backward in its middle

@@ -117,10 +117,20 @@ def _recurrent_layers(model: Any, path: tuple[str, ...], place: str) -> Iterator
         group = f"{place}layers/{snake}" + (f"_{counts[snake]}" if counts[snake] else "")
         counts[snake] += 1
         name = layer.get("name") or (inner.get("name") if isinstance(inner, dict) else None) or snake
-        if class_name in ("LSTM", "CuDNNLSTM", "Bidirectional", "RNN"):
+        if _is_lstm(layer):
             yield _Located((*path, str(name)), layer, group)
         elif class_name in ("Sequential", "Functional", "Model"):
             yield from _recurrent_layers(layer, (*path, str(name)), f"{group}/")
+
+
+def _is_lstm(written: Any) -> bool:
+    """Tell whether a layer as it is written is an LSTM, or has one inside."""
+    class_name, config = written.get("class_name"), written.get("config")
+    if class_name in ("LSTM", "CuDNNLSTM"):
+        return True
+    inner = {"Bidirectional": "layer", "RNN": "cell"}.get(class_name) if isinstance(class_name, str) else None
+    held = config.get(inner) if isinstance(config, dict) and inner is not None else None
+    return isinstance(held, dict) and (held.get("class_name") == "LSTMCell" or _is_lstm(held))
 
 
 def _alone(layer: LayerDescription) -> ModelDescription:

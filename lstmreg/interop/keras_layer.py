@@ -42,6 +42,8 @@ class KerasLayer(nn.Module):
 
     def forward(self, inputs: Any, mask: Any = None, **more: Any) -> Any:
         """Compute the layer's output as Keras does."""
+        if not self.training and self.activity_regularizer is not None:
+            self._activity.forget()
         output = self.call(inputs, mask, **more)
         if self.training and self.activity_regularizer is not None:
             for tensor in output if isinstance(output, list) else [output]:

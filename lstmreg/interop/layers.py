@@ -67,7 +67,11 @@ class Embedding(KerasLayer):
 
     def call(self, inputs: Any, mask: Any) -> Any:
         """Return the vectors of the numbers; Keras cuts off fractions."""
-        return functional.embedding(inputs.long(), self.weight)
+        try:
+            return functional.embedding(inputs.long(), self.weight)
+        except IndexError:
+            low, high = int(inputs.min()), int(inputs.max())
+            raise IndexError(f"input must be from 0 to {len(self.weight) - 1}, got {low} to {high}.") from None
 
     def compute_mask(self, inputs: Any, mask: Any) -> Any:
         """With ``mask_zero``, zeros are masked."""

@@ -59,7 +59,8 @@ def load_model(path: PathLike, architecture: PathLike | None = None) -> KerasMod
     container = open_container(path)
     with _named(container.path):
         config, version = _config(container, architecture)
-        description = _whole(config, version)
+        with _named(container.path if architecture is None else Path(architecture)):
+            description = _whole(config, version)
         return weights.build(description, weights.find(description, container))
 
 
@@ -179,7 +180,15 @@ def load_weights(module: nn.Module, path: PathLike, layer: str | Sequence[str] |
             weights.fill(module, weights.find(module.description, container))
             return
         assert own is not None
+        if not container.arrays:
+            raise ConfigError("has no weights in it")
         places = [layer] if isinstance(layer, str) else layer
+        held = weights.places_in(container)
+        if places is None and len(held) != module.num_layers:
+            raise ConfigError(
+                f"has weights of {len(held)} layers; say as layer which of them are the LSTM's "
+                f"(layer={held[0]!r}, say): {', '.join(held)[:300]}"
+            )
         if places is None:
             found = weights.find(own, container)
         elif len(places) == module.num_layers:
@@ -196,7 +205,13 @@ def _copy_into(lstm: LSTM, model: KerasModel) -> None:
         for layer in model.layers.values()
         for cell in ([layer.forward_layer, layer.backward_layer] if isinstance(layer, Bidirectional) else [layer])
     ]
-    for ours, cell in zip(lstm.all_weights, map(lstm_of, cells), strict=True):
+    pairs = list(zip(lstm.all_weights, map(lstm_of, cells), strict=True))
+    for ours, cell in pairs:
+        for target, source in zip(ours, cell.all_weights[0], strict=True):
+            if target.shape != source.shape:
+                found, wanted = tuple(source.t().shape), tuple(target.t().shape)
+                raise CorruptFileError(f"a kernel has shape {found}; this LSTM's is {wanted}")
+    for ours, cell in pairs:
         for target, source in zip(ours, cell.all_weights[0], strict=True):
             target.copy_(source)
 
@@ -279,6 +294,10 @@ def from_torch(lstm: nn.LSTM, **knobs: Any) -> LSTM:
     Returns:
         The layer on the same device, in the same mode; in eval mode its outputs are the same.
     """
+    if not isinstance(lstm, nn.LSTM):
+        raise TypeError(f"lstm must be a torch.nn.LSTM, got {type(lstm).__name__}.")
+    if taken := sorted(knobs.keys() & {"input_size", "hidden_size", "num_layers", "bidirectional", "proj_size"}):
+        raise TypeError(f"{', '.join(taken)} cannot be given: the weights say it.")
     first = lstm.weight_ih_l0
     made = LSTM(
         lstm.input_size,
@@ -312,13 +331,16 @@ def _named(path: Path) -> Iterator[None]:
 
 def _config(container: Container, architecture: PathLike | None) -> tuple[Mapping[str, Any], str]:
     """Return a model's description and the version of Keras that means it."""
+    if container.config is not None and container.config.get("format") == folder.FORMAT:
+        raise ConfigError("is a part of a converted model. Name its folder")
     if not container.arrays and container.config is not None and not container.attributes:
         raise ConfigError("is a description without weights. Give the file with the weights, and this as architecture")
     about = container if architecture is None else open_container(architecture)
     if about.config is None:
         raise ConfigError(
             "holds weights alone, not what they belong to. Give the model's description (model.to_json() in Keras, "
-            "saved as a file) as architecture; or make the LSTM and use lstmreg.interop.load_weights"
+            "saved as a file) as architecture (--architecture on the command line); or make the LSTM and use "
+            "lstmreg.interop.load_weights(lstm, path, layer=...)"
         )
     return about.config, about.version or container.version or _version_by_style(about.config)
 

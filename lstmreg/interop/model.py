@@ -93,7 +93,11 @@ class KerasModel(nn.Module):
         expected = len(self.description.inputs)
         if len(given) != expected:
             names = ", ".join(reference.layer for reference in self.description.inputs)
-            raise ValueError(f"the model takes {expected} inputs ({names}), got {len(given)}.")
+            some = "one input" if expected == 1 else f"{expected} inputs"
+            raise ValueError(f"the model takes {some} ({names}), got {len(given)}.")
+        for reference, x in zip(self.description.inputs, given, strict=True):
+            if not isinstance(x, Tensor):
+                raise TypeError(f"{reference.layer} must be a torch.Tensor, got {type(x).__name__}.")
         outputs, _ = self.run(given, [None] * expected)
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
@@ -107,11 +111,16 @@ class KerasModel(nn.Module):
             given = [tensors[reference] for reference in call.inputs]
             if not isinstance(module, (Embedding, Operation, KerasModel)):
                 given = [x if x.dtype == dtype else x.to(dtype) for x in given]  # as Keras does
-            states = [tensors[reference] for reference in call.initial_state]
+            states = [tensors[reference].to(dtype) for reference in call.initial_state]
             known = [valid[r] for r in call.inputs]
             if call.masks:
                 known = [mask if r is None else tensors[r].bool() for r, mask in zip(call.masks, known, strict=False)]
-            outputs, found = _apply(module, layer, given, known, states, call)
+            try:
+                outputs, found = _apply(module, layer, given, known, states, call)
+            except (ValueError, RuntimeError, IndexError) as error:
+                shapes = ", ".join(str(tuple(x.shape)) for x in given)
+                error.add_note(f"In layer {layer.name!r} ({layer.keras_class}), given {shapes}.")
+                raise
             for number, (output, mask) in enumerate(zip(outputs, found, strict=True)):
                 tensors[Reference(layer.name, index, number)] = output
                 valid[Reference(layer.name, index, number)] = mask

@@ -113,6 +113,14 @@ def find_layers(description: ModelDescription, places: Sequence[str], container:
     return _from_groups(description, moved)
 
 
+def places_in(container: Container) -> list[str]:
+    """Return which layers a file has weights of, by what :func:`find_layers` calls them."""
+    if container.legacy_group is not None:
+        return [name for name, held in _by_layer(container, container.legacy_group).items() if held]
+    keys = [key.replace(_EARLY, "layers/") for key in container.arrays if not _is_seed(key)]
+    return list(dict.fromkeys(key.split("/")[1] for key in keys if key.startswith("layers/")))
+
+
 def _listed(layers: Mapping[str, Named], place: str) -> Named:
     """Return the weights of a layer; of one within a model those of the model's that have its name in theirs."""
     outer, _, inner = (place, "", "") if place in layers else place.partition("/")

@@ -398,6 +398,8 @@ class LSTM(nn.Module):
 
     def _run(self, x: Tensor, states: States, valid: Tensor | None, *, packed: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Run all layers over ``x (T, B, D)``; ``valid (T, B)`` or ``None``."""
+        if not self.training and self.activity_regularizer is not None:
+            self._activity.forget()
         if self._is_stock(x, valid):
             weights = self.all_weights
             x, h_n, c_n = ops.stack(x, states, weights, bias=self.bias, layers=self.num_layers)

@@ -202,6 +202,11 @@ class ActivityRecord:
             self._entries, self._read = [], False
         self._entries.append((Term("activity", output, regularizer, output, max(batch, 1)), _version(output)))
 
+    def forget(self) -> None:
+        """Drop what was read already, before a forward that counts nothing: its graph is gone."""
+        if self._read and not in_backward():
+            self._entries, self._read = [], False
+
     def read(self) -> list[Term]:
         """Return a term for each entry."""
         self._read = True

@@ -6,6 +6,8 @@ import functools
 import warnings
 from types import ModuleType
 
+from lstmreg.tracing import is_recorded
+
 from . import eager, fused_cpu, native, reference
 from .call import Call, Result
 
@@ -16,6 +18,10 @@ BACKENDS: dict[str, ModuleType] = {
     "eager": eager,
     "reference": reference,
 }
+
+
+#: Those that consist of PyTorch's operations.
+_RECORDED = ("native", "reference")
 
 
 def run(call: Call, backend: str) -> Result:
@@ -35,6 +41,8 @@ def choose(call: Call, backend: str) -> str:
     if backend not in BACKENDS:
         raise ValueError(f"backend must be 'auto' or one of {sorted(BACKENDS)}, got {backend!r}.")
     reason = BACKENDS[backend].why_not(call)
+    if reason is None and is_recorded() and backend not in _RECORDED:
+        reason = "torch.jit.trace would not see what it computes"
     if reason is not None:
         raise ValueError(f"backend {backend!r} cannot serve this call: {reason}. Use backend='auto'.")
     return backend
@@ -46,6 +54,8 @@ def _by_preference(call: Call) -> list[str]:
     With nothing dropped and nothing masked, the layer is torch's own to the last bit. Of the rest, torch's would pack
     sequences and loop over them, and be no faster anywhere on the CPU.
     """
+    if is_recorded():
+        return list(_RECORDED)
     names = list(BACKENDS)
     plain = call.input_mask is None and call.recurrent_mask is None and call.valid is None
     if call.x.device.type != "cpu" or (plain and call.models is None):

@@ -115,6 +115,11 @@ class TrainingModule(pl.LightningModule):
 
     # A stateful layer carries its state from batch to batch; each pass over the data begins with zeros.
 
+    def on_fit_start(self) -> None:
+        """Train a network that is in eval mode as a whole, as one that was just loaded is; leave any other as it is."""
+        if not any(module.training for module in self.network.modules()):
+            self.network.train()
+
     def on_train_epoch_start(self) -> None:
         """Reset stateful layers."""
         reset_states(self.network)
