@@ -328,6 +328,7 @@ def test_convert_tells_what_it_found_and_writes_what_each_tool_reads(tmp_path: P
         (["nothing.keras", "-o", "x"], 2, "nothing.keras: there is no such file."),
         (["bad.keras", "-o", "x"], 4, "bad.keras: is neither a .keras file (zip) nor HDF5, nor a model's description"),
         (["https://example.org/m.h5", "-o", "x"], 4, "has no network code. Download it first."),
+        (["m.keras", "-o", "a file"], 2, "a file: is a file; -o names the folder to write into."),
         (["runs", "-o", "x"], 2, "runs: is a folder. In Keras, save the model as a .keras or .h5 file."),
     ],
 )
@@ -335,6 +336,7 @@ def test_convert_refuses_in_one_line(arguments: list[str], code: int, message: s
     (tmp_path / "bad.keras").write_text("hello")
     (tmp_path / "m.keras").write_text("hello")
     (tmp_path / "runs").mkdir()
+    (tmp_path / "a file").write_text("hello")
     done = lstmreg(tmp_path, "convert", *arguments)
     assert done.returncode == code
     assert message in done.stderr

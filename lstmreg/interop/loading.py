@@ -184,10 +184,11 @@ def load_weights(module: nn.Module, path: PathLike, layer: str | Sequence[str] |
             raise ConfigError("has no weights in it")
         places = [layer] if isinstance(layer, str) else layer
         held = weights.places_in(container)
-        if places is None and len(held) != module.num_layers:
+        if places is None and held and len(held) != module.num_layers:
+            likely = next((name for name in held if "lstm" in name or "bidirectional" in name), held[0])
             raise ConfigError(
                 f"has weights of {len(held)} layers; say as layer which of them are the LSTM's "
-                f"(layer={held[0]!r}, say): {', '.join(held)[:300]}"
+                f"(layer={likely!r}, say): {', '.join(held)[:300]}"
             )
         if places is None:
             found = weights.find(own, container)

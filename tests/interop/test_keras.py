@@ -270,6 +270,60 @@ def test_the_layers_of_a_weights_file_can_be_chosen_one_by_one(tmp_path: Path) -
     assert torch.equal(ours.weight_ih_l0, before)
 
 
+def test_weights_of_another_width_are_not_spread_over_an_lstm(tmp_path: Path) -> None:
+    interop.save_weights(LSTM(1, 4, 2), tmp_path / "m.weights.h5")
+    ours = LSTM(3, 4, 2)
+    before = copy.deepcopy(ours.state_dict())
+    with pytest.raises(lstmreg.errors.CorruptFileError, match=r"has shape \(1, 16\); this LSTM's is \(3, 16\)"):
+        interop.load_weights(ours, tmp_path / "m.weights.h5")
+    assert all(torch.equal(tensor, before[name]) for name, tensor in ours.state_dict().items())
+
+
+def test_weights_of_several_layers_ask_which_are_the_lstms(tmp_path: Path) -> None:
+    model = keras.Sequential([keras.Input((STEPS, 3)), layers.LSTM(4), layers.Dense(1)])
+    model.save_weights(tmp_path / "m.weights.h5")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.save(tmp_path / "m.h5")
+    for name, lstm in (("m.weights.h5", "lstm"), ("m.h5", model.layers[0].name)):
+        with pytest.raises(
+            ConfigError, match=rf"has weights of 2 layers; say as layer which .* \(layer='{lstm}', say\)"
+        ):
+            interop.load_weights(LSTM(3, 4), tmp_path / name)
+        interop.load_weights(LSTM(3, 4), tmp_path / name, lstm)
+    (tmp_path / "m.json").write_text(model.to_json())
+    with pytest.raises(ConfigError, match="has no weights in it"):
+        interop.load_weights(LSTM(3, 4), tmp_path / "m.json")
+
+
+def test_a_model_says_in_which_layer_an_input_does_not_fit(tmp_path: Path) -> None:
+    words, x = keras.Input((5,), name="words"), keras.Input((5, 3), name="x")
+    y = layers.Concatenate()([layers.Embedding(7, 2)(words), x])
+    model = interop.from_keras(keras.Model([words, x], layers.LSTM(4, name="reads")(y)))
+    good = torch.randint(0, 7, (2, 5)), torch.randn(2, 5, 3)
+    assert model(*good).shape == (2, 4)
+    assert torch.equal(model(list(good)), model(*good))
+    with pytest.raises(ValueError, match=r"takes 2 inputs \(words, x\), got 1"):
+        model(good[0])
+    with pytest.raises(TypeError, match=r"x must be a torch.Tensor, got ndarray"):
+        model(good[0], good[1].numpy())
+    with pytest.raises(IndexError, match="from 0 to 6, got 9 to 9"):
+        model(torch.full((2, 5), 9), good[1])
+    with pytest.raises(ValueError, match="input_size=5") as caught:
+        model(good[0], torch.randn(2, 5, 4))
+    assert caught.value.__notes__ == ["In layer 'reads' (LSTM), given (2, 5, 6)."]
+
+
+def test_no_layer_is_offered_that_is_not_an_lstm(tmp_path: Path) -> None:
+    both = layers.Bidirectional(layers.GRU(2, return_sequences=True))
+    model = keras.Sequential([keras.Input((STEPS, 3)), both, layers.LSTM(4, name="reads")])
+    model.save(tmp_path / "m.keras")
+    with pytest.raises(
+        lstmreg.errors.CorruptFileError, match=r"GRU is not an LSTM.* Its LSTM layers \(reads\) can be read"
+    ):
+        interop.load_model(tmp_path / "m.keras")
+
+
 def test_keras_gets_no_other_numbers_than_ours(tmp_path: Path) -> None:
     ours = LSTM(3, 4, recurrent_activation="keras2_hard_sigmoid")
     with pytest.raises(ConfigError, match="Keras 3 does not have the hard_sigmoid of Keras 1 and 2"):

@@ -30,6 +30,13 @@ def test_a_stock_lstm_comes_in_with_its_numbers_and_goes_back(bidirectional: boo
     assert not ours.training
 
 
+def test_what_is_not_an_lstm_does_not_come_in_as_one() -> None:
+    with pytest.raises(TypeError, match=r"must be a torch\.nn\.LSTM, got GRU"):
+        interop.from_torch(nn.GRU(3, 4))
+    with pytest.raises(TypeError, match="hidden_size cannot be given"):
+        interop.from_torch(nn.LSTM(3, 4), hidden_size=5)
+
+
 class Tagger(nn.Module):
     """Two LSTMs of different kinds somewhere in a user's module, under masks with holes."""
 

@@ -287,3 +287,12 @@ def test_the_gradient_of_one_sum_leaves_the_tensors_of_others_alone():
     total.backward()
     assert_close(first.grad, 2 * first.detach())
     assert second.grad is None
+
+
+def test_an_eval_forward_after_a_reading_leaves_no_activity_behind() -> None:
+    lstm, x = LSTM(3, 4, activity_regularizer="l2"), torch.randn(5, 2, 3)
+    lstm(x)
+    lstm.eval()(x)  # a look in between
+    assert lstm.penalty().item() > 0
+    lstm(x)
+    assert lstm.penalty().item() == 0

@@ -218,3 +218,24 @@ def test_a_copy_with_every_setting_goes_on_as_the_original(copied):
     for module in (twin, lstm):
         module(x)
     torch.testing.assert_close(twin.penalty(), lstm.penalty())
+
+
+@pytest.mark.filterwarnings("ignore")  # torch, about tracing itself
+def test_a_trace_under_a_mask_gives_the_layers_numbers() -> None:
+    class Masked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lstm = LSTM(3, 4, batch_first=True)
+
+        def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+            return self.lstm(x, mask=mask)[0]
+
+    model = Masked().eval()
+    example, mask = torch.randn(2, 5, 3), torch.rand(2, 5) > 0.3
+    with torch.no_grad():
+        traced = torch.jit.trace(model, (example, mask), check_trace=False)
+        x = torch.randn(2, 5, 3)
+        torch.testing.assert_close(traced(x, mask), model(x, mask))
+        model.lstm.backend = "fused_cpu"
+        with pytest.raises(ValueError, match=r"torch\.jit\.trace would not see"):
+            torch.jit.trace(model, (example, mask), check_trace=False)

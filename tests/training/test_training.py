@@ -402,3 +402,21 @@ def test_a_fit_is_quiet(capfd, caplog):
     overshoot(Own(), max_epochs=1)
     assert capfd.readouterr() == ("", "")
     assert not caplog.records
+
+
+@pytest.mark.filterwarnings("ignore:Found 1 module")  # Lightning tells of it, too
+def test_a_network_in_eval_mode_is_trained_and_one_that_is_so_in_part_is_left_as_it_is() -> None:
+    class Modes(pl.Callback):
+        def on_train_batch_start(self, trainer: pl.Trainer, pl_module: TrainingModule, *_: object) -> None:
+            self.seen = [module.training for module in pl_module.network.children()]
+
+    for frozen, expected in ((None, [True, True]), (1, [True, False])):
+        network = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+        if frozen is None:
+            network.eval()
+        else:
+            network[frozen].eval()
+        modes = Modes()
+        data = DataLoader(TensorDataset(torch.randn(8, 3), torch.randn(8, 2)), 4)
+        plain_trainer(1, modes).fit(TrainingModule(network), data, data)
+        assert modes.seen == expected
