@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import warnings
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from keras import layers
 import lstmreg
 from lstmreg import L1L2, L2, LSTM, ModelConfig, Network, interop
 from lstmreg.errors import ConfigError
+from lstmreg.interop.description import read_description
 from tests.interop.random_models import FEATURES, STEPS, random_model
 
 CASES = range(40)
@@ -134,6 +136,16 @@ def test_training_goes_on_as_it_would_have_in_keras(tmp_path: Path) -> None:
         optimizer.step()
         lstmreg.apply_constraints(ours)
         assert whole.item() == pytest.approx(float(theirs), rel=2e-4)
+    for got, expected in zip(interop.get_weights(ours), model.get_weights(), strict=True):
+        np.testing.assert_allclose(got, expected, atol=1e-4)  # the moving statistics too
+
+
+@pytest.mark.parametrize(("version", "per_gate"), [("3.7.0", False), ("3.8.0", True), ("3.15.1", True)])
+def test_masks_of_recurrent_dropout_are_drawn_as_the_version_drew_them(version: str, per_gate: bool) -> None:
+    layer = keras.layers.LSTM(3, recurrent_dropout=0.2)
+    config = {"class_name": "LSTM", "config": layer.get_config(), "module": "keras.layers"}
+    [_, read] = read_description(json.loads(json.dumps(config, default=str)), version).layers
+    assert read.settings["per_gate_masks"] is per_gate
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
