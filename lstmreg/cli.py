@@ -33,7 +33,7 @@ from lstmreg import __version__
 from lstmreg.config import Config, from_dict
 from lstmreg.data.splits import hold_out, make_splits
 from lstmreg.data.table import read_series
-from lstmreg.errors import ConfigError, LstmregError, NoUsableTrialError, did_you_mean
+from lstmreg.errors import ConfigError, LstmregError, NoUsableTrialError, did_you_mean, printable
 from lstmreg.yaml_file import declared_type, known_settings, read_yaml
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def _refuse(err: Console, message: str, code: int, arguments: Sequence[str]) -> 
     """Say in one line what is wrong; with -v also where."""
     if "-v" in arguments or "--verbose" in arguments:
         err.print(Text(traceback.format_exc()))
-    err.print(Text(f"lstmreg: {_plain(message)}", style="bold red"), soft_wrap=True)
+    err.print(Text(f"lstmreg: {printable(message)}", style="bold red"), soft_wrap=True)
     return code
 
 
@@ -99,11 +99,6 @@ def _interrupted(err: Console, arguments: Sequence[str], code: int) -> int:
         line = shlex.join(["lstmreg", *arguments])
         err.print(Text(f"Every finished trial is kept. Go on with: {line}"), soft_wrap=True)
     return code
-
-
-def _plain(text: str) -> str:
-    """Put a message on one line without control characters, whatever a file's names contain."""
-    return re.sub(r" {2,}", " ", "".join(c if c.isprintable() else " " for c in text))
 
 
 # ---------------------------------------------------------------------- arguments
@@ -245,11 +240,11 @@ def _convert(parsed: Namespace, out: Console) -> None:
     table = Table("layer", "Keras", "weights", "settings", box=None, pad_edge=False)
     for layer in summarize(model):
         table.add_row(
-            *(Text(_plain(t)) for t in (layer.name, layer.keras_class, f"{layer.parameters:,}", layer.settings))
+            *(Text(printable(t)) for t in (layer.name, layer.keras_class, f"{layer.parameters:,}", layer.settings))
         )
     out.print(table)
     for note in model.notes():
-        out.print(Text(f"Note: {_plain(note)}."))
+        out.print(Text(f"Note: {printable(note)}."))
     directory.mkdir(parents=True, exist_ok=True)
     with out.status("Writing"):
         written = _FORMATS[parsed.to](interop, model, directory)
@@ -311,7 +306,7 @@ def _fit(parsed: Namespace, out: Console) -> None:
 def _show_fit(held_out: HeldOut, out: Console) -> None:
     fit = held_out.trained.result
     for note in held_out.trained.data.series.notes:
-        out.print(Text(_plain(note)))
+        out.print(Text(printable(note)))
     out.print(
         f"Best epoch {fit.best_epoch + 1} of {len(fit.history)}: "
         f"training loss {fit.train_loss:.4g}, validation loss {fit.val_loss:.4g}."
@@ -474,7 +469,7 @@ class _TrialLines:
     def _outcome(self, record: Record, replicates: list[Record]) -> str:
         place = f"split {record.replicate.split + 1} seed {record.replicate.seed + 1}"
         if record.failure is not None:
-            return f"{place}  {_plain(record.failure)}"
+            return f"{place}  {printable(record.failure)}"
 
         def mean(name: str) -> float:
             found = [float(r.result[name]) for r in replicates if name in r.result]
@@ -498,7 +493,7 @@ def _show_answer(answer: Answer, directory: Path, out: Console) -> None:
     out.print()
     out.print(Text(words.headline(answer), style="bold green" if answer.is_confirmed else "bold"))
     for sentence in words.sentences(answer):
-        out.print(Text(f"\n{_plain(sentence)}"))
+        out.print(Text(f"\n{printable(sentence)}"))
     header, *rows = words.table(answer)
     table = Table(*header, box=None, pad_edge=False, title_justify="left")
     for row in rows:

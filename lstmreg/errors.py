@@ -9,6 +9,11 @@ import difflib
 from collections.abc import Iterable
 
 
+def printable(text: str) -> str:
+    """Return a text on one line and without control characters, whatever names from files it quotes."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
 class LstmregError(ValueError):
     """Anything that lstmreg refuses; one line: where, what, the rule, the remedy."""
 
@@ -16,7 +21,7 @@ class LstmregError(ValueError):
 
     def __init__(self, message: str) -> None:
         """Keep the message on one line and readable, whatever names from files it quotes."""
-        shown = "".join(character if character.isprintable() else " " for character in message)
+        shown = printable(message)
         super().__init__(shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]} ...")
 
 

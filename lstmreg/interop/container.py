@@ -17,6 +17,7 @@ import numpy as np
 from lstmreg.errors import ConfigError, CorruptFileError
 
 from . import reader
+from .extras import need
 
 Array = np.ndarray[Any, Any]
 
@@ -63,7 +64,7 @@ def open_container(path: str | os.PathLike[str]) -> Container:
         raise ConfigError(f"{path}: is a folder. In Keras, save the model as a .keras or .h5 file.")
     if not path.exists():
         raise ConfigError(f"{path}: there is no such file.")
-    need_h5py()
+    need("keras", "reading Keras files", "h5py")  # not imported: only the process that reads needs it
     described, content = _read(path)
     config = described.get("config")
     attributes = described.get("attributes", {})
@@ -76,17 +77,8 @@ def open_container(path: str | os.PathLike[str]) -> Container:
     if version is None and parsed is not None:
         version = parsed.get("keras_version")
     return Container(
-        path, _check_version(path, version), parsed, _arrays(path, described.get("arrays", []), content), attributes
+        path, _check_version(path, version), parsed, _arrays(described.get("arrays", []), content), attributes
     )
-
-
-def need_h5py() -> None:
-    """Raise an error that names the remedy, if h5py is not installed."""
-    # Not imported: only the process that reads the file needs it.
-    from importlib.util import find_spec
-
-    if find_spec("h5py") is None:
-        raise ConfigError("reading and writing Keras files needs h5py. Install it with: pip install 'lstmreg[keras]'")
 
 
 def _read(path: Path) -> tuple[dict[str, Any], memoryview]:
@@ -99,7 +91,7 @@ def _read(path: Path) -> tuple[dict[str, Any], memoryview]:
         "OMP_NUM_THREADS": "1",
         "PYTHONIOENCODING": "utf-8",
     }
-    # -P: this folder has files named like libraries, which must not be found instead of them.
+    # -P: nothing in this folder may be found in place of a library.
     command = [sys.executable, "-P", "-W", "ignore", reader.__file__, os.fspath(path.absolute())]
     try:
         done = subprocess.run(
@@ -118,7 +110,7 @@ def _read(path: Path) -> tuple[dict[str, Any], memoryview]:
     return described, memoryview(done.stdout)[len(line) + 1 :]
 
 
-def _arrays(path: Path, described: list[dict[str, Any]], content: memoryview) -> dict[str, Array]:
+def _arrays(described: list[dict[str, Any]], content: memoryview) -> dict[str, Array]:
     found, start = {}, 0
     for each in described:
         dtype, shape = np.dtype(each["dtype"]), tuple(each["shape"])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import nn
 
 from lstmreg import activations, constraints, regularizers
@@ -107,16 +105,12 @@ def _name(lstm: LSTM, number: int) -> str:
 
 
 def _settings(lstm: LSTM, layer: int, direction: int, is_sequence: bool) -> Settings:
-    def of(name: str) -> Any:
-        value = getattr(lstm, name)
-        return value[layer] if isinstance(value, list) else value
-
     seeds = lstm.cell_seeds
     found: Settings = {
         "units": lstm.hidden_size,
         "use_bias": lstm.bias,
-        "dropout": of("dropout"),
-        "recurrent_dropout": of("recurrent_dropout"),
+        "dropout": lstm.setting_of("dropout", layer),
+        "recurrent_dropout": lstm.setting_of("recurrent_dropout", layer),
         "return_sequences": is_sequence,
         "return_state": False,
         "go_backwards": lstm.go_backwards or direction == 1,
@@ -126,13 +120,15 @@ def _settings(lstm: LSTM, layer: int, direction: int, is_sequence: bool) -> Sett
         "seed": None if seeds is None else seeds[layer * (1 + lstm.bidirectional) + direction],
     }
     for name in ("activation", "recurrent_activation"):
-        found[name] = activations.name_of(of(name))
+        found[name] = activations.name_of(lstm.setting_of(name, layer))
         if found[name] is None:
-            raise TypeError(f"{name} is a function of your own, {of(name)!r}, which Keras has no name for.")
+            raise TypeError(
+                f"{name} is a function of your own, {lstm.setting_of(name, layer)!r}, which Keras has no name for."
+            )
     for name in ("kernel_regularizer", "recurrent_regularizer", "bias_regularizer", "activity_regularizer"):
-        found[name] = regularizers.serialize(of(name))
+        found[name] = regularizers.serialize(lstm.setting_of(name, layer))
     for name in ("kernel_constraint", "recurrent_constraint", "bias_constraint"):
-        found[name] = constraints.serialize(of(name))
+        found[name] = constraints.serialize(lstm.setting_of(name, layer))
     return found
 
 

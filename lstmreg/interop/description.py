@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 from lstmreg.errors import ConfigError, CorruptFileError, did_you_mean
 
 from .calls import Call, Reference, is_reference, read_call, read_reference
-from .dialects import MODELS, OPERATIONS, Dialect, Settings, check_origin, kind_of, read_settings
+from .dialects import MODELS, OPERATIONS, OWN_SETTINGS, Dialect, Settings, check_origin, kind_of, read_settings
 from .graph import LayerDescription, ModelDescription, check_graph, check_names, outputs_of, references_of, snake_case
-from .habits import keep_habits
+from .habits import keep_habits, zeroes_masked_steps
 
 #: Descriptions within descriptions, and layers in all, that a file may have.
 _DEPTH, _LAYERS = 12, 5_000
@@ -221,11 +221,6 @@ def _count_calls_from_zero(model: ModelDescription) -> ModelDescription:
     return replace(model, layers=tuple(layers), outputs=tuple(map(renumbered, model.outputs)))
 
 
-def _references(model: ModelDescription) -> list[Reference]:
-    between = [reference for layer in model.layers for call in layer.calls for reference in call.references()]
-    return [*model.inputs, *model.outputs, *between]
-
-
 def _input_shape(layers: Sequence[Any]) -> Settings:
     """Return the shape of an input as the first layer declares it, ``None`` where it is open; nothing is made of it."""
     config = layers[0].get("config") if layers and isinstance(layers[0], dict) else None
@@ -304,15 +299,11 @@ def _described(name: str, written: Mapping[str, Any], reader: _Reader) -> LayerD
         return LayerDescription(name, "TimeDistributed", settings, model=held, **common)
     if kind in OPERATIONS:
         return LayerDescription(name, "Operation", {**settings, "operation": kind.removeprefix("ops.")}, **common)
-    if kind in _MERGES:
-        joins = "or" if reader.dialect.number >= (3, 0) else "and"
-        return LayerDescription(name, "Merge", {**settings, "merge": kind, "joins_masks_by": joins}, **common)
+    if kind in OWN_SETTINGS["merge"]:
+        return LayerDescription(name, "Merge", {**settings, "merge": kind}, **common)
     if kind == "BatchNormalization" and not is_trained:
         settings["is_frozen"] = True
     return LayerDescription(name, kind, settings, **common)
-
-
-_MERGES = ("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Concatenate")
 
 
 def _old_merge(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -366,7 +357,7 @@ def _bidirectional(name: str, settings: Settings, common: dict[str, Any], reader
     both = {"layer": ahead.settings, "backward_layer": {**back.settings, "go_backwards": turned}}
     if both["layer"]["go_backwards"] == turned:
         raise CorruptFileError("Bidirectional: one layer must go backwards and the other not")
-    if not reader.dialect.is_standalone:
+    if zeroes_masked_steps(reader.dialect):
         for each in both:
             both[each] = {**both[each], "zero_output_for_mask": both[each]["return_sequences"]}
     common["notes"] = (*common["notes"], *ahead.notes)

@@ -86,9 +86,9 @@ def check_settings(kind: str, settings: Mapping[str, Any]) -> None:
     """
     known = KINDS[kind].settings
     for name, value in settings.items():
-        if name in _OWN:
-            if value not in _OWN[name]:
-                raise CorruptFileError(f"{kind}.{name} must be one of {_OWN[name]}, got {_short(value)}")
+        if name in OWN_SETTINGS:
+            if value not in OWN_SETTINGS[name]:
+                raise CorruptFileError(f"{kind}.{name} must be one of {OWN_SETTINGS[name]}, got {_short(value)}")
             continue
         if name not in known:
             raise CorruptFileError(f"{kind}.{str(name)[:60]}: unknown setting")
@@ -102,8 +102,8 @@ def check_settings(kind: str, settings: Mapping[str, Any]) -> None:
         raise CorruptFileError(f"{kind}: {', '.join(missing)} is missing")
 
 
-#: Settings that no Keras writes, and what they may be.
-_OWN: dict[str, tuple[Any, ...]] = {
+#: Settings that no Keras has, and what they may be.
+OWN_SETTINGS: dict[str, tuple[Any, ...]] = {
     "per_gate_masks": (True, False),
     "masks_with_states": (True, False),
     "is_frozen": (True, False),

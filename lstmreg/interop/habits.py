@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .dialects import Dialect, Settings
+from .dialects import OWN_SETTINGS, Dialect, Settings
 
 
 def keep_habits(
     kind: str, settings: Settings, config: Mapping[str, Any], dialect: Dialect
 ) -> tuple[Settings, list[str]]:
-    """Return a layer's settings with what its version meant by them, and notes on what only its training did.
+    """Return a layer's settings with what its version meant by them.
 
-    Outputs of a trained model do not depend on any of this; training it further does.
+    What only further training would notice, and cannot be kept, is told in notes.
     """
     notes: list[str] = []
     settings = dict(settings)
@@ -25,6 +25,8 @@ def keep_habits(
     if kind in ("LSTM", "CuDNNLSTM", "RNN", "Bidirectional"):
         # Keras 3 does not hand on a mask to a layer that is also given states, unless it is told to.
         settings["masks_with_states"] = dialect.number < (3, 0)
+    if kind in OWN_SETTINGS["merge"]:
+        settings["joins_masks_by"] = "or" if dialect.number >= (3, 0) else "and"
     regularizer = settings.get("activity_regularizer")
     if regularizer is not None and not _divides_activity(dialect):
         notes.append(
@@ -32,6 +34,11 @@ def keep_habits(
             "and lstmreg does: for the same penalty multiply its strength by the batch size"
         )
     return settings, notes
+
+
+def zeroes_masked_steps(dialect: Dialect) -> bool:
+    """Tell whether ``Bidirectional`` made its sequences zero at masked steps, whatever its layers' settings say."""
+    return not dialect.is_standalone
 
 
 def _draws_per_gate(config: Mapping[str, Any], dialect: Dialect) -> bool:

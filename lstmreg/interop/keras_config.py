@@ -8,13 +8,10 @@ from typing import Any
 from lstmreg.errors import ConfigError
 
 from .calls import Call, Reference
-from .dialects import Settings
+from .dialects import OWN_SETTINGS, Settings
 from .graph import LayerDescription, ModelDescription
 
 Shapes = Mapping[str, tuple[int, ...]]
-
-#: Settings of ours that Keras does not have.
-_OURS = ("operation", "per_gate_masks", "masks_with_states", "merge", "joins_masks_by", "is_frozen")
 
 
 def keras_config(description: ModelDescription, shapes: Shapes, *, is_inner: bool = False) -> dict[str, Any]:
@@ -152,7 +149,9 @@ def _config(name: str, settings: Settings) -> Settings:
                 "numbers. save_model and save_onnx (--to torch, --to onnx) keep them."
             )
     kept = {
-        key: value for key, value in settings.items() if key not in _OURS and key not in ("layer", "backward_layer")
+        key: value
+        for key, value in settings.items()
+        if key not in OWN_SETTINGS and key not in ("layer", "backward_layer")
     }
     if kept.get("axis") is not None and isinstance(kept["axis"], list) and len(kept["axis"]) == 1:
         [kept["axis"]] = kept["axis"]

@@ -36,10 +36,6 @@ class KerasLayer(nn.Module):
         """Return the weights of a layer with such settings, in the order of Keras' ``get_weights``."""
         return []
 
-    def leaves(self) -> list[Leaf]:
-        """Return the weights of this layer."""
-        return self.leaves_of(self.settings)
-
     def forward(self, inputs: Any, mask: Any = None, **more: Any) -> Any:
         """Compute the layer's output as Keras does."""
         if not self.training and self.activity_regularizer is not None:
@@ -62,7 +58,7 @@ class KerasLayer(nn.Module):
 
     def _constrained(self, kind: str) -> Iterator[tuple[Leaf, Any]]:
         """Yield the layer's own weights that have a regularizer or constraint."""
-        for leaf in self.leaves():
+        for leaf in self.leaves_of(self.settings):
             identifier = self.settings.get(f"{leaf.name}_{kind}")
             if leaf.group == "" and identifier is not None:
                 yield leaf, identifier
@@ -91,6 +87,11 @@ class KerasLayer(nn.Module):
         """Show the settings that say something."""
         shown = {name: value for name, value in self.settings.items() if value not in (None, False) and name != "units"}
         return ", ".join(f"{name}={value!r}" for name, value in shown.items() if not isinstance(value, dict))
+
+
+def below(shapes: Shapes, group: str) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of what stands in a group, as seen from it."""
+    return {key[len(group) + 1 :]: shape for key, shape in shapes.items() if key.startswith(f"{group}/")}
 
 
 def _owner(module: nn.Module, tensor: str) -> tuple[nn.Module, str]:

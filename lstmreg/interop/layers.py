@@ -27,10 +27,6 @@ class TimeDistributed(KerasLayer):
         super().__init__(settings, shapes)
         self.layer = layer
 
-    def leaves(self) -> list[Leaf]:
-        """Return the weights of the layer inside."""
-        return [leaf.inside("layer", "layer") for leaf in self.layer.leaves()]  # type: ignore[operator]
-
     def call(self, inputs: Any, mask: Any) -> Any:
         """Apply the layer to ``(B * T, ...)``."""
         batch, steps = inputs.shape[:2]

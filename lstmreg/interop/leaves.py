@@ -19,7 +19,7 @@ class Leaf:
         tensor: The parameter or buffer here, dotted.
         transposed: Whether the order of its axes is turned round between the two.
         is_trained: Whether it belongs to the trainable weights, which old files keep in front.
-        owner: The name of the layer that it belongs to, where that stands inside another one.
+        owner: The name of the layer that has it, which may stand inside another one.
     """
 
     group: str
@@ -38,10 +38,6 @@ class Leaf:
     def inside(self, group: str, tensor: str) -> Leaf:
         """Return the same weight as seen from a layer around it."""
         return replace(self, group=f"{group}/{self.group}".rstrip("/"), tensor=f"{tensor}.{self.tensor}")
-
-    def frozen(self) -> Leaf:
-        """Return the same weight of a layer that is not trained."""
-        return replace(self, is_trained=False)
 
     def as_in_keras(self, tensor: Tensor) -> Tensor:
         """Return a tensor of ours in Keras' layout (or one of Keras' in ours: both transpose a matrix)."""

@@ -25,7 +25,7 @@ from .description import locate_layer, lstm_names, read_description
 from .graph import ModelDescription
 from .model import KerasModel
 from .old_weights import Named
-from .recurrent import RNN, Bidirectional
+from .recurrent import RNN, Bidirectional, are_alike
 
 PathLike = str | os.PathLike[str]
 
@@ -119,9 +119,12 @@ def _two_ways(layer: Bidirectional) -> LSTM:
     ahead, back = (each.layers[0] for each in (layer.forward_layer, layer.backward_layer))
     assert isinstance(ahead, LSTM)
     assert isinstance(back, LSTM)
-    settings = {k: v for k, v in layer.settings["layer"].items() if k != "go_backwards"}
-    others = {k: v for k, v in layer.settings["backward_layer"].items() if k != "go_backwards"}
-    if layer.merge_mode != "concat" or settings != others or ahead.go_backwards or layer.activity_regularizer:
+    if (
+        layer.merge_mode != "concat"
+        or not are_alike(layer.settings)
+        or ahead.go_backwards
+        or layer.activity_regularizer
+    ):
         raise CorruptFileError(
             "the two directions are no single LSTM, which joins like ones by concat. Use load_model."
         )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from lstmreg.errors import CorruptFileError
 
 from .calls import Call, Reference
 from .graph import LayerDescription, ModelDescription, snake_case
-from .keras_layer import KerasLayer, Mask, Shapes
+from .keras_layer import KerasLayer, Mask, Shapes, below
 from .layers import LAYERS, Embedding, Operation, TimeDistributed
 from .leaves import Leaf
 
@@ -42,40 +42,16 @@ class KerasModel(nn.Module):
         super().__init__()
         self.description = description
         self.layers = nn.ModuleDict()
-        self._keys: dict[str, str] = {}
-        self._alike: dict[str, int] = {}
-        self._groups = groups_of(description)
+        self._keys = keys_of(description)
+        groups = groups_of(description)
         for layer in description.layers:
             if layer.kind != "InputLayer":
-                group = self._groups.get(layer.name, "")
-                self._keys[layer.name] = key = self._free_key(layer.name)
-                self.layers[key] = _make(layer, _below(shapes, group))
+                self.layers[self._keys[layer.name]] = _make(layer, below(shapes, groups.get(layer.name, "")))
         self._order = _order(description)
-
-    def _free_key(self, name: str) -> str:
-        """Return a name that ``nn.ModuleDict`` takes, the layer's own if possible."""
-        stem = key = re.sub(r"\.", "_", name) or "_"
-        number = self._alike.get(stem, 0)
-        while key in self.layers or hasattr(self.layers, key):
-            number += 1
-            key = f"{stem}_{number}"
-        self._alike[stem] = number
-        return key
 
     def leaves(self) -> list[Leaf]:
         """Return all weights, as Keras names and orders them."""
-        found = []
-        for layer in self.description.layers:
-            if layer.kind != "InputLayer":
-                key, group = self._keys[layer.name], self._groups.get(layer.name, "")
-                found += [leaf.inside(group, f"layers.{key}") for leaf in self.leaves_of(layer.name)]
-        return found
-
-    def leaves_of(self, name: str) -> list[Leaf]:
-        """Return the weights of one layer, as seen from it."""
-        layer = next(layer for layer in self.description.layers if layer.name == name)
-        leaves: list[Leaf] = self.layers[self._keys[name]].leaves()  # type: ignore[operator]
-        return leaves if layer.is_trained else [leaf.frozen() for leaf in leaves]
+        return leaves_of(self.description)
 
     def key_of(self, name: str) -> str:
         """Return under which key of ``layers`` the layer of a name in Keras stands."""
@@ -124,10 +100,7 @@ class KerasModel(nn.Module):
             for number, (output, mask) in enumerate(zip(outputs, found, strict=True)):
                 tensors[Reference(layer.name, index, number)] = output
                 valid[Reference(layer.name, index, number)] = mask
-        try:
-            return [tensors[r] for r in self.description.outputs], [valid[r] for r in self.description.outputs]
-        except KeyError as missing:
-            raise ValueError(f"the model has no such output: {missing}.") from None
+        return [tensors[r] for r in self.description.outputs], [valid[r] for r in self.description.outputs]
 
     def reset_state(self) -> None:
         """Let stateful layers begin with zeros again."""
@@ -175,7 +148,7 @@ def _make(layer: LayerDescription, shapes: Shapes) -> nn.Module:
             return KerasModel(layer.model, shapes)
         if layer.kind == "TimeDistributed":
             assert layer.model is not None
-            inner = _make(layer.model.layers[0], _below(shapes, "layer"))
+            inner = _make(layer.model.layers[0], below(shapes, "layer"))
             made: nn.Module = TimeDistributed(layer.settings, shapes, inner)
         else:
             made = LAYERS[layer.kind](layer.settings, shapes)
@@ -208,8 +181,50 @@ def _class_of(layer: LayerDescription) -> str:
     return layer.keras_class
 
 
-def _below(shapes: Shapes, group: str) -> dict[str, tuple[int, ...]]:
-    return {key[len(group) + 1 :]: shape for key, shape in shapes.items() if key.startswith(f"{group}/")}
+def keys_of(description: ModelDescription) -> dict[str, str]:
+    """Return under which key each layer stands in a model: its name, if ``nn.ModuleDict`` takes it."""
+    found: dict[str, str] = {}
+    taken: set[str] = set()
+    alike: Counter[str] = Counter()
+    for layer in description.layers:
+        if layer.kind == "InputLayer":
+            continue
+        stem = key = layer.name.replace(".", "_") or "_"
+        while key in taken or hasattr(_NO_LAYERS, key):
+            alike[stem] += 1
+            key = f"{stem}_{alike[stem]}"
+        taken.add(key)
+        found[layer.name] = key
+    return found
+
+
+_NO_LAYERS = nn.ModuleDict()
+
+
+def leaves_of(description: ModelDescription) -> list[Leaf]:
+    """Return all weights of a model, as Keras names and orders them."""
+    groups, keys = groups_of(description), keys_of(description)
+    return [
+        leaf.inside(groups[layer.name], f"layers.{keys[layer.name]}")
+        for layer in description.layers
+        if layer.name in groups and layer.kind != "InputLayer"
+        for leaf in layer_leaves(layer)
+    ]
+
+
+def layer_leaves(layer: LayerDescription) -> list[Leaf]:
+    """Return the weights of one layer, as seen from it."""
+    if layer.kind == "InputLayer":
+        return []
+    if layer.kind == "Model":
+        assert layer.model is not None
+        leaves = leaves_of(layer.model)
+    elif layer.kind == "TimeDistributed":
+        assert layer.model is not None
+        leaves = [leaf.inside("layer", "layer") for leaf in layer_leaves(layer.model.layers[0])]
+    else:
+        leaves = [replace(leaf, owner=layer.name) for leaf in LAYERS[layer.kind].leaves_of(layer.settings)]
+    return leaves if layer.is_trained else [replace(leaf, is_trained=False) for leaf in leaves]
 
 
 def _order(description: ModelDescription) -> list[tuple[LayerDescription, int, Call]]:

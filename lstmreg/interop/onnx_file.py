@@ -22,7 +22,9 @@ from lstmreg import activations
 from lstmreg.errors import ConfigError
 from lstmreg.files import write_atomically
 from lstmreg.layers import LSTM
+from lstmreg.models import Network
 
+from .extras import need
 from .layers import Embedding
 from .model import KerasModel
 
@@ -58,18 +60,10 @@ def save_onnx(
     Raises:
         ConfigError: If the ONNX libraries are not installed, an example is needed, or an activation has no counterpart.
     """
-    for library in ("onnx", "onnxscript"):
-        if not _is_installed(library):
-            raise ConfigError(f"writing ONNX needs {library}. Install it with: pip install 'lstmreg[onnx]'")
+    need("onnx", "writing ONNX", "onnx", "onnxscript")
     inputs = _example(module) if example is None else (example,) if isinstance(example, Tensor) else tuple(example)
     plain = _with_plain_lstms(copy.deepcopy(module).eval())
     write_atomically(Path(path), _export(plain, inputs))
-
-
-def _is_installed(library: str) -> bool:
-    from importlib.util import find_spec
-
-    return find_spec(library) is not None
 
 
 def _export(module: nn.Module, inputs: tuple[Tensor, ...]) -> bytes:
@@ -85,7 +79,8 @@ def _export(module: nn.Module, inputs: tuple[Tensor, ...]) -> bytes:
             custom_translation_table={torch.ops.lstmreg.onnx_lstm.default: _translation()},
         )
     assert program is not None
-    return _with_named_axes(program.model_proto)
+    is_time_first = isinstance(module, LSTM) and not module.batch_first
+    return _with_named_axes(program.model_proto, ("time", "batch") if is_time_first else ("batch", "time"))
 
 
 def _exported(module: nn.Module, inputs: tuple[Tensor, ...], **options: Any) -> Any:
@@ -100,11 +95,11 @@ def _exported(module: nn.Module, inputs: tuple[Tensor, ...], **options: Any) -> 
         ) from error
 
 
-def _with_named_axes(proto: Any) -> bytes:
+def _with_named_axes(proto: Any, axes: tuple[str, str]) -> bytes:
     """Call the free axes ``batch`` and ``time``, where the exporter has names like ``s21``."""
     names: dict[str, str] = {}
     for value in proto.graph.input:
-        for axis, dim in zip(("batch", "time"), value.type.tensor_type.shape.dim, strict=False):
+        for axis, dim in zip(axes, value.type.tensor_type.shape.dim, strict=False):
             if dim.dim_param and dim.dim_param not in names:
                 taken = sum(name.startswith(axis) for name in names.values())
                 names[dim.dim_param] = axis + (f"_{taken}" if taken else "")
@@ -163,12 +158,7 @@ _STEPS = 200
 
 
 def _example(module: nn.Module) -> tuple[Tensor, ...]:
-    from lstmreg.models import Network
-
-    if isinstance(module, LSTM):
-        dtype = next(module.parameters()).dtype
-        return (torch.zeros(3, _STEPS, module.input_size, dtype=dtype),)
-    if isinstance(module, Network):
+    if isinstance(module, (LSTM, Network)):
         return (torch.zeros(3, _STEPS, module.input_size, dtype=next(module.parameters()).dtype),)
     if isinstance(module, KerasModel):
         return tuple(_made_up(module, reference.layer) for reference in module.description.inputs)
@@ -283,8 +273,7 @@ def _gates_as_in_onnx(weight: Tensor) -> Tensor:
 def _check(lstm: LSTM) -> None:
     for layer in range(lstm.num_layers):
         for name in ("activation", "recurrent_activation"):
-            value = getattr(lstm, name)
-            value = value[layer] if isinstance(value, list) else value
+            value = lstm.setting_of(name, layer)
             if activations.name_of(value) not in _ACTIVATIONS:
                 named = activations.name_of(value) or value
                 raise ConfigError(
@@ -309,7 +298,9 @@ class _PlainLSTM(LSTM):
         w_ih, w_hh, bias = self._weights(f"_l{layer}" + ("_reverse" if direction == 1 else ""))
         if bias is None:
             bias = w_ih.new_zeros(4 * self.hidden_size)
-        functions = [activations.name_of(self._of(name, layer)) for name in ("activation", "recurrent_activation")]
+        functions = [
+            activations.name_of(self.setting_of(name, layer)) for name in ("activation", "recurrent_activation")
+        ]
         weights = (h_0, c_0, w_ih, w_hh, bias)
         if valid is None:
             lengths = x.new_zeros(x.shape[1], dtype=torch.long) + x.shape[0]

@@ -33,6 +33,14 @@ ATTRIBUTES = ("keras_version", "backend", "model_config", "name", "layer_names",
 UNUSED = ("optimizer_weights", "optimizer", "_optimizer")
 
 
+#: What zipfile, zlib, json and h5py raise of a file that is not what it seems.
+DAMAGED = (
+    *(OSError, EOFError, zipfile.BadZipFile, zlib.error),
+    *(ValueError, KeyError, TypeError, AttributeError, OverflowError),
+    *(RuntimeError, SystemError),
+)
+
+
 class RefusedError(Exception):
     """The file breaks a rule; the message says which."""
 
@@ -300,9 +308,7 @@ def main(path: str) -> None:
         lines = json.dumps({"error": str(reason)}), []
     except MemoryError:
         lines = json.dumps({"error": "asks for more memory than a file of its size needs"}), []
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError, NotImplementedError, AttributeError) as error:
-        lines = json.dumps({"error": f"is damaged ({_first_line(error)})"}), []
-    except (zipfile.BadZipFile, zlib.error, EOFError, RecursionError, OverflowError, SystemError) as error:
+    except DAMAGED as error:
         lines = json.dumps({"error": f"is damaged ({_first_line(error)})"}), []
     sys.stdout.buffer.write(lines[0].encode() + b"\n")
     for content in lines[1]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lstmreg.layers import LSTM
 
-from .keras_layer import KerasLayer, Settings, Shapes
+from .keras_layer import KerasLayer, Settings, Shapes, below
 from .leaves import Leaf
 
 
@@ -113,8 +113,8 @@ class Bidirectional(KerasLayer):
     def __init__(self, settings: Settings, shapes: Shapes) -> None:
         super().__init__(settings, shapes)
         self.merge_mode: str | None = settings["merge_mode"]
-        self.forward_layer = RNN(settings["layer"], _below(shapes, "forward_layer"))
-        self.backward_layer = RNN(settings["backward_layer"], _below(shapes, "backward_layer"))
+        self.forward_layer = RNN(settings["layer"], below(shapes, "forward_layer"))
+        self.backward_layer = RNN(settings["backward_layer"], below(shapes, "backward_layer"))
 
     @classmethod
     def leaves_of(cls, settings: Settings) -> list[Leaf]:
@@ -158,5 +158,7 @@ _MERGED: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-def _below(shapes: Shapes, group: str) -> dict[str, tuple[int, ...]]:
-    return {key[len(group) + 1 :]: shape for key, shape in shapes.items() if key.startswith(f"{group}/")}
+def are_alike(settings: Settings) -> bool:
+    """Tell whether the two directions of a ``Bidirectional`` differ in nothing but their direction."""
+    ahead, back = ({**settings[name], "go_backwards": None} for name in ("layer", "backward_layer"))
+    return ahead == back

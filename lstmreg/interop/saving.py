@@ -17,8 +17,9 @@ from lstmreg.files import write_atomically
 from lstmreg.layers import LSTM
 
 from . import folder
-from .container import Array, need_h5py
+from .container import Array
 from .describing import as_keras_model, keras_weights
+from .extras import need
 from .keras_config import keras_config
 from .model import KerasModel, groups_of
 
@@ -73,7 +74,7 @@ def save_weights(module: nn.Module, path: PathLike) -> None:
 
 
 def _hdf5(model: KerasModel) -> bytes:
-    need_h5py()
+    need("keras", "writing Keras files", "h5py")
     import h5py
 
     file = io.BytesIO()

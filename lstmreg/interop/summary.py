@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from .dialects import KINDS, Settings
+from .dialects import KINDS, OWN_SETTINGS, Settings
 from .graph import LayerDescription
 from .model import KerasModel
+from .recurrent import are_alike
 
 
 @dataclass(frozen=True)
@@ -53,10 +54,7 @@ def _described(layer: LayerDescription) -> str:
     if layer.kind == "Bidirectional":
         ahead, back = settings["layer"], settings["backward_layer"]
         parts = [f"merge_mode={settings['merge_mode']!r}", _spoken(ahead, "LSTM", without=("zero_output_for_mask",))]
-        alike = {k: v for k, v in ahead.items() if k != "go_backwards"} == {
-            k: v for k, v in back.items() if k != "go_backwards"
-        }
-        return ", ".join(filter(None, [*parts, "" if alike else f"backward: {_spoken(back, 'LSTM')}"]))
+        return ", ".join(filter(None, [*parts, "" if are_alike(settings) else f"backward: {_spoken(back, 'LSTM')}"]))
     if layer.kind == "TimeDistributed":
         assert layer.model is not None
         inner_layer = layer.model.layers[0]
@@ -68,17 +66,7 @@ def _spoken(settings: Settings, kind: str, without: tuple[str, ...] = ()) -> str
     """Say the settings that are not Keras' defaults; sizes and activations first."""
     usual = _OF_GATES if kind in ("LSTM", "LSTMCell") else {"activation": "linear"} if kind == "Dense" else {}
     defaults = {**KINDS[kind].defaults, **usual} if kind in KINDS else usual
-    hidden = {
-        "per_gate_masks",
-        "masks_with_states",
-        "merge",
-        "joins_masks_by",
-        "is_frozen",
-        "cell",
-        "layer",
-        "backward_layer",
-        *without,
-    }
+    hidden = {*OWN_SETTINGS, "cell", "layer", "backward_layer", *without}
     shown = {k: v for k, v in settings.items() if k not in hidden and v != defaults.get(k, _NEVER)}
     if settings.get("per_gate_masks") is False and settings.get("recurrent_dropout"):
         shown["per_gate_masks"] = False

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,10 +13,9 @@ from torch import Tensor
 from lstmreg.errors import ConfigError, CorruptFileError
 
 from .container import Array, Container
-from .graph import LayerDescription, ModelDescription
-from .layers import LAYERS
+from .graph import ModelDescription
 from .leaves import Leaf
-from .model import KerasModel, groups_of
+from .model import KerasModel, groups_of, layer_leaves, leaves_of
 from .old_weights import ALIASES, Named, modern_weights, plain_name
 
 
@@ -95,13 +93,13 @@ def find_layers(description: ModelDescription, places: Sequence[str], container:
         ConfigError: If the file has no such layer.
         CorruptFileError: As for :func:`find`.
     """
-    groups = [group for name, group in groups_of(description).items()]
+    groups = groups_of(description)
     if container.legacy_group is not None:
         layers = _by_layer(container, container.legacy_group)
-        return from_layers(description, {place: _listed(layers, place) for place in places})
+        return from_layers(description, {name: _listed(layers, p) for name, p in zip(groups, places, strict=True)})
     found = container.arrays
     moved: dict[str, Array] = {}
-    for place, group in zip(places, groups, strict=True):
+    for place, group in zip(places, groups.values(), strict=True):
         inside = f"{place}/" if place.startswith("layers/") else f"layers/{place}/"
         if any(key.startswith(_EARLY) for key in found):
             inside = re.sub(r"layers/([a-z_]+?)(?:_(\d+))?(?=/)", _early_group, inside)
@@ -160,7 +158,7 @@ def _early_paths(description: ModelDescription) -> Iterator[tuple[str, str]]:
             continue
         name = groups[layer.name].removeprefix("layers/")
         stem = re.sub(r"_\d+$", "", name)
-        leaves = _layer_leaves(layer)
+        leaves = layer_leaves(layer)
         place = f"{_EARLY}{stem}" + (f"_{counts[stem]}" if counts[stem] else "")
         counts[stem] += 2 if leaves else 1
         inner: Iterable[tuple[str, str]] = ((leaf.key, leaf.key) for leaf in leaves)
@@ -224,7 +222,7 @@ def from_layers(description: ModelDescription, layers: Mapping[str, Named]) -> d
     Layers go by their names; where those differ, as between two runs of a program, by their order.
     """
     groups = groups_of(description)
-    ours = {layer.name: leaves for layer in description.layers if (leaves := _layer_leaves(layer))}
+    ours = {layer.name: leaves for layer in description.layers if (leaves := layer_leaves(layer))}
     theirs = {name: modern_weights(weights) for name, weights in layers.items() if weights}
     if len(ours) != len(theirs):
         raise CorruptFileError(f"has weights of {len(theirs)} layers; the description has {len(ours)} with weights.")
@@ -239,43 +237,11 @@ def from_layers(description: ModelDescription, layers: Mapping[str, Named]) -> d
     return found
 
 
-def leaves_of(description: ModelDescription) -> list[Leaf]:
-    """Return the weights of a described model; their ``tensor`` says nothing."""
-    groups = groups_of(description)
-    return [
-        leaf.inside(groups[layer.name], "")
-        for layer in description.layers
-        if layer.name in groups
-        for leaf in _layer_leaves(layer)
-    ]
-
-
-def _layer_leaves(layer: LayerDescription) -> list[Leaf]:
-    if layer.kind == "InputLayer":
-        return []
-    if layer.kind == "Model":
-        assert layer.model is not None
-        groups = groups_of(layer.model)
-        leaves = [
-            replace(leaf.inside(groups[inner.name], ""), owner=leaf.owner or inner.name)
-            for inner in layer.model.layers
-            if inner.name in groups
-            for leaf in _layer_leaves(inner)
-        ]
-    elif layer.kind == "TimeDistributed":
-        assert layer.model is not None
-        leaves = [leaf.inside("layer", "") for leaf in _layer_leaves(layer.model.layers[0])]
-    else:
-        leaves = LAYERS[layer.kind].leaves_of(layer.settings)
-    return leaves if layer.is_trained else [leaf.frozen() for leaf in leaves]
-
-
 def _check_names(layer: str, leaves: Sequence[Leaf], weights: Named) -> None:
     """See that the weights of a layer are the expected ones, in the expected order, by their names."""
     wanted, got = [leaf.name for leaf in leaves], [plain_name(name) for name, _ in weights]
-    if wanted != [ALIASES.get((want, have), have) for want, have in zip(wanted, got, strict=False)] or len(got) != len(
-        wanted
-    ):
+    today = [ALIASES.get((want, have), have) for want, have in zip(wanted, got, strict=False)]
+    if today != wanted or len(got) != len(wanted):
         names = ", ".join(name for name, _ in weights)[:200]
         raise CorruptFileError(f"{layer[:80]}: must have the weights {', '.join(wanted)}; it has {names}.")
     owners = {leaf.owner for leaf in leaves if leaf.owner}

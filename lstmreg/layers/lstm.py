@@ -209,13 +209,13 @@ class LSTM(nn.Module):
             raise ValueError("go_backwards must be False where bidirectional is True: that reads both ways already.")
         if self.proj_size >= self.hidden_size:
             raise ValueError(f"proj_size must be below hidden_size={self.hidden_size}, got {self.proj_size}.")
-        if self.proj_size > 0 and any(self._of("recurrent_dropout", k) > 0 for k in range(self.num_layers)):
+        if self.proj_size > 0 and any(self.setting_of("recurrent_dropout", k) > 0 for k in range(self.num_layers)):
             raise ValueError(
                 "recurrent_dropout must be 0 where proj_size is set: Keras has no projection, so nothing says "
                 "whether the projected or the hidden units are dropped."
             )
 
-    def _of(self, name: str, layer: int) -> Any:
+    def setting_of(self, name: str, layer: int) -> Any:
         """Return a knob's value for one layer."""
         value = getattr(self, name)
         return value[layer] if isinstance(value, list) else value
@@ -298,7 +298,7 @@ class LSTM(nn.Module):
             ValueError: If ``nn.LSTM`` has no counterpart: other activations, or ``go_backwards``.
         """
         for layer in range(self.num_layers):
-            used = self._of("activation", layer), self._of("recurrent_activation", layer)
+            used = self.setting_of("activation", layer), self.setting_of("recurrent_activation", layer)
             if used != (torch.tanh, torch.sigmoid):
                 raise ValueError("nn.LSTM has no other activations than tanh and sigmoid; export this layer itself.")
         if self.go_backwards:
@@ -439,9 +439,9 @@ class LSTM(nn.Module):
                 output = held
                 if valid is not None and not packed and (self.zero_output_for_mask or self.bidirectional):
                     output = held * valid.unsqueeze(-1)
-                if self.training and self._of("activity_regularizer", layer) is not None:
+                if self.training and self.setting_of("activity_regularizer", layer) is not None:
                     counted = self._counted(layer, direction, held, output, valid if packed else None)
-                    self._activity.add(self._of("activity_regularizer", layer), counted, x.shape[1])
+                    self._activity.add(self.setting_of("activity_regularizer", layer), counted, x.shape[1])
                 outputs.append(output)
                 finals.append((h_n, c_n))
             x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
@@ -475,7 +475,7 @@ class LSTM(nn.Module):
             recurrent_mask=recurrent_mask,
             valid=valid,
             reverse=direction == 1,
-            activations=(self._of("activation", layer), self._of("recurrent_activation", layer)),
+            activations=(self.setting_of("activation", layer), self.setting_of("recurrent_activation", layer)),
             backend=self.backend,
         )
 
@@ -483,7 +483,7 @@ class LSTM(nn.Module):
 
     def _draw_masks(self, cell: int, layer: int, x: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """Draw the masks of one call, in Keras' order: all of the input, then all of the recurrence."""
-        rate, recurrent_rate = self._of("dropout", layer), self._of("recurrent_dropout", layer)
+        rate, recurrent_rate = self.setting_of("dropout", layer), self.setting_of("recurrent_dropout", layer)
         groups = 4 if recurrent_rate > 0 and self.per_gate_masks else 1
         input_mask = self._draw(cell, rate, groups, x, x.shape[-1]) if rate > 0 else None
         recurrent_mask = self._draw(cell, recurrent_rate, groups, x, self.hidden_size) if recurrent_rate > 0 else None
@@ -525,12 +525,12 @@ class LSTM(nn.Module):
         for suffix, layer in self._cells():
             for kind, stem in _PENALISED.items():
                 name = stem + suffix
-                regularizer = self._of(f"{kind}_regularizer", layer)
+                regularizer = self.setting_of(f"{kind}_regularizer", layer)
                 if regularizer is not None and (kind != "bias" or self.bias) and is_trainable(self, name):
                     weight = getattr(self, name)
                     as_it_is = isinstance(regularizer, ELASTIC) and kind != "bias"
                     yield Term(kind, weight, regularizer, weight if as_it_is else self._as_in_keras(name, weight))
-        if any(self._of("activity_regularizer", layer) is not None for layer in range(self.num_layers)):
+        if any(self.setting_of("activity_regularizer", layer) is not None for layer in range(self.num_layers)):
             # Before the first forward there is nothing, which costs nothing, but the kind is there.
             yield from self._activity.read() or [Term("activity", self, L1L2(), self._zero())]
 
@@ -543,7 +543,7 @@ class LSTM(nn.Module):
         """Project each constrained weight that has a gradient, as Keras does after each optimizer step."""
         for suffix, layer in self._cells():
             for kind, stem in _PENALISED.items():
-                constraint = self._of(f"{kind}_constraint", layer)
+                constraint = self.setting_of(f"{kind}_constraint", layer)
                 weight = getattr(self, stem + suffix, None)
                 if constraint is not None and weight is not None and weight.grad is not None:
                     projected = constraint(self._as_in_keras(stem + suffix, weight))

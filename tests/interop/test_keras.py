@@ -308,6 +308,21 @@ def test_weights_of_several_layers_ask_which_are_the_lstms(tmp_path: Path) -> No
         interop.load_weights(LSTM(3, 4), tmp_path / "m.json")
 
 
+def test_layers_go_in_the_order_in_which_they_are_named(tmp_path: Path) -> None:
+    two = [layers.LSTM(4, return_sequences=True, name="lstm"), layers.LSTM(4, name="lstm_1")]
+    model = keras.Sequential([keras.Input((STEPS, 4)), *two])
+    model.save_weights(tmp_path / "m.weights.h5")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.save(tmp_path / "m.h5")
+    for name in ("m.weights.h5", "m.h5"):
+        for order in (["lstm", "lstm_1"], ["lstm_1", "lstm"], ["lstm_1", "lstm_1"]):
+            ours = LSTM(4, 4, 2)
+            interop.load_weights(ours, tmp_path / name, order)
+            for got, wanted in zip(interop.get_weights(ours)[::3], order, strict=True):
+                np.testing.assert_array_equal(got, model.get_layer(wanted).get_weights()[0])
+
+
 def test_a_model_says_in_which_layer_an_input_does_not_fit(tmp_path: Path) -> None:
     words, x = keras.Input((5,), name="words"), keras.Input((5, 3), name="x")
     y = layers.Concatenate()([layers.Embedding(7, 2)(words), x])

@@ -101,6 +101,13 @@ def test_onnx_has_each_activation_beside_each_other(gates: str, tmp_path: Path) 
     np.testing.assert_allclose(got, model(x).detach().numpy(), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_the_free_axes_of_a_layer_are_called_what_they_are(batch_first: bool, tmp_path: Path) -> None:
+    interop.save_onnx(LSTM(3, 2, batch_first=batch_first), tmp_path / "m.onnx")
+    names = ["batch", "time"] if batch_first else ["time", "batch"]
+    assert session(tmp_path / "m.onnx").get_inputs()[0].shape == [*names, 3]
+
+
 def test_onnx_contains_the_recurrence_as_its_own_operation(tmp_path: Path) -> None:
     import onnx
 
