@@ -1,4 +1,4 @@
-"""Reads the measurements; prints the tables of the README, and draws ``speed.svg`` and ``sweep.svg`` beside them."""
+"""Reads the measurements; prints the tables of docs/, and draws ``speed.svg`` and ``sweep.svg`` beside them."""
 
 from __future__ import annotations
 
