@@ -50,7 +50,7 @@ def lstm(call: Call) -> Result:
 
 
 class _Problem(ctypes.Structure):
-    """``Problem`` in ``csrc/lstm.cpp``, which says what the fields are."""
+    """``Problem`` in ``csrc/lstm.cpp``, field by field; it says there what each is, and when it may be null."""
 
     _fields_ = [
         *((name, ctypes.c_int64) for name in ("models", "steps", "batch", "features", "hidden", "reverse", "threads")),
@@ -202,6 +202,9 @@ def _library(dtype: torch.dtype) -> Any:
     for function in (library.lstmreg_forward, library.lstmreg_backward):
         function.argtypes, function.restype = [ctypes.POINTER(_Problem)], ctypes.c_int64
     library.lstmreg_width.argtypes = [ctypes.c_int64]
+    library.lstmreg_problem_size.restype = ctypes.c_int64
+    ours, theirs = ctypes.sizeof(_Problem), library.lstmreg_problem_size()
+    assert ours == theirs, f"Problem has {theirs} bytes in lstm.cpp, {ours} here: a field is on one side alone"
     return library
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import fnmatch
 import os
 import platform
@@ -302,6 +303,15 @@ def test_the_name_of_a_compiler_may_bring_arguments(cache, compiler, monkeypatch
     monkeypatch.setenv("CXX", f"{compiler} -m64")
     load()
     assert "-m64" in Path(f"{compiler}.log").read_text()
+
+
+def test_arguments_that_are_mirrored_in_part_are_noticed_when_the_library_is_loaded(cache, compiler, monkeypatch):
+    class Shorter(ctypes.Structure):
+        _fields_ = fused_cpu._Problem._fields_[:-1]
+
+    monkeypatch.setattr(fused_cpu, "_Problem", Shorter)
+    with pytest.raises(AssertionError, match="a field is on one side alone"):
+        fused_cpu._library(torch.float32)
 
 
 def test_the_source_is_shipped():

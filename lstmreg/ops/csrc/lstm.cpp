@@ -2,7 +2,8 @@
 //
 // A unit of work is a model and some rows of its batch: it goes through all of time without meeting another
 // thread. Inside it, a tile of R rows x 4 gates x N hidden units is multiplied in registers, and the gates of a
-// unit become its next cell state and output there, before anything is stored.
+// unit become its next cell state and output there, before anything is stored. docs/recurrence.md draws tiles, panels
+// and lines.
 //
 // Plain C++ with the vector extensions of GCC and Clang; ../fused_cpu.py compiles it and describes the arguments.
 
@@ -19,21 +20,48 @@ using Real = REAL;  // float or double, from the command line
 
 extern "C" {
 
-// Tensors lie as fused_cpu.py says; a pointer may be null where the tensor is optional. Mirrored there, in order.
+// What the two functions below are given; ../fused_cpu.py mirrors it field by field, in this order, and compares its
+// size when it loads this library.
+//
+// Tensors are of type Real. Where nothing else is said they are contiguous, models first, so that model k begins at
+// k times the size of what is given here for one. "null" says when a pointer may be; all others point to memory.
 struct Problem {
-  Index models, steps, batch, features, hidden;   // K, T, B, D, H
-  Index reverse, threads;
-  Index input_groups, recurrent_groups;           // masks: 0 none, 1 tied, 4 one per gate
-  Index x_model, x_step, x_row;                   // strides, counted in elements
-  Index valid_model;
-  Index dy_model, dy_step, dy_row;
-  const void *x, *h_0, *c_0, *w_ih, *w_hh, *bias, *input_mask, *recurrent_mask;
-  const std::uint8_t *valid;
-  void *y, *h_n, *c_n, *gates, *cells;
-  const void *dy, *dh_n, *dc_n;
-  void *dx, *dh_0, *dc_0, *dw_ih, *dw_hh, *dbias;
-  void *scratch;
-  void (*parallel)(void (*work)(void *), void *data, unsigned threads, unsigned flags);  // GOMP_parallel
+  Index models, steps, batch, features, hidden;  // K, T, B, D, H, each at least 1
+  Index reverse;                                 // 1: from the last step to the first; all keeps its place in time
+  Index threads;                                 // at most so many
+  Index input_groups, recurrent_groups;          // G of the masks: 0 none, 1 tied over the gates, 4 one for each
+  Index x_model, x_step, x_row;                  // strides of x in elements; x_model is 0 where the models share it
+  Index valid_model;                             // stride of valid in elements: T * B, or 0 where the models share it
+  Index dy_model, dy_step, dy_row;               // strides of dy in elements
+
+  // Read by both passes.
+  const void *x;               // (K, T, B, D) by its strides; the D of a row lie side by side
+  const void *h_0, *c_0;       // (B, H)
+  const void *w_ih;            // (4, H, D); gates are in the order i, f, g, o everywhere
+  const void *w_hh;            // (4, H, H)
+  const void *bias;            // (4, H); null: none
+  const void *input_mask;      // (G, B, D); null where input_groups is 0
+  const void *recurrent_mask;  // (G, B, H); null where recurrent_groups is 0
+  const std::uint8_t *valid;   // (T, B), 0 or 1; null: every step is valid
+
+  // Written by the forward pass.
+  void *y;           // (T, B, H); the backward pass reads it
+  void *h_n, *c_n;   // (B, H); null in the backward pass
+  void *gates;       // (T, 4, B, Hp) after their activations, where Hp is H in whole vectors (lstmreg_width); both are
+  void *cells;       // (T, B, Hp)    null in a forward pass that keeps nothing, and read by the backward pass
+
+  // Read by the backward pass: gradients of its results.
+  const void *dy;              // (K, T, B, H) by its strides, the H of a row side by side; null: zero
+  const void *dh_n, *dc_n;     // (B, H); null: zero
+
+  // Written by the backward pass: gradients of what it was given.
+  void *dx;                    // (K, T, B, D), contiguous, of each model even where they share x; null: not wanted
+  void *dh_0, *dc_0;           // (B, H); null: not wanted
+  void *dw_ih, *dw_hh;         // as the weights
+  void *dbias;                 // (4, H); null where there is no bias
+
+  void *scratch;  // as many bytes as the pass says that it needs; null: it computes nothing and says how many
+  void (*parallel)(void (*work)(void *), void *data, unsigned threads, unsigned flags);  // GOMP_parallel, or null
 };
 
 }  // extern "C"
@@ -920,4 +948,7 @@ Index lstmreg_backward(const Problem *p) { return compute<Backward>(*p); }
 // How many numbers a vector has, at most and for some hidden units: rows of `gates` and `cells` are whole vectors.
 int lstmreg_lanes() { return kLanes; }
 int lstmreg_width(Index hidden) { return width(hidden); }
+
+// For whoever mirrors Problem.
+Index lstmreg_problem_size() { return sizeof(Problem); }
 }
