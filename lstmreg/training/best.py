@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from torch import Tensor
 
 from lstmreg.errors import did_you_mean
@@ -14,7 +15,8 @@ from lstmreg.errors import did_you_mean
 class BestWeights(pl.Callback):
     """Restore the weights of the best validation: at the end, after an exception, after Ctrl-C.
 
-    Lightning itself never does. A validation whose value is NaN or infinite is never the best one.
+    Lightning itself never does. A validation whose value is NaN or infinite is never the best one. Where several
+    processes train together, all restore the same epoch, the best by the mean of their values.
 
     Args:
         monitor: A logged metric; lower is better.
@@ -43,7 +45,7 @@ class BestWeights(pl.Callback):
                 f"monitor must be a logged metric, got {self.monitor!r}; logged: {', '.join(sorted(logged))}."
                 f"{did_you_mean(self.monitor, logged)}"
             )
-        value = float(logged[self.monitor])
+        value = _in_all_processes(trainer, logged[self.monitor])
         if math.isfinite(value) and value < self.best_value:
             self.best_value = value
             self.best_epoch = trainer.current_epoch
@@ -71,3 +73,10 @@ class BestWeights(pl.Callback):
         self.best_value = state_dict["value"]
         self.best_epoch = state_dict["epoch"]
         self._weights = state_dict["weights"]
+
+
+def _in_all_processes(trainer: pl.Trainer, value: Tensor) -> float:
+    """Return the mean over processes, of which each may have logged its own; in float64, so that a common one stays."""
+    if trainer.world_size == 1:
+        return float(value)
+    return float(trainer.strategy.reduce(torch.as_tensor(value, dtype=torch.float64)))

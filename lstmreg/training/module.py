@@ -84,22 +84,31 @@ class TrainingModule(pl.LightningModule):
         data_loss = self.criterion(self(x), y)
         terms = penalties(self.network)
         total = data_loss + sum(terms.values())
-        if not math.isfinite(value := float(total.detach())):
+        if not math.isfinite(value := self._in_all_processes(total.detach())):
             raise DivergedError(self.global_step, "training", value)
-        self.log("train_loss", data_loss.detach(), on_step=False, on_epoch=True, prog_bar=True, batch_size=len(y))
+        self._log("train_loss", data_loss.detach(), len(y), prog_bar=True)
         for kind, term in terms.items():
-            self.log(f"penalty/{kind}", term.detach(), on_step=False, on_epoch=True, batch_size=len(y))
+            self._log(f"penalty/{kind}", term.detach(), len(y))
         return total
 
     def validation_step(self, batch: tuple[Any, Tensor], batch_idx: int) -> None:
         """Log the bare data loss."""
         x, y = batch
-        self.log("val_loss", self.criterion(self(x), y), prog_bar=True, batch_size=len(y))
+        self._log("val_loss", self.criterion(self(x), y), len(y), prog_bar=True)
 
     def test_step(self, batch: tuple[Any, Tensor], batch_idx: int) -> None:
         """Log the bare data loss."""
         x, y = batch
-        self.log("test_loss", self.criterion(self(x), y), batch_size=len(y))
+        self._log("test_loss", self.criterion(self(x), y), len(y))
+
+    def _log(self, name: str, value: Tensor, size: int, *, prog_bar: bool = False) -> None:
+        """Log the mean over an epoch and, where several processes share the data, over all of them."""
+        self.log(name, value, on_step=False, on_epoch=True, prog_bar=prog_bar, batch_size=size, sync_dist=True)
+
+    def _in_all_processes(self, loss: Tensor) -> float:
+        """Return the mean over processes: if one alone ended, the others would wait for it for ever."""
+        distributed = self._trainer is not None and self._trainer.world_size > 1
+        return float(self.trainer.strategy.reduce(loss) if distributed else loss)
 
     def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Predict for a batch, with or without targets."""
