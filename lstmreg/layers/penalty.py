@@ -161,7 +161,7 @@ def totals(terms: Sequence[Term], keys: Sequence[str]) -> dict[str, Tensor]:
 
 def scalar_penalty(regularizer: Regularizer, tensor: Tensor) -> Tensor:
     """Apply a regularizer, and see that it is one."""
-    value = regularizer(tensor)
+    value: Tensor = regularizer(tensor)
     if value.dim() != 0:
         raise ValueError(f"a regularizer must return a scalar, but {regularizer!r} returned {tuple(value.shape)}.")
     return value
