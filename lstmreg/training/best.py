@@ -19,19 +19,23 @@ class BestWeights(pl.Callback):
     processes train together, all restore the same epoch, the best by the mean of their values.
 
     Args:
-        monitor: A logged metric; lower is better.
+        monitor: A logged metric. Default: ``"val_loss"``.
+        mode: ``"min"`` where lower is better, as of a loss, or ``"max"``, as of an accuracy. Default: ``"min"``.
 
     Attributes:
-        best_value: The best value so far; infinite before the first.
-        best_epoch: Its epoch, counted from 0; ``None`` before the first.
+        best_value: The best value so far; infinite (of ``"max"``: minus infinite) before the first.
+        best_epoch: Its epoch, counted from 0 as Lightning does; ``None`` before the first.
 
     Raises:
-        ValueError: At the first validation, if ``monitor`` is not logged.
+        ValueError: If ``mode`` is another word; at the first validation, if ``monitor`` is not logged.
     """
 
-    def __init__(self, monitor: str = "val_loss") -> None:
+    def __init__(self, monitor: str = "val_loss", mode: str = "min") -> None:
+        if mode not in ("min", "max"):
+            raise ValueError(f"mode must be 'min' or 'max', got {mode!r}.")
         self.monitor = monitor
-        self.best_value = math.inf
+        self.mode = mode
+        self.best_value = math.inf if mode == "min" else -math.inf
         self.best_epoch: int | None = None
         self._weights: dict[str, Tensor] | None = None
 
@@ -46,10 +50,13 @@ class BestWeights(pl.Callback):
                 f"{did_you_mean(self.monitor, logged)}"
             )
         value = _in_all_processes(trainer, logged[self.monitor])
-        if math.isfinite(value) and value < self.best_value:
+        if math.isfinite(value) and self._is_better(value):
             self.best_value = value
             self.best_epoch = trainer.current_epoch
             self._weights = {name: t.detach().clone() for name, t in pl_module.state_dict().items()}
+
+    def _is_better(self, value: float) -> bool:
+        return value < self.best_value if self.mode == "min" else value > self.best_value
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Give the best weights back."""

@@ -15,11 +15,9 @@ from torch import Tensor, nn
 from lstmreg.config import TrainingConfig
 
 from . import trainer
+from .batches import Data, as_loaders, check_data
 from .best import BestWeights
-from .module import Criterion, DivergedError, TrainingModule, reset_states
-
-#: Any iterable of ``(x, y)``, such as a DataLoader.
-Batches = Iterable[tuple[Any, Tensor]]
+from .module import Criterion, DivergedError, TrainingModule, check_targets, reset_states
 
 CRITERIA: dict[str, Criterion] = {
     "mse": nn.functional.mse_loss,
@@ -75,7 +73,7 @@ class FitResult:
 
 def fit(
     network: nn.Module,
-    data: pl.LightningDataModule | tuple[Batches, Batches],
+    data: Data,
     training: TrainingConfig | None = None,
     *,
     criterion: Criterion | None = None,
@@ -89,7 +87,9 @@ def fit(
 
     Args:
         network: Any module from ``x`` to a prediction; it is trained in place.
-        data: Gives training and validation batches ``(x, y)``: a data module, or a pair of loaders.
+        data: Gives training and validation batches ``(x, y)``: a data module, or a pair ``(training, validation)`` of
+            loaders; of datasets; or of arrays or tensors, ``((x, y), (x_val, y_val))``. Of the last two, batches of
+            ``training.batch_size`` are made, and those of training shuffled in an order that ``training.seed`` decides.
         training: Learning rate, patience and the like. Default: ``TrainingConfig()``.
         criterion: In place of ``training.loss``.
         callbacks: Further Lightning callbacks.
@@ -98,17 +98,22 @@ def fit(
         A :class:`FitResult`.
 
     Raises:
+        TypeError: If ``data`` is something else, or has no validation part.
+        ValueError: If ``x`` and ``y`` differ in length, or ``y`` has another shape than the prediction where the
+            criterion compares number by number.
         DivergedError: If the training loss becomes NaN or infinite, or no epoch has a finite validation
             loss. The network then has its best finite epoch's weights, if there was one.
         KeyboardInterrupt: On Ctrl-C, with the best weights restored.
     """
+    check_data(data)
     training = TrainingConfig() if training is None else training
     criterion = CRITERIA[training.loss] if criterion is None else criterion
     best, curves = BestWeights(), _Curves()
     stopping = EarlyStopping("val_loss", patience=training.patience, min_delta=training.min_delta, check_finite=False)
-    loaders: dict[str, Any] = {"datamodule": data}
-    if isinstance(data, tuple):
-        loaders = {"train_dataloaders": data[0], "val_dataloaders": data[1]}
+    given = as_loaders(data, training, _dtype(network))
+    loaders: dict[str, Any] = {"datamodule": given}
+    if isinstance(given, tuple):
+        loaders = {"train_dataloaders": given[0], "val_dataloaders": given[1]}
     module = TrainingModule(network, criterion=criterion, optimizer=_optimizer(training))
     started = time.perf_counter()
     with torch.random.fork_rng(devices=[]):
@@ -122,7 +127,7 @@ def fit(
         )
         if best.best_epoch is None:
             raise DivergedError(ended.global_step, "validation", curves.epochs[-1].val_loss)
-        batches = data[0] if isinstance(data, tuple) else data.train_dataloader()
+        batches = given[0] if isinstance(given, tuple) else given.train_dataloader()
         train_loss = evaluate(network.eval(), batches, criterion)
     return FitResult(
         history=tuple(curves.epochs),
@@ -132,6 +137,10 @@ def fit(
         stopped=_what_stopped(stopping, len(curves.epochs), training),
         seconds=time.perf_counter() - started,
     )
+
+
+def _dtype(network: nn.Module) -> torch.dtype:
+    return next((p.dtype for p in network.parameters() if p.is_floating_point()), torch.float32)
 
 
 def _what_stopped(stopping: EarlyStopping, epochs: int, training: TrainingConfig) -> Stopped:
@@ -148,7 +157,9 @@ def evaluate(network: nn.Module, batches: Iterable[Any], criterion: Criterion) -
     total, count = 0.0, 0
     reset_states(network)
     for x, y in batches:
-        total += float(criterion(network(x), y)) * len(y)
+        prediction = network(x)
+        check_targets(criterion, prediction, y)
+        total += float(criterion(prediction, y)) * len(y)
         count += len(y)
     reset_states(network)
     network.train(was_training)

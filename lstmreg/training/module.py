@@ -11,9 +11,38 @@ import torch
 from torch import Tensor, nn
 
 from lstmreg.layers import LSTM, apply_constraints, penalties
+from lstmreg.layers.penalty import begin_activity
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+
+
+#: Criteria that compare number by number, and would repeat the smaller of two shapes in silence.
+_ELEMENTWISE = (
+    nn.functional.mse_loss,
+    nn.functional.l1_loss,
+    nn.functional.smooth_l1_loss,
+    nn.functional.huber_loss,
+)
+_ELEMENTWISE_MODULES = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss)
+
+
+def check_targets(criterion: Criterion, prediction: Any, y: Any) -> None:
+    """Raise a ``ValueError`` if ``y`` has another shape than the prediction, and the criterion goes number by number.
+
+    torch only warns, and trains ``(B, 1)`` against ``(B,)`` on the differences of every row with every other.
+    """
+    if not (criterion in _ELEMENTWISE or isinstance(criterion, _ELEMENTWISE_MODULES)):
+        return
+    if not (isinstance(prediction, Tensor) and isinstance(y, Tensor)) or prediction.shape == y.shape:
+        return
+    wanted, got = tuple(prediction.shape), tuple(y.shape)
+    remedy = "Give a target for each number that the network returns."
+    if wanted == (*got, 1):
+        remedy = "Use y.unsqueeze(-1)."
+    elif got == (*wanted, 1):
+        remedy = "Use y.squeeze(-1)."
+    raise ValueError(f"y must have the prediction's shape, {wanted}, got {got}. {remedy}")
 
 
 class DivergedError(ArithmeticError):
@@ -80,29 +109,34 @@ class TrainingModule(pl.LightningModule):
 
     def training_step(self, batch: tuple[Any, Tensor], batch_idx: int) -> Tensor:
         """Return data loss plus penalties, and log them apart."""
-        x, y = batch
-        data_loss = self.criterion(self(x), y)
+        begin_activity(self.network)
+        data_loss = self._data_loss(batch)
         terms = penalties(self.network)
         total = data_loss + sum(terms.values())
         if not math.isfinite(value := self._in_all_processes(total.detach())):
             raise DivergedError(self.global_step, "training", value)
-        self._log("train_loss", data_loss.detach(), len(y), prog_bar=True)
+        self._log("train_loss", data_loss.detach(), batch, prog_bar=True)
         for kind, term in terms.items():
-            self._log(f"penalty/{kind}", term.detach(), len(y))
+            self._log(f"penalty/{kind}", term.detach(), batch)
         return total
 
     def validation_step(self, batch: tuple[Any, Tensor], batch_idx: int) -> None:
         """Log the bare data loss."""
-        x, y = batch
-        self._log("val_loss", self.criterion(self(x), y), len(y), prog_bar=True)
+        self._log("val_loss", self._data_loss(batch), batch, prog_bar=True)
 
     def test_step(self, batch: tuple[Any, Tensor], batch_idx: int) -> None:
         """Log the bare data loss."""
-        x, y = batch
-        self._log("test_loss", self.criterion(self(x), y), len(y))
+        self._log("test_loss", self._data_loss(batch), batch)
 
-    def _log(self, name: str, value: Tensor, size: int, *, prog_bar: bool = False) -> None:
+    def _data_loss(self, batch: tuple[Any, Tensor]) -> Tensor:
+        x, y = batch
+        prediction = self(x)
+        check_targets(self.criterion, prediction, y)
+        return self.criterion(prediction, y)
+
+    def _log(self, name: str, value: Tensor, batch: tuple[Any, Tensor], *, prog_bar: bool = False) -> None:
         """Log the mean over an epoch and, where several processes share the data, over all of them."""
+        size = len(batch[1])
         self.log(name, value, on_step=False, on_epoch=True, prog_bar=prog_bar, batch_size=size, sync_dist=True)
 
     def _in_all_processes(self, loss: Tensor) -> float:

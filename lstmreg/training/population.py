@@ -15,14 +15,12 @@ from lstmreg.data.lockstep import Lockstep, Part
 from lstmreg.population import Population
 
 from . import trainer
-from .fitting import CRITERIA, Batches, Epoch, FitResult
+from .batches import Data, Loaders, are_loaders, as_loaders, check_data
+from .fitting import CRITERIA, Epoch, FitResult
 from .formation import Formation, Member, Sums
 from .module import Criterion
 from .optimizers import MemberOptimizer
 from .workers import Workers, workers
-
-#: What :func:`lstmreg.fit` takes: a data module, or a pair of loaders.
-Data = pl.LightningDataModule | tuple[Batches, Batches]
 
 #: Told after each epoch of a member: its number, and its epochs so far. Returns whether to end it there.
 Watch = Callable[[int, Sequence[Epoch]], bool]
@@ -53,7 +51,8 @@ def fit_population(
     Args:
         population: Its members are trained in place.
         data: Training and validation batches for all, as :func:`lstmreg.fit` takes them; or a list with one such for
-            each member (the same object for several is read once). Give every loader a generator of its own: without
+            each member (the same object for several is read once; of datasets and arrays, once for each order that a
+            seed gives). Give every loader a generator of its own: without
             one, even a loader that does not shuffle draws from torch's, which in a single fit draws the masks.
         training: One for all, or one for each member. Optimizer and loss must be the same. Default:
             ``TrainingConfig()``.
@@ -80,7 +79,7 @@ def fit_population(
     if criterion is not None and not callable(criterion):
         raise TypeError(f"criterion must be callable, got {criterion!r}. Name one of torch's as training.loss.")
     trainings = _one_for_each(population, TrainingConfig() if training is None else training)
-    sources, source_of = _sources(population, data)
+    sources, source_of = _sources(population, data, trainings)
     with workers() as crew:
         fit = _PopulationFit(population, trainings, sources, source_of, criterion, watch, listener, crew)
         interrupted = True
@@ -118,7 +117,7 @@ def _one_for_each(population: Population, training: TrainingConfig | Sequence[Tr
 class _Source:
     """Where some members' batches come from."""
 
-    def __init__(self, data: Data) -> None:
+    def __init__(self, data: Loaders) -> None:
         self._module = data if isinstance(data, pl.LightningDataModule) else None
         self.device = torch.device("cpu")
         if isinstance(data, pl.LightningDataModule):
@@ -160,22 +159,26 @@ class _Hooked:
         return map(self._source.hooked, self._batches)
 
 
-def _sources(population: Population, data: Data | list[Data]) -> tuple[list[_Source], list[int]]:
+def _sources(
+    population: Population, data: Data | list[Data], trainings: list[TrainingConfig]
+) -> tuple[list[_Source], list[int]]:
     """Return the different sources, and which of them each member reads."""
     own = data if isinstance(data, list) else [data] * len(population)
     if len(own) != len(population):
         raise ValueError(
             f"data must be for all or a list with one for each of the {len(population)} members, got {len(own)}."
         )
-    for d in own:
-        if not isinstance(d, pl.LightningDataModule) and not (isinstance(d, tuple) and len(d) == 2):
-            raise TypeError(
-                f"data must be a LightningDataModule or a tuple of two loaders, of training and validation batches "
-                f"(or a list with one such for each member), got {type(d).__name__}."
-            )
-    different = list({id(d): d for d in own}.values())
-    numbers = {id(d): i for i, d in enumerate(different)}
-    return [_Source(d) for d in different], [numbers[id(d)] for d in own]
+    numbers: dict[tuple[int, ...], int] = {}
+    sources: list[_Source] = []
+    source_of: list[int] = []
+    for given, training in zip(own, trainings, strict=True):
+        check_data(given)
+        order = () if are_loaders(given) else (training.batch_size, training.seed)
+        if (id(given), *order) not in numbers:
+            numbers[id(given), *order] = len(sources)
+            sources.append(_Source(as_loaders(given, training, population.weights.dtype)))
+        source_of.append(numbers[id(given), *order])
+    return sources, source_of
 
 
 class _PopulationFit(pl.LightningModule):
