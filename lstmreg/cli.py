@@ -307,10 +307,14 @@ def _show_fit(held_out: HeldOut, out: Console) -> None:
     fit = held_out.trained.result
     for note in held_out.trained.data.series.notes:
         out.print(Text(printable(note)))
+    is_best = fit.kept_epoch == fit.best_epoch
     out.print(
-        f"Best epoch {fit.best_epoch + 1} of {len(fit.history)}: "
+        f"{'Best' if is_best else 'Last'} epoch {fit.kept_epoch} of {len(fit.history)}, counted from 0: "
         f"training loss {fit.train_loss:.4g}, validation loss {fit.val_loss:.4g}."
     )
+    if not is_best:
+        lowest = fit.history[fit.best_epoch].val_loss
+        out.print(f"The lowest validation loss was {lowest:.4g}, in epoch {fit.best_epoch}.")
     if fit.stopped == "max_epochs" and fit.best_epoch == len(fit.history) - 1:
         out.print("The last epoch was the best: raise training.max_epochs.", style="bold")
     table = Table("forecast", "validation loss", f"test {held_out.metric}", box=None, pad_edge=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -49,21 +50,26 @@ class Epoch:
 
 @dataclass(frozen=True)
 class FitResult:
-    """How a fit went. The network itself holds the weights of the best epoch, and is in eval mode.
+    """How a fit went. The network itself holds the weights of the epoch that was kept, and is in eval mode.
+
+    Epochs count from 0, as in Lightning: ``history[kept_epoch].val_loss == val_loss``.
 
     Attributes:
         history: One entry per epoch.
-        best_epoch: The epoch whose weights the network has, counted from 0.
-        val_loss: Validation loss there.
-        train_loss: Loss of those weights on the training data in eval mode, without dropout.
+        best_epoch: The epoch with the lowest validation loss.
+        kept_epoch: The epoch whose weights the network has: the best one or, with ``training.keep="last"``, the last
+            one whose validation loss is finite.
+        val_loss: Validation loss of those weights.
+        train_loss: Their loss on the training data in eval mode, without dropout.
         stopped: What ended the fit.
         seconds: How long it took; of a member of a population, its share.
-        failure: Of a member that diverged: why. Then both losses are infinite, and ``best_epoch`` is its best finite
-            one, or 0.
+        failure: Of a member that diverged: why. Then both losses are infinite, and its epochs are those of its finite
+            validation losses, or 0.
     """
 
     history: tuple[Epoch, ...]
     best_epoch: int
+    kept_epoch: int
     val_loss: float
     train_loss: float
     stopped: Stopped
@@ -80,6 +86,8 @@ def fit(
     callbacks: Sequence[pl.Callback] = (),
 ) -> FitResult:
     """Train ``network`` until its validation loss stops falling, and leave it at its best epoch.
+
+    ``training.patience=None`` trains to ``training.max_epochs``, and ``training.keep="last"`` leaves it at the last.
 
     Masks come from torch's global generator, which is seeded with ``training.seed`` for the time of the
     fit and put back afterwards; the order of the batches is the data module's affair. So turning a knob
@@ -102,14 +110,14 @@ def fit(
         ValueError: If ``x`` and ``y`` differ in length, or ``y`` has another shape than the prediction where the
             criterion compares number by number.
         DivergedError: If the training loss becomes NaN or infinite, or no epoch has a finite validation
-            loss. The network then has its best finite epoch's weights, if there was one.
-        KeyboardInterrupt: On Ctrl-C, with the best weights restored.
+            loss. The network then has its best (or last) finite epoch's weights, if there was one.
+        KeyboardInterrupt: On Ctrl-C, with those weights restored.
     """
     check_data(data)
     training = TrainingConfig() if training is None else training
     criterion = CRITERIA[training.loss] if criterion is None else criterion
-    best, curves = BestWeights(), _Curves()
-    stopping = EarlyStopping("val_loss", patience=training.patience, min_delta=training.min_delta, check_finite=False)
+    kept, curves = BestWeights() if training.keep == "best" else _LastWeights(), _Curves()
+    stopping = [] if training.patience is None else [_stopping(training, training.patience)]
     given = as_loaders(data, training, _dtype(network))
     loaders: dict[str, Any] = {"datamodule": given}
     if isinstance(given, tuple):
@@ -122,17 +130,18 @@ def fit(
             module,
             loaders,
             max_epochs=training.max_epochs,
-            callbacks=[stopping, best, curves, *callbacks],
+            callbacks=[*stopping, kept, curves, *callbacks],
             gradient_clip=training.gradient_clip,
         )
-        if best.best_epoch is None:
+        if kept.best_epoch is None:
             raise DivergedError(ended.global_step, "validation", curves.epochs[-1].val_loss)
         batches = given[0] if isinstance(given, tuple) else given.train_dataloader()
         train_loss = evaluate(network.eval(), batches, criterion)
     return FitResult(
         history=tuple(curves.epochs),
-        best_epoch=best.best_epoch,
-        val_loss=best.best_value,
+        best_epoch=_lowest(curves.epochs),
+        kept_epoch=kept.best_epoch,
+        val_loss=kept.best_value,
         train_loss=train_loss,
         stopped=_what_stopped(stopping, len(curves.epochs), training),
         seconds=time.perf_counter() - started,
@@ -143,10 +152,27 @@ def _dtype(network: nn.Module) -> torch.dtype:
     return next((p.dtype for p in network.parameters() if p.is_floating_point()), torch.float32)
 
 
-def _what_stopped(stopping: EarlyStopping, epochs: int, training: TrainingConfig) -> Stopped:
-    if stopping.stopped_epoch:
+def _stopping(training: TrainingConfig, patience: int) -> EarlyStopping:
+    return EarlyStopping("val_loss", patience=patience, min_delta=training.min_delta, check_finite=False)
+
+
+def _what_stopped(stopping: list[EarlyStopping], epochs: int, training: TrainingConfig) -> Stopped:
+    if any(callback.stopped_epoch for callback in stopping):
         return "patience"
     return "max_epochs" if epochs >= training.max_epochs else "callback"
+
+
+def _lowest(epochs: Sequence[Epoch]) -> int:
+    """Return the epoch with the lowest finite validation loss, the first of several."""
+    losses = [epoch.val_loss if math.isfinite(epoch.val_loss) else math.inf for epoch in epochs]
+    return losses.index(min(losses))
+
+
+class _LastWeights(BestWeights):
+    """Takes each epoch whose validation loss is finite for the best."""
+
+    def _is_better(self, value: float) -> bool:
+        return True
 
 
 @torch.no_grad()

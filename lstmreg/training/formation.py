@@ -54,6 +54,8 @@ class Member:
     steps: int = 0
     best_value: float = math.inf
     best_epoch: int | None = None
+    kept_value: float = math.inf
+    kept_epoch: int | None = None
     stopping_value: float = math.inf
     waited: int = 0
     seconds: float = 0.0
@@ -61,22 +63,25 @@ class Member:
     failure: DivergedError | None = None
 
     def end_epoch(self, epoch: Epoch) -> bool:
-        """Take an epoch in, and return whether its weights are the best so far."""
+        """Take an epoch in, and return whether its weights are to be kept so far."""
         self.history.append(epoch)
-        value = epoch.val_loss
+        value, number = epoch.val_loss, len(self.history) - 1
         is_best = math.isfinite(value) and value < self.best_value
         if is_best:
-            self.best_value, self.best_epoch = value, len(self.history) - 1
+            self.best_value, self.best_epoch = value, number
+        is_kept = math.isfinite(value) if self.training.keep == "last" else is_best
+        if is_kept:
+            self.kept_value, self.kept_epoch = value, number
         # As Lightning's EarlyStopping counts, whose best value may lie above, by min_delta.
         if value + self.training.min_delta < self.stopping_value:
             self.stopping_value, self.waited = value, 0
         else:
             self.waited += 1
-        if self.waited >= self.training.patience:
+        if self.training.patience is not None and self.waited >= self.training.patience:
             self.stopped = "patience"
         elif len(self.history) >= self.training.max_epochs:
             self.stopped = "max_epochs"
-        return is_best
+        return is_kept
 
     def diverge(self, loss: float) -> None:
         """End at a step whose loss is not finite."""
@@ -90,7 +95,8 @@ class Member:
         return FitResult(
             history=tuple(self.history),
             best_epoch=self.best_epoch or 0,
-            val_loss=math.inf if failed else self.best_value,
+            kept_epoch=self.kept_epoch or 0,
+            val_loss=math.inf if failed else self.kept_value,
             train_loss=math.inf if failed else train_loss,
             stopped="diverged" if failed else self.stopped or "callback",
             seconds=self.seconds,

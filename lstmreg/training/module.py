@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import lightning.pytorch as pl
@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from lstmreg.layers import LSTM, apply_constraints, penalties
 from lstmreg.layers.penalty import begin_activity
+
+from .described import Described, describe
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
@@ -75,8 +77,13 @@ class TrainingModule(pl.LightningModule):
     ``penalty/kernel``, ``penalty/recurrent``, ``penalty/bias``, ``penalty/activity``. So early stopping on
     ``val_loss`` compares models of different penalties fairly (Keras' ``val_loss`` contains them).
 
+    A checkpoint carries the weights and, of an :class:`lstmreg.Network`, an :class:`lstmreg.Ensemble` or a model from
+    :func:`lstmreg.interop.load_model`, how to make it: ``TrainingModule.load_from_checkpoint(path)`` is all. Of any
+    other module give one: ``load_from_checkpoint(path, network=Own())``. Criterion and optimizer are functions, which
+    no checkpoint carries: give them again to go on.
+
     Args:
-        network: Maps the first part of a batch to a prediction.
+        network: Maps the first part of a batch to a prediction; or what a checkpoint says of one.
         criterion: ``(prediction, y) -> scalar``. Default: mean squared error.
         optimizer: ``parameters -> Optimizer``. Default: Adam with ``learning_rate``.
         learning_rate: For the default optimizer.
@@ -85,19 +92,21 @@ class TrainingModule(pl.LightningModule):
         A batch is ``(x, y)``; ``x`` goes into the network as it is.
 
     Raises:
+        TypeError: If ``network`` is not given, and a checkpoint does not say how to make it.
+        ValueError: If ``y`` has another shape than the prediction where the criterion compares number by number.
         DivergedError: In training, at the step whose loss is NaN or infinite.
     """
 
     def __init__(
         self,
-        network: nn.Module,
+        network: nn.Module | Mapping[str, Any],
         *,
         criterion: Criterion = nn.functional.mse_loss,
         optimizer: OptimizerFactory | None = None,
         learning_rate: float = 1e-3,
     ) -> None:
         super().__init__()
-        self.network = network
+        self.network = network if isinstance(network, nn.Module) else Described(network)
         self.criterion = criterion
         self.optimizer = optimizer
         self.learning_rate = learning_rate
@@ -184,11 +193,21 @@ class TrainingModule(pl.LightningModule):
     # but a resumed training must go on where it was.
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Store how many masks each layer has drawn."""
+        """Store how many masks each layer has drawn, and how the network is made."""
+        # Where somebody saves hyperparameters of their own, those are what their class is made with.
+        checkpoint.setdefault(
+            self.CHECKPOINT_HYPER_PARAMS_KEY,
+            {"network": describe(self.network), "learning_rate": self.learning_rate},
+        )
         checkpoint["lstmreg_draws"] = {name: lstm.draws.tolist() for name, lstm in self._lstms()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on with the masks where the checkpoint was."""
+        """Make the network if it is only described; go on with the masks where the checkpoint was."""
+        if isinstance(self.network, Described):
+            prefix = "network."
+            self.network = self.network.rebuilt(
+                {n.removeprefix(prefix): w for n, w in checkpoint["state_dict"].items() if n.startswith(prefix)}
+            )
         stored = checkpoint.get("lstmreg_draws", {})
         for name, lstm in self._lstms():
             lstm.draws.copy_(torch.tensor(stored.get(name, lstm.draws.tolist())))

@@ -191,6 +191,14 @@ FITS = {
             {"learning_rate": 0.01, "patience": 30, "max_epochs": 9},
         ],
     ),
+    "keeping the last or the best, with patience or without": Fit(
+        MIXED,
+        [
+            {"learning_rate": 0.05, "patience": None, "max_epochs": 14},
+            {"learning_rate": 0.05, "patience": None, "max_epochs": 16, "keep": "last"},
+            {"learning_rate": 0.05, "patience": 3, "max_epochs": 30, "keep": "last"},
+        ],
+    ),
 }
 
 
@@ -216,7 +224,11 @@ def assert_follows(ours: tuple[FitResult, Network], theirs: tuple[FitResult, Net
         assert epoch.train_loss == pytest.approx(single.train_loss, rel=rtol)
         assert epoch.val_loss == pytest.approx(single.val_loss, rel=rtol)
         assert epoch.penalties == pytest.approx(single.penalties, rel=rtol)
-    assert (result.stopped, result.best_epoch) == (expected.stopped, expected.best_epoch)
+    assert (result.stopped, result.best_epoch, result.kept_epoch) == (
+        expected.stopped,
+        expected.best_epoch,
+        expected.kept_epoch,
+    )
     assert result.val_loss == pytest.approx(expected.val_loss, rel=rtol)
     assert result.train_loss == pytest.approx(expected.train_loss, rel=rtol)
     assert result.failure is None
@@ -253,6 +265,15 @@ def test_members_stop_each_at_its_own_time():
     lengths = [len(result.history) for result, _ in members]
     assert len(set(lengths)) == 3
     assert members[1][0].best_epoch > lengths[1] - 5  # better, but not by min_delta
+
+
+def test_members_keep_what_they_are_told_to():
+    _, members = fitted("keeping the last or the best, with patience or without", torch.float32)
+    (best, _), (last, network), (stopped, _) = members
+    assert best.kept_epoch == best.best_epoch < 12
+    assert last.best_epoch < last.kept_epoch == 15
+    assert (stopped.stopped, stopped.kept_epoch) == ("patience", len(stopped.history) - 1)
+    assert validated(network, Overshooting()) == pytest.approx(last.history[15].val_loss, rel=1e-5)
 
 
 @pytest.mark.parametrize("min_delta", [0.0, 0.5])
@@ -988,7 +1009,7 @@ def test_shuffled_batches_come_in_the_order_of_a_single_fit_in_every_epoch(count
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"data": [1, 2, 3]}, "data must be a LightningDataModule or a tuple of two loaders"),
+        ({"data": [1, 2, 3]}, "data must be a LightningDataModule or a pair .training, validation. of loaders"),
         ({"training": {"learning_rate": 0.1}}, "training must be a TrainingConfig"),
         ({"criterion": "mse"}, "criterion must be callable"),
         ({"population": torch.nn.Linear(2, 1)}, "population must be a Population"),

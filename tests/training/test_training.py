@@ -599,3 +599,56 @@ def test_arrays_that_do_not_belong_together_are_refused():
     data = Overshooting()
     with pytest.raises(ValueError, match=r"x and y must have the same number of rows, got 22 and 9"):
         fit(Own(), ((data.x, data.y_val), (data.x_val, data.y_val)))
+
+
+# ---------------------------------------------------------------------- keeping the last epoch, and going on for ever
+
+
+def test_without_patience_every_epoch_is_trained_and_the_best_is_kept():
+    network, seen = Own(), At()
+    result = overshoot(network, seen, patience=None, max_epochs=40)
+    assert len(result.history) == 40
+    assert result.stopped == "max_epochs"
+    assert result.kept_epoch == result.best_epoch == int(np.argmin(seen.losses)) < 30
+    assert_best(network, seen.losses)
+
+
+@pytest.mark.parametrize("patience", [None, 2])
+def test_the_last_epoch_is_kept_where_that_is_asked_for(patience):
+    network, seen = Own(), At()
+    result = overshoot(network, seen, patience=patience, keep="last", max_epochs=20)
+    assert len(result.history) == (20 if patience is None else result.best_epoch + 3)
+    assert result.kept_epoch == len(result.history) - 1 > result.best_epoch == int(np.argmin(seen.losses))
+    assert result.val_loss == seen.losses[-1] == result.history[result.kept_epoch].val_loss > min(seen.losses) + 0.01
+    assert validated(network) == pytest.approx(seen.losses[-1], rel=1e-6)
+    data = Overshooting()
+    assert result.train_loss == pytest.approx(float(mse(network(data.x), data.y).detach()), rel=1e-6)
+
+
+def test_keeping_the_last_trains_as_keeping_the_best_does():
+    histories = []
+    for keep in ("best", "last"):
+        torch.manual_seed(3)
+        histories.append(overshoot(Own(dropout=0.3), keep=keep, patience=None).history)
+    assert histories[0] == histories[1]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), ZeroDivisionError("mine")], ids=repr)
+def test_the_last_whole_epoch_remains_of_a_fit_that_is_broken_off(error):
+    def break_off() -> None:
+        raise error
+
+    network, seen = Own(), At()
+    with pytest.raises(type(error)):
+        overshoot(network, seen, At("on_train_batch_end", 7, break_off), keep="last", patience=None)
+    assert len(seen.losses) == 7
+    assert validated(network) == pytest.approx(seen.losses[6], rel=1e-6)
+
+
+def test_the_last_epoch_that_is_kept_has_a_finite_validation_loss():
+    network, seen, criterion = Own(), At(), Spoilt((9,))
+    result = overshoot(network, seen, criterion, criterion=criterion, keep="last", patience=None)
+    assert result.kept_epoch == 8
+    assert validated(network) == pytest.approx(result.val_loss, rel=1e-6)
+    with pytest.raises(DivergedError):
+        overshoot(Own(), spoilt := Spoilt(range(10)), criterion=spoilt, keep="last", patience=None)
