@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lstmreg import ModelConfig, Network, Population, penalties, regularize
+from lstmreg import ModelConfig, Network, Population, interop, penalties, regularize
 from lstmreg.layers.population import LayerPopulation
 from lstmreg.models import load, save
 
@@ -62,6 +62,19 @@ def networks(architecture: str, knobs: str, dtype: torch.dtype = torch.float64) 
 def inputs(members: int, own: bool, dtype: torch.dtype = torch.float64) -> Tensor:
     shape = (members, B, T, D) if own else (B, T, D)
     return torch.randn(*shape, dtype=dtype, generator=torch.Generator().manual_seed(9))
+
+
+#: Of the members' common activations: one for all layers, and one for each.
+ACTIVATIONS = {
+    "relu and hard sigmoid": {"activation": "relu", "recurrent_activation": "hard_sigmoid"},
+    "others in each layer": {
+        "hidden_size": [4, 3],
+        "num_layers": 2,
+        "activation": ["softsign", "tanh"],
+        "recurrent_activation": ["keras2_hard_sigmoid", "sigmoid"],
+    },
+}
+ARCHITECTURES |= ACTIVATIONS
 
 
 # ---------------------------------------------------------------------- what it computes
@@ -316,3 +329,70 @@ def test_one_object_cannot_be_two_members():
     network = make(ModelConfig(hidden_size=3), 0)
     with pytest.raises(ValueError, match="different objects"):
         Population([network, network])
+
+
+# ---------------------------------------------------------------------- activations, states, and what x can be
+
+
+def test_activations_are_common_to_all_however_they_are_written():
+    usual = {"hidden_size": 3, "num_layers": 2}
+    Population.of([ModelConfig(**usual, activation="relu"), ModelConfig(**usual, activation=["relu", "relu"])], 2, 1)
+    with pytest.raises(
+        ValueError, match=r"activation is \['tanh', 'tanh'\] in member 0 and \['relu', 'relu'\] in member 1"
+    ):
+        Population.of([ModelConfig(**usual), ModelConfig(**usual, activation="relu")], 2, 1)
+
+
+def test_members_may_begin_with_other_heads():
+    population = Population.of([ModelConfig(3), ModelConfig(3, head_initializer="keras")], 2, 1)
+    assert torch.equal(population[0].layers[0].weight_ih_l0, population[1].layers[0].weight_ih_l0)
+    assert [float(population[k].head.bias.detach().abs()) > 0 for k in range(2)] == [True, False]
+
+
+def test_a_network_that_was_read_from_elsewhere_can_be_a_member(tmp_path):
+    keras = pytest.importorskip("keras")
+    layers = [
+        keras.Input((T, D)),
+        keras.layers.LSTM(4, activation="relu", recurrent_activation="hard_sigmoid"),
+        keras.layers.Dense(OUT),
+    ]
+    model = keras.Sequential(layers)
+    network = Network(ModelConfig(4, activation="relu", recurrent_activation="hard_sigmoid"), D, OUT)
+    interop.load_weights(network.layers[0], model)
+    kernel, bias = model.layers[-1].get_weights()
+    network.head.load_state_dict({"weight": torch.tensor(kernel.T), "bias": torch.tensor(bias)})
+    x = torch.randn(B, T, D)
+    predicted = Population([network, copy.deepcopy(network)])(x)
+    for own in predicted.detach():
+        torch.testing.assert_close(own, torch.as_tensor(model.predict(x.numpy(), verbose=0)), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("architecture", ["two layers", "two-way"])
+def test_a_stateful_population_goes_on_from_batch_to_batch_as_its_members_do(architecture):
+    shared = ARCHITECTURES[architecture] | {"stateful": True}
+    members = [make(ModelConfig(**{"hidden_size": 4} | shared), k).double().eval() for k in range(2)]
+    population = Population(members)
+    batches = torch.randn(3, B, T, D, dtype=torch.float64)
+    first = None
+    for _ in range(2):
+        for x in batches:
+            found = population(x).detach()
+            for k, network in enumerate(members):
+                torch.testing.assert_close(found[k], network(x), rtol=1e-12, atol=1e-12)
+        first = found if first is None else first
+        population.reset_state()
+        for network in members:
+            for layer in network.layers:
+                layer.reset_state()
+    assert torch.equal(found, first)
+    assert not torch.allclose(population(batches[2]).detach(), first)  # without those before
+    with pytest.raises(ValueError, match=r"same number of sequences each time, 5, got 2\. Call reset_state\(\) first"):
+        population(batches[0, :2])
+
+
+def test_a_packed_sequence_is_refused_with_what_can_take_it():
+    packed = nn.utils.rnn.pack_sequence([torch.randn(4, D), torch.randn(2, D)])
+    population = Population([make(ModelConfig(4), 0), make(ModelConfig(4), 1)])
+    with pytest.raises(TypeError, match=r"x must be a tensor \(B, T, D\).*got PackedSequence.*population\[k\]\(x\)"):
+        population(packed)
+    assert population[1](packed).shape == (2, OUT)  # as the message says

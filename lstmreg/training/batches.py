@@ -106,6 +106,8 @@ def _tensor(value: Any, dtype: torch.dtype) -> Tensor:
 def _loader(part: Any, order: Any, batch_size: int) -> Batches:
     """Return a loader; it has a generator of its own, since each pass draws from one, and torch's draws the masks."""
     own = torch.Generator()
+    if isinstance(part, (list, tuple)):  # of batches; Lightning would take it for a collection of loaders
+        return DataLoader(part, batch_size=None, collate_fn=lambda batch: batch, generator=own)  # type: ignore[arg-type]
     if not isinstance(part, Dataset):
         batches: Batches = part
         return batches

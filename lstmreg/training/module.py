@@ -34,9 +34,14 @@ def check_targets(criterion: Criterion, prediction: Any, y: Any) -> None:
 
     torch only warns, and trains ``(B, 1)`` against ``(B,)`` on the differences of every row with every other.
     """
-    if not (criterion in _ELEMENTWISE or isinstance(criterion, _ELEMENTWISE_MODULES)):
-        return
-    if not (isinstance(prediction, Tensor) and isinstance(y, Tensor)) or prediction.shape == y.shape:
+    is_elementwise = criterion in _ELEMENTWISE or isinstance(criterion, _ELEMENTWISE_MODULES)
+    if is_elementwise and isinstance(prediction, Tensor) and isinstance(y, Tensor):
+        require_shape_of(prediction, y)
+
+
+def require_shape_of(prediction: Tensor, y: Tensor) -> None:
+    """Raise a ``ValueError`` if ``y`` has another shape than the prediction."""
+    if prediction.shape == y.shape:
         return
     wanted, got = tuple(prediction.shape), tuple(y.shape)
     remedy = "Give a target for each number that the network returns."

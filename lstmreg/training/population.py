@@ -341,7 +341,7 @@ class _PopulationFit(pl.LightningModule):
         ended = [pair for pair in rows if pair[0].stopped is not None or not interrupted]
         self._tell([pair for pair in [*self._waiting, *ended] if pair[0].number not in self._results])
         self._formation = Formation(self._formation.population, [], self._crew)
-        self._formation.population.eval()
+        self._formation.population.eval().reset_state()
 
     def results(self) -> list[FitResult]:
         """Return the results in the order of the members."""
