@@ -13,7 +13,7 @@ from torch import Tensor
 class Part(NamedTuple):
     """A batch of each of some neighbouring members, all of one shape.
 
-    ``x`` is ``(B, T, D)`` and ``y`` ``(B, O)``, or the indices of classes ``(B)``, where they share one batch; else both
+    ``x`` is ``(B, T, D)`` and ``y`` ``(B, O)``, or classes ``(B)``, where they share one batch; else both
     have an axis of members in front.
     """
 

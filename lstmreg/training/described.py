@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from lstmreg import models
 from lstmreg.errors import UNEXPECTED, CorruptFileError
-from lstmreg.interop import folder
-from lstmreg.interop.model import KerasModel
+from lstmreg.interop import KerasModel, folder
 from lstmreg.models import Ensemble, Network
 
 
