@@ -74,7 +74,7 @@ def _draw_curve(ax: Axes, curve: Curve) -> None:
     ax.plot(epochs, curve.val, color=_VAL, label="validation")
     best = curve.best_epoch
     ax.plot([best], [curve.val[best]], "o", color=_VAL, markersize=6, label="best epoch, kept")
-    ax.axvline(best + 1, color=_VAL, linewidth=0.7, linestyle=":")
+    ax.axvline(best, color=_VAL, linewidth=0.7, linestyle=":")
     ax.set_yscale("log")
     ax.set_xlabel("epoch, counted from 0")
 
