@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from lstmreg.layers import apply_constraints as apply_constraints
     from lstmreg.layers import penalties as penalties
     from lstmreg.layers import regularize as regularize
+    from lstmreg.models import Ensemble as Ensemble
     from lstmreg.models import Network as Network
     from lstmreg.population import Population as Population
     from lstmreg.regularizers import L1 as L1
@@ -54,6 +55,7 @@ _HOMES = {
     "MinMaxNorm": "constraints",
     "NonNeg": "constraints",
     "UnitNorm": "constraints",
+    "Ensemble": "models",
     "Network": "models",
     "Population": "population",
     "TrainingModule": "training",

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from lstmreg.report import Answer
     from lstmreg.search import Progress
     from lstmreg.search.evidence import Record
+    from lstmreg.training import FitResult
     from lstmreg.training.single import HeldOut
 
 _DATA = Path(__file__).parent / "data"
@@ -297,29 +298,45 @@ def _fit(parsed: Namespace, out: Console) -> None:
     except DivergedError as error:
         raise NoUsableTrialError(str(error)) from None
     models.save(directory, held_out.trained.network, held_out.trained.about())
-    _show_fit(held_out, out)
+    _show_fit(held_out, config.model.members, out)
     out.print(Text(f"Saved: {directory}/model.json, {directory}/model.safetensors"), soft_wrap=True)
     if stop.asked:
         raise KeyboardInterrupt
 
 
-def _show_fit(held_out: HeldOut, out: Console) -> None:
-    fit = held_out.trained.result
-    for note in held_out.trained.data.series.notes:
+def _show_fit(held_out: HeldOut, members: int, out: Console) -> None:
+    trained = held_out.trained
+    for note in trained.data.series.notes:
         out.print(Text(printable(note)))
-    out.print(
-        f"Best epoch {fit.best_epoch + 1} of {len(fit.history)}: "
-        f"training loss {fit.train_loss:.4g}, validation loss {fit.val_loss:.4g}."
-    )
-    if fit.stopped == "max_epochs" and fit.best_epoch == len(fit.history) - 1:
+    losses = f"training loss {trained.train_loss:.4g}, validation loss {trained.val_loss:.4g}"
+    out.print(f"{_kept(trained.results)}: {losses}.")
+    if len(trained.results) < members:
+        out.print(f"{members - len(trained.results)} of {members} networks diverged and are left out.", style="bold")
+    if len(trained.results) > 1:
+        alone = sorted(fit.val_loss for fit in trained.results)
+        out.print(f"These are losses of their mean; alone, validation losses are {alone[0]:.4g} to {alone[-1]:.4g}.")
+    elif (fit := trained.results[0]).kept_epoch != fit.best_epoch:
+        lowest = fit.history[fit.best_epoch].val_loss
+        out.print(f"The lowest validation loss was {lowest:.4g}, in epoch {fit.best_epoch}.")
+    if all(f.stopped == "max_epochs" and f.best_epoch == len(f.history) - 1 for f in trained.results):
         out.print("The last epoch was the best: raise training.max_epochs.", style="bold")
     table = Table("forecast", "validation loss", f"test {held_out.metric}", box=None, pad_edge=False)
-    table.add_row("this model", f"{fit.val_loss:.4g}", f"{held_out.test_error:.4g}", style="bold")
+    table.add_row("this model", f"{trained.val_loss:.4g}", f"{held_out.test_error:.4g}", style="bold")
     for name, loss in held_out.val_floors.items():
         table.add_row(name, f"{loss:.4g}", f"{held_out.test_floors[name]:.4g}")
     out.print(table)
-    if fit.val_loss >= min(held_out.val_floors.values()):
+    if trained.val_loss >= min(held_out.val_floors.values()):
         out.print("The model does not beat the best forecast without a model.", style="bold")
+
+
+def _kept(results: Sequence[FitResult]) -> str:
+    """Say whose weights remain. Epochs count from 0, here as in results and in Lightning."""
+    if len(results) > 1:
+        epochs = ", ".join(str(fit.kept_epoch) for fit in results)
+        return f"{len(results)} networks, at epochs {epochs}, counted from 0"
+    (fit,) = results
+    which = "Best" if fit.kept_epoch == fit.best_epoch else "Last"
+    return f"{which} epoch {fit.kept_epoch} of {len(fit.history)}, counted from 0"
 
 
 class _StopAtInterrupt:

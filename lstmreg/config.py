@@ -28,6 +28,40 @@ KNOBS = (
     "model.recurrent_dropout",
 )
 
+#: Keras' names of activations, as :mod:`lstmreg.activations` has them (which would load torch).
+ACTIVATIONS = (
+    "linear",
+    "tanh",
+    "sigmoid",
+    "hard_sigmoid",
+    "keras2_hard_sigmoid",
+    "relu",
+    "relu6",
+    "leaky_relu",
+    "elu",
+    "celu",
+    "selu",
+    "gelu",
+    "silu",
+    "swish",
+    "hard_silu",
+    "hard_swish",
+    "mish",
+    "softplus",
+    "softsign",
+    "softmax",
+    "log_softmax",
+    "log_sigmoid",
+    "exponential",
+    "hard_tanh",
+    "tanh_shrink",
+    "hard_shrink",
+    "soft_shrink",
+    "squareplus",
+    "sparse_plus",
+    "sparse_sigmoid",
+)
+
 Scalar = int | float | str | bool
 
 _MAX_SIZE = 16384
@@ -110,8 +144,7 @@ class DataConfig:
 class ModelConfig:
     """The network: a stack of LSTMs, and a linear head on the last step.
 
-    Each setting but ``num_layers`` and ``bidirectional`` takes one value for all layers or a list with one
-    for each.
+    Sizes, activations and knobs take one value for all layers or a list with one for each.
 
     Args:
         hidden_size: Hidden units of a layer, H.
@@ -129,6 +162,11 @@ class ModelConfig:
         recurrent_dropout: Rate of dropping hidden units on their way into the gates, in [0, 1).
         stateful: Whether each batch goes on from the states in which the one before ended; an epoch begins with
             zeros. For batches of one size in order of time, which you give yourself; not for windows of a table.
+        activation: Of the candidate and of the cell state, by Keras' name.
+        recurrent_activation: Of the three gates, by Keras' name.
+        head_initializer: What the head starts from: as torch's Linear, or as Keras' Dense (glorot_uniform, and zeros).
+        members: Networks that differ in their seed alone, whose predictions are averaged. A search compares single
+            networks; the model that is saved has all members.
     """
 
     hidden_size: int | list[int] = 32
@@ -145,17 +183,33 @@ class ModelConfig:
     dropout: float | list[float] = 0.0
     recurrent_dropout: float | list[float] = 0.0
     stateful: bool = False
+    activation: str | list[str] = "tanh"
+    recurrent_activation: str | list[str] = "sigmoid"
+    head_initializer: Literal["torch", "keras"] = "torch"
+    members: int = 1
 
     def __post_init__(self) -> None:
+        _require_choices(self, "model.")
         _require_count("model.num_layers", self.num_layers, 1, 1000)
-        for spec in dataclasses.fields(self):
-            name = f"model.{spec.name}"
-            if name in KNOBS or spec.name == "hidden_size":
-                for value in self._values(spec.name):
-                    self._check(name, value)
+        _require_count("model.members", self.members, 1, 1000)
+        for name in self.per_layer():
+            for value in self._values(name):
+                self._check(f"model.{name}", value)
 
-    def _check(self, name: str, value: float) -> None:
-        if name == "model.hidden_size":
+    @classmethod
+    def per_layer(cls) -> tuple[str, ...]:
+        """List the settings that each layer may have its own value of."""
+        of_all = ("num_layers", "bidirectional", "stateful", "head_initializer", "members")
+        return tuple(spec.name for spec in dataclasses.fields(cls) if spec.name not in of_all)
+
+    def _check(self, name: str, value: Any) -> None:
+        if "activation" in name:
+            if value not in ACTIVATIONS:
+                raise ConfigError(
+                    f"{name} must be one of Keras' names, {', '.join(ACTIVATIONS)}, got {value!r}."
+                    f"{did_you_mean(str(value), ACTIVATIONS)}"
+                )
+        elif name == "model.hidden_size":
             _require(float(value).is_integer(), name, "a whole number", value)
             _require_count(name, int(value), 1, _MAX_SIZE)
         elif "dropout" in name:
@@ -175,11 +229,7 @@ class ModelConfig:
 
     def layer(self, index: int) -> dict[str, Any]:
         """Return the settings of one layer, by name, each a single value."""
-        return {
-            spec.name: self._values(spec.name)[index]
-            for spec in dataclasses.fields(self)
-            if spec.name not in ("num_layers", "bidirectional", "stateful")
-        }
+        return {name: self._values(name)[index] for name in self.per_layer()}
 
 
 @dataclass(frozen=True)
@@ -194,9 +244,11 @@ class TrainingConfig:
         loss: What is minimized on the data: mean squared, mean absolute or Huber error, of scaled targets.
         batch_size: Windows in a batch, B.
         max_epochs: Where training ends at the latest.
-        patience: Epochs without a better validation loss after which training stops.
+        patience: Epochs in a row without a lower validation loss (the mean over all of its windows) after which
+            training stops, or null for never.
         min_delta: By how much a validation loss must be lower to count as better.
         seed: Decides initial weights, batch order and masks, each from a stream of its own.
+        keep: Whose weights remain: those of the epoch with the lowest validation loss, or of the last one.
     """
 
     learning_rate: float = 0.003
@@ -206,9 +258,10 @@ class TrainingConfig:
     loss: Literal["mse", "mae", "huber"] = "mse"
     batch_size: int = 32
     max_epochs: int = 200
-    patience: int = 20
+    patience: int | None = 20
     min_delta: float = 0.0
     seed: int = 0
+    keep: Literal["best", "last"] = "best"
 
     def __post_init__(self) -> None:
         _require_choices(self, "training.")
@@ -223,7 +276,8 @@ class TrainingConfig:
             _require_positive("training.gradient_clip", self.gradient_clip)
         _require_count("training.batch_size", self.batch_size, 1)
         _require_count("training.max_epochs", self.max_epochs, 1)
-        _require_count("training.patience", self.patience, 1)
+        if self.patience is not None:
+            _require_count("training.patience", self.patience, 1)
         _require(
             math.isfinite(self.min_delta) and self.min_delta >= 0,
             "training.min_delta",
@@ -408,7 +462,7 @@ def searchable(config: Config) -> list[str]:
         f"{section}.{spec.name}"
         for section in _SECTIONS
         for spec in dataclasses.fields(getattr(config, section))
-        if f"{section}.{spec.name}" not in ("training.seed", "model.stateful")
+        if f"{section}.{spec.name}" not in ("training.seed", "model.stateful", "model.members")
     ]
 
 

@@ -16,7 +16,8 @@ from torch import Tensor
 from lstmreg.identifiers import resolve
 from lstmreg.identifiers import serialize as _serialize
 
-Constraint = Callable[[Tensor], Tensor]
+#: Returns a tensor of the same shape. It is declared as ``Any`` for the sake of jsonargparse, as ``Regularizer`` is.
+Constraint = Callable[[Tensor], Any]
 
 _EPSILON = 1e-7  # Keras' backend.epsilon()
 

@@ -1,10 +1,13 @@
-"""The ready network that a :class:`ModelConfig` describes, and how it is saved."""
+"""The ready network that a :class:`ModelConfig` describes, or several of them as one, and how they are saved."""
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 import json
+import statistics
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from lstmreg import initializers
 from lstmreg.config import ModelConfig
 from lstmreg.errors import CorruptFileError
 from lstmreg.files import read_file, write_atomically
@@ -37,6 +41,9 @@ class Network(nn.Module):
     Shape:
         ``(B, T, D)`` in, ``(B, O)`` out.
 
+    Raises:
+        ValueError: If ``config`` has several ``members``; see :class:`Ensemble`.
+
     Example:
         >>> import torch
         >>> network = Network(ModelConfig(hidden_size=[16, 8], num_layers=2, dropout=[0.0, 0.2]), 3, 1)
@@ -46,6 +53,11 @@ class Network(nn.Module):
 
     def __init__(self, config: ModelConfig, input_size: int, output_size: int) -> None:
         super().__init__()
+        if config.members > 1:
+            raise ValueError(
+                f"a Network is one of the members; members must be 1, got {config.members}. "
+                f"Give lstmreg.Ensemble a network for each."
+            )
         self.config = config
         self.input_size = input_size
         self.output_size = output_size
@@ -57,6 +69,9 @@ class Network(nn.Module):
             self.layers.append(layer)
             width = layer.hidden_size * (2 if config.bidirectional else 1)
         self.head = nn.Linear(width, output_size)
+        if config.head_initializer == "keras":
+            initializers.GlorotUniform()(self.head.weight)
+            nn.init.zeros_(self.head.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Predict from windows ``(B, T, D)``."""
@@ -87,10 +102,95 @@ def _lstm(config: ModelConfig, index: int, input_size: int, is_top: bool) -> LST
         bias_regularizer=elastic_net("bias"),
         activity_regularizer=elastic_net("activity"),
         activity_steps="last" if is_top else "all",
+        activation=settings["activation"],
+        recurrent_activation=settings["recurrent_activation"],
     )
 
 
-def save(directory: Path, network: Network, about: dict[str, Any]) -> None:
+class Ensemble(nn.Module):
+    r"""Networks of one configuration as one, which predicts the mean of what they predict.
+
+    .. math:: \hat{y} = \frac{1}{K} \sum_k \hat{y}_k
+
+    Networks that differ in nothing but their seed err in different directions, so that their mean errs less.
+
+    Args:
+        networks: The members, K: two or more of one configuration.
+
+    Attributes:
+        config: That of the members, with their number as ``members``.
+
+    Shape:
+        ``(B, T, D)`` in, ``(B, O)`` out.
+
+    Raises:
+        TypeError: If a member is no :class:`Network`.
+        ValueError: If there are fewer than two, or they differ in their configuration or sizes.
+
+    Example:
+        >>> import torch
+        >>> ensemble = Ensemble(Network(ModelConfig(hidden_size=8), 3, 1) for _ in range(5))
+        >>> ensemble(torch.zeros(4, 24, 3)).shape
+        torch.Size([4, 1])
+        >>> ensemble.config.members
+        5
+    """
+
+    def __init__(self, networks: Iterable[Network]) -> None:
+        super().__init__()
+        members = list(networks)
+        for k, network in enumerate(members):
+            if not isinstance(network, Network):
+                raise TypeError(f"the members must be lstmreg.Network, got {type(network).__name__} as member {k}.")
+        if len(members) < 2:
+            raise ValueError(f"networks must be two or more, got {len(members)}. One predicts by itself.")
+        first = members[0]
+        for k, network in enumerate(members):
+            if describe(network) != describe(first):
+                raise ValueError(
+                    f"the members must have one configuration and the same sizes, but member {k} has other ones than "
+                    f"member 0."
+                )
+        self.members = nn.ModuleList(members)
+        self.config = dataclasses.replace(first.config, members=len(members))
+        self.input_size, self.output_size = first.input_size, first.output_size
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Predict from windows ``(B, T, D)``."""
+        return torch.stack([member(x) for member in self.members]).mean(0)
+
+
+def describe(network: Network | Ensemble) -> dict[str, Any]:
+    """Return what :func:`rebuild` needs, as plain types."""
+    return {
+        "model": dataclasses.asdict(network.config),
+        "input_size": network.input_size,
+        "output_size": network.output_size,
+    }
+
+
+def rebuild(description: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Network | Ensemble:
+    """Make the network that :func:`describe` described, with weights by their names in its ``state_dict``.
+
+    Nothing is made before the weights are seen to be there: a file's word for its size allocates nothing.
+
+    Raises:
+        CorruptFileError: If a weight is missing, too many, not finite, or has another shape.
+    """
+    config = ModelConfig(**description["model"])
+    dtype = statistics.mode([w.dtype for w in weights.values()] or [torch.float32])
+    with torch.device("meta"):
+        one = Network(dataclasses.replace(config, members=1), description["input_size"], description["output_size"])
+        expected = one.to(dtype).state_dict()
+        if config.members > 1:
+            expected = {f"members.{k}.{name}": w for k in range(config.members) for name, w in expected.items()}
+        check_weights(expected, weights)
+        network = one if config.members == 1 else Ensemble(copy.deepcopy(one) for _ in range(config.members))
+    network.load_state_dict(weights, assign=True)
+    return network
+
+
+def save(directory: Path, network: Network | Ensemble, about: dict[str, Any]) -> None:
     """Write ``model.json`` and ``model.safetensors`` into ``directory``.
 
     Args:
@@ -102,9 +202,7 @@ def save(directory: Path, network: Network, about: dict[str, Any]) -> None:
     content = safetensors.torch.save(weights)
     description = {
         "format": _FORMAT,
-        "model": dataclasses.asdict(network.config),
-        "input_size": network.input_size,
-        "output_size": network.output_size,
+        **describe(network),
         "weights_sha256": hashlib.sha256(content).hexdigest(),
         "about": about,
     }
@@ -112,11 +210,11 @@ def save(directory: Path, network: Network, about: dict[str, Any]) -> None:
     write_atomically(directory / "model.json", json.dumps(description, indent=1) + "\n")
 
 
-def load(directory: Path) -> tuple[Network, dict[str, Any]]:
+def load(directory: Path) -> tuple[Network | Ensemble, dict[str, Any]]:
     """Read what :func:`save` wrote.
 
     Returns:
-        The network, in eval mode, and ``about``.
+        The network, or the ensemble where ``model.members`` are several, in eval mode, and ``about``.
 
     Raises:
         CorruptFileError: If a file is missing or damaged, or the two do not belong together.
@@ -129,14 +227,12 @@ def load(directory: Path) -> tuple[Network, dict[str, Any]]:
                 f"{directory / 'model.json'}: format {description['format']!r}; this version reads {_FORMAT}."
             )
         weights = safetensors.torch.load(content)
-        with torch.device("meta"):  # a file's word for its size allocates nothing
-            network = Network(
-                ModelConfig(**description["model"]), description["input_size"], description["output_size"]
-            )
-        _check_weights(directory / "model.safetensors", network.state_dict(), weights)
+        try:
+            network = rebuild(description, weights)
+        except CorruptFileError as error:
+            raise CorruptFileError(f"{directory / 'model.safetensors'}: {error}") from None
         if hashlib.sha256(content).hexdigest() != description["weights_sha256"]:
             raise CorruptFileError(f"{directory}: model.safetensors is not what model.json was saved with.")
-        network.load_state_dict(weights, assign=True)
         about: dict[str, Any] = description["about"]
     except CorruptFileError:
         raise
@@ -146,7 +242,7 @@ def load(directory: Path) -> tuple[Network, dict[str, Any]]:
     return network.eval(), about
 
 
-def _check_weights(path: Path, expected: dict[str, Tensor], found: dict[str, Tensor]) -> None:
+def check_weights(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
     """Compare names, shapes and types, and name the first tensor that is wrong."""
     for name in sorted({*expected, *found}):
         wanted, got = (
@@ -154,6 +250,6 @@ def _check_weights(path: Path, expected: dict[str, Tensor], found: dict[str, Ten
             for tensors in (expected, found)
         )
         if wanted != got:
-            raise CorruptFileError(f"{path}: {name} must be {wanted}, got {got}.")
+            raise CorruptFileError(f"{name} must be {wanted}, got {got}.")
         if not bool(found[name].isfinite().all()):
-            raise CorruptFileError(f"{path}: {name} is not finite.")
+            raise CorruptFileError(f"{name} is not finite.")

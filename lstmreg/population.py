@@ -54,6 +54,7 @@ class Population(nn.Module):
         _check(self.networks)
         with torch.no_grad():
             self.weights = nn.Parameter(torch.stack([_row(network) for network in self.networks]))
+        self._carried: list[States] | None = None
 
     @classmethod
     def of(
@@ -97,9 +98,34 @@ class Population(nn.Module):
         return f"{len(self)} members, {sizes}, num_layers={first.config.num_layers}"
 
     def forward(self, x: Tensor) -> Tensor:
-        """Predict with every member, as in evaluation: nothing is dropped."""
-        prediction, _ = self.block(range(len(self))).run(self.weights, x)
+        """Predict with every member, as in evaluation: nothing is dropped.
+
+        Stateful members go on from the states in which the last call ended; see :meth:`reset_state`.
+        """
+        if not isinstance(x, Tensor):
+            raise TypeError(
+                f"x must be a tensor (B, T, D) or (K, B, T, D), got {type(x).__name__}. One member by itself takes "
+                f"what a single network takes: population[k](x)."
+            )
+        prediction, last = self.block(range(len(self))).run(self.weights, x, self._states_for(x))
+        if self.networks[0].config.stateful:
+            self._carried = [(h.detach(), c.detach()) for h, c in last]
         return prediction
+
+    def _states_for(self, x: Tensor) -> list[States] | None:
+        if self._carried is None:
+            return None
+        known, batch = self._carried[0][0].shape[-2], x.shape[-3]
+        if batch != known:
+            raise ValueError(
+                f"a stateful layer must get the same number of sequences each time, {known}, got {batch}. "
+                f"Call reset_state() first."
+            )
+        return [(h.to(self.weights), c.to(self.weights)) for h, c in self._carried]
+
+    def reset_state(self) -> None:
+        """Let stateful members begin with zeros again."""
+        self._carried = None
 
     def kinds_of_masks(self, member: int) -> tuple[tuple[int, int], ...]:
         """Return what masks each layer of a member draws; members that agree in it can be trained in one block."""
@@ -256,8 +282,10 @@ def _check(networks: Sequence[Network]) -> None:
 def _architecture(network: Network) -> dict[str, Any]:
     """Return what the members of a population must share."""
     shared = {name: value for name, value in dataclasses.asdict(network.config).items() if f"model.{name}" not in KNOBS}
-    if isinstance(shared["hidden_size"], int):
-        shared["hidden_size"] = [shared["hidden_size"]] * network.config.num_layers
+    for name in ("hidden_size", "activation", "recurrent_activation"):
+        if not isinstance(shared[name], list):
+            shared[name] = [shared[name]] * network.config.num_layers
+    del shared["head_initializer"]  # which is past
     weight = network.head.weight
     sizes = {"input_size": network.input_size, "output_size": network.output_size}
     return {"num_layers": shared["num_layers"]} | shared | sizes | {"dtype": weight.dtype, "device": weight.device}

@@ -18,7 +18,9 @@ from lstmreg.identifiers import resolve
 from lstmreg.identifiers import serialize as _serialize
 from lstmreg.tracing import is_transformed
 
-Regularizer = Callable[[Tensor], Tensor]
+#: Returns a scalar tensor. It is declared as ``Any``: what is declared to return a class counts as its factory for
+#: jsonargparse, and so LightningCLI would not take ``class_path: lstmreg.L2``.
+Regularizer = Callable[[Tensor], Any]
 
 
 def _settle_strength(thing: Any, name: str) -> None:

@@ -68,7 +68,7 @@ def main() -> None:
     print(f"penalties in the last epoch: {penalties}")
     # However the fit ended, the module now has the weights of its best epoch.
     again = trainer.validate(module, validation, verbose=False)[0]["val_loss"]
-    print(f"best epoch {best.best_epoch}: val_loss {best.best_value:.4f}; evaluated again {again:.4f}")
+    print(f"best epoch {best.best_epoch}, counted from 0: val_loss {best.best_value:.4f}; evaluated again {again:.4f}")
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import yaml
 
-from lstmreg import Config, DataConfig, ModelConfig, Range, SearchConfig, TrainingConfig
-from lstmreg.config import KNOBS, default_space, from_dict, searchable, with_settings
+from lstmreg import Config, DataConfig, ModelConfig, Range, SearchConfig, TrainingConfig, activations
+from lstmreg.config import ACTIVATIONS, KNOBS, default_space, from_dict, searchable, with_settings
 from lstmreg.data.splits import Split
 from lstmreg.data.table import Series
 from lstmreg.errors import ConfigError
@@ -39,6 +39,10 @@ REFUSED = {
     "data.test_fraction": NO_FRACTION,
     "model.hidden_size": (0, -1, 16385, 10**9, [0]),
     "model.num_layers": (0, -1, 1001),
+    "model.activation": ("relux", 1, ["tanhh"]),
+    "model.recurrent_activation": ("", ["sigmod"]),
+    "model.head_initializer": ("glorot_uniform", ""),
+    "model.members": (0, -1, 1001),
     **{knob: (*NEGATIVE, [-0.1]) for knob in KNOBS if "dropout" not in knob},
     **{knob: (-0.1, 1.0, 1.5, nan, inf, [1.0]) for knob in KNOBS if "dropout" in knob},
     "training.learning_rate": NOT_POSITIVE,
@@ -51,6 +55,7 @@ REFUSED = {
     "training.patience": (0, -1),
     "training.min_delta": NEGATIVE,
     "training.seed": (-1, 2**32),
+    "training.keep": ("first", ""),
     "search.trials": (0, -1),
     "search.learning_rates": ([], [0.1, 0.0], [nan]),
     "search.splits": (1, 0, 1001),
@@ -94,7 +99,20 @@ def test_a_value_that_breaks_its_rule_is_refused_by_path(path, value):
 def test_no_number_and_no_choice_is_without_a_rule():
     kinds = ("int", "float", "Literal", "list[float]")
     settings = {path for path, declared in DECLARED.items() if declared.startswith(kinds)}
-    assert settings == set(REFUSED) - {"data.features", "data.delimiter"}
+    texts = {"data.features", "data.delimiter", "model.activation", "model.recurrent_activation"}
+    assert settings == set(REFUSED) - texts
+
+
+def test_activations_are_those_of_keras_by_their_names():
+    assert set(ACTIVATIONS) == set(activations.ACTIVATIONS)
+    with pytest.raises(ConfigError, match=r"got 'hard_sigmod'\. Did you mean 'hard_sigmoid'\?"):
+        ModelConfig(recurrent_activation="hard_sigmod")
+
+
+def test_an_ensemble_is_no_setting_of_a_search():
+    assert "model.members" not in searchable(PLAIN)
+    with pytest.raises(ConfigError, match=r"^search.space: unknown setting 'model.members'"):
+        Config(DataConfig(**TABLE), search=SearchConfig(space={"model.members": [1, 5]}))
 
 
 def test_a_task_that_is_none_is_refused():
@@ -240,6 +258,9 @@ CHANGES = {
     "model.hidden_size": (5, {}),
     "model.num_layers": (2, {}),
     "model.bidirectional": (True, {}),
+    "model.activation": ("relu", {}),
+    "model.recurrent_activation": ("hard_sigmoid", {}),
+    "model.head_initializer": ("keras", {}),
     **{knob: (0.1, {}) for knob in KNOBS},
     "training.learning_rate": (0.02, {}),
     "training.optimizer": ("adamw", {"training.weight_decay": 0.1}),
@@ -250,6 +271,7 @@ CHANGES = {
     "training.max_epochs": (2, {}),
     "training.patience": (1, {"training.min_delta": 10.0}),
     "training.min_delta": (10.0, {"training.patience": 1}),
+    "training.keep": ("last", {"training.learning_rate": 1.0, "training.optimizer": "sgd"}),
 }
 
 
@@ -281,8 +303,8 @@ def test_the_space_that_is_searched_by_default_is_of_knobs_with_values_that_may_
 
 OTHER = Config(
     DataConfig("a.csv", "y", ["x", "y"], "t", 5, 2, 7, "ffill", True, ";", ",", 0.2),
-    ModelConfig([8, 4], 2, True, kernel_l1=[0.0, 1e-5], dropout=[0.1, 0.2]),
-    TrainingConfig(1e-05, "sgd", 0.1, 1e300, "huber", 7, 8, 9, 1e-7, 2**32 - 1),
+    ModelConfig([8, 4], 2, True, kernel_l1=[0.0, 1e-5], dropout=[0.1, 0.2], activation=["relu", "tanh"], members=5),
+    TrainingConfig(1e-05, "sgd", 0.1, 1e300, "huber", 7, 8, None, 1e-7, 2**32 - 1, "last"),
     SearchConfig(
         7,
         {"model.dropout": Range(0.1, 0.5, step=0.1), "model.bias_l2": Range(1e-6, 1, True), "training.loss": ["mae"]},

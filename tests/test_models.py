@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import pickle
@@ -19,7 +20,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lstmreg import L1L2, ModelConfig, Network, penalties
+from lstmreg import L1L2, Ensemble, ModelConfig, Network, interop, penalties
+from lstmreg.activations import hard_sigmoid
 from lstmreg.config import KNOBS
 from lstmreg.errors import CorruptFileError
 from lstmreg.files import write_atomically
@@ -103,6 +105,93 @@ def test_its_penalties_are_those_of_its_layers_and_of_the_top_activity_the_last_
         "activity": activity,
     }
     torch.testing.assert_close(penalties(network), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_activations_go_to_the_layers_one_for_all_or_one_for_each():
+    config = ModelConfig([3, 2], 2, activation="relu", recurrent_activation=["tanh", "hard_sigmoid"])
+    layers = Network(config, D, OUT).layers
+    assert [layer.activation for layer in layers] == [torch.nn.functional.relu] * 2
+    assert [layer.recurrent_activation for layer in layers] == [torch.tanh, hard_sigmoid]
+
+
+def test_the_head_begins_as_torchs_linear_or_as_keras_dense_and_the_layers_are_the_same():
+    networks = []
+    for kind in ("torch", "keras"):
+        torch.manual_seed(3)
+        networks.append(Network(ModelConfig(64, head_initializer=kind), D, 32))
+    ours, theirs = (network.head for network in networks)
+    assert float(ours.weight.detach().abs().max()) <= 64**-0.5 < float(theirs.weight.detach().abs().max())
+    assert float(theirs.weight.detach().abs().max()) <= (6 / (64 + 32)) ** 0.5
+    assert float(theirs.weight.detach().var()) == pytest.approx(2 / (64 + 32), rel=0.1)
+    assert float(ours.bias.detach().abs().max()) > 0 == float(theirs.bias.detach().abs().max())
+    assert torch.equal(networks[0].layers[0].weight_ih_l0, networks[1].layers[0].weight_ih_l0)
+
+
+# ---------------------------------------------------------------------- several as one
+
+
+def ensemble(config: ModelConfig = STACK, members: int = 3) -> Ensemble:
+    return Ensemble(Network(config, D, OUT) for _ in range(members)).eval()
+
+
+def test_an_ensemble_predicts_the_mean_of_its_members(x):
+    several = ensemble()
+    each = torch.stack([member(x) for member in several.members])
+    torch.testing.assert_close(several(x), each.sum(0) / 3)
+    assert float((each[0] - each[1]).detach().abs().max()) > 0.01
+    assert several.config == dataclasses.replace(STACK, members=3)
+
+
+def test_an_ensemble_comes_back_from_its_files_bit_for_bit(x, tmp_path):
+    several = ensemble()
+    save(tmp_path, several, {"target": "y"})
+    loaded, about = load(tmp_path)
+    assert isinstance(loaded, Ensemble)
+    assert (loaded.config, about) == (several.config, {"target": "y"})
+    assert not loaded.training
+    assert torch.equal(loaded(x), several(x))
+
+
+@pytest.mark.parametrize("members", [1, 2, 4, 1000])
+def test_another_number_of_members_than_there_are_weights_of_is_refused(members, tmp_path):
+    save(tmp_path, ensemble(), {})
+    description = json.loads((tmp_path / "model.json").read_text())
+    description["model"]["members"] = members
+    (tmp_path / "model.json").write_text(json.dumps(description))
+    assert_refused(tmp_path, "must be")
+
+
+@pytest.mark.parametrize("config", [STACK, ModelConfig(3, bidirectional=True), ModelConfig(3)])
+def test_an_ensemble_goes_to_keras_layers_and_to_pytorch_without_another_number(config, x, tmp_path):
+    several = ensemble(config)
+    save(tmp_path, several, {})
+    model = interop.load_model(tmp_path)
+    torch.testing.assert_close(model(x), several(x), rtol=1e-6, atol=1e-6)
+    interop.save_model(model, tmp_path / "converted")
+    assert torch.equal(interop.load_model(tmp_path / "converted")(x), model(x))
+
+
+def test_an_ensemble_goes_to_keras_and_to_onnx(x, tmp_path):
+    keras, onnxruntime = pytest.importorskip("keras"), pytest.importorskip("onnxruntime")
+    several = ensemble(ModelConfig([4, 3], 2, activation="softsign"))
+    interop.save_keras(several, tmp_path / "model.keras")
+    found = keras.models.load_model(tmp_path / "model.keras")(x).detach()
+    torch.testing.assert_close(found, several(x).detach(), rtol=1e-5, atol=1e-6)
+    interop.save_onnx(interop.load_model(tmp_path / "model.keras"), tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    (found,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    torch.testing.assert_close(torch.from_numpy(found), several(x).detach(), rtol=1e-5, atol=1e-6)
+
+
+def test_what_is_no_ensemble_is_refused():
+    with pytest.raises(ValueError, match="networks must be two or more, got 1"):
+        ensemble(members=1)
+    with pytest.raises(ValueError, match=r"one configuration.*member 1 has other ones than member 0"):
+        Ensemble([Network(ModelConfig(3), D, OUT), Network(ModelConfig(3, dropout=0.1), D, OUT)])
+    with pytest.raises(TypeError, match=r"must be lstmreg\.Network, got Linear as member 0"):
+        Ensemble([torch.nn.Linear(1, 1)] * 2)
+    with pytest.raises(ValueError, match=r"members must be 1, got 5\. Give lstmreg\.Ensemble a network for each"):
+        Network(ModelConfig(members=5), D, OUT)
 
 
 @pytest.mark.parametrize("knob", KNOBS)

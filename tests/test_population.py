@@ -64,6 +64,19 @@ def inputs(members: int, own: bool, dtype: torch.dtype = torch.float64) -> Tenso
     return torch.randn(*shape, dtype=dtype, generator=torch.Generator().manual_seed(9))
 
 
+#: Of the members' common activations: one for all layers, and one for each.
+ACTIVATIONS = {
+    "relu and hard sigmoid": {"activation": "relu", "recurrent_activation": "hard_sigmoid"},
+    "others in each layer": {
+        "hidden_size": [4, 3],
+        "num_layers": 2,
+        "activation": ["softsign", "tanh"],
+        "recurrent_activation": ["keras2_hard_sigmoid", "sigmoid"],
+    },
+}
+ARCHITECTURES |= ACTIVATIONS
+
+
 # ---------------------------------------------------------------------- what it computes
 
 
@@ -316,3 +329,71 @@ def test_one_object_cannot_be_two_members():
     network = make(ModelConfig(hidden_size=3), 0)
     with pytest.raises(ValueError, match="different objects"):
         Population([network, network])
+
+
+# ---------------------------------------------------------------------- activations, states, and what x can be
+
+
+def test_activations_are_common_to_all_however_they_are_written():
+    usual = {"hidden_size": 3, "num_layers": 2}
+    Population.of([ModelConfig(**usual, activation="relu"), ModelConfig(**usual, activation=["relu", "relu"])], 2, 1)
+    with pytest.raises(
+        ValueError, match=r"activation is \['tanh', 'tanh'\] in member 0 and \['relu', 'relu'\] in member 1"
+    ):
+        Population.of([ModelConfig(**usual), ModelConfig(**usual, activation="relu")], 2, 1)
+
+
+def test_members_may_begin_with_other_heads():
+    population = Population.of([ModelConfig(3), ModelConfig(3, head_initializer="keras")], 2, 1)
+    assert torch.equal(population[0].layers[0].weight_ih_l0, population[1].layers[0].weight_ih_l0)
+    assert [float(population[k].head.bias.detach().abs()) > 0 for k in range(2)] == [True, False]
+
+
+def test_a_network_that_was_read_from_elsewhere_can_be_a_member():
+    keras = pytest.importorskip("keras")
+    layers = [
+        keras.Input((T, D)),
+        keras.layers.LSTM(4, activation="relu", recurrent_activation="hard_sigmoid"),
+        keras.layers.Dense(OUT),
+    ]
+    model = keras.Sequential(layers)
+    network = Network(ModelConfig(4, activation="relu", recurrent_activation="hard_sigmoid"), D, OUT)
+    w_ih, w_hh, bias, head, head_bias = (v.value.detach().cpu() for v in model.weights)
+    names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0")
+    network.layers[0].load_state_dict(dict(zip(names, (w_ih.T, w_hh.T, bias), strict=True)), strict=False)
+    network.head.load_state_dict({"weight": head.T, "bias": head_bias})
+    x = torch.randn(B, T, D)
+    predicted = Population([network, copy.deepcopy(network)])(x)
+    for own in predicted.detach():
+        torch.testing.assert_close(own, model(x).detach().cpu(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("architecture", ["two layers", "two-way"])
+def test_a_stateful_population_goes_on_from_batch_to_batch_as_its_members_do(architecture):
+    shared = ARCHITECTURES[architecture] | {"stateful": True}
+    members = [make(ModelConfig(**{"hidden_size": 4} | shared), k).double().eval() for k in range(2)]
+    population = Population(members)
+    batches = torch.randn(3, B, T, D, dtype=torch.float64)
+    first = None
+    for _ in range(2):
+        for x in batches:
+            found = population(x).detach()
+            for k, network in enumerate(members):
+                torch.testing.assert_close(found[k], network(x), rtol=1e-12, atol=1e-12)
+        first = found if first is None else first
+        population.reset_state()
+        for network in members:
+            for layer in network.layers:
+                layer.reset_state()
+    assert torch.equal(found, first)
+    assert not torch.allclose(population(batches[2]).detach(), first)  # without those before
+    with pytest.raises(ValueError, match=r"same number of sequences each time, 5, got 2\. Call reset_state\(\) first"):
+        population(batches[0, :2])
+
+
+def test_a_packed_sequence_is_refused_with_what_can_take_it():
+    packed = nn.utils.rnn.pack_sequence([torch.randn(4, D), torch.randn(2, D)])
+    population = Population([make(ModelConfig(4), 0), make(ModelConfig(4), 1)])
+    with pytest.raises(TypeError, match=r"x must be a tensor \(B, T, D\).*got PackedSequence.*population\[k\]\(x\)"):
+        population(packed)
+    assert population[1](packed).shape == (2, OUT)  # as the message says

@@ -13,13 +13,19 @@ from torch import Tensor
 class Part(NamedTuple):
     """A batch of each of some neighbouring members, all of one shape.
 
-    ``x`` is ``(B, T, D)`` and ``y`` ``(B, O)`` where they share one batch, else both have a leading axis of members.
+    ``x`` is ``(B, T, D)`` and ``y`` ``(B, O)``, or classes ``(B)``, where they share one batch; else both
+    have an axis of members in front.
     """
 
     first: int
     last: int  #: the member after the last one
     x: Tensor
     y: Tensor
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether the members share one batch."""
+        return self.x.dim() == 3
 
 
 class Lockstep:
@@ -46,7 +52,7 @@ class Lockstep:
             for source, iterator in running.items():
                 batch = next(iterator, None)
                 if batch is not None:
-                    batches[source] = batch
+                    batches[source] = _checked(batch)
             if not batches:
                 return
             running = {source: running[source] for source in batches}
@@ -64,6 +70,17 @@ def _as_far_as_it_is_long(source: Iterable[Any]) -> Iterator[Any]:
     except (TypeError, NotImplementedError):  # a stream
         return iter(source)
     return islice(iter(source), length)
+
+
+def _checked(batch: Any) -> Sequence[Tensor]:
+    for name, value in zip("xy", batch, strict=False):
+        if not isinstance(value, Tensor):
+            raise TypeError(
+                f"a population needs {name} as a tensor, whose first axis is the batch, got {type(value).__name__}. "
+                f"Give it sequences of one length, or train one network after the other with lstmreg.fit."
+            )
+    tensors: Sequence[Tensor] = batch
+    return tensors
 
 
 def _parts(runs: list[tuple[int, int]], batches: dict[int, Sequence[Tensor]]) -> Iterator[Part]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from torch import nn
 
 from lstmreg import activations, constraints, regularizers
 from lstmreg.layers import LSTM
-from lstmreg.models import Network
+from lstmreg.models import Ensemble, Network
 
 from .calls import Call, Reference
 from .container import Array
@@ -20,7 +22,8 @@ def as_keras_model(module: nn.Module) -> KerasModel:
     """Return a module as a model of Keras' layers, with the same weights.
 
     Args:
-        module: A :class:`KerasModel` (returned as it is), an :class:`lstmreg.LSTM` or an :class:`lstmreg.Network`.
+        module: A :class:`KerasModel` (returned as it is), an :class:`lstmreg.LSTM`, an :class:`lstmreg.Network`, or an
+            :class:`lstmreg.Ensemble`, whose members feed an ``Average``.
 
     Raises:
         TypeError: If it is something else, or has a regularizer, constraint or activation of the user's own.
@@ -32,8 +35,10 @@ def as_keras_model(module: nn.Module) -> KerasModel:
         return build(description_of(module), _arrays(module))
     if isinstance(module, Network):
         return build(*_network(module))
+    if isinstance(module, Ensemble):
+        return build(*_ensemble(module))
     raise TypeError(
-        f"only lstmreg.LSTM, lstmreg.Network and models from lstmreg.interop.load_model can go to Keras, "
+        f"only lstmreg.LSTM, Network, Ensemble and models from lstmreg.interop.load_model can go to Keras, "
         f"got {type(module).__name__}. Give its LSTM layers one by one."
     )
 
@@ -49,30 +54,66 @@ def description_of(lstm: LSTM) -> ModelDescription:
 
 
 def _network(network: Network) -> tuple[ModelDescription, dict[str, Array]]:
+    layers, arrays = _layers(network)
+    return _chain(layers, network.input_size), arrays
+
+
+def _ensemble(ensemble: Ensemble) -> tuple[ModelDescription, dict[str, Array]]:
+    """Describe one input, a chain of layers for each member, and their mean."""
+    entry = _input(ensemble.input_size)
+    chains: list[list[LayerDescription]] = []
+    arrays: dict[str, Array] = {}
+    for number, network in enumerate(ensemble.members):
+        assert isinstance(network, Network)
+        layers, weights = _layers(network, number, len(ensemble.members))
+        chains.append(_linked(layers, Reference(entry.name)))
+        arrays |= weights
+    ends = tuple(Reference(chain[-1].name) for chain in chains)
+    mean = LayerDescription("average", "Merge", {"merge": "Average"}, (Call(ends),), keras_class="Average")
+    by_depth = [layer for abreast in zip(*chains, strict=True) for layer in abreast]  # as Keras orders them
+    outputs = (Reference(mean.name),)
+    return ModelDescription("ensemble", (entry, *by_depth, mean), (Reference(entry.name),), outputs), arrays
+
+
+def _layers(network: Network, number: int = 0, members: int = 1) -> tuple[list[LayerDescription], dict[str, Array]]:
+    """Return the layers of a network, which may be one of several members, and their weights."""
     layers: list[LayerDescription] = []
     arrays: dict[str, Array] = {}
     for index, lstm in enumerate(network.layers):
         assert isinstance(lstm, LSTM)
         is_top = index == len(network.layers) - 1
-        layers += _stack(lstm, is_last_used=is_top, first=index)
-        arrays |= _arrays(lstm, first=index)
-    head: Settings = dict.fromkeys(("kernel_regularizer", "bias_regularizer", "kernel_constraint", "bias_constraint"))
-    settings: Settings = {**head, "activity_regularizer": None, "use_bias": True, "activation": "linear"}
-    settings["units"] = network.output_size
-    layers.append(LayerDescription("dense", "Dense", settings, keras_class="Dense"))
-    arrays["layers/dense/vars/0"] = network.head.weight.detach().cpu().numpy().T
-    arrays["layers/dense/vars/1"] = network.head.bias.detach().cpu().numpy()
-    return _chain(layers, network.input_size), arrays
+        first = index * members + number
+        layers += _stack(lstm, is_last_used=is_top, first=first)
+        arrays |= _arrays(lstm, first=first)
+    settings: Settings = dict.fromkeys(
+        ("kernel_regularizer", "bias_regularizer", "kernel_constraint", "bias_constraint", "activity_regularizer")
+    )
+    settings |= {"use_bias": True, "activation": "linear", "units": network.output_size}
+    name = _numbered("dense", number)
+    layers.append(LayerDescription(name, "Dense", settings, keras_class="Dense"))
+    arrays[f"layers/{name}/vars/0"] = network.head.weight.detach().cpu().numpy().T
+    arrays[f"layers/{name}/vars/1"] = network.head.bias.detach().cpu().numpy()
+    return layers, arrays
 
 
 def _chain(layers: list[LayerDescription], features: int) -> ModelDescription:
-    entry = LayerDescription("input", "InputLayer", {"batch_shape": [None, None, features]}, keras_class="InputLayer")
-    chained, last = [entry], Reference(entry.name)
+    entry = _input(features)
+    chained = _linked(layers, Reference(entry.name))
+    ends = (Reference(entry.name),), (Reference(chained[-1].name),)
+    return ModelDescription("sequential", (entry, *chained), *ends, is_sequential=True)
+
+
+def _input(features: int) -> LayerDescription:
+    return LayerDescription("input", "InputLayer", {"batch_shape": [None, None, features]}, keras_class="InputLayer")
+
+
+def _linked(layers: list[LayerDescription], last: Reference) -> list[LayerDescription]:
+    """Let each layer take what the one before it gives, and the first one ``last``."""
+    linked = []
     for layer in layers:
-        called = {"calls": (Call((last,)),)}
-        chained.append(LayerDescription(**{**vars(layer), **called}))
+        linked.append(dataclasses.replace(layer, calls=(Call((last,)),)))
         last = Reference(layer.name)
-    return ModelDescription("sequential", tuple(chained), (Reference(entry.name),), (last,), is_sequential=True)
+    return linked
 
 
 def _stack(lstm: LSTM, *, is_last_used: bool, first: int = 0) -> list[LayerDescription]:
@@ -101,7 +142,11 @@ def _class(lstm: LSTM) -> str:
 
 
 def _name(lstm: LSTM, number: int) -> str:
-    return _class(lstm).lower() + (f"_{number}" if number else "")
+    return _numbered(_class(lstm).lower(), number)
+
+
+def _numbered(name: str, number: int) -> str:
+    return name + (f"_{number}" if number else "")
 
 
 def _settings(lstm: LSTM, layer: int, direction: int, is_sequence: bool) -> Settings:

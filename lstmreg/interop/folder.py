@@ -46,14 +46,37 @@ def save(model: KerasModel, directory: Path) -> None:
     """Write a model into a folder, which is made if there is none."""
     directory.mkdir(parents=True, exist_ok=True)
     content = safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()})
-    about = {
-        "format": FORMAT,
-        "weights_sha256": hashlib.sha256(content).hexdigest(),
+    about = {"format": FORMAT, "weights_sha256": hashlib.sha256(content).hexdigest(), **describe(model)}
+    write_atomically(directory / "model.safetensors", content)
+    write_atomically(directory / "model.json", json.dumps(about, indent=1) + "\n")
+
+
+def describe(model: KerasModel) -> dict[str, Any]:
+    """Return what :func:`rebuild` needs, as the plain types that JSON has."""
+    described = {
         "shapes": {leaf.key: list(leaf.as_in_keras(model.state_dict()[leaf.tensor]).shape) for leaf in model.leaves()},
         "description": dataclasses.asdict(model.description),
     }
-    write_atomically(directory / "model.safetensors", content)
-    write_atomically(directory / "model.json", json.dumps(about, indent=1) + "\n")
+    plain: dict[str, Any] = json.loads(json.dumps(described))
+    return plain
+
+
+def rebuild(about: Mapping[str, Any], weights: Mapping[str, Tensor]) -> KerasModel:
+    """Make the model that :func:`describe` described, with weights by their names in its ``state_dict``.
+
+    Raises:
+        CorruptFileError: If the description is not such as a file of Keras gives, or the weights are not its own.
+    """
+    description = _model(about["description"])
+    _check(description)
+    with torch.device("meta"):
+        model = KerasModel(description, {key: tuple(shape) for key, shape in about["shapes"].items()})
+    _check_weights(model, weights)
+    trained = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+    model.load_state_dict(weights, assign=True)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(trained[name])
+    return model
 
 
 def load(directory: Path) -> KerasModel:
@@ -69,17 +92,7 @@ def load(directory: Path) -> KerasModel:
         content = read_file(directory / "model.safetensors")
         if hashlib.sha256(content).hexdigest() != about["weights_sha256"]:
             raise CorruptFileError("model.safetensors is not what model.json was saved with")
-        description = _model(about["description"])
-        _check(description)
-        with torch.device("meta"):
-            shapes = {key: tuple(shape) for key, shape in about["shapes"].items()}
-            model = KerasModel(description, shapes)
-        weights = safetensors.torch.load(content)
-        _check_weights(model, weights)
-        trained = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
-        model.load_state_dict(weights, assign=True)
-        for name, parameter in model.named_parameters():
-            parameter.requires_grad_(trained[name])
+        model = rebuild(about, safetensors.torch.load(content))
     except (OSError, *UNEXPECTED, safetensors.SafetensorError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise CorruptFileError(f"{directory}: not a converted model, or a damaged one ({reason}).") from None

@@ -117,6 +117,14 @@ def apply_constraints(model: nn.Module) -> None:
             module.apply_constraints()
 
 
+def begin_activity(model: nn.Module) -> None:
+    """Let the next training-mode forward begin anew: what was called before and never read costs nothing."""
+    for module in model.modules():
+        record = vars(module).get("_activity")
+        if isinstance(record, ActivityRecord):
+            record.close()
+
+
 def penalties(model: nn.Module) -> dict[str, Tensor]:
     """Collect the penalties of every layer inside ``model``, by kind, and those that :func:`regularize` gave.
 
@@ -161,7 +169,7 @@ def totals(terms: Sequence[Term], keys: Sequence[str]) -> dict[str, Tensor]:
 
 def scalar_penalty(regularizer: Regularizer, tensor: Tensor) -> Tensor:
     """Apply a regularizer, and see that it is one."""
-    value = regularizer(tensor)
+    value: Tensor = regularizer(tensor)
     if value.dim() != 0:
         raise ValueError(f"a regularizer must return a scalar, but {regularizer!r} returned {tuple(value.shape)}.")
     return value
@@ -201,6 +209,10 @@ class ActivityRecord:
         if self._read:
             self._entries, self._read = [], False
         self._entries.append((Term("activity", output, regularizer, output, max(batch, 1)), _version(output)))
+
+    def close(self) -> None:
+        """Let the next forward begin a new record."""
+        self._read = True
 
     def forget(self) -> None:
         """Drop what was read already, before a forward that counts nothing: its graph is gone."""

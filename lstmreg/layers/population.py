@@ -94,6 +94,7 @@ class LayerPopulation:
                 input_mask=input_mask,
                 recurrent_mask=recurrent_mask,
                 reverse=direction == 1,
+                activations=(self._layer.activation, self._layer.recurrent_activation),
             )
             if generators is not None and self._strengths["activity"] != (None, None):
                 # The last output is the last state.

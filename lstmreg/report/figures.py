@@ -69,14 +69,14 @@ def learning_curves(answer: Answer) -> str:
 
 
 def _draw_curve(ax: Axes, curve: Curve) -> None:
-    epochs = range(1, len(curve.val) + 1)
+    epochs = range(len(curve.val))
     ax.plot(epochs, curve.train, color=_TRAIN, label="training (in training mode)")
     ax.plot(epochs, curve.val, color=_VAL, label="validation")
     best = curve.best_epoch
-    ax.plot([best + 1], [curve.val[best]], "o", color=_VAL, markersize=6, label="best epoch, kept")
-    ax.axvline(best + 1, color=_VAL, linewidth=0.7, linestyle=":")
+    ax.plot([best], [curve.val[best]], "o", color=_VAL, markersize=6, label="best epoch, kept")
+    ax.axvline(best, color=_VAL, linewidth=0.7, linestyle=":")
     ax.set_yscale("log")
-    ax.set_xlabel("epoch")
+    ax.set_xlabel("epoch, counted from 0")
 
 
 def effects_alone(answer: Answer) -> str:

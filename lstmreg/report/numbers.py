@@ -144,7 +144,7 @@ class Answer:
         candidate_curve: Likewise of the candidate.
         gap: Mean ratio of validation to training loss of the baseline at its best epochs.
         turn: Mean ratio of its last to its best validation loss: how far it turns up.
-        cut_short: Share of its trainings that ``max_epochs`` ended before the patience did.
+        cut_short: Share of its trainings that ``max_epochs`` ended before the patience did; 0 without one.
         sizes_effect: Of the candidate's sizes and learning rate, without knobs, against the baseline's.
         history: Value of each sampled setting relative to the baseline on its replicate; ``None``: failed.
         test: The test.
@@ -205,7 +205,9 @@ def answer(evidence: Evidence) -> Answer:
         candidate_curve=_curve(_last_confirming(evidence, candidate)) if candidate else None,
         gap=float(np.mean([_gap(r) for r in baseline_runs])),
         turn=float(np.mean([r.result["val"][-1] / r.result["val_loss"] for r in baseline_runs])),
-        cut_short=float(np.mean([r.result["stopped"] == "max_epochs" for r in baseline_runs])),
+        cut_short=float(np.mean([r.result["stopped"] == "max_epochs" for r in baseline_runs]))
+        if evidence.config.training.patience is not None
+        else 0.0,
         sizes_effect=_sizes_effect(evidence, candidate),
         history=_history(evidence),
         test=_test(evidence, candidate),

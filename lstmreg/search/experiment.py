@@ -16,7 +16,7 @@ from lstmreg.data.floors import forecast_error
 from lstmreg.data.splits import Split, make_splits
 from lstmreg.data.table import Series, read_series
 from lstmreg.training.fitting import Epoch
-from lstmreg.training.single import Trained
+from lstmreg.training.single import Trained, train_configured
 from lstmreg.training.together import Task, populations, train_together
 
 from . import decisions
@@ -223,7 +223,11 @@ class _Experiment:
                 raise outcome
             models.save(directory, outcome.network, outcome.about())
 
-        train_together([self._task(Job(setting, replicate, "model"), "test")], self.series, save)
+        task = self._task(Job(setting, replicate, "model"), "test")
+        if task.config.model.members > 1:
+            save(0, train_configured(task.config, self.series, task.split))
+        else:  # as it was tested, to the last digit
+            train_together([task], self.series, save)
 
     # ------------------------------------------------------------------ parts of a stage
 

@@ -248,12 +248,17 @@ class Ledger:
             study.enqueue_trial(starts[position])
         return study.ask()
 
+    def _patience(self) -> int:
+        """Return the epochs before which no trial is given up; without a patience that is never done."""
+        training = self.config.training
+        return training.max_epochs if training.patience is None else training.patience
+
     def _run_trials(self, stage: str, trials: list[optuna.Trial], jobs: list[Job], run: Runner) -> None:
         """Run jobs that have trials already, and tell the study how each went, whatever happens."""
         study, left = self._studies[stage], set(range(len(jobs)))
         # Of the trials before this batch, so that it does not matter which of the batch end first.
         earlier = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        limits = _Medians([t.intermediate_values for t in earlier], self.config.training.patience)
+        limits = _Medians([t.intermediate_values for t in earlier], self._patience())
 
         def watch(number: int, epoch: int, value: float) -> bool:
             if not math.isfinite(value):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -15,11 +16,9 @@ from torch import Tensor, nn
 from lstmreg.config import TrainingConfig
 
 from . import trainer
+from .batches import Data, as_loaders, check_data
 from .best import BestWeights
-from .module import Criterion, DivergedError, TrainingModule, reset_states
-
-#: Any iterable of ``(x, y)``, such as a DataLoader.
-Batches = Iterable[tuple[Any, Tensor]]
+from .module import Criterion, DivergedError, TrainingModule, check_targets, reset_states
 
 CRITERIA: dict[str, Criterion] = {
     "mse": nn.functional.mse_loss,
@@ -51,21 +50,26 @@ class Epoch:
 
 @dataclass(frozen=True)
 class FitResult:
-    """How a fit went. The network itself holds the weights of the best epoch, and is in eval mode.
+    """How a fit went. The network itself holds the weights of the epoch that was kept, and is in eval mode.
+
+    Epochs count from 0, as in Lightning: ``history[kept_epoch].val_loss == val_loss``.
 
     Attributes:
         history: One entry per epoch.
-        best_epoch: The epoch whose weights the network has, counted from 0.
-        val_loss: Validation loss there.
-        train_loss: Loss of those weights on the training data in eval mode, without dropout.
+        best_epoch: The epoch with the lowest validation loss.
+        kept_epoch: The epoch whose weights the network has: the best one or, with ``training.keep="last"``, the last
+            one whose validation loss is finite.
+        val_loss: Validation loss of those weights.
+        train_loss: Their loss on the training data in eval mode, without dropout.
         stopped: What ended the fit.
         seconds: How long it took; of a member of a population, its share.
-        failure: Of a member that diverged: why. Then both losses are infinite, and ``best_epoch`` is its best finite
-            one, or 0.
+        failure: Of a member that diverged: why. Then both losses are infinite, and its epochs are those of its finite
+            validation losses, or 0.
     """
 
     history: tuple[Epoch, ...]
     best_epoch: int
+    kept_epoch: int
     val_loss: float
     train_loss: float
     stopped: Stopped
@@ -75,7 +79,7 @@ class FitResult:
 
 def fit(
     network: nn.Module,
-    data: pl.LightningDataModule | tuple[Batches, Batches],
+    data: Data,
     training: TrainingConfig | None = None,
     *,
     criterion: Criterion | None = None,
@@ -83,13 +87,17 @@ def fit(
 ) -> FitResult:
     """Train ``network`` until its validation loss stops falling, and leave it at its best epoch.
 
+    ``training.patience=None`` trains to ``training.max_epochs``, and ``training.keep="last"`` leaves it at the last.
+
     Masks come from torch's global generator, which is seeded with ``training.seed`` for the time of the
     fit and put back afterwards; the order of the batches is the data module's affair. So turning a knob
     moves neither the initial weights nor the batches.
 
     Args:
         network: Any module from ``x`` to a prediction; it is trained in place.
-        data: Gives training and validation batches ``(x, y)``: a data module, or a pair of loaders.
+        data: Gives training and validation batches ``(x, y)``: a data module, or a pair ``(training, validation)`` of
+            loaders; of datasets; or of arrays or tensors, ``((x, y), (x_val, y_val))``. Of the last two, batches of
+            ``training.batch_size`` are made, and those of training shuffled in an order that ``training.seed`` decides.
         training: Learning rate, patience and the like. Default: ``TrainingConfig()``.
         criterion: In place of ``training.loss``.
         callbacks: Further Lightning callbacks.
@@ -98,17 +106,22 @@ def fit(
         A :class:`FitResult`.
 
     Raises:
+        TypeError: If ``data`` is something else, or has no validation part.
+        ValueError: If ``x`` and ``y`` differ in length, or ``y`` has another shape than the prediction where the
+            criterion compares number by number.
         DivergedError: If the training loss becomes NaN or infinite, or no epoch has a finite validation
-            loss. The network then has its best finite epoch's weights, if there was one.
-        KeyboardInterrupt: On Ctrl-C, with the best weights restored.
+            loss. The network then has its best (or last) finite epoch's weights, if there was one.
+        KeyboardInterrupt: On Ctrl-C, with those weights restored.
     """
+    check_data(data)
     training = TrainingConfig() if training is None else training
     criterion = CRITERIA[training.loss] if criterion is None else criterion
-    best, curves = BestWeights(), _Curves()
-    stopping = EarlyStopping("val_loss", patience=training.patience, min_delta=training.min_delta, check_finite=False)
-    loaders: dict[str, Any] = {"datamodule": data}
-    if isinstance(data, tuple):
-        loaders = {"train_dataloaders": data[0], "val_dataloaders": data[1]}
+    kept, curves = BestWeights() if training.keep == "best" else _LastWeights(), _Curves()
+    stopping = [] if training.patience is None else [_stopping(training, training.patience)]
+    given = as_loaders(data, training, _dtype(network))
+    loaders: dict[str, Any] = {"datamodule": given}
+    if isinstance(given, tuple):
+        loaders = {"train_dataloaders": given[0], "val_dataloaders": given[1]}
     module = TrainingModule(network, criterion=criterion, optimizer=_optimizer(training))
     started = time.perf_counter()
     with torch.random.fork_rng(devices=[]):
@@ -117,27 +130,49 @@ def fit(
             module,
             loaders,
             max_epochs=training.max_epochs,
-            callbacks=[stopping, best, curves, *callbacks],
+            callbacks=[*stopping, kept, curves, *callbacks],
             gradient_clip=training.gradient_clip,
         )
-        if best.best_epoch is None:
+        if kept.best_epoch is None:
             raise DivergedError(ended.global_step, "validation", curves.epochs[-1].val_loss)
-        batches = data[0] if isinstance(data, tuple) else data.train_dataloader()
+        batches = given[0] if isinstance(given, tuple) else given.train_dataloader()
         train_loss = evaluate(network.eval(), batches, criterion)
     return FitResult(
         history=tuple(curves.epochs),
-        best_epoch=best.best_epoch,
-        val_loss=best.best_value,
+        best_epoch=_lowest(curves.epochs),
+        kept_epoch=kept.best_epoch,
+        val_loss=kept.best_value,
         train_loss=train_loss,
         stopped=_what_stopped(stopping, len(curves.epochs), training),
         seconds=time.perf_counter() - started,
     )
 
 
-def _what_stopped(stopping: EarlyStopping, epochs: int, training: TrainingConfig) -> Stopped:
-    if stopping.stopped_epoch:
+def _dtype(network: nn.Module) -> torch.dtype:
+    return next((p.dtype for p in network.parameters() if p.is_floating_point()), torch.float32)
+
+
+def _stopping(training: TrainingConfig, patience: int) -> EarlyStopping:
+    return EarlyStopping("val_loss", patience=patience, min_delta=training.min_delta, check_finite=False)
+
+
+def _what_stopped(stopping: list[EarlyStopping], epochs: int, training: TrainingConfig) -> Stopped:
+    if any(callback.stopped_epoch for callback in stopping):
         return "patience"
     return "max_epochs" if epochs >= training.max_epochs else "callback"
+
+
+def _lowest(epochs: Sequence[Epoch]) -> int:
+    """Return the epoch with the lowest finite validation loss, the first of several."""
+    losses = [epoch.val_loss if math.isfinite(epoch.val_loss) else math.inf for epoch in epochs]
+    return losses.index(min(losses))
+
+
+class _LastWeights(BestWeights):
+    """Takes each epoch whose validation loss is finite for the best."""
+
+    def _is_better(self, value: float) -> bool:
+        return True
 
 
 @torch.no_grad()
@@ -148,7 +183,9 @@ def evaluate(network: nn.Module, batches: Iterable[Any], criterion: Criterion) -
     total, count = 0.0, 0
     reset_states(network)
     for x, y in batches:
-        total += float(criterion(network(x), y)) * len(y)
+        prediction = network(x)
+        check_targets(criterion, prediction, y)
+        total += float(criterion(prediction, y)) * len(y)
         count += len(y)
     reset_states(network)
     network.train(was_training)

@@ -16,7 +16,7 @@ from lstmreg.layers.population import States
 from lstmreg.population import Block, Population
 
 from .fitting import CRITERIA, Epoch, FitResult, Stopped
-from .module import Criterion, DivergedError
+from .module import Criterion, DivergedError, check_targets, require_shape_of
 from .workers import Workers
 
 #: A step goes through so many bytes of activations at a time. It bounds the memory; and what is larger would not stay
@@ -54,6 +54,8 @@ class Member:
     steps: int = 0
     best_value: float = math.inf
     best_epoch: int | None = None
+    kept_value: float = math.inf
+    kept_epoch: int | None = None
     stopping_value: float = math.inf
     waited: int = 0
     seconds: float = 0.0
@@ -61,22 +63,25 @@ class Member:
     failure: DivergedError | None = None
 
     def end_epoch(self, epoch: Epoch) -> bool:
-        """Take an epoch in, and return whether its weights are the best so far."""
+        """Take an epoch in, and return whether its weights are to be kept so far."""
         self.history.append(epoch)
-        value = epoch.val_loss
+        value, number = epoch.val_loss, len(self.history) - 1
         is_best = math.isfinite(value) and value < self.best_value
         if is_best:
-            self.best_value, self.best_epoch = value, len(self.history) - 1
+            self.best_value, self.best_epoch = value, number
+        is_kept = math.isfinite(value) if self.training.keep == "last" else is_best
+        if is_kept:
+            self.kept_value, self.kept_epoch = value, number
         # As Lightning's EarlyStopping counts, whose best value may lie above, by min_delta.
         if value + self.training.min_delta < self.stopping_value:
             self.stopping_value, self.waited = value, 0
         else:
             self.waited += 1
-        if self.waited >= self.training.patience:
+        if self.training.patience is not None and self.waited >= self.training.patience:
             self.stopped = "patience"
         elif len(self.history) >= self.training.max_epochs:
             self.stopped = "max_epochs"
-        return is_best
+        return is_kept
 
     def diverge(self, loss: float) -> None:
         """End at a step whose loss is not finite."""
@@ -90,7 +95,8 @@ class Member:
         return FitResult(
             history=tuple(self.history),
             best_epoch=self.best_epoch or 0,
-            val_loss=math.inf if failed else self.best_value,
+            kept_epoch=self.kept_epoch or 0,
+            val_loss=math.inf if failed else self.kept_value,
             train_loss=math.inf if failed else train_loss,
             stopped="diverged" if failed else self.stopped or "callback",
             seconds=self.seconds,
@@ -142,7 +148,7 @@ class Formation:
             generators = [member.generator for member in self.members[rows]]
             states = self._states_of(piece)
             prediction, penalties, last = self._block(piece).run_and_penalize(leaf, piece.x, states, generators)
-            data_loss = member_losses(criterion, prediction, piece.y)
+            data_loss = member_losses(criterion, prediction, piece)
             total = sum(penalties.values(), data_loss)
             assert weights.grad is not None
             weights.grad[rows] = torch.autograd.grad(total.sum(), leaf)[0]
@@ -172,7 +178,7 @@ class Formation:
         def work(piece: Part) -> tuple[Tensor, list[States]]:
             rows = weights[piece.first : piece.last]
             prediction, last = self._block(piece).run(rows, piece.x, self._states_of(piece))
-            return member_losses(criterion, prediction, piece.y), last
+            return member_losses(criterion, prediction, piece), last
 
         pieces = list(self._pieces(batch, alike=False))
         for piece, (losses, last) in zip(pieces, self._workers.map(work, pieces), strict=True):
@@ -229,22 +235,28 @@ class Formation:
 
 
 def _cut(part: Part, first: int, last: int) -> Part:
-    if part.x.dim() == 3:  # shared
+    if part.is_shared:
         return part._replace(first=first, last=last)
     own = slice(first - part.first, last - part.first)
     return Part(first, last, part.x[own], part.y[own])
 
 
-def member_losses(criterion: Criterion, prediction: Tensor, y: Tensor) -> Tensor:
-    """Return the loss ``(K)`` of each member's prediction ``(K, B, O)``; ``y`` may be shared."""
-    if y.shape not in (prediction.shape, prediction.shape[1:]):
-        own = y.shape[1:] if y.dim() == 3 else y.shape
-        raise ValueError(f"y must have the prediction's shape (B, O), {tuple(prediction.shape[1:])}, got {tuple(own)}.")
+def member_losses(criterion: Criterion, prediction: Tensor, piece: Part) -> Tensor:
+    """Return the loss ``(K)`` of each member's prediction ``(K, B, O)``.
+
+    Targets of floating point have the prediction's shape; whole numbers, such as the indices of classes, have the shape
+    that the criterion wants.
+    """
+    y = piece.y
+    own = y if piece.is_shared else y[0]
+    check_targets(criterion, prediction[0], own)
+    if own.is_floating_point():
+        require_shape_of(prediction[0], own)
     if criterion in CRITERIA.values():  # whose means can be taken apart, which is faster
         each: Tensor = criterion(prediction, y.expand_as(prediction), reduction="none")  # type: ignore[call-arg]
         return each.flatten(1).mean(1)
     try:
-        losses: Tensor = torch.vmap(criterion)(prediction, y.expand_as(prediction))
+        losses: Tensor = torch.vmap(criterion, in_dims=(0, None if piece.is_shared else 0))(prediction, y)
     except RuntimeError as error:
         if "vmap" not in str(error):
             raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import lightning.pytorch as pl
@@ -11,9 +11,45 @@ import torch
 from torch import Tensor, nn
 
 from lstmreg.layers import LSTM, apply_constraints, penalties
+from lstmreg.layers.penalty import begin_activity
+
+from .described import Described, describe
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+
+
+#: Criteria that compare number by number, and would repeat the smaller of two shapes in silence.
+_ELEMENTWISE = (
+    nn.functional.mse_loss,
+    nn.functional.l1_loss,
+    nn.functional.smooth_l1_loss,
+    nn.functional.huber_loss,
+)
+_ELEMENTWISE_MODULES = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss)
+
+
+def check_targets(criterion: Criterion, prediction: Any, y: Any) -> None:
+    """Raise a ``ValueError`` if ``y`` has another shape than the prediction, and the criterion goes number by number.
+
+    torch only warns, and trains ``(B, 1)`` against ``(B,)`` on the differences of every row with every other.
+    """
+    is_elementwise = criterion in _ELEMENTWISE or isinstance(criterion, _ELEMENTWISE_MODULES)
+    if is_elementwise and isinstance(prediction, Tensor) and isinstance(y, Tensor):
+        require_shape_of(prediction, y)
+
+
+def require_shape_of(prediction: Tensor, y: Tensor) -> None:
+    """Raise a ``ValueError`` if ``y`` has another shape than the prediction."""
+    if prediction.shape == y.shape:
+        return
+    wanted, got = tuple(prediction.shape), tuple(y.shape)
+    remedy = "Give a target for each number that the network returns."
+    if wanted == (*got, 1):
+        remedy = "Use y.unsqueeze(-1)."
+    elif got == (*wanted, 1):
+        remedy = "Use y.squeeze(-1)."
+    raise ValueError(f"y must have the prediction's shape, {wanted}, got {got}. {remedy}")
 
 
 class DivergedError(ArithmeticError):
@@ -46,8 +82,13 @@ class TrainingModule(pl.LightningModule):
     ``penalty/kernel``, ``penalty/recurrent``, ``penalty/bias``, ``penalty/activity``. So early stopping on
     ``val_loss`` compares models of different penalties fairly (Keras' ``val_loss`` contains them).
 
+    A checkpoint carries the weights and, of an :class:`lstmreg.Network`, an :class:`lstmreg.Ensemble` or a model from
+    :func:`lstmreg.interop.load_model`, how to make it: ``TrainingModule.load_from_checkpoint(path)`` is all. Of any
+    other module give one: ``load_from_checkpoint(path, network=Own())``. Criterion and optimizer are functions, which
+    no checkpoint carries: give them again to go on.
+
     Args:
-        network: Maps the first part of a batch to a prediction.
+        network: Maps the first part of a batch to a prediction; or what a checkpoint says of one.
         criterion: ``(prediction, y) -> scalar``. Default: mean squared error.
         optimizer: ``parameters -> Optimizer``. Default: Adam with ``learning_rate``.
         learning_rate: For the default optimizer.
@@ -56,19 +97,21 @@ class TrainingModule(pl.LightningModule):
         A batch is ``(x, y)``; ``x`` goes into the network as it is.
 
     Raises:
+        TypeError: If ``network`` is not given, and a checkpoint does not say how to make it.
+        ValueError: If ``y`` has another shape than the prediction where the criterion compares number by number.
         DivergedError: In training, at the step whose loss is NaN or infinite.
     """
 
     def __init__(
         self,
-        network: nn.Module,
+        network: nn.Module | Mapping[str, Any],
         *,
         criterion: Criterion = nn.functional.mse_loss,
         optimizer: OptimizerFactory | None = None,
         learning_rate: float = 1e-3,
     ) -> None:
         super().__init__()
-        self.network = network
+        self.network = network if isinstance(network, nn.Module) else Described(network)
         self.criterion = criterion
         self.optimizer = optimizer
         self.learning_rate = learning_rate
@@ -80,26 +123,40 @@ class TrainingModule(pl.LightningModule):
 
     def training_step(self, batch: tuple[Any, Tensor], batch_idx: int) -> Tensor:
         """Return data loss plus penalties, and log them apart."""
-        x, y = batch
-        data_loss = self.criterion(self(x), y)
+        begin_activity(self.network)
+        data_loss = self._data_loss(batch)
         terms = penalties(self.network)
         total = data_loss + sum(terms.values())
-        if not math.isfinite(value := float(total.detach())):
+        if not math.isfinite(value := self._in_all_processes(total.detach())):
             raise DivergedError(self.global_step, "training", value)
-        self.log("train_loss", data_loss.detach(), on_step=False, on_epoch=True, prog_bar=True, batch_size=len(y))
+        self._log("train_loss", data_loss.detach(), batch, prog_bar=True)
         for kind, term in terms.items():
-            self.log(f"penalty/{kind}", term.detach(), on_step=False, on_epoch=True, batch_size=len(y))
+            self._log(f"penalty/{kind}", term.detach(), batch)
         return total
 
     def validation_step(self, batch: tuple[Any, Tensor], batch_idx: int) -> None:
         """Log the bare data loss."""
-        x, y = batch
-        self.log("val_loss", self.criterion(self(x), y), prog_bar=True, batch_size=len(y))
+        self._log("val_loss", self._data_loss(batch), batch, prog_bar=True)
 
     def test_step(self, batch: tuple[Any, Tensor], batch_idx: int) -> None:
         """Log the bare data loss."""
+        self._log("test_loss", self._data_loss(batch), batch)
+
+    def _data_loss(self, batch: tuple[Any, Tensor]) -> Tensor:
         x, y = batch
-        self.log("test_loss", self.criterion(self(x), y), batch_size=len(y))
+        prediction = self(x)
+        check_targets(self.criterion, prediction, y)
+        return self.criterion(prediction, y)
+
+    def _log(self, name: str, value: Tensor, batch: tuple[Any, Tensor], *, prog_bar: bool = False) -> None:
+        """Log the mean over an epoch and, where several processes share the data, over all of them."""
+        size = len(batch[1])
+        self.log(name, value, on_step=False, on_epoch=True, prog_bar=prog_bar, batch_size=size, sync_dist=True)
+
+    def _in_all_processes(self, loss: Tensor) -> float:
+        """Return the mean over processes: if one alone ended, the others would wait for it for ever."""
+        distributed = self._trainer is not None and self._trainer.world_size > 1
+        return float(self.trainer.strategy.reduce(loss) if distributed else loss)
 
     def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Predict for a batch, with or without targets."""
@@ -141,11 +198,21 @@ class TrainingModule(pl.LightningModule):
     # but a resumed training must go on where it was.
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Store how many masks each layer has drawn."""
+        """Store how many masks each layer has drawn, and how the network is made."""
+        # Where somebody saves hyperparameters of their own, those are what their class is made with.
+        checkpoint.setdefault(
+            self.CHECKPOINT_HYPER_PARAMS_KEY,
+            {"network": describe(self.network), "learning_rate": self.learning_rate},
+        )
         checkpoint["lstmreg_draws"] = {name: lstm.draws.tolist() for name, lstm in self._lstms()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on with the masks where the checkpoint was."""
+        """Make the network if it is only described; go on with the masks where the checkpoint was."""
+        if isinstance(self.network, Described):
+            prefix = "network."
+            self.network = self.network.rebuilt(
+                {n.removeprefix(prefix): w for n, w in checkpoint["state_dict"].items() if n.startswith(prefix)}
+            )
         stored = checkpoint.get("lstmreg_draws", {})
         for name, lstm in self._lstms():
             lstm.draws.copy_(torch.tensor(stored.get(name, lstm.draws.tolist())))

@@ -15,14 +15,12 @@ from lstmreg.data.lockstep import Lockstep, Part
 from lstmreg.population import Population
 
 from . import trainer
-from .fitting import CRITERIA, Batches, Epoch, FitResult
+from .batches import Data, Loaders, are_loaders, as_loaders, check_data
+from .fitting import CRITERIA, Epoch, FitResult
 from .formation import Formation, Member, Sums
 from .module import Criterion
 from .optimizers import MemberOptimizer
 from .workers import Workers, workers
-
-#: What :func:`lstmreg.fit` takes: a data module, or a pair of loaders.
-Data = pl.LightningDataModule | tuple[Batches, Batches]
 
 #: Told after each epoch of a member: its number, and its epochs so far. Returns whether to end it there.
 Watch = Callable[[int, Sequence[Epoch]], bool]
@@ -46,6 +44,8 @@ def fit_population(
 ) -> list[FitResult]:
     """Train every member until its own validation loss stops falling, and leave it at its own best epoch.
 
+    A member with ``patience=None`` trains to its ``max_epochs``, and with ``keep="last"`` it is left at its last epoch.
+
     One step of one trainer moves all members. Each follows the fit that :func:`lstmreg.fit` would give it alone, with
     the same ``training``, initial weights and batches, up to rounding: masks come from a generator of its own, seeded
     with ``training.seed``. A member that stops or diverges is removed, and touches no other.
@@ -53,7 +53,8 @@ def fit_population(
     Args:
         population: Its members are trained in place.
         data: Training and validation batches for all, as :func:`lstmreg.fit` takes them; or a list with one such for
-            each member (the same object for several is read once). Give every loader a generator of its own: without
+            each member (the same object for several is read once; of datasets and arrays, once for each order that a
+            seed gives). Give every loader a generator of its own: without
             one, even a loader that does not shuffle draws from torch's, which in a single fit draws the masks.
         training: One for all, or one for each member. Optimizer and loss must be the same. Default:
             ``TrainingConfig()``.
@@ -72,15 +73,15 @@ def fit_population(
         TypeError: If an argument is of another kind.
         ValueError: If the lengths do not fit, the members' optimizers or losses differ, a batch or a loss has another
             shape, or there are no batches.
-        KeyboardInterrupt: On Ctrl-C, with each member's best weights restored; ``listener`` has then been called for
-            all that had ended.
+        KeyboardInterrupt: On Ctrl-C, with the weights that each member keeps restored; ``listener`` has then been
+            called for all that had ended.
     """
     if not isinstance(population, Population):
         raise TypeError(f"population must be a Population, got {type(population).__name__}. Use lstmreg.fit for one.")
     if criterion is not None and not callable(criterion):
         raise TypeError(f"criterion must be callable, got {criterion!r}. Name one of torch's as training.loss.")
     trainings = _one_for_each(population, TrainingConfig() if training is None else training)
-    sources, source_of = _sources(population, data)
+    sources, source_of = _sources(population, data, trainings)
     with workers() as crew:
         fit = _PopulationFit(population, trainings, sources, source_of, criterion, watch, listener, crew)
         interrupted = True
@@ -118,7 +119,7 @@ def _one_for_each(population: Population, training: TrainingConfig | Sequence[Tr
 class _Source:
     """Where some members' batches come from."""
 
-    def __init__(self, data: Data) -> None:
+    def __init__(self, data: Loaders) -> None:
         self._module = data if isinstance(data, pl.LightningDataModule) else None
         self.device = torch.device("cpu")
         if isinstance(data, pl.LightningDataModule):
@@ -160,22 +161,26 @@ class _Hooked:
         return map(self._source.hooked, self._batches)
 
 
-def _sources(population: Population, data: Data | list[Data]) -> tuple[list[_Source], list[int]]:
+def _sources(
+    population: Population, data: Data | list[Data], trainings: list[TrainingConfig]
+) -> tuple[list[_Source], list[int]]:
     """Return the different sources, and which of them each member reads."""
     own = data if isinstance(data, list) else [data] * len(population)
     if len(own) != len(population):
         raise ValueError(
             f"data must be for all or a list with one for each of the {len(population)} members, got {len(own)}."
         )
-    for d in own:
-        if not isinstance(d, pl.LightningDataModule) and not (isinstance(d, tuple) and len(d) == 2):
-            raise TypeError(
-                f"data must be a LightningDataModule or a tuple of two loaders, of training and validation batches "
-                f"(or a list with one such for each member), got {type(d).__name__}."
-            )
-    different = list({id(d): d for d in own}.values())
-    numbers = {id(d): i for i, d in enumerate(different)}
-    return [_Source(d) for d in different], [numbers[id(d)] for d in own]
+    numbers: dict[tuple[int, ...], int] = {}
+    sources: list[_Source] = []
+    source_of: list[int] = []
+    for given, training in zip(own, trainings, strict=True):
+        check_data(given)
+        order = () if are_loaders(given) else (training.batch_size, training.seed)
+        if (id(given), *order) not in numbers:
+            numbers[id(given), *order] = len(sources)
+            sources.append(_Source(as_loaders(given, training, population.weights.dtype)))
+        source_of.append(numbers[id(given), *order])
+    return sources, source_of
 
 
 class _PopulationFit(pl.LightningModule):
@@ -214,7 +219,7 @@ class _PopulationFit(pl.LightningModule):
         self._results: dict[int, FitResult] = {}
         self._waiting: list[tuple[Member, Tensor]] = []
         self.weights = nn.Parameter(population.weights.detach()[[member.number for member in members]])
-        self._best = self.weights.detach().clone()
+        self._kept = self.weights.detach().clone()
         self.train_batches = Lockstep([s.train for s in sources], self._formation.source_of)
         self.val_batches = Lockstep([s.val for s in sources], self._formation.source_of)
         self._begun = time.perf_counter()
@@ -235,7 +240,7 @@ class _PopulationFit(pl.LightningModule):
         for member in self._formation.members:
             member.generator = _generator(member.training, self.weights.device)
         self._formation.population.to(self.weights.device)
-        self._best = self._best.to(self.weights.device)
+        self._kept = self._kept.to(self.weights.device)
         for source in self._sources:
             source.device = self.weights.device
 
@@ -274,34 +279,34 @@ class _PopulationFit(pl.LightningModule):
             raise ValueError("data must have training and validation batches, but one of them gave none.")
         members, now = self._formation.members, time.perf_counter()
         share, self._begun = (now - self._begun) / len(members), now
-        improved = []
+        advanced = []
         for row in self._formation.rows(going=True):
             member = members[row]
             member.seconds += share
             penalties = {kind: train[kind][row] for kind in train if kind in member.kinds}
             if member.end_epoch(Epoch(train["loss"][row], val["loss"][row], penalties)):
-                improved.append(row)
+                advanced.append(row)
             if self._watch is not None and self._watch(member.number, member.history) and member.stopped is None:
                 member.stopped = "callback"
-        self._best[improved] = self.weights.detach()[improved]
+        self._kept[advanced] = self.weights.detach()[advanced]
 
     # ------------------------------------------------------------------ ending
 
     def _remove_ended(self) -> None:
         """Forget the members that have ended, with all that belongs to them."""
         members = self._formation.members
-        self._end([(members[row], self._best[row].clone()) for row in self._formation.rows(going=False)])
+        self._end([(members[row], self._kept[row].clone()) for row in self._formation.rows(going=False)])
         rows = self._formation.rows(going=True)
         kept = torch.tensor(rows, dtype=torch.int64, device=self.weights.device)
         optimizer: Any = self.optimizers()
         optimizer.optimizer.keep(kept)
         self.weights.data, self.weights.grad = self.weights.data[kept], None
-        self._best = self._best[kept]
+        self._kept = self._kept[kept]
         self._formation = Formation(self._formation.population, [members[row] for row in rows], self._crew)
         self.train_batches.source_of = self.val_batches.source_of = self._formation.source_of
 
     def _end(self, ended: list[tuple[Member, Tensor]]) -> None:
-        """Give members their best weights; tell their results as soon as their data may be read once more."""
+        """Give members the weights that are kept; tell their results as soon as their data may be read once more."""
         self._restore(ended)
         self._waiting += ended
         ready = [pair for pair in self._waiting if self._sources[pair[0].source].can_begin_anew]
@@ -310,16 +315,16 @@ class _PopulationFit(pl.LightningModule):
 
     @torch.no_grad()
     def _restore(self, ended: list[tuple[Member, Tensor]]) -> None:
-        for member, best in ended:
-            self._formation.population.weights[member.number] = best
+        for member, kept in ended:
+            self._formation.population.weights[member.number] = kept
 
     def _tell(self, ended: list[tuple[Member, Tensor]]) -> None:
-        """Evaluate members at their best on their training data, and tell their results."""
+        """Evaluate members, as they are kept, on their training data, and tell their results."""
         if not ended:
             return
         ended.sort(key=lambda pair: pair[0].source)
         formation = Formation(self._formation.population, [member for member, _ in ended], self._crew)
-        weights = torch.stack([best for _, best in ended])
+        weights = torch.stack([kept for _, kept in ended])
         sums = Sums(len(ended), weights.device)
         for batch in Lockstep([s.train_again() for s in self._sources], formation.source_of):
             moved: list[Part] = self.trainer.strategy.batch_to_device(batch, weights.device)
@@ -331,12 +336,12 @@ class _PopulationFit(pl.LightningModule):
 
     def close(self, *, interrupted: bool) -> None:
         """End all members; of an interrupted fit those that would go on have no result."""
-        rows = [(member, self._best[row]) for row, member in enumerate(self._formation.members)]
+        rows = [(member, self._kept[row]) for row, member in enumerate(self._formation.members)]
         self._restore(rows)
         ended = [pair for pair in rows if pair[0].stopped is not None or not interrupted]
         self._tell([pair for pair in [*self._waiting, *ended] if pair[0].number not in self._results])
         self._formation = Formation(self._formation.population, [], self._crew)
-        self._formation.population.eval()
+        self._formation.population.eval().reset_state()
 
     def results(self) -> list[FitResult]:
         """Return the results in the order of the members."""

@@ -1,4 +1,4 @@
-"""One training as a configuration describes it: network, data and seeds from a ``Config`` and a split."""
+"""One training as a configuration describes it: network or ensemble, data and seeds from a ``Config`` and a split."""
 
 from __future__ import annotations
 
@@ -13,26 +13,49 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lstmreg.config import Config, TrainingConfig
+from lstmreg.config import Config, TrainingConfig, with_settings
 from lstmreg.data.floors import error_name, floors_on, forecast_error
 from lstmreg.data.module import WindowsDataModule
 from lstmreg.data.splits import Split, hold_out
 from lstmreg.data.table import Series, read_series
 from lstmreg.data.windows import Windower
 from lstmreg.initializers import seeded
-from lstmreg.models import Network
+from lstmreg.models import Ensemble, Network
+from lstmreg.population import Population
 
-from .fitting import CRITERIA, FitResult, fit
+from .fitting import CRITERIA, FitResult, evaluate, fit
 from .module import Criterion
+from .population import fit_population
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained network, the data it saw, and how its training went."""
+    """A trained network or ensemble, the data it saw, and how its training went.
 
-    network: Network
+    Attributes:
+        network: The network, in eval mode.
+        data: What it was trained on; of an ensemble, in the order of its first member's batches.
+        results: How the training of each of its members went; a network by itself is its only member.
+        train_loss: Loss of ``network`` on the training data; of an ensemble, that of its mean prediction.
+        val_loss: The same on the validation data.
+    """
+
+    network: Network | Ensemble
     data: WindowsDataModule
-    result: FitResult
+    results: tuple[FitResult, ...]
+    train_loss: float
+    val_loss: float
+
+    @classmethod
+    def alone(cls, network: Network, data: WindowsDataModule, result: FitResult) -> Trained:
+        """Return a network by itself."""
+        return cls(network, data, (result,), result.train_loss, result.val_loss)
+
+    @property
+    def result(self) -> FitResult:
+        """How the training of a network by itself went."""
+        (only,) = self.results
+        return only
 
     def forecast(self, start: int, stop: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Forecast each window with targets in rows ``[start, stop)``, in the target's own units.
@@ -57,12 +80,45 @@ class Trained:
             "horizon": windower.horizon,
             "inputs": {"mean": windower.inputs.mean.tolist(), "scale": windower.inputs.scale.tolist()},
             "outputs": {"mean": float(windower.target.mean), "scale": float(windower.target.scale)},
-            "val_loss": self.result.val_loss,
+            "val_loss": self.val_loss,
         }
 
 
+def train_configured(config: Config, series: Series, split: Split, callbacks: Sequence[pl.Callback] = ()) -> Trained:
+    """Train what is configured: one network or, with ``model.members``, an ensemble, all of its members at once.
+
+    The first member is the network that would be trained alone; the others have seeds that follow from its own.
+    Members that diverge are left out.
+
+    Raises:
+        DivergedError: As :func:`lstmreg.fit`; of an ensemble, if fewer than two members are left.
+    """
+    if config.model.members == 1:
+        return train_single(config, series, split, callbacks)
+    known: dict[object, WindowsDataModule] = {}
+    seeds = [_member_seed(config.training.seed, number) for number in range(config.model.members)]
+    tasks = [prepare(with_settings(config, {"training.seed": seed}), series, split, known) for seed in seeds]
+    population = Population(task.network for task in tasks)
+    results = fit_population(
+        population, [task.data for task in tasks], [task.training for task in tasks], callbacks=callbacks
+    )
+    left = [k for k, result in enumerate(results) if result.failure is None]
+    if len(left) < 2:
+        raise next(result.failure for result in results if result.failure is not None)
+    ensemble, data = Ensemble(population[k] for k in left).eval(), tasks[0].data
+    train_loss, val_loss = (
+        evaluate(ensemble, batches, CRITERIA[config.training.loss])
+        for batches in (data.train_dataloader(), data.val_dataloader())
+    )
+    return Trained(ensemble, data, tuple(results[k] for k in left), train_loss, val_loss)
+
+
+def _member_seed(seed: int, number: int) -> int:
+    return seed if number == 0 else int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
+
+
 def train_single(config: Config, series: Series, split: Split, callbacks: Sequence[pl.Callback] = ()) -> Trained:
-    """Train one network from ``config.training.seed``.
+    """Train one network from ``config.training.seed``, however many ``model.members`` there are.
 
     Initial weights, the order of the batches and the masks come from three streams of that seed, so that
     turning a knob moves none of the others.
@@ -73,7 +129,7 @@ def train_single(config: Config, series: Series, split: Split, callbacks: Sequen
     task = prepare(config, series, split, {})
     with _threads(config):
         result = fit(task.network, task.data, task.training, callbacks=callbacks)
-    return Trained(task.network, task.data, result)
+    return Trained.alone(task.network, task.data, result)
 
 
 class Prepared(NamedTuple):
@@ -85,7 +141,7 @@ class Prepared(NamedTuple):
 
 
 def prepare(config: Config, series: Series, split: Split, known: dict[object, WindowsDataModule]) -> Prepared:
-    """Make what ``config`` describes.
+    """Make the network that ``config`` describes; of an ensemble, the member of its seed.
 
     Args:
         config: The run.
@@ -105,7 +161,8 @@ def prepare(config: Config, series: Series, split: Split, known: dict[object, Wi
             seed=order,
         )
     with seeded(weights):
-        network = Network(config.model, len(series.features), config.data.horizon)
+        model = dataclasses.replace(config.model, members=1)
+        network = Network(model, len(series.features), config.data.horizon)
     return Prepared(network, known[batches], dataclasses.replace(config.training, seed=masks))
 
 
@@ -129,12 +186,12 @@ def _threads(config: Config) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """A single fit and its errors on the test rows, in the target's units.
+    """What was trained and its errors on the test rows, in the target's units.
 
     Attributes:
-        trained: The network and its training.
+        trained: The network or ensemble, and its training.
         val_floors: Validation loss of each prediction without a model, in scaled units like ``val_loss``.
-        test_error: Of the network.
+        test_error: Of what was trained.
         test_floors: Of each prediction without a model.
         metric: Name of the error.
     """
@@ -147,7 +204,7 @@ class HeldOut:
 
 
 def fit_held_out(config: Config, callbacks: Sequence[pl.Callback] = ()) -> HeldOut:
-    """Train the configured network once; the last rows test it, as many before them validate.
+    """Train what is configured once; the last rows test it, as many before them validate.
 
     Raises:
         DataError: If the data cannot be used, or are too few.
@@ -155,7 +212,7 @@ def fit_held_out(config: Config, callbacks: Sequence[pl.Callback] = ()) -> HeldO
     """
     series = read_series(config.data)
     validation, test = hold_out(len(series), config.data)
-    trained = train_single(config, series, validation, callbacks)
+    trained = train_configured(config, series, validation, callbacks)
     prediction, truth = trained.forecast(test.origin, test.end)
     loss, horizon, season = config.training.loss, config.data.horizon, config.data.season
     return HeldOut(

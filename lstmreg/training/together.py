@@ -138,7 +138,7 @@ def _train_population(numbers: list[int], tasks: Sequence[Task], series: Series,
     population = Population(task.network for task in prepared)
 
     def ended(member: int, result: FitResult) -> None:
-        trained = Trained(population[member].eval(), prepared[member].data, result)
+        trained = Trained.alone(population[member].eval(), prepared[member].data, result)
         teller.tell(numbers[member], trained if result.failure is None else result.failure)
 
     fit_population(

@@ -191,6 +191,14 @@ FITS = {
             {"learning_rate": 0.01, "patience": 30, "max_epochs": 9},
         ],
     ),
+    "keeping the last or the best, with patience or without": Fit(
+        MIXED,
+        [
+            {"learning_rate": 0.05, "patience": None, "max_epochs": 14},
+            {"learning_rate": 0.05, "patience": None, "max_epochs": 16, "keep": "last"},
+            {"learning_rate": 0.05, "patience": 3, "max_epochs": 30, "keep": "last"},
+        ],
+    ),
 }
 
 
@@ -216,7 +224,11 @@ def assert_follows(ours: tuple[FitResult, Network], theirs: tuple[FitResult, Net
         assert epoch.train_loss == pytest.approx(single.train_loss, rel=rtol)
         assert epoch.val_loss == pytest.approx(single.val_loss, rel=rtol)
         assert epoch.penalties == pytest.approx(single.penalties, rel=rtol)
-    assert (result.stopped, result.best_epoch) == (expected.stopped, expected.best_epoch)
+    assert (result.stopped, result.best_epoch, result.kept_epoch) == (
+        expected.stopped,
+        expected.best_epoch,
+        expected.kept_epoch,
+    )
     assert result.val_loss == pytest.approx(expected.val_loss, rel=rtol)
     assert result.train_loss == pytest.approx(expected.train_loss, rel=rtol)
     assert result.failure is None
@@ -253,6 +265,15 @@ def test_members_stop_each_at_its_own_time():
     lengths = [len(result.history) for result, _ in members]
     assert len(set(lengths)) == 3
     assert members[1][0].best_epoch > lengths[1] - 5  # better, but not by min_delta
+
+
+def test_members_keep_what_they_are_told_to():
+    _, members = fitted("keeping the last or the best, with patience or without", torch.float32)
+    (best, _), (last, network), (stopped, _) = members
+    assert best.kept_epoch == best.best_epoch < 12
+    assert last.best_epoch < last.kept_epoch == 15
+    assert (stopped.stopped, stopped.kept_epoch) == ("patience", len(stopped.history) - 1)
+    assert validated(network, Overshooting()) == pytest.approx(last.history[15].val_loss, rel=1e-5)
 
 
 @pytest.mark.parametrize("min_delta", [0.0, 0.5])
@@ -988,7 +1009,7 @@ def test_shuffled_batches_come_in_the_order_of_a_single_fit_in_every_epoch(count
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"data": [1, 2, 3]}, "data must be a LightningDataModule or a tuple of two loaders"),
+        ({"data": [1, 2, 3]}, "data must be a LightningDataModule or a pair .training, validation. of loaders"),
         ({"training": {"learning_rate": 0.1}}, "training must be a TrainingConfig"),
         ({"criterion": "mse"}, "criterion must be callable"),
         ({"population": torch.nn.Linear(2, 1)}, "population must be a Population"),
@@ -1001,9 +1022,57 @@ def test_a_wrong_type_is_refused_with_what_is_expected(changes, message):
 
 def test_targets_and_losses_of_another_shape_are_refused():
     x, y = torch.zeros(8, T, 2), torch.zeros(8)
-    with pytest.raises(ValueError, match=r"y must have the prediction's shape \(B, O\), \(8, 1\), got \(8,\)"):
+    with pytest.raises(
+        ValueError, match=r"y must have the prediction's shape, \(8, 1\), got \(8,\)\. Use y\.unsqueeze"
+    ):
         fit_population(three(), ([(x, y)], [(x, y)]))
     with pytest.raises(ValueError, match="criterion must return a scalar"):
         fit_population(three(), Overshooting(), criterion=lambda p, y: p - y)
     with pytest.raises(ValueError, match=r"x must be .* with input_size=2 features"):
         fit_population(three(), ([(x[..., :1], y[:, None])], [(x[..., :1], y[:, None])]))
+
+
+# ---------------------------------------------------------------------- classes, packed sequences, states
+
+
+class Classes(Overshooting):
+    """Labels that depend on the first step; ``seed`` and ``rows`` as before."""
+
+    def __init__(self, rows: int = 22, seed: int = 0) -> None:
+        super().__init__(rows, seed)
+        self.y, self.y_val = ((x[:, 0, 0] > 0).long() + (x[:, 1, 0] > 1).long() for x in (self.x, self.x_val))
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["shared", "own"])
+def test_class_indices_are_trained_with_cross_entropy_as_alone(own):
+    weights = torch.tensor([1.0, 2.0, 0.5])
+
+    def weighted(prediction: Tensor, y: Tensor) -> Tensor:
+        return torch.nn.functional.cross_entropy(prediction, y, weight=weights)
+
+    for criterion in (torch.nn.functional.cross_entropy, torch.nn.CrossEntropyLoss(), weighted):
+        configs = [ModelConfig(hidden_size=4), ModelConfig(hidden_size=4, dropout=0.3)]
+        trainings = [TrainingConfig(learning_rate=0.03, max_epochs=4, seed=k) for k in range(2)]
+        data = [Classes(22, 0), Classes(22, 1)] if own else [Classes()] * 2
+        population = Population([make(config, k, outputs=3) for k, config in enumerate(configs)])
+        results = fit_population(population, data, trainings, criterion=criterion)
+        for k, config in enumerate(configs):
+            network = make(config, k, outputs=3)
+            expected = fit(network, data[k], trainings[k], criterion=criterion)
+            assert_follows((results[k], population[k]), (expected, network), rtol=2e-5)
+
+
+def test_batches_that_are_packed_are_refused_with_the_remedy():
+    packed = torch.nn.utils.rnn.pack_sequence([torch.randn(4, D), torch.randn(2, D)])
+    batches = [(packed, torch.zeros(2, 1))]
+    with pytest.raises(TypeError, match=r"x as a tensor.*got PackedSequence.*one length.*lstmreg\.fit"):
+        fit_population(three(), (batches, batches))
+    fit(make(ModelConfig(hidden_size=4), 0), (batches, batches), TrainingConfig(max_epochs=1))
+
+
+def test_a_fit_leaves_a_stateful_population_at_zeros():
+    data = InOrder(torch.float32)
+    population = Population([make(ModelConfig(hidden_size=4, stateful=True), k) for k in range(2)])
+    population(data.x_val[:2])
+    fit_population(population, data, TrainingConfig(max_epochs=1))
+    torch.testing.assert_close(population(data.x_val[:2])[0], population[0](data.x_val[:2]))

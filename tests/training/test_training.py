@@ -16,10 +16,25 @@ import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from lstmreg import L1, L1L2, L2, LSTM, BestWeights, DivergedError, FitResult, TrainingConfig, TrainingModule, fit
+from lstmreg import (
+    L1,
+    L1L2,
+    L2,
+    LSTM,
+    BestWeights,
+    DivergedError,
+    FitResult,
+    ModelConfig,
+    Population,
+    TrainingConfig,
+    TrainingModule,
+    fit,
+    fit_population,
+)
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers:UserWarning"),
@@ -420,3 +435,220 @@ def test_a_network_in_eval_mode_is_trained_and_one_that_is_so_in_part_is_left_as
         data = DataLoader(TensorDataset(torch.randn(8, 3), torch.randn(8, 2)), 4)
         plain_trainer(1, modes).fit(TrainingModule(network), data, data)
         assert modes.seen == expected
+
+
+# ---------------------------------------------------------------------- what can be watched, and what is refused
+
+
+class Classifying(TrainingModule):
+    """As somebody would watch the accuracy."""
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        x, y = batch
+        self.log("val_accuracy", (self(x).argmax(1) == y).float().mean(), batch_size=len(y))
+
+
+def test_an_accuracy_can_be_watched():
+    """Labels depend on the first step; what the training rows add of their own is learnt later, and does harm."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(60, 4, 2, generator=generator)
+    y = (x[:, 0, 0] > 0).long()
+    noisy = torch.where(torch.rand(30, generator=generator) < 0.3, 1 - y[:30], y[:30])
+    train, val = TensorDataset(x[:30], noisy), TensorDataset(x[30:], y[30:])
+
+    class Seen(pl.Callback):
+        def __init__(self) -> None:
+            self.accuracies: list[float] = []
+
+        def on_validation_end(self, trainer, module) -> None:
+            self.accuracies.append(float(trainer.callback_metrics["val_accuracy"]))
+
+    network = nn.Sequential(LSTM(2, 16, batch_first=True), Last(), nn.Linear(16, 2))
+    module = Classifying(network, criterion=nn.functional.cross_entropy, learning_rate=0.03)
+    best, seen = BestWeights("val_accuracy", mode="max"), Seen()
+    stopping = EarlyStopping("val_accuracy", mode="max", patience=15)
+    trainer = plain_trainer(200, best, stopping, seen, num_sanity_val_steps=0)
+    trainer.fit(module, DataLoader(train, 10), DataLoader(val, 30))
+    assert len(seen.accuracies) < 200
+    assert best.best_value == max(seen.accuracies) > seen.accuracies[-1]
+    assert best.best_epoch == int(np.argmax(seen.accuracies))
+    with torch.no_grad():
+        assert float((network.eval()(x[30:]).argmax(1) == y[30:]).float().mean()) == pytest.approx(best.best_value)
+
+
+class Last(nn.Module):
+    def forward(self, x) -> Tensor:
+        return x[0][:, -1]
+
+
+def test_a_mode_that_is_neither_is_refused():
+    with pytest.raises(ValueError, match="mode must be 'min' or 'max', got 'mx'"):
+        BestWeights(mode="mx")
+
+
+#: A criterion that is a module is made anew: the fit that is refused in a validation leaves it in eval mode.
+ELEMENTWISE = [dict, *(lambda f=f: {"criterion": f} for f in (nn.functional.l1_loss, nn.functional.smooth_l1_loss))]
+ELEMENTWISE += [lambda made=made: {"criterion": made()} for made in (nn.MSELoss, nn.HuberLoss)]
+
+
+@pytest.mark.parametrize("chosen", ELEMENTWISE)
+@pytest.mark.parametrize("rows", ["training", "validation"])
+def test_targets_without_the_predictions_second_axis_are_refused_and_not_broadcast(chosen, rows):
+    data = Overshooting()
+    if rows == "training":
+        data.y = data.y.squeeze(1)
+    else:
+        data.y_val = data.y_val.squeeze(1)
+    message = r"y must have the prediction's shape, \((8|5), 1\), got \((8|5),\)\. Use y\.unsqueeze\(-1\)"
+    with pytest.raises(ValueError, match=message):
+        fit(Own(), data, TrainingConfig(max_epochs=1), **chosen())
+    with pytest.raises(ValueError, match=message):
+        plain_trainer(1, num_sanity_val_steps=0).fit(TrainingModule(Own(), **chosen()), data)
+
+
+def test_targets_of_another_shape_are_the_criterions_affair_where_that_is_not_elementwise():
+    data = Overshooting()
+    network = nn.Sequential(LSTM(2, 4, batch_first=True), Last(), nn.Linear(4, 3))
+    loaders = [DataLoader(TensorDataset(x, (x[:, 0, 0] > 0).long()), 8) for x in (data.x, data.x_val)]
+    result = fit(network, tuple(loaders), TrainingConfig(max_epochs=2), criterion=nn.functional.cross_entropy)
+    assert math.isfinite(result.val_loss)
+
+
+def test_a_forward_before_the_training_costs_nothing():
+    """The activity penalty is that of the step's own forward, whatever the network was called for before."""
+    losses = []
+    for calls in (0, 3):
+        torch.manual_seed(3)
+        network = Own(activity_regularizer=L2(0.5))
+        for _ in range(calls):
+            network(torch.randn(2, 5, 2)).sum().backward()  # its graph is gone, too
+        network.zero_grad()
+        losses.append([epoch.penalties for epoch in overshoot(network, max_epochs=2).history])
+    assert losses[0] == losses[1]
+
+
+# ---------------------------------------------------------------------- what data can be
+
+
+def whole(network_seed: int, data, **settings) -> FitResult:
+    torch.manual_seed(network_seed)
+    return dataclasses.replace(
+        fit(Own(dropout=0.3), data, TrainingConfig(batch_size=8, max_epochs=3, **settings)), seconds=0
+    )
+
+
+def test_pairs_of_arrays_of_tensors_and_of_datasets_are_trained_alike():
+    data = Overshooting()
+    tensors = (data.x, data.y), (data.x_val, data.y_val)
+    arrays = tuple(tuple(t.numpy() for t in pair) for pair in tensors)
+    lists = tuple(list(pair) for pair in tensors)
+    datasets = tuple(TensorDataset(*pair) for pair in tensors)
+    expected = whole(3, tensors)
+    assert all(whole(3, given) == expected for given in (arrays, lists, datasets, (tensors[0], datasets[1])))
+    assert whole(3, tensors, seed=1) != expected
+    assert len(expected.history) == 3
+
+
+def test_arrays_in_double_precision_are_what_numpy_makes_and_become_the_networks_type():
+    data = Overshooting()
+    doubles = tuple(
+        tuple(t.numpy().astype(np.float64) for t in p) for p in ((data.x, data.y), (data.x_val, data.y_val))
+    )
+    assert whole(3, doubles) == whole(3, ((data.x, data.y), (data.x_val, data.y_val)))
+
+
+def test_a_population_takes_arrays_and_datasets_as_a_single_fit_does():
+    data = Overshooting()
+    config, training = ModelConfig(hidden_size=4), TrainingConfig(batch_size=8, max_epochs=3, learning_rate=0.03)
+    tensors = (data.x, data.y), (data.x_val, data.y_val)
+    population = Population.of([config] * 2, 2, 1, seeds=[0, 1])
+    network = Population.of([config], 2, 1)[0]
+    alone = fit(network, tensors, training)
+    for given in (tensors, [tensors, tuple(TensorDataset(*p) for p in tensors)]):
+        together = fit_population(Population.of([config] * 2, 2, 1, seeds=[0, 1]), given, training)
+        assert together[0].val_loss == pytest.approx(alone.val_loss, rel=1e-5)
+    assert len(population) == 2
+
+
+ONE_PART = {
+    "arrays": lambda d: (d.x.numpy(), d.y.numpy()),
+    "tensors": lambda d: (d.x, d.y),
+    "a loader": lambda d: d.train_dataloader(),
+    "a dataset": lambda d: TensorDataset(d.x, d.y),
+    "three loaders": lambda d: (d.train_dataloader(),) * 3,
+    "an array": lambda d: d.x.numpy(),
+    "a path": lambda d: "table.csv",
+}
+
+
+@pytest.mark.parametrize("kind", ONE_PART)
+def test_data_without_a_validation_part_are_refused_with_what_would_do(kind):
+    given = ONE_PART[kind](Overshooting())
+    with pytest.raises(TypeError) as caught:
+        fit(Own(), given)
+    message = str(caught.value)
+    assert len(message.splitlines()) == 1
+    assert "data must be a LightningDataModule or a pair (training, validation)" in message
+    assert ("((x, y), (x_val, y_val))" in message) == (kind in ("arrays", "tensors"))
+    assert ("random_split" in message) == (kind in ("a loader", "a dataset"))
+    with pytest.raises(TypeError, match="data must be a LightningDataModule or a pair"):
+        fit_population(Population.of([ModelConfig(hidden_size=4)], 2, 1), given)
+
+
+def test_arrays_that_do_not_belong_together_are_refused():
+    data = Overshooting()
+    with pytest.raises(ValueError, match=r"x and y must have the same number of rows, got 22 and 9"):
+        fit(Own(), ((data.x, data.y_val), (data.x_val, data.y_val)))
+
+
+# ---------------------------------------------------------------------- keeping the last epoch, and going on for ever
+
+
+def test_without_patience_every_epoch_is_trained_and_the_best_is_kept():
+    network, seen = Own(), At()
+    result = overshoot(network, seen, patience=None, max_epochs=40)
+    assert len(result.history) == 40
+    assert result.stopped == "max_epochs"
+    assert result.kept_epoch == result.best_epoch == int(np.argmin(seen.losses)) < 30
+    assert_best(network, seen.losses)
+
+
+@pytest.mark.parametrize("patience", [None, 2])
+def test_the_last_epoch_is_kept_where_that_is_asked_for(patience):
+    network, seen = Own(), At()
+    result = overshoot(network, seen, patience=patience, keep="last", max_epochs=20)
+    assert len(result.history) == (20 if patience is None else result.best_epoch + 3)
+    assert result.kept_epoch == len(result.history) - 1 > result.best_epoch == int(np.argmin(seen.losses))
+    assert result.val_loss == seen.losses[-1] == result.history[result.kept_epoch].val_loss > min(seen.losses) + 0.01
+    assert validated(network) == pytest.approx(seen.losses[-1], rel=1e-6)
+    data = Overshooting()
+    assert result.train_loss == pytest.approx(float(mse(network(data.x), data.y).detach()), rel=1e-6)
+
+
+def test_keeping_the_last_trains_as_keeping_the_best_does():
+    histories = []
+    for keep in ("best", "last"):
+        torch.manual_seed(3)
+        histories.append(overshoot(Own(dropout=0.3), keep=keep, patience=None).history)
+    assert histories[0] == histories[1]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), ZeroDivisionError("mine")], ids=repr)
+def test_the_last_whole_epoch_remains_of_a_fit_that_is_broken_off(error):
+    def break_off() -> None:
+        raise error
+
+    network, seen = Own(), At()
+    with pytest.raises(type(error)):
+        overshoot(network, seen, At("on_train_batch_end", 7, break_off), keep="last", patience=None)
+    assert len(seen.losses) == 7
+    assert validated(network) == pytest.approx(seen.losses[6], rel=1e-6)
+
+
+def test_the_last_epoch_that_is_kept_has_a_finite_validation_loss():
+    network, seen, criterion = Own(), At(), Spoilt((9,))
+    result = overshoot(network, seen, criterion, criterion=criterion, keep="last", patience=None)
+    assert result.kept_epoch == 8
+    assert validated(network) == pytest.approx(result.val_loss, rel=1e-6)
+    with pytest.raises(DivergedError):
+        overshoot(Own(), spoilt := Spoilt(range(10)), criterion=spoilt, keep="last", patience=None)
