@@ -12,6 +12,7 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from lstmreg.config import Config, TrainingConfig
 from lstmreg.data.floors import error_name, floors_on, forecast_error
@@ -44,8 +45,10 @@ class Trained:
         device = next(self.network.parameters()).device
         with torch.no_grad():
             scaled = self.network(torch.from_numpy(windows.inputs).to(device)).cpu().numpy()
-        unscaled = self.data.windower.target.unscaled
-        return unscaled(scaled), unscaled(windows.targets)
+        return (
+            self.data.windower.unscaled(self.data.series, windows.rows, scaled),
+            self.data.windower.unscaled(self.data.series, windows.rows, windows.targets),
+        )
 
     def about(self) -> dict[str, Any]:
         """Describe the network for its ``model.json``: the columns it reads, their scales, its score."""
@@ -94,16 +97,13 @@ def prepare(config: Config, series: Series, split: Split, known: dict[object, Wi
         known: Data modules that were made before; the same one is not made twice, but put in here.
     """
     weights, order, masks = (int(s) for s in np.random.SeedSequence(config.training.seed).generate_state(3))
-    batches = split, config.data.window, config.data.horizon, config.training.batch_size, order
+    data = config.data
+    windows = split, data.window, data.horizon, data.lag
+    batches = *windows, config.training.batch_size, order
+    if windows not in known:
+        known[windows] = WindowsDataModule(series, split, window=data.window, horizon=data.horizon, lag=data.lag)
     if batches not in known:
-        known[batches] = WindowsDataModule(
-            series,
-            split,
-            window=config.data.window,
-            horizon=config.data.horizon,
-            batch_size=config.training.batch_size,
-            seed=order,
-        )
+        known[batches] = known[windows].in_batches(config.training.batch_size, order)
     with seeded(weights):
         network = Network(config.model, len(series.features), config.data.horizon)
     return Prepared(network, known[batches], dataclasses.replace(config.training, seed=masks))
@@ -174,9 +174,10 @@ def floor_losses(
     series: Series, split: Split, windower: Windower, criterion: Criterion, season: int | None
 ) -> dict[str, float]:
     """Return the validation loss of each prediction without a model, in the units of a fit's ``val_loss``."""
+    rows = split.first_steps(windower.horizon)
     truth, floors = floors_on(series, split, windower.horizon, season)
-    scaled = windower.target.scaled
-    return {
-        name: float(criterion(torch.from_numpy(scaled(floor)), torch.from_numpy(scaled(truth))))
-        for name, floor in floors.items()
-    }
+
+    def scaled(values: NDArray[np.float64]) -> Tensor:
+        return torch.from_numpy(windower.scaled(series, rows, values))
+
+    return {name: float(criterion(scaled(floor), scaled(truth))) for name, floor in floors.items()}

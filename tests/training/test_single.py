@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import tracemalloc
 
 import lightning.pytorch as pl
 import numpy as np
@@ -14,7 +15,7 @@ from lstmreg import Config, DataConfig, DivergedError, ModelConfig, TrainingConf
 from lstmreg.config import KNOBS, with_settings
 from lstmreg.data.splits import Split
 from lstmreg.data.table import Series
-from lstmreg.training.single import Trained, fit_held_out, train_single
+from lstmreg.training.single import Trained, fit_held_out, prepare, train_single
 
 DROPPING = {"model.dropout": 0.3, "model.recurrent_dropout": 0.3}
 
@@ -125,3 +126,27 @@ def test_what_is_held_out_is_compared_with_the_floors(tmp_path):
     floors = {"mean": y[:36].mean(), "persistence": y[35:47], "seasonal": y[30:42]}
     scaled = {k: np.abs(floor - y[36:48]).mean() / y[:36].std() for k, floor in floors.items()}
     assert held.val_floors == pytest.approx(scaled, rel=1e-5)
+
+
+def test_all_seeds_of_a_split_read_one_scaled_series_through_their_windows():
+    rows, D, window = 4000, 6, 48
+    values = np.random.default_rng(0).normal(size=(rows, D))
+    names, labels = tuple(f"x{k}" for k in range(D)), tuple(map(str, range(rows)))
+    series = Series("table.csv", "", names, "x0", values, values[:, 0].copy(), labels, ())
+    config = Config(DataConfig("table.csv", "x0", window=window), ModelConfig(hidden_size=2))
+    prepare(config, series, Split(2000, 3000), {})  # what is loaded once
+    tracemalloc.start()
+    try:
+        known = {}
+        modules = [
+            prepare(with_settings(config, {"training.seed": seed}), series, split, known).data
+            for split in (Split(2000, 3000), Split(3000, 4000))
+            for seed in range(3)
+        ]
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    scaled = rows * (D + 1) * 4 + rows * 8  # float32 of each column and the target, and the windows' rows
+    assert kept < 2 * scaled + 200_000  # a copy of the windows of one split alone would be 4.6 MB
+    assert len({id(module) for module in modules}) == 6
+    assert sum(len(module.train_windows.inputs) for module in modules) == 3 * (2000 - window + 3000 - window)
