@@ -318,8 +318,40 @@ def _show_fit(held_out: HeldOut, out: Console) -> None:
     for name, loss in held_out.val_floors.items():
         table.add_row(name, f"{loss:.4g}", f"{held_out.test_floors[name]:.4g}")
     out.print(table)
-    if fit.val_loss >= min(held_out.val_floors.values()):
-        out.print("The model does not beat the best forecast without a model.", style="bold")
+    for sentence in _judgement(held_out):
+        out.print(Text(sentence, style="bold"))
+
+
+def _judgement(held_out: HeldOut) -> list[str]:
+    """Say where the model is no better than a forecast without one, and what may be behind that."""
+    said = []
+    for rows, error, behind in (
+        ("validation", "loss", held_out.val_behind),
+        ("test", held_out.metric, held_out.test_behind),
+    ):
+        if behind is not None:
+            said.append(
+                f"On the {rows} rows the model does not beat the best forecast without a model, {behind.floor}: "
+                f"{error} {behind.network:.4g} against {behind.error:.4g}."
+            )
+    outside, windower = held_out.outside, held_out.trained.data.windower
+    if outside.is_trend:
+        count, where = max((outside.above, "above"), (outside.below, "below"))
+        what = f"a change from {windower.lag} rows before" if windower.lag else "a target"
+        said.append(
+            f"{count} of {outside.rows} test rows have {what} {where} all that the training rows show, and a network "
+            f"hardly forecasts what it has never seen. {_remedy_for_a_trend(windower.lag)}"
+        )
+    return said
+
+
+def _remedy_for_a_trend(lag: int) -> str:
+    if lag:
+        return "Train on more recent rows, or try another data.difference."
+    return (
+        "Let it learn changes: data.difference: 1 (from the row before), or season (from data.season rows before); "
+        "forecasts stay in the target's units."
+    )
 
 
 class _StopAtInterrupt:

@@ -30,8 +30,10 @@ KNOBS = (
 
 Scalar = int | float | str | bool
 
+#: What may stand between groups of three digits.
+THOUSANDS = (",", ".", " ", "'")
+
 _MAX_SIZE = 16384
-_THOUSANDS = (",", ".", " ", "'")
 
 
 def _require(ok: bool, name: str, rule: str, value: object) -> None:
@@ -122,9 +124,9 @@ class DataConfig:
             object.__setattr__(self, "delimiter", "\t")
         _require(len(self.delimiter) == 1, "data.delimiter", "one character", self.delimiter)
         _require(
-            self.thousands is None or (self.thousands in _THOUSANDS and self.thousands != self.decimal),
+            self.thousands is None or (self.thousands in THOUSANDS and self.thousands != self.decimal),
             "data.thousands",
-            f"one of {', '.join(map(repr, _THOUSANDS))}, and not data.decimal",
+            f"one of {', '.join(map(repr, THOUSANDS))}, and not data.decimal",
             self.thousands,
         )
         _require(
