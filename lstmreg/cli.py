@@ -18,6 +18,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from types import FrameType
 from typing import IO, TYPE_CHECKING, Any, cast
@@ -34,7 +35,7 @@ from lstmreg.config import Config, from_dict
 from lstmreg.data.splits import hold_out, make_splits
 from lstmreg.data.table import read_series
 from lstmreg.errors import ConfigError, LstmregError, NoUsableTrialError, did_you_mean, printable
-from lstmreg.yaml_file import declared_type, known_settings, read_yaml
+from lstmreg.yaml_file import declared_type, read_yaml
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
@@ -109,22 +110,30 @@ def _parse(arguments: list[str]) -> Namespace:
         prog="lstmreg",
         description="Find out which regularization an overfitting LSTM needs.",
         exit_on_error=False,
+        allow_abbrev=False,
         version=__version__,
     )
     verbs = parser.add_subcommands(dest="verb", required=True)
+    options: list[str] = []
     for verb, help_text in _VERBS.items():
         # All verbs are listed, but only the one that is asked for needs its many arguments.
-        verbs.add_subcommand(verb, _verb_parser(verb, verb in arguments), help=help_text)
+        of_verb = _verb_parser(verb, verb in arguments)
+        verbs.add_subcommand(verb, of_verb, help=help_text)
+        options += of_verb._option_string_actions
     _check_files(arguments)
+    _check_sections(arguments)
     try:
         return parser.parse_args(arguments)
     except argparse.ArgumentError as error:
-        raise ConfigError(_helpful(str(error))) from None
+        verb = next((argument for argument in arguments if argument in _VERBS), "")
+        raise ConfigError(_helpful(str(error), verb, options)) from None
 
 
 def _verb_parser(verb: str, is_wanted: bool) -> ArgumentParser:
     files: list[str | os.PathLike[Any]] = [_DATA / "demo.yaml"] if verb == "demo" else []
-    parser = ArgumentParser(exit_on_error=False, description=_VERBS[verb], default_config_files=files)
+    parser = ArgumentParser(
+        exit_on_error=False, allow_abbrev=False, description=_VERBS[verb], default_config_files=files
+    )
     if not is_wanted:
         return parser
     hidden: dict[str, Any] = {"default": argparse.SUPPRESS}  # not a setting, so not in --print_config
@@ -157,15 +166,45 @@ def _check_files(arguments: list[str]) -> None:
             read_yaml(Path(argument))
         elif argument.startswith("--config="):
             read_yaml(Path(argument.removeprefix("--config=")))
+        elif argument.startswith("-c") and argument != "-c":
+            read_yaml(Path(argument.removeprefix("-c").removeprefix("=")))
 
 
-def _helpful(message: str) -> str:
-    """Turn the parser's message into one line that names the remedy."""
+_EXAMPLES = {
+    "data": "--data.path sales.csv --data.target sales",
+    "model": "--model.hidden_size 32",
+    "training": "--training.patience 30",
+    "search": "--search.trials 100",
+}
+
+
+def _check_sections(arguments: list[str]) -> None:
+    """Refuse a section without a setting's name: the parser would take what follows for a file, or import it."""
+    for argument, after in zip_longest(arguments, arguments[1:], fillvalue=""):
+        option, has_value, value = argument.partition("=")
+        value = value if has_value else after
+        section = option.removeprefix("--")
+        if option.startswith("--") and section in _EXAMPLES and not value.startswith("{"):
+            got = f", got {value!r}" if value and not value.startswith("-") else ""
+            raise ConfigError(f"{option} must name a setting, as in {_EXAMPLES[section]}{got}.")
+
+
+def _helpful(message: str, verb: str, options: Sequence[str]) -> str:
+    """Turn the parser's message into one line that names the remedy.
+
+    Args:
+        message: The parser's.
+        verb: The verb that was asked for; empty if there was none.
+        options: The verb's, with their dashes.
+    """
     line = " ".join(message.split())
-    if unknown := re.search(r"[Uu]nrecognized arguments: --?([\w.]+)", line):
-        return f"unknown argument --{unknown[1]}.{did_you_mean(unknown[1], known_settings())}"
+    if unknown := re.search(r"[Uu]nrecognized arguments: (--?[\w.-]+)", line):
+        name = unknown[1].lstrip("-")
+        without_section = [option for option in options if option.endswith(f".{name}")]
+        near = f" Did you mean {without_section[0]!r}?" if without_section else did_you_mean(unknown[1], options)
+        return f"unknown argument {unknown[1]}.{near}"
     if stray := re.search(r"[Uu]nrecognized arguments: (\S+)", line):
-        return f"unknown argument {stray[1]}. A file of settings is given as -c {stray[1]}."
+        return f"unknown argument {stray[1]}. {_meaning_of_stray(verb, stray[1])}"
     if 'expected "verb"' in line:
         return f"name what to do: {', '.join(_VERBS)}. 'lstmreg --help' says more."
     if missing := re.search(r"arguments are required: (.*)", line):
@@ -178,8 +217,22 @@ def _helpful(message: str) -> str:
         names = re.sub(r"\b(demo|fit|search|report|convert)\.", "", missing[1])
         return f"required: {names}. Give them in a file (-c lstmreg.yaml), or as --data.path=… and so on."
     if wrong := re.search(r'Parser key "(?:\w+\.(?=\w+\.))?([\w.]+)": .*(?:Given|Got) value: (.*)', line):
-        return f"{wrong[1]} must be {declared_type(wrong[1])}, got {wrong[2]!r}."
+        name = "search.trials" if wrong[1] == "trials" else wrong[1]
+        return f"{name} must be {declared_type(name)}, got {wrong[2]!r}."
     return line
+
+
+def _meaning_of_stray(verb: str, argument: str) -> str:
+    """Say how an argument that stands alone is given."""
+    if verb == "convert":
+        return f"The folder to write into is given as -o {argument}."
+    if verb == "report":
+        return "Name one run's folder at a time."
+    if argument.endswith((".yaml", ".yml")):
+        return f"A file of settings is given as -c {argument}."
+    if Path(argument).suffix in (".csv", ".tsv", ".txt", ".gz"):
+        return f"A table is given as --data.path {argument}."
+    return f"A file of settings is given as -c {argument}, a table as --data.path {argument}."
 
 
 def _config(parsed: Namespace) -> Config:

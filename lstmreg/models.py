@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,7 @@ def _lstm(config: ModelConfig, index: int, input_size: int, is_top: bool) -> LST
     )
 
 
-def save(directory: Path, network: Network, about: dict[str, Any]) -> None:
+def save(directory: str | os.PathLike[str], network: Network, about: dict[str, Any]) -> None:
     """Write ``model.json`` and ``model.safetensors`` into ``directory``.
 
     Args:
@@ -98,6 +99,7 @@ def save(directory: Path, network: Network, about: dict[str, Any]) -> None:
         network: What to save.
         about: Anything that JSON holds, to be returned by :func:`load`: columns, scales, scores.
     """
+    directory = Path(directory)
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     content = safetensors.torch.save(weights)
     description = {
@@ -112,7 +114,7 @@ def save(directory: Path, network: Network, about: dict[str, Any]) -> None:
     write_atomically(directory / "model.json", json.dumps(description, indent=1) + "\n")
 
 
-def load(directory: Path) -> tuple[Network, dict[str, Any]]:
+def load(directory: str | os.PathLike[str]) -> tuple[Network, dict[str, Any]]:
     """Read what :func:`save` wrote.
 
     Returns:
@@ -121,6 +123,12 @@ def load(directory: Path) -> tuple[Network, dict[str, Any]]:
     Raises:
         CorruptFileError: If a file is missing or damaged, or the two do not belong together.
     """
+    directory = Path(directory)
+    if not (directory / "model.json").exists():
+        has = "no model.json in this folder" if directory.is_dir() else "no such folder"
+        raise CorruptFileError(
+            f"{directory}: no saved model ({has}). A fit saves into runs/NAME/fit, a search into runs/NAME."
+        )
     try:
         description = json.loads(read_file(directory / "model.json", _DESCRIPTION_BYTES))
         content = read_file(directory / "model.safetensors")

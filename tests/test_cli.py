@@ -16,7 +16,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lstmreg.config import from_dict
+from lstmreg.cli import _config, _parse
+from lstmreg.config import DataConfig, from_dict
+from lstmreg.errors import ConfigError
 from tests.tiny import write_series
 
 SETTINGS = {
@@ -158,7 +160,7 @@ def test_printed_configuration_is_one_that_can_be_read_again(folder: Path) -> No
         (["serch"], 2, "'search'"),
         (["search"], 2, "data.path, data.target"),
         (["search", "-c", "nowhere.yaml"], 2, "nowhere.yaml: cannot be read"),
-        (["search", "-c", "lstmreg.yaml", "--model.dropuot", "0.1"], 2, "Did you mean 'model.dropout'?"),
+        (["search", "-c", "lstmreg.yaml", "--model.dropuot", "0.1"], 2, "Did you mean '--model.dropout'?"),
         (["search", "-c", "lstmreg.yaml", "--model.dropout", "1.2"], 2, "model.dropout must be in [0, 1), got 1.2"),
         (["search", "-c", "lstmreg.yaml", "--model.dropout", "1.0"], 2, "model.dropout must be in [0, 1), got 1.0"),
         (["search", "-c", "lstmreg.yaml", "--model.dropout", "much"], 2, "model.dropout must be a number"),
@@ -185,6 +187,52 @@ def test_what_is_wrong_is_said_in_one_line_with_its_exit_code(
     assert len(refused.stderr.strip().splitlines()) == 1
     assert refused.stdout == ""
     assert not (folder / "runs").exists() or not any((folder / "runs").rglob("study.db"))
+
+
+REQUIRED = ["--data.path", "waves.csv", "--data.target", "wave"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["search", *REQUIRED, "--trails", "9"], "unknown argument --trails. Did you mean '--trials'?"),
+        (["search", *REQUIRED, "--trails=9"], "unknown argument --trails. Did you mean '--trials'?"),
+        (["fit", *REQUIRED, "--trials", "9"], "unknown argument --trials. Did you mean '--search.trials'?"),
+        (["fit", *REQUIRED, "--window", "9"], "unknown argument --window. Did you mean '--data.window'?"),
+        (["fit", *REQUIRED, "--data.diference", "1"], "Did you mean '--data.difference'?"),
+        (["fit", *REQUIRED, "--conf", "x.yaml"], "unknown argument --conf. Did you mean '--config'?"),
+        (["fit", *REQUIRED, "--verbse"], "Did you mean '--verbose'?"),
+        (["convert", "m.keras", "-o", "x", "--ot", "onnx"], "unknown argument --ot. Did you mean '--to'?"),
+        (["convert", "m.keras", "-o", "x", "y"], "unknown argument y. The folder to write into is given as -o y."),
+        (["report", "runs/a", "runs/b"], "unknown argument runs/b. Name one run's folder at a time."),
+        (["fit", "sales.csv"], "unknown argument sales.csv. A table is given as --data.path sales.csv."),
+        (["fit", "x"], "A file of settings is given as -c x, a table as --data.path x."),
+        (["fit", "--data", "sales.csv"], "--data must name a setting, as in --data.path sales.csv --data.target sales"),
+        (["fit", "--data=sales.csv"], "as in --data.path sales.csv --data.target sales, got 'sales.csv'."),
+        (["fit", "--data"], "--data must name a setting, as in --data.path sales.csv --data.target sales."),
+        (["search", *REQUIRED, "--search", "9"], "--search must name a setting, as in --search.trials 100, got '9'."),
+        (["search", *REQUIRED, "--trials", "many"], "search.trials must be a whole number, got 'many'."),
+        (["fit", "-cnowhere.yaml"], "nowhere.yaml: cannot be read"),
+        (["fit", "-c=nowhere.yaml"], "nowhere.yaml: cannot be read"),
+        (["fit", *REQUIRED, "--data.difference", "2"], "data.difference must be 1, 'season' or null, got 2."),
+    ],
+)
+def test_a_mistaken_argument_is_answered_with_the_right_one(arguments: list[str], said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        _config(_parse(arguments)[arguments[0]])
+    assert said in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_what_stands_behind_a_section_is_not_imported(folder: Path) -> None:
+    (folder / "sales.py").write_text("open('imported', 'w')")
+    assert lstmreg(folder, "fit", "--data", "sales.csv").returncode == 2
+    assert not (folder / "imported").exists()
+
+
+def test_a_section_may_be_given_whole(folder: Path) -> None:
+    parsed = _parse(["fit", "--data", "{path: waves.csv, target: wave, season: 7, difference: season}"])
+    assert _config(parsed["fit"]).data == DataConfig("waves.csv", "wave", season=7, difference="season")
 
 
 def test_verbose_shows_where_an_error_comes_from(folder: Path) -> None:
@@ -324,6 +372,7 @@ def test_convert_tells_what_it_found_and_writes_what_each_tool_reads(tmp_path: P
     [
         (["m.keras", "-o", "x", "--to", "tensorflow"], 2, "--to must be torch, keras or onnx, got 'tensorflow'."),
         (["m.keras"], 2, "name the folder to write into: -o DIR."),
+        (["m.keras", "conv9"], 2, "unknown argument conv9. The folder to write into is given as -o conv9."),
         (["-o", "x"], 2, "name the model, such as model.keras."),
         (["nothing.keras", "-o", "x"], 2, "nothing.keras: there is no such file."),
         (["bad.keras", "-o", "x"], 4, "bad.keras: is neither a .keras file (zip) nor HDF5, nor a model's description"),
