@@ -35,6 +35,7 @@ from lstmreg.config import Config, from_dict
 from lstmreg.data.splits import hold_out, make_splits
 from lstmreg.data.table import read_series
 from lstmreg.errors import ConfigError, LstmregError, NoUsableTrialError, did_you_mean, printable
+from lstmreg.terminal import Pulse
 from lstmreg.yaml_file import declared_type, read_yaml
 
 if TYPE_CHECKING:
@@ -344,9 +345,8 @@ def _fit(parsed: Namespace, out: Console) -> None:
     directory = config.directory / "fit"
     directory.mkdir(parents=True, exist_ok=True)
     try:
-        with _bar(out) as bar, _StopAtInterrupt() as stop:
-            task = bar.add_task("training", total=config.training.max_epochs)
-            held_out = fit_held_out(config, [_epochs(lambda: bar.advance(task), stop)])
+        with _FitLines(out, config.training.max_epochs) as lines, _StopAtInterrupt() as stop:
+            held_out = fit_held_out(config, [_epochs(lines.show, stop)])
     except DivergedError as error:
         raise NoUsableTrialError(str(error)) from None
     models.save(directory, held_out.trained.network, held_out.trained.about())
@@ -475,16 +475,46 @@ def _bar(out: Console) -> Bar:
     return Bar(*columns, console=out, disable=not out.is_terminal, transient=True)
 
 
-def _epochs(advance: Callable[[], None], stop: _StopAtInterrupt) -> pl.Callback:
-    """Return a callback that moves a progress bar, and ends the fit when asked to."""
+def _pulse(out: Console, bound: str) -> Pulse:
+    """Return what says a line now and then where there is no bar."""
+    return Pulse(None if out.is_terminal else lambda line: out.print(Text(f"  {line}"), soft_wrap=True), bound=bound)
+
+
+class _FitLines:
+    """A bar for the epochs of a fit, or a line now and then."""
+
+    def __init__(self, out: Console, epochs: int) -> None:
+        self.epochs = epochs
+        self.bar, self.pulse = _bar(out), _pulse(out, "at most")
+        self.task = self.bar.add_task("training", total=epochs)
+
+    def __enter__(self) -> _FitLines:
+        self.bar.start()
+        self.pulse.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.pulse.__exit__()
+        self.bar.stop()
+
+    def show(self, epochs: float) -> None:
+        """Show how many epochs are done, which need not be whole."""
+        self.bar.update(self.task, completed=int(epochs))
+        self.pulse.heard(
+            f"Training, epoch {min(int(epochs) + 1, self.epochs)} of at most {self.epochs}", epochs, self.epochs
+        )
+
+
+def _epochs(show: Callable[[float], None], stop: _StopAtInterrupt) -> pl.Callback:
+    """Return a callback that shows how many epochs are done, and ends the fit when asked to."""
     import lightning.pytorch as pl
 
     class Epochs(pl.Callback):
-        def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        def on_train_batch_end(
+            self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        ) -> None:
+            show(trainer.current_epoch + (batch_idx + 1) / trainer.num_training_batches)
             trainer.should_stop = trainer.should_stop or stop.asked
-
-        def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-            advance()
 
     return Epochs()
 
@@ -505,16 +535,17 @@ class _TrialLines:
 
     def __init__(self, out: Console) -> None:
         self.out = out
-        self.bar = _bar(out)
+        self.bar, self.pulse = _bar(out), _pulse(out, "about")
         self.task = self.bar.add_task("starting", total=None)
-        self.best = float("inf")
         self.ended: dict[str, list[Record]] = {}
 
     def __enter__(self) -> _TrialLines:
         self.bar.start()
+        self.pulse.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.pulse.__exit__()
         self.bar.stop()
 
     def show(self, progress: Progress) -> None:
@@ -522,6 +553,8 @@ class _TrialLines:
         title = _STAGE_TITLES[progress.stage]
         epoch = f", epoch {progress.epoch}" if progress.epoch else ""
         self.bar.update(self.task, description=title + epoch, completed=progress.done, total=progress.planned)
+        where = f"{title}{epoch}, {progress.done} of {progress.planned} trainings"
+        self.pulse.heard(where, progress.done, progress.planned)
         if progress.record is not None:
             self._show_trial(progress, progress.record)
         elif progress.epoch == 0:
@@ -529,7 +562,7 @@ class _TrialLines:
         if progress.record is None and progress.epoch == 0 and progress.together > 0:
             at_once = f" ({progress.together} trained at once)" if progress.together > 1 else ""
             self.bar.console.print(Text(title + at_once, style="bold"))
-            self.best = float("inf")
+            self.pulse.spoke()
 
     def _flush(self, progress: Progress) -> None:
         """Show the settings of which some replicates were trained elsewhere: before, or in another stage."""
@@ -550,6 +583,7 @@ class _TrialLines:
     def _print(self, progress: Progress, setting: str, outcome: str) -> None:
         line = f"  {progress.done:>4}/{progress.planned}  {setting:<44} {outcome}"
         self.bar.console.print(Text(line.rstrip()), soft_wrap=True)
+        self.pulse.spoke()
 
     def _outcome(self, record: Record, replicates: list[Record]) -> str:
         place = f"split {record.replicate.split + 1} seed {record.replicate.seed + 1}"
@@ -563,9 +597,9 @@ class _TrialLines:
         where = place if len(replicates) == 1 else f"{len(replicates)} replicates"
         name = "test_error" if "test_error" in record.result else "val_loss"
         line = f"{where:<14}  {_METRICS[name]} {mean(name):<8.4g}"
-        if "relative" in record.result:
-            self.best = min(self.best, mean("relative"))
-            line += f" ×{mean('relative'):.2f} of the baseline, best ×{self.best:.2f}"
+        if "relative" in record.result and len(replicates) > 1:  # one split and seed alone may just be lucky
+            better = sum(r.result["relative"] < 1 for r in replicates if "relative" in r.result)
+            line += f" ×{mean('relative'):.2f} of the baseline, better on {better}"
         return line
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import io
 import json
 import os
 import re
@@ -15,10 +17,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from rich.console import Console
 
-from lstmreg.cli import _config, _parse
+from lstmreg.cli import _config, _FitLines, _parse, _TrialLines
 from lstmreg.config import DataConfig, from_dict
 from lstmreg.errors import ConfigError
+from lstmreg.search.evidence import Record, Replicate
+from lstmreg.search.experiment import Progress
+from lstmreg.terminal import Pulse
 from tests.tiny import write_series
 
 SETTINGS = {
@@ -104,6 +110,30 @@ def test_fit_trains_once_compares_with_the_floors_and_saves(folder: Path) -> Non
     assert "Best epoch" in done.stdout
     assert "persistence" in done.stdout
     assert (folder / "runs/waves/fit/model.safetensors").exists()
+
+
+def test_fit_says_which_forecast_it_does_not_beat_and_what_to_do_about_a_trend(folder: Path) -> None:
+    rows = [f"{1990 + k // 12}-{k % 12 + 1:02},{k + 5 * (k % 12)}" for k in range(120)]
+    (folder / "rising.csv").write_text("month,sales\n" + "\n".join(rows) + "\n")
+    arguments = ["--data.path=rising.csv", "--data.target=sales", "--data.time=month", "--data.season=12"]
+    small = ["--training.max_epochs=3", "--model.hidden_size=4", "--data.window=12"]
+    done = lstmreg(folder, "fit", *arguments, *small)
+    assert (done.returncode, done.stderr) == (0, "")
+    shown = " ".join(done.stdout.split())
+    for judged in (
+        r"validation rows .*, seasonal: loss \S+ against \S+\.",
+        r"test rows .*, seasonal: root mean square er",
+    ):
+        assert re.search(f"On the {judged}", shown)
+    assert re.search(r"1\d of 18 test rows have a target above all that the training rows show", shown)
+    assert "data.difference: 1 (from the row before), or season" in shown
+
+    changes = lstmreg(folder, "fit", *arguments, *small, "--data.difference=season")
+    assert (changes.returncode, changes.stderr) == (0, "")
+    assert "does not beat" not in changes.stdout  # each month is 12 above that of the year before
+    assert "data.difference" not in changes.stdout
+    about = json.loads((folder / "runs/rising/fit/model.json").read_text())["about"]
+    assert about["difference"]["lag"] == 12
 
 
 def test_ctrl_c_ends_a_fit_at_its_best_epoch_and_saves_it(folder: Path) -> None:
@@ -316,6 +346,60 @@ def test_a_full_disk_is_said_and_the_search_goes_on_when_there_is_room(folder: P
     assert full.stderr.count("\n") == 1
     assert lstmreg(folder, *arguments).returncode == 0
     assert len(json.loads((folder / "runs/waves/answer.json").read_text())["history"]) == 40
+
+
+def record(split: int, relative: float) -> Record:
+    result = {"val_loss": 0.5, "relative": relative}
+    return Record("together", split, "sampled", {"model.dropout": 0.3}, Replicate(split, 0), None, result)
+
+
+def lines_of(*told: Progress) -> list[str]:
+    """Return what is printed of a search that tells this, where there is no terminal."""
+    stream = io.StringIO()
+    with _TrialLines(Console(file=stream, width=200)) as lines:
+        for progress in told:
+            lines.show(progress)
+    return stream.getvalue().splitlines()
+
+
+def test_a_single_trial_is_compared_with_nothing_and_several_by_their_mean() -> None:
+    lucky = record(0, 0.44)
+    single = lines_of(Progress("sampled", lucky, 1, 9, replicates=1), Progress("sampled", lucky, 2, 9, replicates=1))
+    assert [line.split() for line in single] == [
+        [f"{done}/9", "dropout=0.3", "split", "1", "seed", "1", "loss", "0.5"] for done in (1, 2)
+    ]
+    told = [Progress("alone", record(k, relative), k, 9, replicates=3) for k, relative in enumerate((0.44, 1.3, 1.2))]
+    (several,) = lines_of(*told)
+    assert several.endswith("3 replicates    loss 0.5      ×0.98 of the baseline, better on 1")
+    assert "best" not in several
+
+
+def test_a_log_hears_of_a_silent_stage_every_half_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("lstmreg.cli.Pulse", functools.partial(Pulse, clock=lambda: now[0]))
+    stream = io.StringIO()
+    with _TrialLines(Console(file=stream, width=200)) as lines:
+        lines.show(Progress("alone", None, 0, 90, together=90, replicates=15))
+        for epoch in range(1, 100):
+            now[0] += 10
+            lines.show(Progress("alone", None, epoch // 2, 90, together=90, replicates=15, epoch=epoch))
+            lines.pulse.tick()
+    title, *beats = stream.getvalue().splitlines()
+    assert title == "Each knob alone (90 trained at once)"
+    assert len(beats) == 33
+    assert beats[5] == "  Each knob alone, epoch 18, 9 of 90 trainings; 3 min so far, about 27 min left."
+
+
+def test_a_long_fit_says_its_epoch_and_how_long_it_may_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("lstmreg.cli.Pulse", functools.partial(Pulse, clock=lambda: now[0]))
+    stream = io.StringIO()
+    with _FitLines(Console(file=stream, width=200), 200) as lines:
+        for tenth in range(31):
+            lines.show(tenth / 10)
+            now[0] += 12
+        lines.pulse.tick()
+    assert stream.getvalue() == "  Training, epoch 4 of at most 200; 6 min so far, at most 6 h 34 min left.\n"
 
 
 def test_a_plain_terminal_gets_plain_text(folder: Path) -> None:

@@ -88,7 +88,9 @@ def _remedy(config: DataConfig, table: Table, name: str, cell: str) -> str:
         return f"Its cells are time stamps: set data.time: {_yaml(name)}."
     inputs = _yaml(_columns_of_numbers(config, table))
     shown = f"data: features: {inputs}" if len(inputs) <= _LONGEST_LIST else "data.features."
-    return f"The column is text, and inputs are numbers. Name them under {shown}"
+    time = next((other for other in table.header if config.time is None and are_time_stamps(table.column(other))), None)
+    order = "Name them" if time is None else f"Set data.time: {_yaml(time)}, which orders the rows, and name the inputs"
+    return f"The column is text, and inputs are numbers. {order} under {shown}"
 
 
 def _setting_for_signs(config: DataConfig, cells: Sequence[str], cell: str) -> str | None:
