@@ -312,7 +312,7 @@ def test_a_column_of_time_stamps_is_answered_with_time_and_no_other_is():
     assert message.endswith("column 'date': '2024-01' is not a number. Its cells are time stamps: set data.time: date.")
     shop_first = refusal("shop,date,y\nBern,2024-01,1\nBasel,2024-01,2\n")
     assert shop_first.endswith(
-        "Set data.time: date, which orders the rows, and name the inputs under data: features: ['y']"
+        "Set data.time: date, which orders the rows, and name the inputs under data: features: [y]"
     )
     text_first = "shop,y\nBern,1\nBasel,2\n"
     assert "data.time" not in refusal(text_first)
