@@ -121,13 +121,14 @@ def _parse(arguments: list[str]) -> Namespace:
         of_verb = _verb_parser(verb, verb in arguments)
         verbs.add_subcommand(verb, of_verb, help=help_text)
         options += of_verb._option_string_actions
+    wanted = next((argument for argument in arguments if argument in _VERBS), "")
     _check_files(arguments)
-    _check_sections(arguments)
+    if wanted not in ("report", "convert"):  # which have no settings
+        _check_sections(arguments)
     try:
         return parser.parse_args(arguments)
     except argparse.ArgumentError as error:
-        verb = next((argument for argument in arguments if argument in _VERBS), "")
-        raise ConfigError(_helpful(str(error), verb, options)) from None
+        raise ConfigError(_helpful(str(error), wanted, options)) from None
 
 
 def _verb_parser(verb: str, is_wanted: bool) -> ArgumentParser:
@@ -390,7 +391,8 @@ def _judgement(held_out: HeldOut) -> list[str]:
     outside, windower = held_out.outside, held_out.trained.data.windower
     if outside.is_trend:
         count, where = max((outside.above, "above"), (outside.below, "below"))
-        what = f"a change from {windower.lag} rows before" if windower.lag else "a target"
+        before = "the row before" if windower.lag == 1 else f"{windower.lag} rows before"
+        what = f"a change from {before}" if windower.lag else "a target"
         said.append(
             f"{count} of {outside.rows} test rows have {what} {where} all that the training rows show, and a network "
             f"hardly forecasts what it has never seen. {_remedy_for_a_trend(windower.lag)}"
@@ -484,7 +486,7 @@ class _FitLines:
     """A bar for the epochs of a fit, or a line now and then."""
 
     def __init__(self, out: Console, epochs: int) -> None:
-        self.epochs = epochs
+        self.epochs, self.done = epochs, 0
         self.bar, self.pulse = _bar(out), _pulse(out, "at most")
         self.task = self.bar.add_task("training", total=epochs)
 
@@ -499,10 +501,11 @@ class _FitLines:
 
     def show(self, epochs: float) -> None:
         """Show how many epochs are done, which need not be whole."""
-        self.bar.update(self.task, completed=int(epochs))
-        self.pulse.heard(
-            f"Training, epoch {min(int(epochs) + 1, self.epochs)} of at most {self.epochs}", epochs, self.epochs
-        )
+        whole = int(epochs)
+        if whole > self.done:  # drawing is slow beside a small batch
+            self.done = whole
+            self.bar.update(self.task, completed=whole)
+        self.pulse.heard(f"Training, epoch {min(whole + 1, self.epochs)} of at most {self.epochs}", epochs, self.epochs)
 
 
 def _epochs(show: Callable[[float], None], stop: _StopAtInterrupt) -> pl.Callback:

@@ -234,6 +234,7 @@ REQUIRED = ["--data.path", "waves.csv", "--data.target", "wave"]
         (["fit", *REQUIRED, "--verbse"], "Did you mean '--verbose'?"),
         (["convert", "m.keras", "-o", "x", "--ot", "onnx"], "unknown argument --ot. Did you mean '--to'?"),
         (["convert", "m.keras", "-o", "x", "y"], "unknown argument y. The folder to write into is given as -o y."),
+        (["convert", "--model", "m.keras", "-o", "x"], "unknown argument --model."),
         (["report", "runs/a", "runs/b"], "unknown argument runs/b. Name one run's folder at a time."),
         (["fit", "sales.csv"], "unknown argument sales.csv. A table is given as --data.path sales.csv."),
         (["fit", "x"], "A file of settings is given as -c x, a table as --data.path x."),
