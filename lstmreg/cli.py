@@ -18,6 +18,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from types import FrameType
 from typing import IO, TYPE_CHECKING, Any, cast
@@ -34,7 +35,8 @@ from lstmreg.config import Config, from_dict
 from lstmreg.data.splits import hold_out, make_splits
 from lstmreg.data.table import read_series
 from lstmreg.errors import ConfigError, LstmregError, NoUsableTrialError, did_you_mean, printable
-from lstmreg.yaml_file import declared_type, known_settings, read_yaml
+from lstmreg.terminal import Pulse
+from lstmreg.yaml_file import declared_type, read_yaml
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
@@ -110,22 +112,31 @@ def _parse(arguments: list[str]) -> Namespace:
         prog="lstmreg",
         description="Find out which regularization an overfitting LSTM needs.",
         exit_on_error=False,
+        allow_abbrev=False,
         version=__version__,
     )
     verbs = parser.add_subcommands(dest="verb", required=True)
+    options: list[str] = []
     for verb, help_text in _VERBS.items():
         # All verbs are listed, but only the one that is asked for needs its many arguments.
-        verbs.add_subcommand(verb, _verb_parser(verb, verb in arguments), help=help_text)
+        of_verb = _verb_parser(verb, verb in arguments)
+        verbs.add_subcommand(verb, of_verb, help=help_text)
+        options += of_verb._option_string_actions
+    wanted = next((argument for argument in arguments if argument in _VERBS), "")
     _check_files(arguments)
+    if wanted not in ("report", "convert"):  # which have no settings
+        _check_sections(arguments)
     try:
         return parser.parse_args(arguments)
     except argparse.ArgumentError as error:
-        raise ConfigError(_helpful(str(error))) from None
+        raise ConfigError(_helpful(str(error), wanted, options)) from None
 
 
 def _verb_parser(verb: str, is_wanted: bool) -> ArgumentParser:
     files: list[str | os.PathLike[Any]] = [_DATA / "demo.yaml"] if verb == "demo" else []
-    parser = ArgumentParser(exit_on_error=False, description=_VERBS[verb], default_config_files=files)
+    parser = ArgumentParser(
+        exit_on_error=False, allow_abbrev=False, description=_VERBS[verb], default_config_files=files
+    )
     if not is_wanted:
         return parser
     hidden: dict[str, Any] = {"default": argparse.SUPPRESS}  # not a setting, so not in --print_config
@@ -158,15 +169,45 @@ def _check_files(arguments: list[str]) -> None:
             read_yaml(Path(argument))
         elif argument.startswith("--config="):
             read_yaml(Path(argument.removeprefix("--config=")))
+        elif argument.startswith("-c") and argument != "-c":
+            read_yaml(Path(argument.removeprefix("-c").removeprefix("=")))
 
 
-def _helpful(message: str) -> str:
-    """Turn the parser's message into one line that names the remedy."""
+_EXAMPLES = {
+    "data": "--data.path sales.csv --data.target sales",
+    "model": "--model.hidden_size 32",
+    "training": "--training.patience 30",
+    "search": "--search.trials 100",
+}
+
+
+def _check_sections(arguments: list[str]) -> None:
+    """Refuse a section without a setting's name: the parser would take what follows for a file, or import it."""
+    for argument, after in zip_longest(arguments, arguments[1:], fillvalue=""):
+        option, has_value, value = argument.partition("=")
+        value = value if has_value else after
+        section = option.removeprefix("--")
+        if option.startswith("--") and section in _EXAMPLES and not value.startswith("{"):
+            got = f", got {value!r}" if value and not value.startswith("-") else ""
+            raise ConfigError(f"{option} must name a setting, as in {_EXAMPLES[section]}{got}.")
+
+
+def _helpful(message: str, verb: str, options: Sequence[str]) -> str:
+    """Turn the parser's message into one line that names the remedy.
+
+    Args:
+        message: The parser's.
+        verb: The verb that was asked for; empty if there was none.
+        options: The verb's, with their dashes.
+    """
     line = " ".join(message.split())
-    if unknown := re.search(r"[Uu]nrecognized arguments: --?([\w.]+)", line):
-        return f"unknown argument --{unknown[1]}.{did_you_mean(unknown[1], known_settings())}"
+    if unknown := re.search(r"[Uu]nrecognized arguments: (--?[\w.-]+)", line):
+        name = unknown[1].lstrip("-")
+        without_section = [option for option in options if option.endswith(f".{name}")]
+        near = f" Did you mean {without_section[0]!r}?" if without_section else did_you_mean(unknown[1], options)
+        return f"unknown argument {unknown[1]}.{near}"
     if stray := re.search(r"[Uu]nrecognized arguments: (\S+)", line):
-        return f"unknown argument {stray[1]}. A file of settings is given as -c {stray[1]}."
+        return f"unknown argument {stray[1]}. {_meaning_of_stray(verb, stray[1])}"
     if 'expected "verb"' in line:
         return f"name what to do: {', '.join(_VERBS)}. 'lstmreg --help' says more."
     if missing := re.search(r"arguments are required: (.*)", line):
@@ -179,8 +220,22 @@ def _helpful(message: str) -> str:
         names = re.sub(r"\b(demo|fit|search|report|convert)\.", "", missing[1])
         return f"required: {names}. Give them in a file (-c lstmreg.yaml), or as --data.path=… and so on."
     if wrong := re.search(r'Parser key "(?:\w+\.(?=\w+\.))?([\w.]+)": .*(?:Given|Got) value: (.*)', line):
-        return f"{wrong[1]} must be {declared_type(wrong[1])}, got {wrong[2]!r}."
+        name = "search.trials" if wrong[1] == "trials" else wrong[1]
+        return f"{name} must be {declared_type(name)}, got {wrong[2]!r}."
     return line
+
+
+def _meaning_of_stray(verb: str, argument: str) -> str:
+    """Say how an argument that stands alone is given."""
+    if verb == "convert":
+        return f"The folder to write into is given as -o {argument}."
+    if verb == "report":
+        return "Name one run's folder at a time."
+    if argument.endswith((".yaml", ".yml")):
+        return f"A file of settings is given as -c {argument}."
+    if Path(argument).suffix in (".csv", ".tsv", ".txt", ".gz"):
+        return f"A table is given as --data.path {argument}."
+    return f"A file of settings is given as -c {argument}, a table as --data.path {argument}."
 
 
 def _config(parsed: Namespace) -> Config:
@@ -292,9 +347,8 @@ def _fit(parsed: Namespace, out: Console) -> None:
     directory = config.directory / "fit"
     directory.mkdir(parents=True, exist_ok=True)
     try:
-        with _bar(out) as bar, _StopAtInterrupt() as stop:
-            task = bar.add_task("training", total=config.training.max_epochs)
-            held_out = fit_held_out(config, [_epochs(lambda: bar.advance(task), stop)])
+        with _FitLines(out, config.training.max_epochs) as lines, _StopAtInterrupt() as stop:
+            held_out = fit_held_out(config, [_epochs(lines.show, stop)])
     except DivergedError as error:
         raise NoUsableTrialError(str(error)) from None
     models.save(directory, held_out.trained.network, held_out.trained.about())
@@ -325,8 +379,41 @@ def _show_fit(held_out: HeldOut, members: int, out: Console) -> None:
     for name, loss in held_out.val_floors.items():
         table.add_row(name, f"{loss:.4g}", f"{held_out.test_floors[name]:.4g}")
     out.print(table)
-    if trained.val_loss >= min(held_out.val_floors.values()):
-        out.print("The model does not beat the best forecast without a model.", style="bold")
+    for sentence in _judgement(held_out):
+        out.print(Text(sentence, style="bold"))
+
+
+def _judgement(held_out: HeldOut) -> list[str]:
+    """Say where the model is no better than a forecast without one, and what may be behind that."""
+    said = []
+    for rows, error, behind in (
+        ("validation", "loss", held_out.val_behind),
+        ("test", held_out.metric, held_out.test_behind),
+    ):
+        if behind is not None:
+            said.append(
+                f"On the {rows} rows the model does not beat the best forecast without a model, {behind.floor}: "
+                f"{error} {behind.network:.4g} against {behind.error:.4g}."
+            )
+    outside, windower = held_out.outside, held_out.trained.data.windower
+    if outside.is_trend:
+        count, where = max((outside.above, "above"), (outside.below, "below"))
+        before = "the row before" if windower.lag == 1 else f"{windower.lag} rows before"
+        what = f"a change from {before}" if windower.lag else "a target"
+        said.append(
+            f"{count} of {outside.rows} test rows have {what} {where} all that the training rows show, and a network "
+            f"hardly forecasts what it has never seen. {_remedy_for_a_trend(windower.lag)}"
+        )
+    return said
+
+
+def _remedy_for_a_trend(lag: int) -> str:
+    if lag:
+        return "Train on more recent rows, or try another data.difference."
+    return (
+        "Let it learn changes: data.difference: 1 (from the row before), or season (from data.season rows before); "
+        "forecasts stay in the target's units."
+    )
 
 
 def _kept(results: Sequence[FitResult]) -> str:
@@ -407,16 +494,47 @@ def _bar(out: Console) -> Bar:
     return Bar(*columns, console=out, disable=not out.is_terminal, transient=True)
 
 
-def _epochs(advance: Callable[[], None], stop: _StopAtInterrupt) -> pl.Callback:
-    """Return a callback that moves a progress bar, and ends the fit when asked to."""
+def _pulse(out: Console, bound: str) -> Pulse:
+    """Return what says a line now and then where there is no bar."""
+    return Pulse(None if out.is_terminal else lambda line: out.print(Text(f"  {line}"), soft_wrap=True), bound=bound)
+
+
+class _FitLines:
+    """A bar for the epochs of a fit, or a line now and then."""
+
+    def __init__(self, out: Console, epochs: int) -> None:
+        self.epochs, self.done = epochs, 0
+        self.bar, self.pulse = _bar(out), _pulse(out, "at most")
+        self.task = self.bar.add_task("training", total=epochs)
+
+    def __enter__(self) -> _FitLines:
+        self.bar.start()
+        self.pulse.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.pulse.__exit__()
+        self.bar.stop()
+
+    def show(self, epochs: float) -> None:
+        """Show how many epochs are done, which need not be whole."""
+        whole = int(epochs)
+        if whole > self.done:  # drawing is slow beside a small batch
+            self.done = whole
+            self.bar.update(self.task, completed=whole)
+        self.pulse.heard(f"Training, epoch {min(whole + 1, self.epochs)} of at most {self.epochs}", epochs, self.epochs)
+
+
+def _epochs(show: Callable[[float], None], stop: _StopAtInterrupt) -> pl.Callback:
+    """Return a callback that shows how many epochs are done, and ends the fit when asked to."""
     import lightning.pytorch as pl
 
     class Epochs(pl.Callback):
-        def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        def on_train_batch_end(
+            self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        ) -> None:
+            show(trainer.current_epoch + (batch_idx + 1) / trainer.num_training_batches)
             trainer.should_stop = trainer.should_stop or stop.asked
-
-        def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-            advance()
 
     return Epochs()
 
@@ -437,16 +555,17 @@ class _TrialLines:
 
     def __init__(self, out: Console) -> None:
         self.out = out
-        self.bar = _bar(out)
+        self.bar, self.pulse = _bar(out), _pulse(out, "about")
         self.task = self.bar.add_task("starting", total=None)
-        self.best = float("inf")
         self.ended: dict[str, list[Record]] = {}
 
     def __enter__(self) -> _TrialLines:
         self.bar.start()
+        self.pulse.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.pulse.__exit__()
         self.bar.stop()
 
     def show(self, progress: Progress) -> None:
@@ -454,6 +573,8 @@ class _TrialLines:
         title = _STAGE_TITLES[progress.stage]
         epoch = f", epoch {progress.epoch}" if progress.epoch else ""
         self.bar.update(self.task, description=title + epoch, completed=progress.done, total=progress.planned)
+        where = f"{title}{epoch}, {progress.done} of {progress.planned} trainings"
+        self.pulse.heard(where, progress.done, progress.planned)
         if progress.record is not None:
             self._show_trial(progress, progress.record)
         elif progress.epoch == 0:
@@ -461,7 +582,7 @@ class _TrialLines:
         if progress.record is None and progress.epoch == 0 and progress.together > 0:
             at_once = f" ({progress.together} trained at once)" if progress.together > 1 else ""
             self.bar.console.print(Text(title + at_once, style="bold"))
-            self.best = float("inf")
+            self.pulse.spoke()
 
     def _flush(self, progress: Progress) -> None:
         """Show the settings of which some replicates were trained elsewhere: before, or in another stage."""
@@ -482,6 +603,7 @@ class _TrialLines:
     def _print(self, progress: Progress, setting: str, outcome: str) -> None:
         line = f"  {progress.done:>4}/{progress.planned}  {setting:<44} {outcome}"
         self.bar.console.print(Text(line.rstrip()), soft_wrap=True)
+        self.pulse.spoke()
 
     def _outcome(self, record: Record, replicates: list[Record]) -> str:
         place = f"split {record.replicate.split + 1} seed {record.replicate.seed + 1}"
@@ -495,9 +617,9 @@ class _TrialLines:
         where = place if len(replicates) == 1 else f"{len(replicates)} replicates"
         name = "test_error" if "test_error" in record.result else "val_loss"
         line = f"{where:<14}  {_METRICS[name]} {mean(name):<8.4g}"
-        if "relative" in record.result:
-            self.best = min(self.best, mean("relative"))
-            line += f" ×{mean('relative'):.2f} of the baseline, best ×{self.best:.2f}"
+        if "relative" in record.result and len(replicates) > 1:  # one split and seed alone may just be lucky
+            better = sum(r.result["relative"] < 1 for r in replicates if "relative" in r.result)
+            line += f" ×{mean('relative'):.2f} of the baseline, better on {better}"
         return line
 
 

@@ -64,6 +64,9 @@ ACTIVATIONS = (
 
 Scalar = int | float | str | bool
 
+#: What may stand between groups of three digits.
+THOUSANDS = (",", ".", " ", "'")
+
 _MAX_SIZE = 16384
 
 
@@ -111,6 +114,10 @@ class DataConfig:
         delimiter: The character between two cells.
         decimal: The decimal sign.
         test_fraction: The last part of the rows, touched once, at the end.
+        difference: Whether the network learns the target's change rather than its level: from one step before
+            (``1``), or from one season before (``season``). For a target with a trend. Forecasts and errors stay
+            in the target's own units.
+        thousands: The character between groups of three digits, as in ``1,188``.
     """
 
     path: str
@@ -125,6 +132,8 @@ class DataConfig:
     delimiter: str = ","
     decimal: Literal[".", ","] = "."
     test_fraction: float = 0.15
+    difference: int | str | None = None
+    thousands: str | None = None
 
     def __post_init__(self) -> None:
         _require_choices(self, "data.")
@@ -132,12 +141,46 @@ class DataConfig:
         _require_count("data.horizon", self.horizon, 1)
         if self.season is not None:
             _require_count("data.season", self.season, 1)
+        _require(
+            self.difference is None or (self.difference, type(self.difference)) in ((1, int), ("season", str)),
+            "data.difference",
+            "1, 'season' or null",
+            self.difference,
+        )
+        _require(
+            self.difference != "season" or self.season is not None,
+            "data.season",
+            "set where data.difference is 'season'",
+            self.season,
+        )
         _require(self.features is None or len(self.features) > 0, "data.features", "a list of columns", [])
         if self.delimiter in ("\\t", "tab"):  # as people write it on a command line
             object.__setattr__(self, "delimiter", "\t")
         _require(len(self.delimiter) == 1, "data.delimiter", "one character", self.delimiter)
-        _require_fraction("data.test_fraction", self.test_fraction)
+        _require(
+            self.thousands is None or (self.thousands in THOUSANDS and self.thousands != self.decimal),
+            "data.thousands",
+            f"one of {', '.join(map(repr, THOUSANDS))}, and not data.decimal",
+            self.thousands,
+        )
+        _require(
+            math.isfinite(self.test_fraction) and 0 < self.test_fraction < 0.5,
+            "data.test_fraction",
+            "above 0 and below 0.5 (a single fit validates on as many rows, and trains on the others; the default is "
+            "0.15)",
+            self.test_fraction,
+        )
         _require(not self.sort or self.time is not None, "data.time", "set where data.sort is", self.time)
+
+    @property
+    def lag(self) -> int:
+        """How many rows back the target is differenced; 0 for not."""
+        return {None: 0, 1: 1, "season": self.season or 0}[self.difference]
+
+    @property
+    def past(self) -> int:
+        """How many rows must lie before a forecast's first step."""
+        return self.window + self.lag
 
 
 @dataclass(frozen=True)
@@ -445,7 +488,7 @@ class Config:
     @property
     def run_name(self) -> str:
         """The run's name, given or derived."""
-        return self.name if self.name is not None else Path(self.data.path).stem
+        return self.name if self.name is not None else Path(self.data.path.removesuffix(".gz")).stem
 
     @property
     def directory(self) -> Path:

@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import hashlib
 import json
+import os
 import statistics
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -190,7 +191,7 @@ def rebuild(description: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Ne
     return network
 
 
-def save(directory: Path, network: Network | Ensemble, about: dict[str, Any]) -> None:
+def save(directory: str | os.PathLike[str], network: Network | Ensemble, about: dict[str, Any]) -> None:
     """Write ``model.json`` and ``model.safetensors`` into ``directory``.
 
     Args:
@@ -198,6 +199,7 @@ def save(directory: Path, network: Network | Ensemble, about: dict[str, Any]) ->
         network: What to save.
         about: Anything that JSON holds, to be returned by :func:`load`: columns, scales, scores.
     """
+    directory = Path(directory)
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     content = safetensors.torch.save(weights)
     description = {
@@ -210,7 +212,7 @@ def save(directory: Path, network: Network | Ensemble, about: dict[str, Any]) ->
     write_atomically(directory / "model.json", json.dumps(description, indent=1) + "\n")
 
 
-def load(directory: Path) -> tuple[Network | Ensemble, dict[str, Any]]:
+def load(directory: str | os.PathLike[str]) -> tuple[Network | Ensemble, dict[str, Any]]:
     """Read what :func:`save` wrote.
 
     Returns:
@@ -219,6 +221,12 @@ def load(directory: Path) -> tuple[Network | Ensemble, dict[str, Any]]:
     Raises:
         CorruptFileError: If a file is missing or damaged, or the two do not belong together.
     """
+    directory = Path(directory)
+    if not (directory / "model.json").exists():
+        has = "no model.json in this folder" if directory.is_dir() else "no such folder"
+        raise CorruptFileError(
+            f"{directory}: no saved model ({has}). A fit saves into runs/NAME/fit, a search into runs/NAME."
+        )
     try:
         description = json.loads(read_file(directory / "model.json", _DESCRIPTION_BYTES))
         content = read_file(directory / "model.safetensors")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import io
 import json
 import os
 import re
@@ -15,8 +17,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from rich.console import Console
 
-from lstmreg.config import from_dict
+from lstmreg.cli import _config, _FitLines, _parse, _TrialLines
+from lstmreg.config import DataConfig, from_dict
+from lstmreg.errors import ConfigError
+from lstmreg.search.evidence import Record, Replicate
+from lstmreg.search.experiment import Progress
+from lstmreg.terminal import Pulse
 from tests.tiny import write_series
 
 SETTINGS = {
@@ -104,6 +112,30 @@ def test_fit_trains_once_compares_with_the_floors_and_saves(folder: Path) -> Non
     assert (folder / "runs/waves/fit/model.safetensors").exists()
 
 
+def test_fit_says_which_forecast_it_does_not_beat_and_what_to_do_about_a_trend(folder: Path) -> None:
+    rows = [f"{1990 + k // 12}-{k % 12 + 1:02},{k + 5 * (k % 12)}" for k in range(120)]
+    (folder / "rising.csv").write_text("month,sales\n" + "\n".join(rows) + "\n")
+    arguments = ["--data.path=rising.csv", "--data.target=sales", "--data.time=month", "--data.season=12"]
+    small = ["--training.max_epochs=3", "--model.hidden_size=4", "--data.window=12"]
+    done = lstmreg(folder, "fit", *arguments, *small)
+    assert (done.returncode, done.stderr) == (0, "")
+    shown = " ".join(done.stdout.split())
+    for judged in (
+        r"validation rows .*, seasonal: loss \S+ against \S+\.",
+        r"test rows .*, seasonal: root mean square er",
+    ):
+        assert re.search(f"On the {judged}", shown)
+    assert re.search(r"1\d of 18 test rows have a target above all that the training rows show", shown)
+    assert "data.difference: 1 (from the row before), or season" in shown
+
+    changes = lstmreg(folder, "fit", *arguments, *small, "--data.difference=season")
+    assert (changes.returncode, changes.stderr) == (0, "")
+    assert "does not beat" not in changes.stdout  # each month is 12 above that of the year before
+    assert "data.difference" not in changes.stdout
+    about = json.loads((folder / "runs/rising/fit/model.json").read_text())["about"]
+    assert about["difference"]["lag"] == 12
+
+
 def test_ctrl_c_ends_a_fit_at_its_best_epoch_and_saves_it(folder: Path) -> None:
     arguments = ["fit", "-c", "lstmreg.yaml", "--training.max_epochs=100000", "--training.patience=100000"]
     with subprocess.Popen(
@@ -158,7 +190,7 @@ def test_printed_configuration_is_one_that_can_be_read_again(folder: Path) -> No
         (["serch"], 2, "'search'"),
         (["search"], 2, "data.path, data.target"),
         (["search", "-c", "nowhere.yaml"], 2, "nowhere.yaml: cannot be read"),
-        (["search", "-c", "lstmreg.yaml", "--model.dropuot", "0.1"], 2, "Did you mean 'model.dropout'?"),
+        (["search", "-c", "lstmreg.yaml", "--model.dropuot", "0.1"], 2, "Did you mean '--model.dropout'?"),
         (["search", "-c", "lstmreg.yaml", "--model.dropout", "1.2"], 2, "model.dropout must be in [0, 1), got 1.2"),
         (["search", "-c", "lstmreg.yaml", "--model.dropout", "1.0"], 2, "model.dropout must be in [0, 1), got 1.0"),
         (["search", "-c", "lstmreg.yaml", "--model.dropout", "much"], 2, "model.dropout must be a number"),
@@ -185,6 +217,53 @@ def test_what_is_wrong_is_said_in_one_line_with_its_exit_code(
     assert len(refused.stderr.strip().splitlines()) == 1
     assert refused.stdout == ""
     assert not (folder / "runs").exists() or not any((folder / "runs").rglob("study.db"))
+
+
+REQUIRED = ["--data.path", "waves.csv", "--data.target", "wave"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["search", *REQUIRED, "--trails", "9"], "unknown argument --trails. Did you mean '--trials'?"),
+        (["search", *REQUIRED, "--trails=9"], "unknown argument --trails. Did you mean '--trials'?"),
+        (["fit", *REQUIRED, "--trials", "9"], "unknown argument --trials. Did you mean '--search.trials'?"),
+        (["fit", *REQUIRED, "--window", "9"], "unknown argument --window. Did you mean '--data.window'?"),
+        (["fit", *REQUIRED, "--data.diference", "1"], "Did you mean '--data.difference'?"),
+        (["fit", *REQUIRED, "--conf", "x.yaml"], "unknown argument --conf. Did you mean '--config'?"),
+        (["fit", *REQUIRED, "--verbse"], "Did you mean '--verbose'?"),
+        (["convert", "m.keras", "-o", "x", "--ot", "onnx"], "unknown argument --ot. Did you mean '--to'?"),
+        (["convert", "m.keras", "-o", "x", "y"], "unknown argument y. The folder to write into is given as -o y."),
+        (["convert", "--model", "m.keras", "-o", "x"], "unknown argument --model."),
+        (["report", "runs/a", "runs/b"], "unknown argument runs/b. Name one run's folder at a time."),
+        (["fit", "sales.csv"], "unknown argument sales.csv. A table is given as --data.path sales.csv."),
+        (["fit", "x"], "A file of settings is given as -c x, a table as --data.path x."),
+        (["fit", "--data", "sales.csv"], "--data must name a setting, as in --data.path sales.csv --data.target sales"),
+        (["fit", "--data=sales.csv"], "as in --data.path sales.csv --data.target sales, got 'sales.csv'."),
+        (["fit", "--data"], "--data must name a setting, as in --data.path sales.csv --data.target sales."),
+        (["search", *REQUIRED, "--search", "9"], "--search must name a setting, as in --search.trials 100, got '9'."),
+        (["search", *REQUIRED, "--trials", "many"], "search.trials must be a whole number, got 'many'."),
+        (["fit", "-cnowhere.yaml"], "nowhere.yaml: cannot be read"),
+        (["fit", "-c=nowhere.yaml"], "nowhere.yaml: cannot be read"),
+        (["fit", *REQUIRED, "--data.difference", "2"], "data.difference must be 1, 'season' or null, got 2."),
+    ],
+)
+def test_a_mistaken_argument_is_answered_with_the_right_one(arguments: list[str], said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        _config(_parse(arguments)[arguments[0]])
+    assert said in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_what_stands_behind_a_section_is_not_imported(folder: Path) -> None:
+    (folder / "sales.py").write_text("open('imported', 'w')")
+    assert lstmreg(folder, "fit", "--data", "sales.csv").returncode == 2
+    assert not (folder / "imported").exists()
+
+
+def test_a_section_may_be_given_whole(folder: Path) -> None:
+    parsed = _parse(["fit", "--data", "{path: waves.csv, target: wave, season: 7, difference: season}"])
+    assert _config(parsed["fit"]).data == DataConfig("waves.csv", "wave", season=7, difference="season")
 
 
 def test_verbose_shows_where_an_error_comes_from(folder: Path) -> None:
@@ -270,6 +349,60 @@ def test_a_full_disk_is_said_and_the_search_goes_on_when_there_is_room(folder: P
     assert len(json.loads((folder / "runs/waves/answer.json").read_text())["history"]) == 40
 
 
+def record(split: int, relative: float) -> Record:
+    result = {"val_loss": 0.5, "relative": relative}
+    return Record("together", split, "sampled", {"model.dropout": 0.3}, Replicate(split, 0), None, result)
+
+
+def lines_of(*told: Progress) -> list[str]:
+    """Return what is printed of a search that tells this, where there is no terminal."""
+    stream = io.StringIO()
+    with _TrialLines(Console(file=stream, width=200)) as lines:
+        for progress in told:
+            lines.show(progress)
+    return stream.getvalue().splitlines()
+
+
+def test_a_single_trial_is_compared_with_nothing_and_several_by_their_mean() -> None:
+    lucky = record(0, 0.44)
+    single = lines_of(Progress("sampled", lucky, 1, 9, replicates=1), Progress("sampled", lucky, 2, 9, replicates=1))
+    assert [line.split() for line in single] == [
+        [f"{done}/9", "dropout=0.3", "split", "1", "seed", "1", "loss", "0.5"] for done in (1, 2)
+    ]
+    told = [Progress("alone", record(k, relative), k, 9, replicates=3) for k, relative in enumerate((0.44, 1.3, 1.2))]
+    (several,) = lines_of(*told)
+    assert several.endswith("3 replicates    loss 0.5      ×0.98 of the baseline, better on 1")
+    assert "best" not in several
+
+
+def test_a_log_hears_of_a_silent_stage_every_half_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("lstmreg.cli.Pulse", functools.partial(Pulse, clock=lambda: now[0]))
+    stream = io.StringIO()
+    with _TrialLines(Console(file=stream, width=200)) as lines:
+        lines.show(Progress("alone", None, 0, 90, together=90, replicates=15))
+        for epoch in range(1, 100):
+            now[0] += 10
+            lines.show(Progress("alone", None, epoch // 2, 90, together=90, replicates=15, epoch=epoch))
+            lines.pulse.tick()
+    title, *beats = stream.getvalue().splitlines()
+    assert title == "Each knob alone (90 trained at once)"
+    assert len(beats) == 33
+    assert beats[5] == "  Each knob alone, epoch 18, 9 of 90 trainings; 3 min so far, about 27 min left."
+
+
+def test_a_long_fit_says_its_epoch_and_how_long_it_may_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("lstmreg.cli.Pulse", functools.partial(Pulse, clock=lambda: now[0]))
+    stream = io.StringIO()
+    with _FitLines(Console(file=stream, width=200), 200) as lines:
+        for tenth in range(31):
+            lines.show(tenth / 10)
+            now[0] += 12
+        lines.pulse.tick()
+    assert stream.getvalue() == "  Training, epoch 4 of at most 200; 6 min so far, at most 6 h 34 min left.\n"
+
+
 def test_a_plain_terminal_gets_plain_text(folder: Path) -> None:
     done = lstmreg(folder, "fit", "-c", "lstmreg.yaml", LANG="C", LC_ALL="C", PYTHONUTF8="0", PYTHONIOENCODING="ascii")
     assert (done.returncode, done.stderr) == (0, "")
@@ -324,6 +457,7 @@ def test_convert_tells_what_it_found_and_writes_what_each_tool_reads(tmp_path: P
     [
         (["m.keras", "-o", "x", "--to", "tensorflow"], 2, "--to must be torch, keras or onnx, got 'tensorflow'."),
         (["m.keras"], 2, "name the folder to write into: -o DIR."),
+        (["m.keras", "conv9"], 2, "unknown argument conv9. The folder to write into is given as -o conv9."),
         (["-o", "x"], 2, "name the model, such as model.keras."),
         (["nothing.keras", "-o", "x"], 2, "nothing.keras: there is no such file."),
         (["bad.keras", "-o", "x"], 4, "bad.keras: is neither a .keras file (zip) nor HDF5, nor a model's description"),

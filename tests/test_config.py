@@ -36,7 +36,9 @@ REFUSED = {
     "data.missing": ("fill", ""),
     "data.decimal": (";", ""),
     "data.delimiter": ("", ",,"),
-    "data.test_fraction": NO_FRACTION,
+    "data.test_fraction": (*NO_FRACTION, 0.5, 0.7),
+    "data.difference": (0, 2, -1, True, "seasons", ""),
+    "data.thousands": ("", "_", ",,", "."),  # the last is the decimal sign
     "model.hidden_size": (0, -1, 16385, 10**9, [0]),
     "model.num_layers": (0, -1, 1001),
     "model.activation": ("relux", 1, ["tanhh"]),
@@ -99,7 +101,7 @@ def test_a_value_that_breaks_its_rule_is_refused_by_path(path, value):
 def test_no_number_and_no_choice_is_without_a_rule():
     kinds = ("int", "float", "Literal", "list[float]")
     settings = {path for path, declared in DECLARED.items() if declared.startswith(kinds)}
-    texts = {"data.features", "data.delimiter", "model.activation", "model.recurrent_activation"}
+    texts = {"data.features", "data.delimiter", "data.thousands", "model.activation", "model.recurrent_activation"}
     assert settings == set(REFUSED) - texts
 
 
@@ -131,6 +133,21 @@ def test_a_table_has_no_batches_in_order_of_time_for_a_stateful_network():
         Config(DataConfig(**TABLE), search=SearchConfig(space={"model.stateful": [False, True]}))
     with pytest.raises(ConfigError, match=r"^unknown setting 'model.stateful'"):
         with_settings(PLAIN, {"model.stateful": True})
+
+
+def test_a_season_must_be_given_to_difference_by():
+    rule = "data.season must be set where data.difference is 'season', got None."
+    with pytest.raises(ConfigError) as caught:
+        DataConfig(**TABLE, difference="season")
+    assert_refused(caught, rule)
+    lags = [DataConfig(**TABLE, season=7, difference=difference).lag for difference in (None, 1, "season")]
+    assert lags == [0, 1, 7]
+
+
+def test_a_test_fraction_of_half_or_more_is_answered_with_what_the_rows_are_needed_for():
+    with pytest.raises(ConfigError) as caught:
+        DataConfig(**TABLE, test_fraction=0.6)
+    assert_refused(caught, "below 0.5 (a single fit validates on as many rows, and trains on the others;", "got 0.6.")
 
 
 def test_rows_can_be_sorted_by_time_alone():
@@ -302,7 +319,7 @@ def test_the_space_that_is_searched_by_default_is_of_knobs_with_values_that_may_
 # ---------------------------------------------------------------------- to a file and back
 
 OTHER = Config(
-    DataConfig("a.csv", "y", ["x", "y"], "t", 5, 2, 7, "ffill", True, ";", ",", 0.2),
+    DataConfig("a.csv", "y", ["x", "y"], "t", 5, 2, 7, "ffill", True, ";", ",", 0.2, "season", "."),
     ModelConfig([8, 4], 2, True, kernel_l1=[0.0, 1e-5], dropout=[0.1, 0.2], activation=["relu", "tanh"], members=5),
     TrainingConfig(1e-05, "sgd", 0.1, 1e300, "huber", 7, 8, None, 1e-7, 2**32 - 1, "last"),
     SearchConfig(

@@ -37,7 +37,8 @@ FLOORS = {
     "training": 4,
     "search": 5,
     "report": 6,
-    "cli": 7,
+    "terminal": 7,
+    "cli": 8,
 }
 
 ROOMS = {

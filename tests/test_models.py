@@ -250,6 +250,23 @@ def test_a_truncated_or_missing_file_is_refused(name, kept, saved):
     assert_refused(saved)
 
 
+def test_a_folder_is_named_by_a_path_or_by_its_name(saved, monkeypatch):
+    monkeypatch.chdir(saved.parent)
+    network, about = load(saved)
+    for name in (str(saved), saved.name, os.path.relpath(saved)):
+        again, also = load(name)
+        assert also == about
+        assert torch.equal(again.head.weight, network.head.weight)
+    save(str(saved), network, {"by": "name"})
+    assert load(saved)[1] == {"by": "name"}
+
+
+def test_a_folder_without_a_model_is_not_called_damaged(tmp_path):
+    with pytest.raises(CorruptFileError, match=r"x: no saved model \(no such folder\). A fit saves into runs/NAME/fit"):
+        load(tmp_path / "x")
+    assert_refused(tmp_path, "no saved model (no model.json in this folder).")
+
+
 def header_bits(path: Path) -> int:
     return 8 * (8 + struct.unpack("<Q", path.read_bytes()[:8])[0])
 

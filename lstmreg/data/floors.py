@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from .splits import Split
 from .table import Series
+from .windows import last_known
 
 
 def floor_predictions(
@@ -26,15 +27,13 @@ def floor_predictions(
         (the last value), and, with a season, ``seasonal`` (the value one season ago, or as many seasons as
         it takes to be in the past).
     """
-    ahead = np.arange(horizon)
     y = series.target
     floors = {
         "mean": np.full((len(rows), horizon), y[:train_rows].mean()),
         "persistence": np.repeat(y[rows - 1][:, None], horizon, axis=1),
     }
     if season is not None and season <= rows.min():
-        back = season * (ahead // season + 1)
-        floors["seasonal"] = y[rows[:, None] + ahead - back]
+        floors["seasonal"] = last_known(y, rows, horizon, season)
     return floors
 
 
@@ -42,7 +41,7 @@ def floors_on(
     series: Series, split: Split, horizon: int, season: int | None
 ) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]:
     """Return the true values ``(N, O)`` behind a split's origin, and what each floor predicts there."""
-    rows = np.arange(split.origin, split.end - horizon + 1)
+    rows = split.first_steps(horizon)
     truth = series.target[rows[:, None] + np.arange(horizon)]
     return truth, floor_predictions(series, split.origin, rows, horizon, season)
 

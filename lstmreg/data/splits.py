@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lstmreg.config import DataConfig, SearchConfig
 from lstmreg.errors import ConfigError, DataError
 
@@ -15,6 +18,10 @@ class Split:
 
     origin: int
     end: int
+
+    def first_steps(self, horizon: int) -> NDArray[np.int64]:
+        """Return the row of the first step of each forecast behind the origin."""
+        return np.arange(self.origin, self.end - horizon + 1)
 
 
 @dataclass(frozen=True)
@@ -57,11 +64,11 @@ def make_splits(rows: int, data: DataConfig, search: SearchConfig) -> Splits:
     blocks = search.splits + search.confirm_splits
     test_rows = round(rows * data.test_fraction)
     usable = rows - test_rows
-    first = max(round(usable * _FIRST_ORIGIN), data.window + data.horizon)
+    first = max(round(usable * _FIRST_ORIGIN), data.past + data.horizon)
     size = (usable - first) // blocks
     if min(size, test_rows) < data.horizon + _LEAST_WINDOWS - 1:
         raise DataError(
-            f"{data.path}: {rows} rows are too few for data.window={data.window}, "
+            f"{data.path}: {rows} rows are too few for data.window={data.window}{_differenced(data)}, "
             f"data.horizon={data.horizon}, {blocks} validation blocks and the test; "
             f"at least {rows_needed(data, search)} are needed. "
             f"Give more rows, a shorter window, or fewer search.splits."
@@ -86,22 +93,22 @@ def hold_out(rows: int, data: DataConfig) -> tuple[Split, Split]:
     """
     test_rows = round(rows * data.test_fraction)
     origin = rows - 2 * test_rows
-    if test_rows < data.horizon or origin < data.window + data.horizon:
+    if test_rows < data.horizon or origin < data.past + data.horizon:
         enough = (
             n
-            for n in range(rows + 1, _MANY * (rows + data.window + data.horizon))
+            for n in range(rows + 1, _MANY * (rows + data.past + data.horizon))
             if round(n * data.test_fraction) >= data.horizon
-            and n - 2 * round(n * data.test_fraction) >= data.window + data.horizon
+            and n - 2 * round(n * data.test_fraction) >= data.past + data.horizon
         )
         needed = next(enough, None)
         if needed is None:
             raise ConfigError(
-                f"data.test_fraction must leave rows to train, to validate (as many) and to test, got "
-                f"{data.test_fraction}. The default is 0.15."
+                f"data.test_fraction must leave data.horizon={data.horizon} rows or more to test, as many to validate, "
+                f"and others to train, got {data.test_fraction}. The default is 0.15."
             )
         raise DataError(
-            f"{data.path}: {rows} rows are too few for data.window={data.window} and data.horizon={data.horizon}; "
-            f"at least {needed} are needed. Give more rows or a shorter window."
+            f"{data.path}: {rows} rows are too few for data.window={data.window}{_differenced(data)} and "
+            f"data.horizon={data.horizon}; at least {needed} are needed. Give more rows or a shorter window."
         )
     return Split(origin, rows - test_rows), Split(rows - test_rows, rows)
 
@@ -109,11 +116,15 @@ def hold_out(rows: int, data: DataConfig) -> tuple[Split, Split]:
 def rows_needed(data: DataConfig, search: SearchConfig) -> int:
     """Return the least number of rows for which every part has its windows."""
     blocks = search.splits + search.confirm_splits
-    rows = data.window + data.horizon * (blocks + 2)
+    rows = data.past + data.horizon * (blocks + 2)
     while True:
         test_rows = round(rows * data.test_fraction)
         usable = rows - test_rows
-        first = max(round(usable * _FIRST_ORIGIN), data.window + data.horizon)
+        first = max(round(usable * _FIRST_ORIGIN), data.past + data.horizon)
         if min((usable - first) // blocks, test_rows) >= data.horizon + _LEAST_WINDOWS - 1:
             return rows
         rows += 1
+
+
+def _differenced(data: DataConfig) -> str:
+    return f", data.difference={data.difference!r} (the first {data.lag} rows have none)" if data.lag else ""

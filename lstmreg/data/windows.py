@@ -1,10 +1,11 @@
-"""Cuts a series into windows, and scales them by what the training rows show."""
+"""Cuts a series into windows, differenced if asked for, and scales them by what the training rows show."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from .table import Series
@@ -21,11 +22,11 @@ class Scaler:
     scale: NDArray[np.float64]
 
     @classmethod
-    def fit(cls, rows: NDArray[np.float64]) -> Scaler:
-        """Fit on ``rows (N,)`` or ``(N, D)``."""
+    def fit(cls, rows: NDArray[np.float64], rounding: float | NDArray[np.float64] = 0.0) -> Scaler:
+        """Fit on ``rows (N,)`` or ``(N, D)``; what varies by no more than ``rounding`` counts as constant."""
         spread = rows.std(axis=0)
         # The standard deviation of a constant such as 0.1 is not quite zero, so the range decides as well.
-        varies = (np.ptp(rows, axis=0) > 0) & (spread > 0)
+        varies = (np.ptp(rows, axis=0) > rounding) & (spread > 0)
         return cls(rows.mean(axis=0), np.where(varies, spread, 1.0))
 
     def scaled(self, rows: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -37,9 +38,22 @@ class Scaler:
         return rows.astype(np.float64) * self.scale + self.mean
 
 
+def last_known(values: NDArray[np.float64], rows: NDArray[np.int64], horizon: int, lag: int) -> NDArray[np.float64]:
+    """Return, for each step of the forecasts from ``rows`` on, the value ``lag`` steps before it, ``(N, O)``.
+
+    A step that is further ahead than that takes as many lags as bring it before the forecast's first step.
+    """
+    ahead = np.arange(horizon)
+    known: NDArray[np.float64] = values[rows[:, None] + ahead - lag * (ahead // lag + 1)]
+    return known
+
+
 @dataclass(frozen=True)
 class Windows:
-    """Inputs ``(N, T, D)`` and targets ``(N, O)``, float32, scaled; window ``n`` forecasts row ``rows[n]`` on."""
+    """Inputs ``(N, T, D)`` and targets ``(N, O)``, float32, scaled; window ``n`` forecasts row ``rows[n]`` on.
+
+    Neighbouring windows are views of one series, so do not write into them.
+    """
 
     inputs: NDArray[np.float32]
     targets: NDArray[np.float32]
@@ -48,20 +62,45 @@ class Windows:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def between(self, start: int, stop: int) -> Windows:
+        """Return those whose targets all lie in rows ``[start, stop)``, in the same memory."""
+        horizon = self.targets.shape[1]
+        chosen = slice(*np.searchsorted(self.rows, [start, max(start, stop - horizon + 1)]))
+        return Windows(self.inputs[chosen], self.targets[chosen], self.rows[chosen])
+
 
 @dataclass(frozen=True)
 class Windower:
-    """Knows the window, the horizon, and the scalers that a training part has fixed."""
+    """Knows the window, the horizon, and what a training part has fixed.
+
+    Where ``lag`` is not zero, the target is differenced: the network learns how much each step differs from the last
+    known value whole lags before it, and reads the target's own past (if it is among the inputs) as the difference
+    from ``lag`` rows before. Other inputs stay as they are.
+    """
 
     window: int
     horizon: int
     inputs: Scaler
     target: Scaler
+    lag: int = 0
 
     @classmethod
-    def fit(cls, series: Series, train_rows: int, window: int, horizon: int) -> Windower:
+    def fit(cls, series: Series, train_rows: int, window: int, horizon: int, lag: int = 0) -> Windower:
         """Fit the scalers on the first ``train_rows`` rows."""
-        return cls(window, horizon, Scaler.fit(series.inputs[:train_rows]), Scaler.fit(series.target[:train_rows]))
+        inputs, target = _inputs(series, lag)[lag:train_rows], series.target[:train_rows]
+        if lag == 0:
+            return cls(window, horizon, Scaler.fit(inputs), Scaler.fit(target))
+        first_steps = np.arange(lag, train_rows - horizon + 1)
+        changes = target[first_steps[:, None] + np.arange(horizon)] - last_known(target, first_steps, horizon, lag)
+        # The changes of a straight line are one constant, but for the rounding of what was subtracted.
+        rounding = 8 * np.finfo(np.float64).eps * np.abs(target).max()
+        return cls(
+            window,
+            horizon,
+            Scaler.fit(inputs, np.where(_are_target(series), rounding, 0.0)),
+            Scaler.fit(changes.ravel(), rounding),
+            lag,
+        )
 
     def cut(self, series: Series, start: int, stop: int) -> Windows:
         """Cut every window whose targets all lie in rows ``[start, stop)``.
@@ -69,10 +108,40 @@ class Windower:
         Its inputs are the ``window`` rows before the first target, which may lie before ``start``: the past
         is known when a forecast is made.
         """
-        rows = np.arange(max(start, self.window), stop - self.horizon + 1)
-        x, y = self.inputs.scaled(series.inputs), self.target.scaled(series.target)
-        return Windows(
-            inputs=x[rows[:, None] + np.arange(-self.window, 0)],
-            targets=y[rows[:, None] + np.arange(self.horizon)],
-            rows=rows,
+        first = max(start, self.window + self.lag)
+        rows = np.arange(first, max(first, stop - self.horizon + 1))
+        x = self.inputs.scaled(_inputs(series, self.lag))
+        before = sliding_window_view(x, self.window, axis=0, writeable=True).transpose(0, 2, 1)
+        return Windows(before[first - self.window :][: len(rows)], self._targets(series, rows), rows)
+
+    def _targets(self, series: Series, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        if self.lag == 0:
+            ahead = sliding_window_view(self.target.scaled(series.target), self.horizon, writeable=True)
+            return ahead[rows[0] :][: len(rows)] if len(rows) else ahead[:0]
+        return self.scaled(series, rows, series.target[rows[:, None] + np.arange(self.horizon)])
+
+    def scaled(self, series: Series, rows: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Return values ``(N, O)`` of the target, from ``rows`` on, as the network is to give them."""
+        return self.target.scaled(
+            values - last_known(series.target, rows, self.horizon, self.lag) if self.lag else values
         )
+
+    def unscaled(self, series: Series, rows: NDArray[np.int64], outputs: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return what the network gives ``(N, O)``, from ``rows`` on, as values of the target in its own units."""
+        values = self.target.unscaled(outputs)
+        return values + last_known(series.target, rows, self.horizon, self.lag) if self.lag else values
+
+
+def _inputs(series: Series, lag: int) -> NDArray[np.float64]:
+    """Return the inputs, with the target's own past differenced; its first ``lag`` rows then are NaN."""
+    if lag == 0 or not _are_target(series).any():
+        return series.inputs
+    inputs = series.inputs.copy()
+    inputs[:lag, _are_target(series)] = np.nan
+    inputs[lag:, _are_target(series)] = (series.target[lag:] - series.target[:-lag])[:, None]
+    return inputs
+
+
+def _are_target(series: Series) -> NDArray[np.bool_]:
+    """Tell for each input column whether it is the target's own past."""
+    return np.array([name == series.target_name for name in series.features])

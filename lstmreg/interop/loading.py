@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import sys
@@ -55,13 +56,26 @@ def load_model(path: PathLike, architecture: PathLike | None = None) -> KerasMod
         lstmreg.errors.CorruptFileError: https://example.org/model.h5: is no file here; lstmreg has no network code...
     """
     if folder.is_ours(path):
-        return folder.load(Path(path)) if folder.is_converted(path) else as_keras_model(models.load(Path(path))[0])
+        return folder.load(Path(path)) if folder.is_converted(path) else _trained(Path(path))
     container = open_container(path)
     with _named(container.path):
         config, version = _config(container, architecture)
         with _named(container.path if architecture is None else Path(architecture)):
             description = _whole(config, version)
         return weights.build(description, weights.find(description, container))
+
+
+def _trained(directory: Path) -> KerasModel:
+    """Read a network that lstmreg trained; what its numbers mean, where they are no levels, goes along as a note."""
+    network, about = models.load(directory)
+    model = as_keras_model(network)
+    difference = about.get("difference") if isinstance(about, dict) else None
+    if isinstance(difference, dict):
+        note = f"trained on differences: {difference.get('use')}"[:1000]
+        *others, head = model.description.layers
+        layers = (*others, dataclasses.replace(head, notes=(note,)))
+        model.description = dataclasses.replace(model.description, layers=layers)
+    return model
 
 
 def _whole(config: Mapping[str, Any], version: str) -> ModelDescription:

@@ -79,8 +79,11 @@ def _export(module: nn.Module, inputs: tuple[Tensor, ...]) -> bytes:
             custom_translation_table={torch.ops.lstmreg.onnx_lstm.default: _translation()},
         )
     assert program is not None
+    proto = program.model_proto
+    if isinstance(module, KerasModel):
+        proto.doc_string = "; ".join(module.notes())
     is_time_first = isinstance(module, LSTM) and not module.batch_first
-    return _with_named_axes(program.model_proto, ("time", "batch") if is_time_first else ("batch", "time"))
+    return _with_named_axes(proto, ("time", "batch") if is_time_first else ("batch", "time"))
 
 
 def _exported(module: nn.Module, inputs: tuple[Tensor, ...], **options: Any) -> Any:

@@ -66,7 +66,8 @@ def make_card(config: Config, series: Series, splits: Splits) -> DataCard:
         return [series.labels[split.origin], series.labels[split.end - 1]]
 
     def floors(split: Split) -> dict[str, float]:
-        windower = Windower.fit(series, split.origin, config.data.window, config.data.horizon)
+        data = config.data
+        windower = Windower.fit(series, split.origin, data.window, data.horizon, data.lag)
         return floor_losses(series, split, windower, CRITERIA[config.training.loss], config.data.season)
 
     per_split = [floors(split) for split in splits.confirm]

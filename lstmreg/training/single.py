@@ -12,6 +12,7 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from lstmreg.config import Config, TrainingConfig, with_settings
 from lstmreg.data.floors import error_name, floors_on, forecast_error
@@ -67,13 +68,15 @@ class Trained:
         device = next(self.network.parameters()).device
         with torch.no_grad():
             scaled = self.network(torch.from_numpy(windows.inputs).to(device)).cpu().numpy()
-        unscaled = self.data.windower.target.unscaled
-        return unscaled(scaled), unscaled(windows.targets)
+        return (
+            self.data.windower.unscaled(self.data.series, windows.rows, scaled),
+            self.data.windower.unscaled(self.data.series, windows.rows, windows.targets),
+        )
 
     def about(self) -> dict[str, Any]:
         """Describe the network for its ``model.json``: the columns it reads, their scales, its score."""
         windower, series = self.data.windower, self.data.series
-        return {
+        about = {
             "features": list(series.features),
             "target": series.target_name,
             "window": windower.window,
@@ -82,6 +85,26 @@ class Trained:
             "outputs": {"mean": float(windower.target.mean), "scale": float(windower.target.scale)},
             "val_loss": self.val_loss,
         }
+        if windower.lag:
+            own_past = [name for name in series.features if name == series.target_name]
+            about["difference"] = {
+                "lag": windower.lag,
+                "inputs": own_past,
+                "use": _use_of_differences(own_past, windower.lag),
+            }
+        return about
+
+
+def _use_of_differences(own_past: list[str], lag: int) -> str:
+    """Say what a reader of ``model.json`` must know where the target was differenced."""
+    before = "the row before" if lag == 1 else f"{lag} rows before"
+    goes_in = f"column {own_past[0]!r} goes in as its change from {before}. " if own_past else ""
+    known = (
+        "the last known value of the target, for each step of the horizon"
+        if lag == 1
+        else f"the target's value {lag} rows before that step, or as many times {lag} as it takes to be known by then"
+    )
+    return f"{goes_in}What comes out is a change: times scale plus mean, it is what to add to {known}"
 
 
 def train_configured(config: Config, series: Series, split: Split, callbacks: Sequence[pl.Callback] = ()) -> Trained:
@@ -150,16 +173,13 @@ def prepare(config: Config, series: Series, split: Split, known: dict[object, Wi
         known: Data modules that were made before; the same one is not made twice, but put in here.
     """
     weights, order, masks = (int(s) for s in np.random.SeedSequence(config.training.seed).generate_state(3))
-    batches = split, config.data.window, config.data.horizon, config.training.batch_size, order
+    data = config.data
+    windows = split, data.window, data.horizon, data.lag
+    batches = *windows, config.training.batch_size, order
+    if windows not in known:
+        known[windows] = WindowsDataModule(series, split, window=data.window, horizon=data.horizon, lag=data.lag)
     if batches not in known:
-        known[batches] = WindowsDataModule(
-            series,
-            split,
-            window=config.data.window,
-            horizon=config.data.horizon,
-            batch_size=config.training.batch_size,
-            seed=order,
-        )
+        known[batches] = known[windows].in_batches(config.training.batch_size, order)
     with seeded(weights):
         model = dataclasses.replace(config.model, members=1)
         network = Network(model, len(series.features), config.data.horizon)
@@ -184,6 +204,30 @@ def _threads(config: Config) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+class Behind(NamedTuple):
+    """Where a network is no better than a prediction without a model."""
+
+    floor: str  #: the best such prediction
+    error: float  #: its error, in the units of the network's
+    network: float
+
+
+class Outside(NamedTuple):
+    """How many of the test rows lie outside what the training rows have shown."""
+
+    above: int
+    below: int
+    rows: int  #: all test rows
+
+    @property
+    def is_trend(self) -> bool:
+        """Whether they are too many for chance; of rows in random order it would be about one."""
+        return max(self.above, self.below) > max(1.0, self.rows * _MANY_OUTSIDE)
+
+
+_MANY_OUTSIDE = 0.1
+
+
 @dataclass(frozen=True)
 class HeldOut:
     """What was trained and its errors on the test rows, in the target's units.
@@ -194,6 +238,7 @@ class HeldOut:
         test_error: Of what was trained.
         test_floors: Of each prediction without a model.
         metric: Name of the error.
+        outside: Test rows whose target, or its change where that is learned, leaves the range of the training rows.
     """
 
     trained: Trained
@@ -201,6 +246,22 @@ class HeldOut:
     test_error: float
     test_floors: dict[str, float]
     metric: str
+    outside: Outside
+
+    @property
+    def val_behind(self) -> Behind | None:
+        """What the network does not beat on the validation rows."""
+        return _behind(self.trained.result.val_loss, self.val_floors)
+
+    @property
+    def test_behind(self) -> Behind | None:
+        """What it does not beat on the test rows."""
+        return _behind(self.test_error, self.test_floors)
+
+
+def _behind(error: float, floors: dict[str, float]) -> Behind | None:
+    best = min(floors, key=floors.__getitem__)
+    return Behind(best, floors[best], error) if not error < floors[best] else None
 
 
 def fit_held_out(config: Config, callbacks: Sequence[pl.Callback] = ()) -> HeldOut:
@@ -224,16 +285,25 @@ def fit_held_out(config: Config, callbacks: Sequence[pl.Callback] = ()) -> HeldO
             for name, floor in floors_on(series, test, horizon, season)[1].items()
         },
         metric=error_name(loss),
+        outside=rows_outside(series, validation.origin, test, config.data.lag),
     )
+
+
+def rows_outside(series: Series, train_rows: int, test: Split, lag: int = 0) -> Outside:
+    """Compare the target in the test rows, or its change from ``lag`` rows before, with the training rows."""
+    values = series.target[lag:] - series.target[:-lag] if lag else series.target
+    seen, new = values[: train_rows - lag], values[test.origin - lag : test.end - lag]
+    return Outside(int((new > seen.max()).sum()), int((new < seen.min()).sum()), len(new))
 
 
 def floor_losses(
     series: Series, split: Split, windower: Windower, criterion: Criterion, season: int | None
 ) -> dict[str, float]:
     """Return the validation loss of each prediction without a model, in the units of a fit's ``val_loss``."""
+    rows = split.first_steps(windower.horizon)
     truth, floors = floors_on(series, split, windower.horizon, season)
-    scaled = windower.target.scaled
-    return {
-        name: float(criterion(torch.from_numpy(scaled(floor)), torch.from_numpy(scaled(truth))))
-        for name, floor in floors.items()
-    }
+
+    def scaled(values: NDArray[np.float64]) -> Tensor:
+        return torch.from_numpy(windower.scaled(series, rows, values))
+
+    return {name: float(criterion(scaled(floor), scaled(truth))) for name, floor in floors.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import math
 import os
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -108,7 +110,7 @@ REFUSED = {
     "nothing to fill from": (
         b"x,y\n1,?\n2,3\n",
         {"missing": "ffill"},
-        "line 2, column 'y': a missing value with",
+        "column 'y' has no value in the first row (line 2), and 'ffill' has nothing to fill from",
     ),
     "two columns of one name": (b"x,y, x \n1,2,3\n", {}, "line 1: two columns named 'x'"),
     "a column without a name": (b"x,,y\n1,2,3\n", {}, "line 1: a column without a name"),
@@ -155,6 +157,18 @@ REFUSED = {
     "the day first": (b"t,y\n31/03/2024,2\n", {"time": "t"}, "line 2, column 't': '31/03/2024' is no time stamp"),
     "a time that is missing": (b"t,y\n1,2\nnan,3\n", {"time": "t"}, "line 3, column 't': 'nan' is no time stamp"),
     "a time that is empty": (b"t,y\n1,2\n,3\n", {"time": "t"}, "line 3, column 't': '' is no time stamp"),
+    "a month too many": (b"t,y\n2024-13,2\n", {"time": "t"}, "line 2, column 't': '2024-13' is no time stamp"),
+    "a quarter too many": (b"t,y\n2024-Q5,2\n", {"time": "t"}, "line 2, column 't': '2024-Q5' is no time stamp"),
+    "a week too many": (b"t,y\n2023-W53,2\n", {"time": "t"}, "line 2, column 't': '2023-W53' is no time stamp"),
+    "months and days": (b"t,y\n2024-01,2\n2024-02-01,3\n", {"time": "t"}, "line 3, column 't': '2024-02-01' mixes"),
+    "quarters and months": (b"t,y\n2024-Q1,2\n2024-04,3\n", {"time": "t"}, "'2024-04' mixes kinds (months and quar"),
+    "a month twice": (b"t,y\n2024-01,2\n2024-01,3\n", {"time": "t"}, "line 3, column 't': the same time twice"),
+    "a workbook": (b"PK\x03\x04rest", {}, "is a zip archive or an Excel workbook, no CSV file. Unpack it, or save"),
+    "another compression": (b"\xfd7zXZ\x00\x00\x04", {}, "is compressed (xz), no CSV file. Unpack it"),
+    "half a compressed file": (gzip.compress(PLAIN)[:-9], {}, "is damaged: Compressed file ended"),
+    "a compressed file with a flipped bit": (gzip.compress(PLAIN)[:-1] + b"\x80", {}, "is damaged: "),
+    "only the beginning of a compressed file": (b"\x1f\x8b", {}, "is damaged: "),
+    "a compressed table of another encoding": (gzip.compress(b"x,y\n1,\xb5\n"), {}, "line 2: not UTF-8"),
     "a time without an end": (b"t,y\n1,2\ninf,3\n", {"time": "t"}, "line 3, column 't': 'inf' is no time stamp"),
     "a time with underscores": (b"t,y\n1_000,2\n", {"time": "t"}, "line 2, column 't': '1_000' is no time stamp"),
     "a gap in the last row to come": (
@@ -207,11 +221,161 @@ def test_a_path_that_cannot_be_read_is_refused(path, part, tmp_path):
         (PLAIN.replace(b",", b"\t"), {"delimiter": "\t"}),
         (b"x,z,y\n1,?,2\n3,text,5\n", {"features": ["x", "y"]}),
         (b"t,x,y\n-1,1,2\n1e-3,3,5\n", {"time": "t"}),
+        (gzip.compress(PLAIN), {}),
+        (b'x,y\n"1","2"\n3,"5.0"\n', {"thousands": ","}),
     ],
-    ids=["BOM", "CRLF", "CR", "no last newline", "blank lines", "quotes", ";", "tab", "unread column", "time"],
+    ids=[
+        "BOM",
+        "CRLF",
+        "CR",
+        "no last newline",
+        "blank lines",
+        "quotes",
+        ";",
+        "tab",
+        "unread column",
+        "time",
+        "gzip",
+        "thousands",
+    ],
 )
 def test_how_a_table_is_written_changes_nothing_in_it(raw, settings):
     assert_same(read(raw, **settings), read(PLAIN))
+
+
+def test_a_compressed_file_that_unpacks_to_too_much_is_not_unpacked(monkeypatch):
+    monkeypatch.setattr("lstmreg.data.csv_file._MOST_UNPACKED", 1000)
+    table = b"x,y\n" + b"1,2\n" * 249  # 1000 bytes
+    assert len(read(gzip.compress(table))) == 249
+    asked = []
+
+    class Counting(gzip.GzipFile):
+        def read(self, size=-1):
+            asked.append(size)
+            return super().read(size)
+
+    monkeypatch.setattr("lstmreg.data.csv_file.gzip.GzipFile", Counting)
+    assert "unpacks to more than 1,000 bytes" in refusal(gzip.compress(table + b"1,2\n"))
+    assert asked == [1001]
+
+
+# ---------------------------------------------------------------------- what to do about it
+
+
+@pytest.mark.parametrize(
+    ("cells", "settings", "remedy"),
+    [
+        (["1,188", "12,345,678", "950"], {}, "Set data.thousands: ','."),
+        (["1,188", "950"], {}, "Set data.thousands: ','."),
+        (["1,188.5", "2,000.0"], {}, "Set data.thousands: ','."),
+        (["1,188", "2,345"], {}, "Set data.thousands: ',' if it means 1188, or data.decimal: ',' if it means 1.188."),
+        (["0,188", "1,345"], {}, "Set data.decimal: ','."),
+        (["1,5", "2,25", "3"], {}, "Set data.decimal: ','."),
+        (["1.188,5", "2.345,5"], {"decimal": ","}, "Set data.thousands: '.'."),
+        (["1.5", "2.25"], {"decimal": ","}, "Set data.decimal: '.'."),
+        (["1 188", "950"], {}, "Set data.thousands: ' '."),
+        (["1'188", "950"], {}, 'Set data.thousands: "\'".'),
+        (["1,18", "1,188", "950"], {"thousands": ","}, "Set data.decimal: ','."),
+        (["5", "6", "x1,2", "7"], {}, "Correct it, or leave the cell empty and set data.missing."),
+    ],
+)
+def test_a_sign_in_a_number_is_known_by_the_whole_column(cells, settings, remedy):
+    rows = "".join(f'1;"{cell}"\n' for cell in cells)
+    assert refusal(f"x;y\n{rows}", delimiter=";", **settings).endswith(f"is not a number. {remedy}")
+
+
+def test_the_setting_that_is_advised_reads_the_numbers():
+    rows = '"1,188","1.188,5"\n"-12,345,678.5","-3,5"\n'
+    with_comma = read(f"y,x\n{rows}", thousands=",", features=["y"])
+    np.testing.assert_array_equal(with_comma.target, [1188, -12345678.5])
+    with_point = read(f"x,y\n{rows}", thousands=".", decimal=",", features=["y"])
+    np.testing.assert_array_equal(with_point.target, [1188.5, -3.5])
+    for cell in ("1,18", "1,1888", "12,,345", ",123", "1234,567", "0,123", "1,188,", "1.5,000"):
+        assert f"{cell!r} is not a number" in refusal(f'y\n"{cell}"\n5\n7\n', thousands=",")
+
+
+MIXED = "date,shop,a,yes,b c,y\n2024-01,Bern,1,2,3,4\n2024-02,Basel,?,5,6,7\n"
+
+
+def test_a_column_of_text_is_answered_with_the_columns_of_numbers_as_a_line_to_paste():
+    message = refusal(MIXED, time="date")
+    assert "line 2, column 'shop': 'Bern' is not a number. The column is text, and inputs are numbers." in message
+    assert "data.time" not in message
+    (line,) = message.split("Name them under data: ")[1:]
+    features = yaml.safe_load(line)["features"]
+    assert features == ["a", "yes", "b c", "y"]
+    assert read(MIXED, time="date", features=features, missing="drop").features == ("a", "yes", "b c", "y")
+
+
+def test_a_column_of_time_stamps_is_answered_with_time_and_no_other_is():
+    message = refusal(MIXED)
+    assert message.endswith("column 'date': '2024-01' is not a number. Its cells are time stamps: set data.time: date.")
+    shop_first = refusal("shop,date,y\nBern,2024-01,1\nBasel,2024-01,2\n")
+    assert shop_first.endswith(
+        "Set data.time: date, which orders the rows, and name the inputs under data: features: [y]"
+    )
+    text_first = "shop,y\nBern,1\nBasel,2\n"
+    assert "data.time" not in refusal(text_first)
+
+
+def test_a_target_of_text_is_answered_with_the_columns_that_it_might_be():
+    message = refusal(MIXED, target="shop", time="date", features=["a"], missing="drop")
+    assert message.endswith("'Bern' is not a number. data.target must be a column of numbers; here: a, yes, b c, y.")
+
+
+def test_a_list_of_columns_that_would_be_cut_off_is_left_out():
+    names = [f"a rather long name of a column, number {k}" for k in range(60)]
+    header = ",".join(f'"{name}"' for name in ["shop", "y", *names])
+    assert refusal(f"{header}\nBern{',1' * 61}\n").endswith("inputs are numbers. Name them under data.features.")
+
+
+def stacked(series: dict[str, list[str]], columns: str) -> str:
+    """Return a table in which the rows of one series stand below those of another."""
+    rows = [f"2024-01-0{day},{name},{cell}" for name, cells in series.items() for day, cell in enumerate(cells, 1)]
+    return f"{columns}\n" + "\n".join(rows) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("series", "columns", "settings", "part"),
+    [
+        ({"Bern": "123", "Basel": "124"}, "t,shop,y", {}, "Column 'shop' tells such rows apart (Bern, Basel),"),
+        ({"Bern": "123", "Basel": "124"}, "t,shop,y", {"sort": True}, "Column 'shop' tells such rows apart (Bern, B"),
+        ({"7": "123", "9": "124"}, "t,dept,y", {}, "Column 'dept' tells such rows apart (7, 9),"),
+        ({"a": "1234", "b": "1234", "c": "1234", "d": "1234"}, "t,shop,y", {}, "apart (a, b, c, ...),"),
+        ({"Bern,1": "123", "Bern,2": "124"}, "t,town,branch,y", {}, "Column 'branch' tells such rows apart (1, 2),"),
+        ({"Bern": "123", "Bern ": "124"}, "t,shop,y", {}, "Several series seem to stand in one table."),
+    ],
+)
+def test_several_series_in_one_table_are_told_to_be_a_file_each(series, columns, settings, part):
+    message = refusal(stacked(series, columns), time="t", features=["y"], **settings)
+    assert "the same times come again. " in message
+    assert part in message
+    assert "write those of each series into a file of its own" in message
+    assert "Keep one" not in message
+
+
+def test_a_row_that_is_there_twice_makes_no_two_series():
+    rows = "".join(f"2024-01-0{day},Bern,{day}\n" for day in (1, 2, 3, 3, 4, 5))
+    assert "the same time twice. Keep one of the rows." in refusal(f"t,shop,y\n{rows}", time="t", features=["y"])
+
+
+@given(st.lists(st.integers(0, 5), min_size=2, max_size=2), st.integers(1, 4))
+def test_it_is_said_how_many_rows_lack_something_to_fill_from(leads, more):
+    rows = max(leads) + more
+    columns = [[""] * lead + [str(k) for k in range(rows - lead)] for lead in leads]
+    raw = "x,y\n" + "".join(f"{a},{b}\n" if a or b else ",\n" for a, b in zip(*columns, strict=True))
+    count = max(leads)
+    if count == 0:
+        assert len(read(raw, missing="ffill")) == rows
+        return
+    message = refusal(raw, missing="ffill")
+    those = "that row" if count == 1 else f"those {count} rows"
+    assert f"Leave out {those} of the table," in message
+    assert f"column {'xy'[leads.index(count)]!r} has no value in the first " in message
+    header, *lines = raw.splitlines()
+    assert len(read("\n".join([header, *lines[count:]]) + "\n", missing="ffill")) == more  # and then there is none
+    if count > 1:
+        assert "Leave out" in refusal("\n".join([header, *lines[count - 1 :]]) + "\n", missing="ffill")
 
 
 def test_hostile_names_survive_as_they_are():
@@ -277,6 +441,17 @@ def test_sorted_rows_are_the_rows_of_a_sorted_file(order):
         (["2024-01-01", "2024-01-02", "2024-01-03", "2024-02-01"], 1),
         (["2024-03-31T01:00+01:00", "2024-03-31T03:00+02:00", "2024-03-31T04:00+02:00"], 0),  # clocks put forward
         (["7"], 0),
+        ([f"2024-{month:02}" for month in range(1, 13)], 0),  # 29 to 31 days
+        (["2023-12", "2024-01", "2024-02", "2024-04", "2024-05", "2024-07"], 2),
+        (["1949", "1950", "1951", "1952"], 0),
+        (["1949", "1950", "1952", "1953"], 1),
+        (["1949-Q3", "1949-Q4", "1950-Q1", "1950-Q2"], 0),
+        (["1949Q3", "1949Q4", "1950Q2", "1950Q3"], 1),
+        (["2020-W52", "2020-W53", "2021-W01", "2021-W02"], 0),  # a year of 53 weeks
+        (["2020W51", "2020W52", "2021W01", "2021W02"], 1),
+        ([f"2024-{month:02}-01" for month in range(1, 13)], 0),
+        ([f"2024-{month:02}-01" for month in (1, 2, 3, 5, 6)], 1),
+        ([f"{year}-01-01" for year in range(2019, 2026)], 0),
     ],
 )
 def test_gaps_in_time_are_noted(stamps, gaps):

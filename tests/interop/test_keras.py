@@ -266,6 +266,21 @@ def test_a_trained_network_goes_to_keras(bidirectional: bool, tmp_path: Path) ->
     assert_same(run(interop.load_model(tmp_path), [x.numpy()]), [network(x).detach().numpy()], 1e-6)
 
 
+def test_a_network_that_forecasts_changes_says_so_wherever_it_goes(tmp_path: Path) -> None:
+    import onnx
+
+    network = Network(ModelConfig(4), 1, 1).eval()
+    lstmreg.models.save(tmp_path, network, {"difference": {"lag": 12, "inputs": ["y"], "use": "add it to what was"}})
+    model = interop.load_model(tmp_path)
+    interop.save_model(model, tmp_path / "again")
+    interop.save_onnx(model, tmp_path / "m.onnx")
+    note = "dense: trained on differences: add it to what was"
+    assert model.notes() == interop.load_model(tmp_path / "again").notes() == [note]
+    assert onnx.load(tmp_path / "m.onnx").doc_string == note
+    lstmreg.models.save(tmp_path, network, {"difference": None})
+    assert interop.load_model(tmp_path).notes() == []
+
+
 def test_the_layers_of_a_weights_file_can_be_chosen_one_by_one(tmp_path: Path) -> None:
     model = keras.Sequential(
         [keras.Input((STEPS, 3)), layers.LSTM(4, return_sequences=True), layers.LSTM(5), layers.Dense(1)]

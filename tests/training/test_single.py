@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import math
+import tracemalloc
 
 import lightning.pytorch as pl
 import numpy as np
@@ -14,7 +16,7 @@ from lstmreg import Config, DataConfig, DivergedError, ModelConfig, TrainingConf
 from lstmreg.config import KNOBS, with_settings
 from lstmreg.data.splits import Split
 from lstmreg.data.table import Series
-from lstmreg.training.single import Trained, fit_held_out, train_single
+from lstmreg.training.single import Behind, HeldOut, Outside, Trained, fit_held_out, prepare, rows_outside, train_single
 
 DROPPING = {"model.dropout": 0.3, "model.recurrent_dropout": 0.3}
 
@@ -125,3 +127,137 @@ def test_what_is_held_out_is_compared_with_the_floors(tmp_path):
     floors = {"mean": y[:36].mean(), "persistence": y[35:47], "seasonal": y[30:42]}
     scaled = {k: np.abs(floor - y[36:48]).mean() / y[:36].std() for k, floor in floors.items()}
     assert held.val_floors == pytest.approx(scaled, rel=1e-5)
+
+
+def test_all_seeds_of_a_split_read_one_scaled_series_through_their_windows():
+    rows, D, window = 4000, 6, 48
+    values = np.random.default_rng(0).normal(size=(rows, D))
+    names, labels = tuple(f"x{k}" for k in range(D)), tuple(map(str, range(rows)))
+    series = Series("table.csv", "", names, "x0", values, values[:, 0].copy(), labels, ())
+    config = Config(DataConfig("table.csv", "x0", window=window), ModelConfig(hidden_size=2))
+    prepare(config, series, Split(2000, 3000), {})  # what is loaded once
+    tracemalloc.start()
+    try:
+        known = {}
+        modules = [
+            prepare(with_settings(config, {"training.seed": seed}), series, split, known).data
+            for split in (Split(2000, 3000), Split(3000, 4000))
+            for seed in range(3)
+        ]
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    scaled = rows * (D + 1) * 4 + rows * 8  # float32 of each column and the target, and the windows' rows
+    assert kept < 2 * scaled + 200_000  # a copy of the windows of one split alone would be 4.6 MB
+    assert len({id(module) for module in modules}) == 6
+    assert sum(len(module.train_windows.inputs) for module in modules) == 3 * (2000 - window + 3000 - window)
+
+
+# ---------------------------------------------------------------------- a trend, and learning changes
+
+
+def write_passengers(path) -> np.ndarray:
+    """Months with a season that grows with its trend, as the passengers of an airline."""
+    t, noise = np.arange(144), np.random.default_rng(1).normal(size=144)
+    wave = 1 + 0.2 * np.sin(2 * np.pi * t / 12) + 0.06 * np.cos(4 * np.pi * t / 12)
+    y = np.round(np.exp(4.8 + 0.0095 * t + 0.02 * noise) * wave)
+    path.write_text("month,y\n" + "".join(f"{1949 + k // 12}-{k % 12 + 1:02},{v:.0f}\n" for k, v in enumerate(y)))
+    return y
+
+
+def fit_passengers(path, **data) -> HeldOut:
+    question = DataConfig(str(path), "y", time="month", window=12, season=12, test_fraction=0.2, **data)
+    return fit_held_out(Config(question, ModelConfig(8), TrainingConfig(learning_rate=0.03, max_epochs=60)))
+
+
+def test_a_trend_that_a_network_cannot_follow_it_follows_by_changes(tmp_path):
+    y = write_passengers(tmp_path / "p.csv")
+    level = fit_passengers(tmp_path / "p.csv")
+    assert level.outside == (int((y[115:] > y[:86].max()).sum()), 0, 29)
+    assert level.outside.is_trend
+    best = min(level.test_floors, key=level.test_floors.get)
+    assert level.test_behind == Behind(best, level.test_floors[best], level.test_error)
+    for difference in (1, "season"):
+        changes = fit_passengers(tmp_path / "p.csv", difference=difference)
+        assert changes.test_floors == pytest.approx(level.test_floors, rel=1e-5)  # in the units of the target
+        assert changes.test_behind is None
+        assert changes.val_behind is None
+        assert changes.test_error < level.test_error / 2
+
+
+@pytest.mark.parametrize(("difference", "lag"), [(1, 1), ("season", 12)])
+@pytest.mark.parametrize("horizon", [1, 3])
+def test_errors_of_changes_are_in_the_units_of_the_target_and_losses_in_those_of_changes(
+    difference, lag, horizon, tmp_path
+):
+    y = write_passengers(tmp_path / "p.csv")
+    held = fit_passengers(tmp_path / "p.csv", difference=difference, horizon=horizon)
+    prediction, truth = held.trained.forecast(115, 144)
+    np.testing.assert_allclose(truth, [y[n : n + horizon] for n in range(115, 145 - horizon)], rtol=1e-5)
+    assert held.test_error == pytest.approx(math.sqrt(np.square(prediction - truth).mean()))
+    about = held.trained.about()
+    assert (about["difference"]["lag"], about["difference"]["inputs"]) == (lag, ["y"])
+    assert str(lag) in about["difference"]["use"] or "the last known value" in about["difference"]["use"]
+
+    # What the saved model's description says, followed by hand.
+    (mean,), (scale,) = about["inputs"]["mean"], about["inputs"]["scale"]
+    change = (y[lag:] - y[:-lag] - mean) / scale
+    windows = np.stack([change[n - 12 - lag : n - lag] for n in range(115, 145 - horizon)])
+    with torch.no_grad():
+        out = held.trained.network(torch.tensor(windows[..., None], dtype=torch.float32)).double().numpy()
+    known = [[y[n + h - lag] if h < lag else y[n - 1] for h in range(horizon)] for n in range(115, 145 - horizon)]
+    by_hand = out * about["outputs"]["scale"] + about["outputs"]["mean"] + np.array(known)
+    np.testing.assert_allclose(by_hand, prediction, rtol=1e-4)
+
+    errors = np.array([y[n : n + horizon] for n in range(86, 116 - horizon)]) - [
+        [y[n + h - 12] for h in range(horizon)] for n in range(86, 116 - horizon)
+    ]
+    expected = np.square(errors / about["outputs"]["scale"]).mean()
+    assert held.val_floors["seasonal"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_what_happens_in_the_test_rows_changes_nothing_that_was_fitted_to_changes(tmp_path):
+    y = write_passengers(tmp_path / "p.csv")
+    before = fit_passengers(tmp_path / "p.csv", difference=1)
+    lines = (tmp_path / "p.csv").read_text().splitlines()
+    changed = [f"{line.split(',')[0]},{v * 7:.0f}" for line, v in zip(lines[116:], y[115:], strict=True)]
+    (tmp_path / "p.csv").write_text("\n".join(lines[:116] + changed))
+    after = fit_passengers(tmp_path / "p.csv", difference=1)
+    assert_same(before.trained, after.trained)
+    assert before.trained.about() == after.trained.about()
+    assert before.val_floors == after.val_floors
+    assert before.test_error != after.test_error
+
+
+@pytest.mark.parametrize(
+    ("values", "lag", "expected", "is_trend"),
+    [
+        ([1, 3, 2, 1, 3, 2, 1, 3, 2, 1, 3, 2], 0, (0, 0, 4), False),
+        ([1, 3, 2, 1, 3, 2, 1, 3, 2, 1, 4, 2], 0, (1, 0, 4), False),  # one row may be chance
+        ([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12], 0, (4, 0, 4), True),
+        ([12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1], 0, (0, 4, 4), True),
+        ([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12], 1, (0, 0, 4), False),  # the changes are all alike
+        ([1, 2, 4, 7, 11, 16, 22, 29, 37, 46, 56, 67], 1, (4, 0, 4), True),  # and here they grow
+    ],
+)
+def test_test_rows_outside_of_what_training_has_shown_are_counted(values, lag, expected, is_trend):
+    y = np.array(values, dtype=float)
+    series = Series("table.csv", "", ("y",), "y", y[:, None], y, tuple(map(str, y)), ())
+    outside = rows_outside(series, 4, Split(8, 12), lag)
+    assert outside == Outside(*expected)
+    assert outside.is_trend == is_trend
+
+
+@pytest.mark.parametrize(
+    ("error", "floors", "behind"),
+    [
+        (1.0, {"mean": 2.0, "persistence": 1.5}, None),
+        (1.6, {"mean": 2.0, "persistence": 1.5}, Behind("persistence", 1.5, 1.6)),
+        (1.5, {"mean": 2.0, "persistence": 1.5}, Behind("persistence", 1.5, 1.5)),
+        (math.nan, {"mean": 2.0}, Behind("mean", 2.0, math.nan)),
+    ],
+)
+def test_a_network_is_behind_the_best_floor_if_it_is_no_better(error, floors, behind):
+    held = HeldOut(train(), {"mean": math.inf}, error, floors, "error", Outside(0, 0, 1))
+    assert repr(held.test_behind) == repr(behind)
+    assert held.val_behind is None

@@ -1,0 +1,132 @@
+"""Turns cells into numbers; where one is none, says what it looks like and what to do about it."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from lstmreg.config import THOUSANDS, DataConfig
+from lstmreg.errors import DataError
+
+from .csv_file import Table
+from .times import are_time_stamps
+
+#: Cells that count as missing, after blanks at both ends are removed. Anything else must be a number.
+MISSING = frozenset({"", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "?"})
+
+#: Signs that may be the decimal one.
+_DECIMALS = (".", ",")
+
+_LARGEST = float(np.finfo(np.float32).max)
+
+#: A longer list of columns would be cut off in the message.
+_LONGEST_LIST = 1_500
+
+
+def numbers(config: DataConfig, table: Table, name: str) -> NDArray[np.float64]:
+    """Turn a column into float64; a missing cell becomes NaN.
+
+    Raises:
+        DataError: If a cell is no number, or not finite in float32.
+    """
+    cells = table.column(name)
+    values = np.empty(len(cells))
+    for row, cell in enumerate(cells):
+        if cell in MISSING:
+            values[row] = math.nan
+            continue
+        value = _number(cell, config.decimal, config.thousands)
+        if not abs(value) <= _LARGEST:
+            where = f"{config.path}, line {table.lines[row]}, column {name!r}: {cell!r}"
+            if math.isnan(value):
+                raise DataError(f"{where} is not a number. {_remedy(config, table, name, cell)}")
+            raise DataError(f"{where} is not finite in float32. Correct it, or leave the cell empty.")
+        values[row] = value
+    return values
+
+
+def _number(cell: str, decimal: str, thousands: str | None) -> float:
+    """Return a cell's number, or NaN."""
+    if thousands is not None and thousands in cell:
+        if not _is_grouped(cell, decimal, thousands):
+            return math.nan
+        cell = cell.replace(thousands, "")
+    if "_" in cell or (decimal == "," and "." in cell):
+        return math.nan
+    try:
+        return float(cell.replace(decimal, "."))
+    except ValueError:
+        return math.nan
+
+
+def _is_grouped(cell: str, decimal: str, thousands: str) -> bool:
+    """Tell whether a cell is a number with groups of three digits, such as 1,188.5."""
+    group, point = re.escape(thousands), re.escape(decimal)
+    return re.fullmatch(rf"[+-]?[1-9]\d{{0,2}}({group}\d{{3}})+({point}\d*)?", cell, re.ASCII) is not None
+
+
+# ---------------------------------------------------------------------- what to do about it
+
+
+def _remedy(config: DataConfig, table: Table, name: str, cell: str) -> str:
+    """Say what to do about a cell that is no number, by what the rest of its column and of the table looks like."""
+    cells = [other for other in table.column(name) if other not in MISSING]
+    setting = _setting_for_signs(config, cells, cell)
+    if setting is not None:
+        return setting
+    if sum(_is_number(config, other) for other in cells) >= len(cells) / 2:
+        return "Correct it, or leave the cell empty and set data.missing."
+    if name == config.target:
+        others = ", ".join(_columns_of_numbers(config, table)) or "none"
+        return f"data.target must be a column of numbers; here: {others[:_LONGEST_LIST]}."
+    if config.time is None and are_time_stamps(cells):
+        return f"Its cells are time stamps: set data.time: {_yaml(name)}."
+    inputs = _yaml(_columns_of_numbers(config, table))
+    shown = f"data: features: {inputs}" if len(inputs) <= _LONGEST_LIST else "data.features."
+    time = next((other for other in table.header if config.time is None and are_time_stamps(table.column(other))), None)
+    order = "Name them" if time is None else f"Set data.time: {_yaml(time)}, which orders the rows, and name the inputs"
+    return f"The column is text, and inputs are numbers. {order} under {shown}"
+
+
+def _setting_for_signs(config: DataConfig, cells: Sequence[str], cell: str) -> str | None:
+    """Say which sign is the decimal one, or stands between thousands, if a column shows that."""
+    for sign in THOUSANDS:
+        those = [other for other in cells if sign in other]
+        if sign == config.decimal or sign not in cell or not all(_is_grouped(c, config.decimal, sign) for c in those):
+            continue
+        thousand, small = cell.replace(sign, ""), cell.replace(sign, config.decimal)
+        if sign in _DECIMALS and all(c.count(sign) == 1 and config.decimal not in c for c in cells):
+            return (
+                f"Set data.thousands: {sign!r} if it means {thousand}, or data.decimal: {sign!r} if it means {small}."
+            )
+        return f"Set data.thousands: {sign!r}."
+    other = next(sign for sign in _DECIMALS if sign != config.decimal)
+    is_read = [not math.isnan(_number(c, other, None)) for c in (cell, *cells)]
+    if other in cell and is_read[0] and sum(is_read) > len(cells) / 2:
+        return f"Set data.decimal: {other!r}."
+    return None
+
+
+def _is_number(config: DataConfig, cell: str) -> bool:
+    return not math.isnan(_number(cell, config.decimal, config.thousands))
+
+
+def _columns_of_numbers(config: DataConfig, table: Table) -> list[str]:
+    """List the columns in which each cell is a number or missing, and one is a number."""
+    found = []
+    for name in table.header:
+        cells = [cell for cell in table.column(name) if cell not in MISSING]
+        if name != config.time and cells and all(_is_number(config, cell) for cell in cells):
+            found.append(name)
+    return found
+
+
+def _yaml(value: object) -> str:
+    """Write a value as it stands in a line of YAML."""
+    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=math.inf)
+    return text.removesuffix("...\n").strip()
