@@ -251,7 +251,7 @@ class HeldOut:
     @property
     def val_behind(self) -> Behind | None:
         """What the network does not beat on the validation rows."""
-        return _behind(self.trained.result.val_loss, self.val_floors)
+        return _behind(self.trained.val_loss, self.val_floors)
 
     @property
     def test_behind(self) -> Behind | None:
