@@ -115,6 +115,32 @@ def test_export_has_dynamic_batch_and_time():
         torch.testing.assert_close(program.module()(x), model(x))
 
 
+@pytest.mark.filterwarnings("ignore")  # of torch's exporter, about its own parts
+@pytest.mark.parametrize(
+    "stack", [{}, {"num_layers": 2, "bidirectional": True}, {"bidirectional": True, "bias": False}]
+)
+def test_torchs_exporter_to_onnx_writes_the_layer_with_dynamic_batch_and_time(stack):
+    lstm = LSTM(3, 5, batch_first=True, **RATES, **stack).eval()
+    batch, time = torch.export.Dim("batch", min=1, max=64), torch.export.Dim("time", min=2, max=512)
+    free = ({0: batch, 1: time},)
+    program = torch.onnx.export(lstm, (torch.randn(4, 7, 3),), dynamo=True, dynamic_shapes=free, verbose=False)
+    file = io.BytesIO()
+    program.save(file)
+    session = onnxruntime.InferenceSession(file.getvalue())
+    for shape in [(2, 3, 3), (9, 31, 3)]:
+        x = torch.randn(shape)
+        output, (h_n, c_n) = lstm(x)
+        for found, expected in zip(session.run(None, {"input": x.numpy()}), (output, h_n, c_n), strict=True):
+            np.testing.assert_allclose(found, expected.detach().numpy(), atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_torchs_exporter_to_onnx_cannot_write_is_refused_with_the_way_that_can():
+    lstm = LSTM(3, 5, recurrent_dropout=0.5).train()
+    with pytest.raises(Exception, match=r"in eval mode .*lstmreg\.interop\.save_onnx"):
+        torch.onnx.export(lstm, (torch.randn(4, 7, 3),), dynamo=True, verbose=False)
+
+
 @pytest.mark.filterwarnings("ignore")  # of torch's exporter, about its own age and its tracing
 def test_onnx_by_way_of_to_torch_has_dynamic_batch_and_time():
     lstm = LSTM(3, 5, num_layers=2, bidirectional=True, batch_first=True, **RATES).eval()
