@@ -205,6 +205,9 @@ class ModelConfig:
         recurrent_dropout: Rate of dropping hidden units on their way into the gates, in [0, 1).
         stateful: Whether each batch goes on from the states in which the one before ended; an epoch begins with
             zeros. For batches of one size in order of time, which you give yourself; not for windows of a table.
+        per_gate_input_masks: Whether ``dropout`` draws a mask of the input for each gate, as Keras 1 and 2 did, or
+            one for all, which of a single input column blanks the whole window. Null: for each gate in layers that
+            have ``recurrent_dropout``, as in Keras 3.
         activation: Of the candidate and of the cell state, by Keras' name.
         recurrent_activation: Of the three gates, by Keras' name.
         head_initializer: What the head starts from: as torch's Linear, or as Keras' Dense (glorot_uniform, and zeros).
@@ -226,6 +229,7 @@ class ModelConfig:
     dropout: float | list[float] = 0.0
     recurrent_dropout: float | list[float] = 0.0
     stateful: bool = False
+    per_gate_input_masks: bool | None = None
     activation: str | list[str] = "tanh"
     recurrent_activation: str | list[str] = "sigmoid"
     head_initializer: Literal["torch", "keras"] = "torch"
@@ -238,11 +242,14 @@ class ModelConfig:
         for name in self.per_layer():
             for value in self._values(name):
                 self._check(f"model.{name}", value)
+        per_gate = self.per_gate_input_masks
+        is_flag = per_gate is None or isinstance(per_gate, bool)
+        _require(is_flag, "model.per_gate_input_masks", "true, false or null", per_gate)
 
     @classmethod
     def per_layer(cls) -> tuple[str, ...]:
         """List the settings that each layer may have its own value of."""
-        of_all = ("num_layers", "bidirectional", "stateful", "head_initializer", "members")
+        of_all = ("num_layers", "bidirectional", "stateful", "per_gate_input_masks", "head_initializer", "members")
         return tuple(spec.name for spec in dataclasses.fields(cls) if spec.name not in of_all)
 
     def _check(self, name: str, value: Any) -> None:

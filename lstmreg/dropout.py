@@ -109,7 +109,8 @@ def draw_keras_mask(
 @torch.library.custom_op("lstmreg::draw_kept", mutates_args=("draws",))
 def _draw_kept(draws: Tensor, rate: float, groups: int, batch: int, features: int, seed: int) -> Tensor:
     first = seed + int(draws)
-    draws += groups
+    with torch._C._DisableFuncTorch():  # function transforms would refuse to let the counter be changed in place
+        draws += groups
     probability = torch.full((batch, features), 1.0 - rate)
     return torch.stack(
         [

@@ -50,6 +50,13 @@ class NoUsableTrialError(LstmregError):
     exit_code = 5
 
 
+class InputError(ValueError, RuntimeError):
+    """A tensor that does not fit the layer that was called with it.
+
+    It is a ``RuntimeError`` too, because that is what ``torch.nn.LSTM`` raises, and what code around one expects.
+    """
+
+
 #: What reading a damaged or hostile file may raise. Where such a file is read, all become a CorruptFileError: a rule
 #: that was forgotten must not show as a traceback.
 UNEXPECTED = (

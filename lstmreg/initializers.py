@@ -8,7 +8,7 @@ i, f, g, o. Keras' matrices are the transposes, and each of its distributions is
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -278,23 +278,16 @@ def serialize(initializer: Initializer) -> dict[str, Any] | None:
     return _serialize(initializer, "keras.initializers")
 
 
-@torch.no_grad()
-def torch_(w_ih: Tensor, w_hh: Tensor, bias: Tensor | None) -> None:
-    """Fill as ``torch.nn.LSTM`` does: everything uniform in ``±1/sqrt(H)``.
-
-    The one bias is the sum of two such draws, because ``nn.LSTM`` adds two biases.
+def torch_(weights: Iterable[Tensor], hidden_size: int) -> None:
+    """Fill as ``torch.nn.LSTM`` does: everything uniform in ``±1/sqrt(H)``, in the order of ``nn.LSTM``'s parameters.
 
     Args:
-        w_ih: Input weights ``(4H, D)``.
-        w_hh: Recurrent weights ``(4H, H)``.
-        bias: Bias ``(4H)`` or ``None``.
+        weights: All weights and biases, both biases of a cell among them.
+        hidden_size: ``H``.
     """
-    limit = 1.0 / math.sqrt(len(w_hh) // 4)
-    nn.init.uniform_(w_ih, -limit, limit)
-    nn.init.uniform_(w_hh, -limit, limit)
-    if bias is not None:
-        nn.init.uniform_(bias, -limit, limit)
-        bias += nn.init.uniform_(torch.empty_like(bias), -limit, limit)
+    limit = 1.0 / math.sqrt(hidden_size)
+    for weight in weights:
+        nn.init.uniform_(weight, -limit, limit)
 
 
 def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
+from torch._C import _functorch
 from torch.autograd import forward_ad
 
 
@@ -16,9 +18,21 @@ def in_transform() -> bool:
     return bool(torch._C._are_functorch_transforms_active())
 
 
+def in_vmap() -> bool:
+    """Tell whether ``torch.vmap`` is at work, alone or among other transforms, so that a tensor may be many."""
+    if is_compiling() or not in_transform():
+        return False
+    return any(level.key() == _functorch.TransformType.Vmap for level in _functorch.get_interpreter_stack() or ())
+
+
+def is_batch(tensor: Tensor | None) -> bool:
+    """Tell whether a tensor is the many that ``torch.autograd.grad(is_grads_batched=True)`` goes back with at once."""
+    return tensor is not None and bool(_functorch.is_legacy_batchedtensor(tensor))
+
+
 def in_forward_mode() -> bool:
-    """Tell whether derivatives are taken along with the forward pass (``torch.autograd.forward_ad``)."""
-    return forward_ad._current_level >= 0
+    """Tell whether derivatives are taken along with the forward pass (``forward_ad``, ``torch.func.jvp``)."""
+    return not is_compiling() and forward_ad._current_level >= 0
 
 
 def is_transformed() -> bool:
@@ -29,6 +43,11 @@ def is_transformed() -> bool:
 def is_recorded() -> bool:
     """Tell whether ``torch.jit.trace`` is recording; it sees PyTorch's operations and nothing else."""
     return torch._C._get_tracing_state() is not None
+
+
+def is_symbolic(value: object) -> bool:
+    """Tell whether ``torch.fx`` is drawing a graph, and a value is the name of one that will be there later."""
+    return not is_compiling() and isinstance(value, torch.fx.Proxy)
 
 
 def in_backward() -> bool:

@@ -144,7 +144,7 @@ def _two_ways(layer: Bidirectional) -> LSTM:
         )
     options = {name: getattr(ahead, name) for name in _KEPT}
     seed = None if ahead.seed is None else [ahead.seed, back.seed]
-    both = LSTM(ahead.input_size, ahead.hidden_size, bidirectional=True, seed=seed, **options)  # type: ignore[arg-type]
+    both = LSTM(ahead.input_size, ahead.hidden_size, bidirectional=True, seed=seed, **options)
     state = dict(ahead.state_dict())
     state |= {f"{name}_reverse": tensor for name, tensor in back.state_dict().items()}
     both.load_state_dict(state, assign=True)

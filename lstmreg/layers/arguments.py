@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections import ChainMap
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
 
-from lstmreg import activations, constraints, regularizers
-from lstmreg.activations import Activation
-from lstmreg.constraints import Constraint
+from lstmreg import activations, constraints, initializers, ops, regularizers
 from lstmreg.dropout import spread_seed
-from lstmreg.regularizers import Regularizer
+from lstmreg.errors import InputError
 
 V = TypeVar("V")
 
@@ -25,8 +25,7 @@ PerLayer: TypeAlias = V | Sequence[V]
 Named: TypeAlias = V | str | dict[str, Any] | None
 
 
-def size(name: str, value: int, least: int = 1) -> int:
-    """Return a size that is a whole number and large enough."""
+def _size(name: str, value: Any, least: int = 1) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be an int, got {value!r}.")
     if value < least:
@@ -34,43 +33,113 @@ def size(name: str, value: int, least: int = 1) -> int:
     return value
 
 
-def rate(name: str, value: float) -> float:
-    """Return a dropout rate."""
+def _rate(name: str, value: Any) -> float:
     ok = hasattr(value, "__float__") and math.isfinite(value) and 0 <= value < 1
     if not ok:
         raise ValueError(f"{name} must be in [0, 1), got {value!r}.")
     return float(value)
 
 
-def choice(name: str, value: str, allowed: tuple[str, ...]) -> str:
-    """Return one of the allowed words."""
-    if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}.")
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, int) or value not in (0, 1):
+        raise TypeError(f"{name} must be True or False, got {value!r}.")
+    return bool(value)
+
+
+def _flag_or_none(name: str, value: Any) -> bool | None:
+    if value is not None and not isinstance(value, bool):
+        raise TypeError(f"{name} must be True, False or None, got {value!r}.")
     return value
 
 
-def per_layer(name: str, value: Any, layers: int, settle: Callable[[str, Any], Any]) -> Any:
-    """Settle a knob: one value for all layers, or a list with one for each."""
-    if not isinstance(value, (list, tuple)):
-        return settle(name, value)
-    if len(value) != layers:
+def _one_of(*allowed: str) -> Callable[[str, Any], str]:
+    def choice(name: str, value: Any) -> str:
+        if value not in allowed:
+            raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}.")
+        return str(value)
+
+    return choice
+
+
+def _named(get: Callable[[Any, str], V]) -> Callable[[str, Any], V]:
+    return lambda name, value: get(value, name)
+
+
+#: What checks each setting, and makes of a name the object that it names; when a layer is made, and when one is set
+#: later. ``seed`` has its own rule, :func:`seeds`.
+SETTINGS: dict[str, Callable[[str, Any], Any]] = {
+    "input_size": _size,
+    "hidden_size": _size,
+    "num_layers": _size,
+    "bias": _flag,
+    "batch_first": _flag,
+    "dropout": _rate,
+    "bidirectional": _flag,
+    "proj_size": functools.partial(_size, least=0),
+    "recurrent_dropout": _rate,
+    "kernel_regularizer": _named(regularizers.get),
+    "recurrent_regularizer": _named(regularizers.get),
+    "bias_regularizer": _named(regularizers.get),
+    "activity_regularizer": _named(regularizers.get),
+    "activity_steps": _one_of("all", "last"),
+    "kernel_constraint": _named(constraints.get),
+    "recurrent_constraint": _named(constraints.get),
+    "bias_constraint": _named(constraints.get),
+    "activation": _named(activations.get),
+    "recurrent_activation": _named(activations.get),
+    "kernel_initializer": _named(initializers.get),
+    "recurrent_initializer": _named(initializers.get),
+    "bias_initializer": _named(initializers.get),
+    "unit_forget_bias": _flag,
+    "initializer": _one_of("keras", "torch"),
+    "zero_output_for_mask": _flag,
+    "go_backwards": _flag,
+    "stateful": _flag,
+    "per_gate_masks": _flag,
+    "per_gate_input_masks": _flag_or_none,
+    "backend": _one_of("auto", *ops.BACKENDS),
+}
+
+#: Those that take a list with a value for each layer.
+_PER_LAYER = {
+    "dropout",
+    "recurrent_dropout",
+    *(name for name in SETTINGS if name.endswith(("_regularizer", "_constraint", "activation"))),
+}
+
+
+def settle(name: str, value: Any, settings: Mapping[str, Any]) -> Any:
+    """Check a setting, by itself and beside the others, and return it as the layer keeps it.
+
+    Args:
+        name: A key of :data:`SETTINGS`.
+        value: What was given.
+        settings: The layer's settings so far.
+    """
+    one = SETTINGS[name]
+    if name not in _PER_LAYER or not isinstance(value, (list, tuple)):
+        settled = one(name, value)
+    elif len(value) == settings["num_layers"]:
+        settled = tuple(one(name, each) for each in value)
+    else:
+        layers = settings["num_layers"]
         raise ValueError(f"{name} must be one value or one for each of the {layers} layers, got {value!r}.")
-    return [settle(name, v) for v in value]
+    _check_together(ChainMap({name: settled}, settings))  # type: ignore[arg-type]
+    return settled
 
 
-def activation(name: str, value: Any) -> Activation:
-    """Return the activation that is named."""
-    return activations.get(value, name)
-
-
-def constraint(name: str, value: Any) -> Constraint | None:
-    """Return the constraint that is named."""
-    return constraints.get(value, name)
-
-
-def regularizer(name: str, value: Any) -> Regularizer | None:
-    """Return the regularizer that is named."""
-    return regularizers.get(value, name)
+def _check_together(settings: Mapping[str, Any]) -> None:
+    if settings.get("bidirectional") and settings.get("go_backwards"):
+        raise ValueError("go_backwards must be False where bidirectional is True: that reads both ways already.")
+    projected = settings.get("proj_size", 0)
+    if projected >= settings.get("hidden_size", math.inf):
+        raise ValueError(f"proj_size must be below hidden_size={settings['hidden_size']}, got {projected}.")
+    rates = settings.get("recurrent_dropout", 0.0)
+    if projected > 0 and any(rates if isinstance(rates, tuple) else [rates]):
+        raise ValueError(
+            "recurrent_dropout must be 0 where proj_size is set: Keras has no projection, so nothing says "
+            "whether the projected or the hidden units are dropped."
+        )
 
 
 def seeds(seed: int | Sequence[int] | None, cells: int) -> list[int] | None:
@@ -92,6 +161,6 @@ def valid_steps(mask: Tensor, x: Tensor, batched: bool) -> Tensor:
     expected = (batch, steps) if batched else (steps,)
     flat = mask.squeeze(-1) if mask.dim() == len(expected) + 1 and mask.shape[-1] == 1 else mask
     if tuple(flat.shape) != expected:
-        raise ValueError(f"mask must have shape {expected}, got {tuple(mask.shape)}.")
+        raise InputError(f"mask must have shape {expected}, got {tuple(mask.shape)}.")
     valid = flat.to(device=x.device, dtype=torch.bool)
     return valid.t() if batched else valid.unsqueeze(1)

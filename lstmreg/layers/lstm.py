@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from lstmreg import activations, initializers, ops
 from lstmreg import dropout as masks
 from lstmreg.activations import Activation
 from lstmreg.constraints import Constraint
+from lstmreg.errors import InputError
 from lstmreg.regularizers import ELASTIC, L1L2, Regularizer
-from lstmreg.tracing import in_backward, is_compiling
+from lstmreg.tracing import in_backward, in_forward_mode, in_vmap, is_compiling, is_recorded, is_symbolic
 
 from . import arguments
 from .arguments import Named, PerLayer
 from .penalty import ActivityRecord, Term, is_trainable, totals
+from .stand_in import StandIn
 
 States = tuple[Tensor, Tensor]
 
 
-class LSTM(nn.Module):
+class LSTM(StandIn):
     r"""Long short-term memory layer with Keras' penalties and variational dropout.
 
     .. math:: c_t = f_t \odot c_{t-1} + i_t \odot g_t, \qquad h_t = o_t \odot \tanh(c_t)
@@ -34,7 +37,8 @@ class LSTM(nn.Module):
     layers start from Keras' initializers; and there is one trainable bias (the Parameter ``bias_ih_l*``;
     ``bias_hh_l*`` is a buffer that stays zero unless somebody writes it).
 
-    A knob marked *per layer* takes one value for the whole stack or a list with one for each layer. Activations,
+    A knob marked *per layer* takes one value for the whole stack or a list with one for each layer. Every setting can
+    be set later, as an attribute, and is checked then as it is here. Activations,
     initializers, regularizers and constraints go by instance, callable, Keras' name, or Keras' serialized dict;
     they are handed matrices as Keras has them, ``(D, 4H)`` and ``(H, 4H)`` (initializers: in torch's layout).
 
@@ -45,10 +49,12 @@ class LSTM(nn.Module):
         bias: Whether the gates have a bias (Keras: ``use_bias``). Default: ``True``.
         batch_first: Whether tensors are ``(B, T, ·)`` and not ``(T, B, ·)``. Default: ``False``.
         dropout: Probability in ``[0, 1)`` of dropping an input feature *of each layer*, the first included;
-            held over time. One mask per sequence, or one per gate and sequence as soon as
-            ``recurrent_dropout > 0`` and ``per_gate_masks``. Per layer. Default: ``0.0``.
+            held over time. One mask per sequence, or one per gate and sequence: see ``per_gate_input_masks``.
+            Per layer. Default: ``0.0``.
         bidirectional: Whether a second direction reads the sequence backwards. Default: ``False``.
         proj_size: Size ``P`` of a projection of ``h``, or 0 for none, as in ``nn.LSTM``. Default: ``0``.
+        device: Where the weights are made.
+        dtype: Their type.
         recurrent_dropout: Probability in ``[0, 1)`` of dropping a hidden unit on its way into the gates;
             one mask per gate and sequence, held over time. Per layer. Default: ``0.0``.
         kernel_regularizer: Penalty on each ``weight_ih_l*`` (Keras: ``kernel``). Per layer. Default: ``None``.
@@ -69,8 +75,8 @@ class LSTM(nn.Module):
         recurrent_initializer: Fills each ``weight_hh_l*``. Default: ``"orthogonal"``.
         bias_initializer: Fills each bias. Default: ``"zeros"``.
         unit_forget_bias: Whether the forget gate's bias then starts at 1. Default: ``True``.
-        initializer: ``"keras"`` for these, or ``"torch"`` for ``nn.LSTM``'s distributions in place of them.
-            Default: ``"keras"``.
+        initializer: ``"keras"`` for these, or ``"torch"`` for ``nn.LSTM``'s weights in place of them: the same
+            numbers after the same ``torch.manual_seed``, in both biases. Default: ``"keras"``.
         zero_output_for_mask: Whether the output of a masked step is zero and not the one before. Of two
             directions it always is, as Keras' ``Bidirectional`` has it. Default: ``False``.
         go_backwards: Whether each layer reads its input from the end; outputs then come in that order, and a
@@ -80,13 +86,16 @@ class LSTM(nn.Module):
             see :meth:`reset_state`. Default: ``False``.
         per_gate_masks: Whether ``recurrent_dropout > 0`` draws one mask for each of the four gates (Keras
             since 3.8) or one for all (Gal & Ghahramani's tied variant, Keras 3.0 to 3.7). Default: ``True``.
+        per_gate_input_masks: Whether ``dropout`` draws one mask of the input for each gate (Keras 1 and 2 did) or
+            one for all. ``True`` is for inputs of few features: of a single one, a mask that the gates share blanks
+            the whole series of every sequence that draws a zero, where a mask for each gate takes it from some gates
+            and leaves it to others. ``None``: for each gate as soon as ``recurrent_dropout > 0`` and
+            ``per_gate_masks``, which is Keras 3. Default: ``None``.
         seed: Source of the masks: ``None`` for torch's global generator, one int, or one int for each layer
             and direction in ``nn.LSTM``'s order. Seeded masks are Keras' own, bit for bit on the CPU. Of
             one int, the first layer and direction gets it as it is and the others a hash of it.
         backend: ``"auto"``, ``"native"``, ``"fused_cpu"``, ``"eager"`` or ``"reference"``: what computes the
             recurrence; see :func:`lstmreg.ops.lstm`. Default: ``"auto"``, the fastest that can.
-        device: Where the weights are made.
-        dtype: Their type.
 
     Shape:
         ``input`` ``(T, B, D)``, or ``(B, T, D)`` if ``batch_first``, or ``(T, D)``, or a ``PackedSequence``;
@@ -95,9 +104,11 @@ class LSTM(nn.Module):
         ``output`` ``(T, B, directions * H)``; ``(h_n, c_n)`` as ``(h_0, c_0)``.
 
     Raises:
-        ValueError: If a size is below 1, a rate lies outside ``[0, 1)``, a choice is unknown, or a shape
-            does not fit.
-        TypeError: If an activation, initializer, regularizer or constraint is neither a name nor callable.
+        ValueError: If a size is below 1, a rate lies outside ``[0, 1)``, or a choice is unknown.
+        TypeError: If a flag is none, or an activation, initializer, regularizer or constraint is neither a name nor
+            callable.
+        InputError: Both a ``ValueError`` and a ``RuntimeError``, as ``nn.LSTM`` raises, if a shape or type does not
+            fit the layer, or there is no step.
 
     References:
         Hochreiter & Schmidhuber (1997); Gal & Ghahramani (2016), arXiv:1512.05287; ``keras.layers.LSTM``.
@@ -121,6 +132,8 @@ class LSTM(nn.Module):
         dropout: PerLayer[float] = 0.0,
         bidirectional: bool = False,
         proj_size: int = 0,
+        device: torch.device | str | int | None = None,
+        dtype: torch.dtype | None = None,
         *,
         recurrent_dropout: PerLayer[float] = 0.0,
         kernel_regularizer: PerLayer[Named[Regularizer]] = None,
@@ -142,151 +155,139 @@ class LSTM(nn.Module):
         go_backwards: bool = False,
         stateful: bool = False,
         per_gate_masks: bool = True,
+        per_gate_input_masks: bool | None = None,
         seed: int | Sequence[int] | None = None,
         backend: str = "auto",
-        device: torch.device | str | int | None = None,
-        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        self.input_size = arguments.size("input_size", input_size)
-        self.hidden_size = arguments.size("hidden_size", hidden_size)
-        self.num_layers = arguments.size("num_layers", num_layers)
+        #: The settings that some layer has not at their defaults.
+        self._turned: frozenset[str] = frozenset()
+        self.num_layers = num_layers  # first, since lists are checked against it
+        self.input_size = input_size
+        self.hidden_size = hidden_size
         self.bias = bias
         self.batch_first = batch_first
+        self.dropout = dropout
         self.bidirectional = bidirectional
-        self.proj_size = arguments.size("proj_size", proj_size, least=0)
-
-        def per_layer(name: str, value: Any, settle: Callable[[str, Any], Any]) -> Any:
-            return arguments.per_layer(name, value, num_layers, settle)
-
-        self.dropout = per_layer("dropout", dropout, arguments.rate)
-        self.recurrent_dropout = per_layer("recurrent_dropout", recurrent_dropout, arguments.rate)
-        self.kernel_regularizer = per_layer("kernel_regularizer", kernel_regularizer, arguments.regularizer)
-        self.recurrent_regularizer = per_layer("recurrent_regularizer", recurrent_regularizer, arguments.regularizer)
-        self.bias_regularizer = per_layer("bias_regularizer", bias_regularizer, arguments.regularizer)
-        self.activity_regularizer = per_layer("activity_regularizer", activity_regularizer, arguments.regularizer)
-        self.kernel_constraint = per_layer("kernel_constraint", kernel_constraint, arguments.constraint)
-        self.recurrent_constraint = per_layer("recurrent_constraint", recurrent_constraint, arguments.constraint)
-        self.bias_constraint = per_layer("bias_constraint", bias_constraint, arguments.constraint)
-        self.activation = per_layer("activation", activation, arguments.activation)
-        self.recurrent_activation = per_layer("recurrent_activation", recurrent_activation, arguments.activation)
-        self.activity_steps = arguments.choice("activity_steps", activity_steps, ("all", "last"))
-        self.kernel_initializer = initializers.get(kernel_initializer, "kernel_initializer")
-        self.recurrent_initializer = initializers.get(recurrent_initializer, "recurrent_initializer")
-        self.bias_initializer = initializers.get(bias_initializer, "bias_initializer")
+        self.proj_size = proj_size
+        self.recurrent_dropout = recurrent_dropout
+        self.kernel_regularizer = kernel_regularizer
+        self.recurrent_regularizer = recurrent_regularizer
+        self.bias_regularizer = bias_regularizer
+        self.activity_regularizer = activity_regularizer
+        self.activity_steps = activity_steps
+        self.kernel_constraint = kernel_constraint
+        self.recurrent_constraint = recurrent_constraint
+        self.bias_constraint = bias_constraint
+        self.activation = activation
+        self.recurrent_activation = recurrent_activation
+        self.kernel_initializer = kernel_initializer
+        self.recurrent_initializer = recurrent_initializer
+        self.bias_initializer = bias_initializer
         self.unit_forget_bias = unit_forget_bias
-        self.initializer = arguments.choice("initializer", initializer, ("keras", "torch"))
+        self.initializer = initializer
         self.zero_output_for_mask = zero_output_for_mask
         self.go_backwards = go_backwards
         self.stateful = stateful
         self.per_gate_masks = per_gate_masks
-        self.backend = arguments.choice("backend", backend, ("auto", *ops.BACKENDS))
+        self.per_gate_input_masks = per_gate_input_masks
+        self.backend = backend
         self.seed = seed
-        self._check_combinations()
-        cells = num_layers * self._num_directions
-        self._seeds = arguments.seeds(seed, cells)
-        #: How many masks each layer and direction has drawn from its seed. Not in the ``state_dict``.
-        self.draws = torch.zeros(cells, dtype=torch.int64, device="cpu")
         self._carried: States | None = None
         self._activity = ActivityRecord()
+        #: Whether a forward pass with gradients has used the weights, so that an optimizer may have moved them.
+        self._was_used = False
 
         new: dict[str, Any] = {"device": device, "dtype": dtype}
         for suffix, layer in self._cells():
             width = input_size if layer == 0 else self._output_size * self._num_directions
             shapes = {"weight_ih": (4 * hidden_size, width), "weight_hh": (4 * hidden_size, self._output_size)}
-            if bias:
+            if self.bias:
                 shapes["bias_ih"] = (4 * hidden_size,)  # type: ignore[assignment]
             if proj_size > 0:
                 shapes["weight_hr"] = (proj_size, hidden_size)
             for stem, shape in shapes.items():
                 self.register_parameter(stem + suffix, nn.Parameter(torch.empty(shape, **new)))
-            if bias:
+            if self.bias:
                 self.register_buffer(f"bias_hh{suffix}", torch.empty(4 * hidden_size, **new))
         self.reset_parameters()
 
-    def _check_combinations(self) -> None:
-        if self.bidirectional and self.go_backwards:
-            raise ValueError("go_backwards must be False where bidirectional is True: that reads both ways already.")
-        if self.proj_size >= self.hidden_size:
-            raise ValueError(f"proj_size must be below hidden_size={self.hidden_size}, got {self.proj_size}.")
-        if self.proj_size > 0 and any(self.setting_of("recurrent_dropout", k) > 0 for k in range(self.num_layers)):
-            raise ValueError(
-                "recurrent_dropout must be 0 where proj_size is set: Keras has no projection, so nothing says "
-                "whether the projected or the hidden units are dropped."
-            )
+    # What the arguments become; settled, whenever they are set.
+    dropout: Any
+    recurrent_dropout: Any
+    kernel_regularizer: Any
+    recurrent_regularizer: Any
+    bias_regularizer: Any
+    activity_regularizer: Any
+    activity_steps: str
+    kernel_constraint: Any
+    recurrent_constraint: Any
+    bias_constraint: Any
+    activation: Any
+    recurrent_activation: Any
+    kernel_initializer: Any
+    recurrent_initializer: Any
+    bias_initializer: Any
+    unit_forget_bias: bool
+    initializer: str
+    zero_output_for_mask: bool
+    go_backwards: bool
+    stateful: bool
+    per_gate_masks: bool
+    per_gate_input_masks: bool | None
+    backend: str
+    seed: Any
+    #: How many masks each layer and direction has drawn from its seed. Not in the ``state_dict``.
+    draws: Tensor
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "seed":
+            cells = self.num_layers * self._num_directions
+            self._seeds = arguments.seeds(value, cells)
+            self.draws = torch.zeros(cells, dtype=torch.int64, device="cpu")
+        elif name in arguments.SETTINGS:
+            value = arguments.settle(name, value, vars(self))
+        super().__setattr__(name, value)
+        if name in _DEFAULTS:
+            is_left = all(v == _DEFAULTS[name] for v in (value if isinstance(value, tuple) else [value]))
+            self._turned = self._turned - {name} if is_left else self._turned | {name}
 
     def setting_of(self, name: str, layer: int) -> Any:
         """Return a knob's value for one layer."""
         value = getattr(self, name)
-        return value[layer] if isinstance(value, list) else value
+        return value[layer] if isinstance(value, tuple) else value
 
     # ------------------------------------------------------------------ weights
-
-    @property
-    def _num_directions(self) -> int:
-        return 2 if self.bidirectional else 1
-
-    @property
-    def _output_size(self) -> int:
-        return self.proj_size or self.hidden_size
-
-    def _cells(self) -> Iterator[tuple[str, int]]:
-        """Yield the name suffix and the layer of each cell (a layer in one direction) in torch's order."""
-        for layer in range(self.num_layers):
-            yield f"_l{layer}", layer
-            if self.bidirectional:
-                yield f"_l{layer}_reverse", layer
 
     def _weights(self, suffix: str) -> tuple[Tensor, Tensor, Tensor | None]:
         bias = getattr(self, f"bias_ih{suffix}") + getattr(self, f"bias_hh{suffix}") if self.bias else None
         return getattr(self, f"weight_ih{suffix}"), getattr(self, f"weight_hh{suffix}"), bias
 
     def reset_parameters(self) -> None:
-        """Draw new weights as the initializers say; set the second bias to zero."""
+        """Draw new weights as the initializers say; set the second bias to zero, unless they are torch's."""
+        if self.initializer == "torch":
+            initializers.torch_(self._flat_weights, self.hidden_size)
+            return
         for suffix, _ in self._cells():
-            bias = getattr(self, f"bias_ih{suffix}") if self.bias else None
-            self._initialize(getattr(self, f"weight_ih{suffix}"), getattr(self, f"weight_hh{suffix}"), bias)
+            self.kernel_initializer(getattr(self, f"weight_ih{suffix}"))
+            self.recurrent_initializer(getattr(self, f"weight_hh{suffix}"))
             if self.bias:
-                nn.init.zeros_(getattr(self, f"bias_hh{suffix}"))
+                self._initialize_biases(getattr(self, f"bias_ih{suffix}"), getattr(self, f"bias_hh{suffix}"))
             if self.proj_size > 0:
                 limit = 1.0 / math.sqrt(self.hidden_size)  # Keras has none: as nn.LSTM does
                 nn.init.uniform_(getattr(self, f"weight_hr{suffix}"), -limit, limit)
 
-    def _initialize(self, w_ih: Tensor, w_hh: Tensor, bias: Tensor | None) -> None:
-        if self.initializer == "torch":
-            initializers.torch_(w_ih, w_hh, bias)
-            return
-        self.kernel_initializer(w_ih)
-        self.recurrent_initializer(w_hh)
-        if bias is not None:
-            self.bias_initializer(bias)
-            if self.unit_forget_bias:
-                with torch.no_grad():
-                    bias[self.hidden_size : 2 * self.hidden_size] = 1.0
-
-    @property
-    def all_weights(self) -> list[list[Tensor]]:
-        """The weights as ``nn.LSTM`` lists them: for each cell ``w_ih, w_hh, b_ih, b_hh, w_hr``."""
-        kinds = ["weight_ih", "weight_hh", *(["bias_ih", "bias_hh"] if self.bias else [])]
-        kinds += ["weight_hr"] if self.proj_size > 0 else []
-        return [[getattr(self, kind + suffix) for kind in kinds] for suffix, _ in self._cells()]
+    @torch.no_grad()
+    def _initialize_biases(self, trained: Tensor, second: Tensor) -> None:
+        self.bias_initializer(trained)
+        if self.unit_forget_bias:
+            trained[self.hidden_size : 2 * self.hidden_size] = 1.0
+        nn.init.zeros_(second)
 
     @property
     def cell_seeds(self) -> list[int] | None:
         """The seed of each layer and direction, or ``None`` for torch's global generator."""
         return self._seeds
-
-    def flatten_parameters(self) -> None:
-        """Do nothing; it is here because code calls it on an ``nn.LSTM``."""
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
-        # A foreign bias_hh was trained; here only the sum is. `state_dict` is load_state_dict's own copy.
-        for suffix, _ in self._cells():
-            theirs, ours = f"{prefix}bias_hh{suffix}", f"{prefix}bias_ih{suffix}"
-            if theirs in state_dict and ours in state_dict:
-                state_dict[ours] = state_dict[ours] + state_dict[theirs]
-                state_dict[theirs] = torch.zeros_like(state_dict[theirs])
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def to_torch(self) -> nn.LSTM:
         """Copy the weights into a plain ``nn.LSTM`` that gives this layer's outputs in eval mode.
@@ -331,47 +332,77 @@ class LSTM(nn.Module):
         Where ``mask`` is false, states are held, and the output is the one before (zero before the first valid
         step), or zero with ``zero_output_for_mask``.
         """
+        if is_symbolic(input):
+            return self._as_leaf(input, hx=hx, mask=mask)  # type: ignore[no-any-return]
         if isinstance(input, PackedSequence):
             if mask is not None:
                 raise ValueError("mask must be None for a PackedSequence, whose lengths say what is valid.")
             return self._forward_packed(input, hx)
         if input.dim() not in (2, 3):
-            raise ValueError(f"input must have 2 (unbatched) or 3 dimensions, got shape {tuple(input.shape)}.")
+            raise InputError(f"input must have 2 (unbatched) or 3 dimensions, got shape {tuple(input.shape)}.")
         self._check_features(input)
         batched = input.dim() == 3
         x = input if batched else input.unsqueeze(1)
         x = x.transpose(0, 1) if batched and self.batch_first else x
-        states = self._initial_states(x, hx, batched)
+        if not is_recorded() and x.shape[0] == 0:
+            raise InputError(f"input must have at least one step, got shape {tuple(input.shape)}.")
+        states = self._initial_states(x, x.shape[1], hx, batched)
         valid = None if mask is None else arguments.valid_steps(mask, x, batched)
-        output, h_n, c_n = self._run(x, states, valid, packed=False)
+        self._begin()
+        if self._is_stock(x, valid):
+            output, h_n, c_n = ops.stack(x, states, self.all_weights, bias=self.bias, layers=self.num_layers)
+        else:
+            output, h_n, c_n = self._run_cells(x, states, valid, packed=False)
+        self._carry(h_n, c_n)
         if not batched:
             return output.squeeze(1), (h_n.squeeze(1), c_n.squeeze(1))
         return output.transpose(0, 1) if self.batch_first else output, (h_n, c_n)
 
     def _forward_packed(self, packed: PackedSequence, hx: States | None) -> tuple[PackedSequence, States]:
         self._check_features(packed.data)
-        x, lengths = pad_packed_sequence(packed)  # in the caller's order of sequences
+        # A tensor, not a number, so that a trace is not bound to it.
+        states = self._initial_states(packed.data, packed.batch_sizes[0], hx, True)  # type: ignore[arg-type]
+        self._begin()
+        if self._is_stock(packed.data, None):
+            output, h_n, c_n = ops.stack(
+                packed.data,
+                self.permute_hidden(states, packed.sorted_indices),
+                self.all_weights,
+                bias=self.bias,
+                layers=self.num_layers,
+                batch_sizes=packed.batch_sizes,
+            )
+            h_n, c_n = self.permute_hidden((h_n, c_n), packed.unsorted_indices)
+        else:
+            output, h_n, c_n = self._run_packed_cells(packed, states)
+        self._carry(h_n, c_n)
+        return packed._replace(data=output), (h_n, c_n)
+
+    def _run_packed_cells(self, packed: PackedSequence, states: States) -> tuple[Tensor, Tensor, Tensor]:
+        """Run all layers over the sequences as padded, in the caller's order; return the output's rows as packed."""
+        x, lengths = pad_packed_sequence(packed)
         if self.go_backwards and int(lengths.min()) < len(x):
             raise ValueError("go_backwards needs sequences of one length: reversed, their padding would come first.")
         valid = torch.arange(len(x), device=x.device).unsqueeze(1) < lengths.to(x.device)
-        output, h_n, c_n = self._run(x, self._initial_states(x, hx, True), valid, packed=True)
+        output, h_n, c_n = self._run_cells(x, states, valid, packed=True)
         if packed.sorted_indices is not None:
             output = output.index_select(1, packed.sorted_indices)
             lengths = lengths[packed.sorted_indices.cpu()]
-        return packed._replace(data=pack_padded_sequence(output, lengths).data), (h_n, c_n)
+        return pack_padded_sequence(output, lengths).data, h_n, c_n
 
     def _check_features(self, input: Tensor) -> None:
-        if input.shape[-1] != self.input_size:
-            raise ValueError(
+        # torch.jit.trace has tensors for sizes, which a check would bind to what they are now; so too below.
+        if not is_recorded() and input.shape[-1] != self.input_size:
+            raise InputError(
                 f"input must have input_size={self.input_size} features in its last dimension, "
                 f"got shape {tuple(input.shape)}."
             )
         own = self._first_weight.dtype
         if input.dtype != own and not torch.is_autocast_enabled(input.device.type):
-            raise ValueError(f"input must have the weights' type {own}, got {input.dtype}. Use input.to({own}).")
+            raise InputError(f"input must have the weights' type {own}, got {input.dtype}. Use input.to({own}).")
 
-    def _initial_states(self, x: Tensor, hx: States | None, batched: bool) -> States:
-        cells, batch = len(self.draws), x.shape[1]
+    def _initial_states(self, like: Tensor, batch: int, hx: States | None, batched: bool) -> States:
+        cells = self.num_layers * self._num_directions
         if self.stateful and hx is None and in_backward():
             raise RuntimeError(
                 "a stateful layer cannot run again during backward: activation checkpointing would begin with a "
@@ -379,48 +410,46 @@ class LSTM(nn.Module):
             )
         if hx is None and self._carried is not None:
             if self._carried[0].shape[1] != batch:
-                raise ValueError(
+                raise InputError(
                     f"a stateful layer must get the same number of sequences each time, "
-                    f"{self._carried[0].shape[1]}, got {batch}. Call reset_state() first."
+                    f"{self._carried[0].shape[1]}, got {int(batch)}. Call reset_state() first."
                 )
-            return self._carried[0].to(x), self._carried[1].to(x)
+            return self._carried[0].to(like), self._carried[1].to(like)
+        sizes = self._output_size, self.hidden_size
         if hx is None:
-            return tuple(x.new_zeros(cells, batch, n) for n in (self._output_size, self.hidden_size))  # type: ignore[return-value]
-        for name, state, size in zip(("h_0", "c_0"), hx, (self._output_size, self.hidden_size), strict=True):
+            return like.new_zeros(cells, batch, sizes[0]), like.new_zeros(cells, batch, sizes[1])
+        for name, state, size in zip(("h_0", "c_0"), hx, sizes, strict=True):
             expected = (cells, batch, size) if batched else (cells, size)
-            if tuple(state.shape) != expected:
-                raise ValueError(f"{name} must have shape {expected}, got {tuple(state.shape)}.")
-        return hx if batched else (hx[0].unsqueeze(1), hx[1].unsqueeze(1))
+            if not is_recorded() and tuple(state.shape) != expected:
+                raise InputError(f"{name} must have shape {tuple(map(int, expected))}, got {tuple(state.shape)}.")
+            if state.dtype != like.dtype and not torch.is_autocast_enabled(like.device.type):
+                raise InputError(f"{name} must have the input's type {like.dtype}, got {state.dtype}.")
+        return (hx[0], hx[1]) if batched else (hx[0].unsqueeze(1), hx[1].unsqueeze(1))
+
+    def _begin(self) -> None:
+        """Note that a call begins."""
+        if not self.training and self.activity_regularizer is not None:
+            self._activity.forget()
+        if self._turned & _CONSTRAINTS and torch.is_grad_enabled():
+            self._was_used = True
+
+    def _carry(self, h_n: Tensor, c_n: Tensor) -> None:
+        """Keep the last states for the next call, if it shall begin with them."""
+        if self.stateful:
+            self._carried = h_n.detach(), c_n.detach()
 
     def reset_state(self) -> None:
         """Let a stateful layer begin with zeros again."""
         self._carried = None
 
-    def _run(self, x: Tensor, states: States, valid: Tensor | None, *, packed: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """Run all layers over ``x (T, B, D)``; ``valid (T, B)`` or ``None``."""
-        if not self.training and self.activity_regularizer is not None:
-            self._activity.forget()
-        if self._is_stock(x, valid):
-            weights = self.all_weights
-            x, h_n, c_n = ops.stack(x, states, weights, bias=self.bias, layers=self.num_layers)
-        else:
-            x, h_n, c_n = self._run_cells(x, states, valid, packed=packed)
-        if self.stateful:
-            self._carried = h_n.detach(), c_n.detach()
-        return x, h_n, c_n
-
     def _is_stock(self, x: Tensor, valid: Tensor | None) -> bool:
         """Tell whether torch's own LSTM does all that a call asks for, so that it can have the whole stack."""
-        drops = self.training and (self.dropout or self.recurrent_dropout or self.activity_regularizer)
         return (
             valid is None
-            and not drops
-            and self.activation is torch.tanh
-            and self.recurrent_activation is torch.sigmoid
-            and not self.go_backwards
+            and not self._turned & (_NOT_STOCK_IN_TRAINING if self.training else _NOT_STOCK)
             and self.backend in ("auto", "native")
-            and x.numel() > 0
-            and not is_compiling()
+            and (is_recorded() or x.numel() > 0)
+            and not (is_compiling() or in_vmap() or in_forward_mode())
         )
 
     def _run_cells(
@@ -483,13 +512,25 @@ class LSTM(nn.Module):
 
     def _draw_masks(self, cell: int, layer: int, x: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """Draw the masks of one call, in Keras' order: all of the input, then all of the recurrence."""
-        rate, recurrent_rate = self.setting_of("dropout", layer), self.setting_of("recurrent_dropout", layer)
-        groups = 4 if recurrent_rate > 0 and self.per_gate_masks else 1
-        input_mask = self._draw(cell, rate, groups, x, x.shape[-1]) if rate > 0 else None
-        recurrent_mask = self._draw(cell, recurrent_rate, groups, x, self.hidden_size) if recurrent_rate > 0 else None
-        return input_mask, recurrent_mask
+        of_input, of_state = self.masks_drawn(layer)
+        return (
+            self._draw(cell, self.setting_of("dropout", layer), of_input, x, x.shape[-1]),
+            self._draw(cell, self.setting_of("recurrent_dropout", layer), of_state, x, self.hidden_size),
+        )
 
-    def _draw(self, cell: int, rate: float, groups: int, x: Tensor, width: int) -> Tensor:
+    def masks_drawn(self, layer: int) -> tuple[int, int]:
+        """Return how many masks a layer draws for each sequence, of its input and of its recurrence: 0, 1 or 4."""
+        of_state = 0
+        if self.setting_of("recurrent_dropout", layer) > 0:
+            of_state = 4 if self.per_gate_masks else 1
+        if self.setting_of("dropout", layer) == 0:
+            return 0, of_state
+        per_gate = of_state == 4 if self.per_gate_input_masks is None else self.per_gate_input_masks
+        return 4 if per_gate else 1, of_state
+
+    def _draw(self, cell: int, rate: float, groups: int, x: Tensor, width: int) -> Tensor | None:
+        if groups == 0:
+            return None
         if self._seeds is None:
             return masks.draw_mask(rate, groups, x.shape[1], width, device=x.device, dtype=x.dtype)
         if in_backward():
@@ -515,7 +556,8 @@ class LSTM(nn.Module):
 
         Weight penalties are those of the weights as they are now, once for each trainable parameter.
         Activity penalties are those of the training-mode forwards since the last reading: reading does not
-        clear them, the first forward after it begins anew, and eval mode records none.
+        clear them, the first forward after it begins anew, and eval mode records none. Of a forward without
+        gradients the value alone is kept, and not its output.
         """
         terms = list(self.penalty_terms())
         return totals(terms, ["total"] * len(terms))["total"] if terms else self._zero()
@@ -540,16 +582,27 @@ class LSTM(nn.Module):
 
     @torch.no_grad()
     def apply_constraints(self) -> None:
-        """Project each constrained weight that has a gradient, as Keras does after each optimizer step."""
+        """Project each constrained weight that is trained, as Keras does after each optimizer step.
+
+        Keras projects what the optimizer updated, and so leaves frozen weights alone, and those that never had a
+        gradient. Here a weight is projected if it is trainable and has a gradient now, or the layer has run with
+        gradients before; whether they were set to zero in between does not matter.
+        """
         for suffix, layer in self._cells():
             for kind, stem in _PENALISED.items():
+                name = stem + suffix
                 constraint = self.setting_of(f"{kind}_constraint", layer)
-                weight = getattr(self, stem + suffix, None)
-                if constraint is not None and weight is not None and weight.grad is not None:
-                    projected = constraint(self._as_in_keras(stem + suffix, weight))
-                    if kind == "bias":
-                        projected = projected - getattr(self, f"bias_hh{suffix}")
-                    weight.copy_(projected if kind == "bias" else projected.t())
+                if constraint is None or (kind == "bias" and not self.bias) or not is_trainable(self, name):
+                    continue
+                weight: Tensor = getattr(self, name)
+                if not (self._was_used or weight.grad is not None):
+                    continue
+                projected = constraint(self._as_in_keras(name, weight))
+                projected = projected - getattr(self, f"bias_hh{suffix}") if kind == "bias" else projected.t()
+                if parametrize.is_parametrized(self, name):
+                    setattr(self, name, projected)  # by way of the parametrization's right_inverse
+                else:
+                    weight.copy_(projected)
 
     @property
     def _first_weight(self) -> Tensor:
@@ -564,17 +617,15 @@ class LSTM(nn.Module):
     def extra_repr(self) -> str:
         """Show the sizes, and of the knobs those that are turned."""
         shown = [f"{self.input_size}, {self.hidden_size}"]
-        for name, default in _SHOWN.items():
-            value = getattr(self, name)
-            if value != default:
-                shown.append(f"{name}={_spoken(value)}")
+        shown += [f"{name}={_spoken(getattr(self, name))}" for name in _DEFAULTS if name in self._turned]
         return ", ".join(shown)
 
 
 #: The kinds of weights that have regularizers and constraints, and torch's names of them.
 _PENALISED = {"kernel": "weight_ih", "recurrent": "weight_hh", "bias": "bias_ih"}
 
-_SHOWN = {
+#: The settings that a layer shows when they are turned.
+_DEFAULTS: dict[str, Any] = {
     "num_layers": 1,
     "bias": True,
     "batch_first": False,
@@ -596,8 +647,16 @@ _SHOWN = {
     "go_backwards": False,
     "stateful": False,
     "per_gate_masks": True,
+    "per_gate_input_masks": None,
     "seed": None,
 }
+
+
+_CONSTRAINTS = frozenset({"kernel_constraint", "recurrent_constraint", "bias_constraint"})
+
+#: What torch's own LSTM has not.
+_NOT_STOCK = frozenset({"activation", "recurrent_activation", "go_backwards"})
+_NOT_STOCK_IN_TRAINING = _NOT_STOCK | {"dropout", "recurrent_dropout", "activity_regularizer"}
 
 
 def _stack(states: tuple[Tensor, ...]) -> Tensor:
@@ -605,6 +664,6 @@ def _stack(states: tuple[Tensor, ...]) -> Tensor:
 
 
 def _spoken(value: Any) -> str:
-    if isinstance(value, list):
+    if isinstance(value, tuple):
         return f"[{', '.join(map(_spoken, value))}]"
     return repr(activations.name_of(value) or value)

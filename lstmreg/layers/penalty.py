@@ -47,7 +47,7 @@ class Constrained(Protocol):
     """A module that can project its weights."""
 
     def apply_constraints(self) -> None:
-        """Project the constrained weights that have a gradient."""
+        """Project the constrained weights that are trained."""
         ...
 
 
@@ -108,9 +108,10 @@ def _terms(module: nn.Module) -> Iterator[Term]:
 
 
 def apply_constraints(model: nn.Module) -> None:
-    """Project the constrained weights of every layer inside ``model``, where they have a gradient.
+    """Project the constrained weights of every layer inside ``model``, where they are trained.
 
-    To be called after each optimizer step; :class:`lstmreg.TrainingModule` does it by itself.
+    To be called after each optimizer step, before or after ``zero_grad``; :class:`lstmreg.TrainingModule` does it by
+    itself.
     """
     for module in model.modules():
         if isinstance(module, Constrained):
@@ -188,27 +189,36 @@ class ActivityRecord:
     """The outputs of the training-mode forwards since the last reading, with what they cost.
 
     Each forward adds one entry. Reading does not clear: the first forward after a reading does. A forward
-    that a checkpoint runs again during backward adds nothing, since the first one counted already.
+    that a checkpoint runs again during backward adds nothing, since the first one counted already. A forward without
+    gradients adds to a sum, and its output is not kept: nobody may ever read the record of such passes.
     Neither copies nor pickles carry the entries: they belong to one graph.
     """
 
     def __init__(self) -> None:
+        self._clear()
+
+    def _clear(self) -> None:
         self._entries: list[tuple[Term, int | None]] = []
+        self._sum: Tensor | None = None  #: what the forwards without gradients cost
         self._read = False
 
     def add(self, regularizer: Regularizer, output: Tensor, batch: int) -> None:
         """Record an output; by Keras' rule its penalty is divided by the batch size."""
         if in_backward():
-            recorded = [term.tensor for term, _ in self._entries]
-            if output.requires_grad and recorded and not any(tensor.requires_grad for tensor in recorded):
+            if output.requires_grad and self._sum is not None and not self._entries:
                 raise RuntimeError(
                     "reentrant activation checkpointing loses the gradient of activity penalties. "
                     "Use torch.utils.checkpoint.checkpoint(..., use_reentrant=False)."
                 )
             return
         if self._read:
-            self._entries, self._read = [], False
-        self._entries.append((Term("activity", output, regularizer, output, max(batch, 1)), _version(output)))
+            self._clear()
+        batch = max(batch, 1)
+        if output.requires_grad:
+            self._entries.append((Term("activity", output, regularizer, output, batch), _version(output)))
+        else:
+            value = scalar_penalty(regularizer, output) / batch
+            self._sum = value if self._sum is None else self._sum + value
 
     def close(self) -> None:
         """Let the next forward begin a new record."""
@@ -217,10 +227,10 @@ class ActivityRecord:
     def forget(self) -> None:
         """Drop what was read already, before a forward that counts nothing: its graph is gone."""
         if self._read and not in_backward():
-            self._entries, self._read = [], False
+            self._clear()
 
     def read(self) -> list[Term]:
-        """Return a term for each entry."""
+        """Return a term for each entry, and one for the sum."""
         self._read = True
         for term, version in self._entries:
             if version is not None and _version(term.tensor) != version:
@@ -228,10 +238,15 @@ class ActivityRecord:
                     "the output of a layer with an activity_regularizer was changed in place before its penalty was "
                     "read. Use the operation that is not in place, or read the penalty first."
                 )
-        return [term for term, _ in self._entries]
+        terms = [term for term, _ in self._entries]
+        return terms if self._sum is None else [*terms, Term("activity", self, _itself, self._sum)]
 
     def __reduce__(self) -> tuple[type[ActivityRecord], tuple[()]]:
         return ActivityRecord, ()
+
+
+def _itself(penalty: Tensor) -> Tensor:
+    return penalty
 
 
 def _version(tensor: Tensor) -> int | None:

@@ -4,7 +4,7 @@
 seeds, regularizers and ``training`` are settled above; here a mask is a tensor. ``native``, ``fused_cpu``, ``eager``
 and ``reference`` each offer the same function of one :class:`~lstmreg.ops.call.Call`, and ``why_not``, which names the
 reason when they cannot serve it. ``eager`` and ``fused_cpu`` bring their own backward pass, which ``recurrence`` joins
-to autograd and ``opaque`` to ``torch.compile``.
+to autograd and ``opaque`` to ``torch.compile``; ``onnx`` is what torch's exporter to ONNX writes in its place.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 from lstmreg.activations import Activation
 from lstmreg.tracing import is_compiling
 
-from . import dispatch, opaque
+from . import dispatch, onnx, opaque
 from .call import Call, Result
 from .dispatch import BACKENDS as BACKENDS
 from .native import stack as stack
@@ -86,7 +86,7 @@ def lstm(
 
 def _run(call: Call, backend: str) -> Result:
     if is_compiling() and opaque.why_not(call) is None:  # torch.export too
-        return opaque.lstm(call, backend)
+        return onnx.lstm(call) if onnx.is_exporting() else opaque.lstm(call, backend)
     return dispatch.run(call, backend)
 
 

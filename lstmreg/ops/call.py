@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lstmreg.activations import Activation
+from lstmreg.errors import InputError
 
 
 class Call(NamedTuple):
@@ -27,7 +28,7 @@ class Call(NamedTuple):
     activations: tuple[Activation, Activation] = (torch.tanh, torch.sigmoid)
 
     def check(self) -> None:
-        """Raise a ``ValueError`` if the tensors do not fit each other; compiled code would read beyond them."""
+        """Raise an ``InputError`` if the tensors do not fit each other; compiled code would read beyond them."""
         *lead, gates, width = self.w_hh.shape
         steps, batch, features = self.x.shape[-3:]
         models, hidden = tuple(lead), gates // 4
@@ -51,7 +52,7 @@ class Call(NamedTuple):
                 raise ValueError(f"valid must be a bool tensor, got {self.valid.dtype}.")
         for name, tensor, shape in expected:
             if tensor is not None and tensor.shape != shape:
-                raise ValueError(f"{name} must have shape {shape}, got {tuple(tensor.shape)}.")
+                raise InputError(f"{name} must have shape {shape}, got {tuple(tensor.shape)}.")
 
     @property
     def models(self) -> int | None:

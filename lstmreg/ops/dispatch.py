@@ -6,7 +6,7 @@ import functools
 import warnings
 from types import ModuleType
 
-from lstmreg.tracing import is_recorded
+from lstmreg.tracing import in_forward_mode, in_transform, is_compiling, is_recorded
 
 from . import eager, fused_cpu, native, reference
 from .call import Call, Result
@@ -20,8 +20,8 @@ BACKENDS: dict[str, ModuleType] = {
 }
 
 
-#: Those that consist of PyTorch's operations.
-_RECORDED = ("native", "reference")
+#: Those that consist of PyTorch's operations, which a trace records and a function transform goes through.
+_TRANSPARENT = ("native", "reference")
 
 
 def run(call: Call, backend: str) -> Result:
@@ -41,7 +41,7 @@ def choose(call: Call, backend: str) -> str:
     if backend not in BACKENDS:
         raise ValueError(f"backend must be 'auto' or one of {sorted(BACKENDS)}, got {backend!r}.")
     reason = BACKENDS[backend].why_not(call)
-    if reason is None and is_recorded() and backend not in _RECORDED:
+    if reason is None and is_recorded() and backend not in _TRANSPARENT:
         reason = "torch.jit.trace would not see what it computes"
     if reason is not None:
         raise ValueError(f"backend {backend!r} cannot serve this call: {reason}. Use backend='auto'.")
@@ -54,8 +54,8 @@ def _by_preference(call: Call) -> list[str]:
     With nothing dropped and nothing masked, the layer is torch's own to the last bit. Of the rest, torch's would pack
     sequences and loop over them, and be no faster anywhere on the CPU.
     """
-    if is_recorded():
-        return list(_RECORDED)
+    if is_recorded() or in_forward_mode() or (not is_compiling() and in_transform()):
+        return list(_TRANSPARENT)
     names = list(BACKENDS)
     plain = call.input_mask is None and call.recurrent_mask is None and call.valid is None
     if call.x.device.type != "cpu" or (plain and call.models is None):

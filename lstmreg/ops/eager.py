@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lstmreg.tracing import in_forward_mode, in_vmap
+
 from . import recurrence
 from .call import Call, Result
 from .recurrence import Cotangents, Gradients
@@ -20,6 +22,8 @@ def why_not(call: Call) -> str | None:
         return "it needs at least one step and one sequence"
     if any(t is not None and t.requires_grad for t in (call.input_mask, call.recurrent_mask)):
         return "it has no gradients of masks"
+    if in_vmap() or in_forward_mode():
+        return "it writes into buffers, which torch.vmap cannot batch, and has no forward derivatives"
     return None
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lstmreg.tracing import in_transform, is_compiling
+from lstmreg.tracing import in_forward_mode, in_transform, is_compiling
 
 from . import compiled, recurrence
 from .call import Call, Result
@@ -36,6 +36,8 @@ def why_not(call: Call) -> str | None:
         return "it has no gradients of masks"
     if not is_compiling() and in_transform():
         return "the tensors of torch.func have no memory that it could read"
+    if in_forward_mode():
+        return "it has no forward derivatives"
     return missing(call)
 
 
@@ -88,7 +90,8 @@ class _Passes:
     ) -> Gradients:
         library = _library(call.x.dtype)
         call = _laid_out(call)
-        d_output, d_h, d_c = grads
+        # Autograd keeps some zeros nowhere; the compiled code takes what is absent for zero.
+        d_output, d_h, d_c = (None if g is None or g._is_zerotensor() else g for g in grads)
         d_output = None if d_output is None else _in_rows(d_output)
         lead = call.w_hh.shape[:-2]
         x_shape = call.x.shape if call.x.dim() == 3 + len(lead) else (*lead, *call.x.shape)
@@ -160,10 +163,10 @@ def _laid_out(call: Call) -> Call:
     """Return a call whose tensors lie as the compiled code reads them: all but ``x`` contiguous."""
     return Call(
         _in_rows(call.x),
-        call.h_0.contiguous(),
-        call.c_0.contiguous(),
-        call.w_ih.contiguous(),
-        call.w_hh.contiguous(),
+        _in_memory(call.h_0).contiguous(),
+        _in_memory(call.c_0).contiguous(),
+        _in_memory(call.w_ih).contiguous(),
+        _in_memory(call.w_hh).contiguous(),
         _contiguous(call.bias),
         None,
         _contiguous(call.input_mask),
@@ -173,12 +176,18 @@ def _laid_out(call: Call) -> Call:
     )
 
 
+def _in_memory(tensor: Tensor) -> Tensor:
+    """Return a tensor whose memory holds its numbers, and not what they are the negative of."""
+    return tensor.resolve_neg() if tensor.is_neg() else tensor
+
+
 def _contiguous(tensor: Tensor | None) -> Tensor | None:
-    return None if tensor is None else tensor.contiguous()
+    return None if tensor is None else _in_memory(tensor).contiguous()
 
 
 def _in_rows(tensor: Tensor) -> Tensor:
     """Return a tensor whose last dimension is contiguous."""
+    tensor = _in_memory(tensor)
     return tensor if tensor.stride(-1) == 1 or tensor.shape[-1] == 1 else tensor.contiguous()
 
 

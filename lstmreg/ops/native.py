@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from lstmreg.tracing import is_compiling
+from lstmreg.tracing import in_forward_mode, in_vmap, is_compiling, is_recorded
 
 from .call import Call, Result
 
@@ -23,6 +23,8 @@ def why_not(call: Call) -> str | None:
         return "it needs at least one step and one sequence"
     if call.models is not None:
         return "it trains one model at a time"
+    if in_vmap() or in_forward_mode():
+        return "it has no rule for torch.vmap and no forward derivatives"
     if call.valid is not None and is_compiling():
         return "it looks at what is valid, which is not known while compiling"
     if call.valid is not None and not (call.valid[0].all() and (call.valid[1:] <= call.valid[:-1]).all()):
@@ -39,22 +41,54 @@ def lstm(call: Call) -> Result:
     return _over_prefixes(call, x, call.valid)
 
 
-def stack(x: Tensor, states: tuple[Tensor, Tensor], weights: list[list[Tensor]], *, bias: bool, layers: int) -> Result:
+def stack(
+    x: Tensor,
+    states: tuple[Tensor, Tensor],
+    weights: list[list[Tensor]],
+    *,
+    bias: bool,
+    layers: int,
+    batch_sizes: Tensor | None = None,
+) -> Result:
     """Run all layers and directions in one call, of a layer that asks for nothing that torch's LSTM has not.
 
     Args:
-        x: Input ``(T, B, D)``.
+        x: Input ``(T, B, D)``, or the rows of a ``PackedSequence``.
         states: ``h_0`` and ``c_0``, ``(layers * directions, B, H)`` each.
         weights: Those of each cell, as ``nn.LSTM.all_weights`` lists them.
         bias: Whether there are biases among them.
         layers: Number of layers.
+        batch_sizes: Those of the ``PackedSequence``; the states are then in its order.
 
     Returns:
-        ``output (T, B, directions * H)``, ``h_n`` and ``c_n`` as ``states``.
+        ``output (T, B, directions * H)``, or rows as packed, ``h_n`` and ``c_n`` as ``states``.
     """
     flat = [weight for cell in weights for weight in cell]
-    two_ways = len(weights) > layers
-    result: Result = torch._VF.lstm(x, states, flat, bias, layers, 0.0, torch.is_grad_enabled(), two_ways, False)
+    return _torchs_lstm(x, batch_sizes, states, (flat, bias, layers, 0.0, _keeps(), len(weights) > layers))
+
+
+def _keeps() -> bool:
+    """Tell torch's LSTM whether it "trains", that is, whether it keeps what a backward pass needs.
+
+    On the CPU it always does, and nothing depends on this. cuDNN does if it is told so, and its backward pass refuses
+    to run after a forward pass that was not; ``nn.LSTM`` says ``self.training``, so that in eval mode its gradients
+    cannot be had on a GPU. Here they are kept wherever somebody may ask for them. A recorded trace is one of these
+    places, and it may not depend on who records it: ``torch.jit.trace`` does it again without gradients and compares.
+    """
+    return torch.is_grad_enabled() or is_recorded()
+
+
+def _torchs_lstm(
+    x: Tensor,
+    batch_sizes: Tensor | None,
+    states: tuple[Tensor, Tensor],
+    settings: tuple[list[Tensor], bool, int, float, bool, bool],
+) -> Result:
+    result: Result
+    if batch_sizes is None:
+        result = torch._VF.lstm(x, states, *settings, False)
+    else:
+        result = torch._VF.lstm(x, batch_sizes, states, *settings)
     return result
 
 
@@ -65,13 +99,9 @@ def _run(call: Call, x: Tensor, h_0: Tensor, c_0: Tensor, batch_sizes: Tensor | 
         weights += [call.bias, torch.zeros_like(call.bias)]  # torch adds two biases; ours is one
     if call.w_hr is not None:
         weights.append(call.w_hr)
-    states = [h_0.unsqueeze(0), c_0.unsqueeze(0)]
-    # cuDNN keeps what its backward needs only if it is told that it trains.
-    settings = (weights, call.bias is not None, 1, 0.0, torch.is_grad_enabled(), False)
-    if batch_sizes is None:
-        output, h_n, c_n = torch._VF.lstm(x, states, *settings, False)
-    else:
-        output, h_n, c_n = torch._VF.lstm(x, batch_sizes, states, *settings)
+    states = h_0.unsqueeze(0), c_0.unsqueeze(0)
+    settings = (weights, call.bias is not None, 1, 0.0, _keeps(), False)
+    output, h_n, c_n = _torchs_lstm(x, batch_sizes, states, settings)
     return output, h_n[0], c_n[0]
 
 

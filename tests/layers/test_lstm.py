@@ -66,6 +66,32 @@ def test_knobs_at_zero_equal_torch(with_states, kind, B, D, H, stack, backend):
     torch.testing.assert_close(results(ours), results(theirs), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("knobs", [{}, {"dropout": 0.3, "recurrent_dropout": 0.4}, {"dropout": [0.0, 0.0]}])
+@pytest.mark.parametrize("sorted_", [False, True], ids=["unsorted", "sorted"])
+@pytest.mark.parametrize("with_states", [False, True])
+def test_packed_sequences_without_a_knob_are_torchs_to_the_last_bit(with_states, sorted_, knobs):
+    theirs = nn.LSTM(3, 5, 2, bidirectional=True)
+    ours = LSTM(3, 5, 2, bidirectional=True, **knobs).train(not knobs or "recurrent_dropout" not in knobs)
+    ours.load_state_dict(theirs.state_dict())
+    theirs.load_state_dict(ours.state_dict())  # one bias, as ours
+    lengths = torch.tensor([7, 5, 5, 1] if sorted_ else [5, 1, 7, 5])
+    x = torch.randn(7, 4, 3, requires_grad=True)
+    states = tuple(torch.randn(4, 4, 5, requires_grad=True) for _ in range(2)) if with_states else None
+
+    def results(lstm: nn.Module) -> list:
+        packed, (h_n, c_n) = lstm(pack_padded_sequence(x, lengths, enforce_sorted=sorted_), states)
+        output, _ = pad_packed_sequence(packed)
+        leaves = [x, *(states or ()), *(getattr(lstm, name) for name, _ in ours.named_parameters())]
+        ones, kept = list(map(torch.ones_like, (output, h_n, c_n))), {"retain_graph": True}
+        slopes = torch.autograd.grad([output, h_n, c_n], leaves, ones, **kept)
+        batched = torch.autograd.grad(output, leaves, torch.ones(2, *output.shape), is_grads_batched=True, **kept)
+        (bend,) = torch.autograd.grad(output.square().sum(), x, create_graph=True)
+        second = torch.autograd.grad(bend.square().sum(), leaves, allow_unused=True, materialize_grads=True)
+        return [output, h_n, c_n, *slopes, *second, *batched, packed.batch_sizes, packed.sorted_indices]
+
+    torch.testing.assert_close(results(ours), results(theirs), rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("parent", [False, True], ids=["alone", "inside a module"])
 @stacks
 def test_weights_go_to_torch_and_back_strictly(stack, parent):
@@ -109,11 +135,14 @@ def test_to_torch_equals_eval(stack):
 
 
 @stacks
-def test_torch_initializer_makes_the_function_that_torch_makes(stack):
+@pytest.mark.parametrize("proj_size", [0, 2])
+def test_torch_initializer_makes_the_weights_that_torch_makes(proj_size, stack):
     torch.manual_seed(3)
-    theirs = nn.LSTM(3, 5, **stack)
+    theirs = nn.LSTM(3, 5, proj_size=proj_size, **stack)
     torch.manual_seed(3)
-    ours = LSTM(3, 5, initializer="torch", **stack)
+    ours = LSTM(3, 5, proj_size=proj_size, initializer="torch", **stack)
+    assert list(ours.state_dict()) != []
+    torch.testing.assert_close(ours.state_dict(), dict(theirs.state_dict()), rtol=0, atol=0, check_stride=False)
     x = torch.randn(7, 2, 3)
     assert_close(ours(x), theirs(x))
 
@@ -163,6 +192,36 @@ def test_a_parametrized_weight_counts_in_forward_and_in_penalty():
     (lstm(x)[0].sum() + lstm.penalty()).backward()
     assert magnitude.grad.any()
     assert direction.grad.any()
+
+
+def test_sizes_device_and_type_may_be_given_by_place_as_to_torchs_layer():
+    places = (3, 5, 2, False, True, 0.0, True, 2, "meta", torch.float64)
+    ours, theirs = LSTM(*places), nn.LSTM(*places)
+    for lstm in (ours, theirs):
+        assert {(w.device.type, w.dtype) for cell in lstm.all_weights for w in cell} == {("meta", torch.float64)}
+    assert {n: w.shape for n, w in ours.named_parameters()} == {n: w.shape for n, w in theirs.named_parameters()}
+
+
+@pytest.mark.parametrize("proj_size", [0, 2])
+def test_it_has_the_helpers_of_torchs_layer(proj_size):
+    ours, theirs = pair(3, 5, num_layers=2, bidirectional=True, proj_size=proj_size, batch_first=True)
+    assert ours.mode == theirs.mode
+    assert ours._flat_weights_names == theirs._flat_weights_names
+    assert [w.shape for w in ours._flat_weights] == [w.shape for w in theirs._flat_weights]
+    assert ours._flat_weights[1] is ours.weight_hh_l0
+    x, order = torch.zeros(2, 7, 3), torch.tensor([1, 0])
+    states = torch.randn(4, 2, proj_size or 5), torch.randn(4, 2, 5)
+    for name in ("get_expected_hidden_size", "get_expected_cell_size"):
+        assert getattr(ours, name)(x, None) == getattr(theirs, name)(x, None)
+    assert_close(ours.permute_hidden(states, order), theirs.permute_hidden(states, order))
+    ours.check_forward_args(x, states, None)
+    for lstm in (ours, theirs):
+        with pytest.raises(RuntimeError, match="input_size"):
+            lstm.check_input(x[..., :2], None)
+        with pytest.raises(RuntimeError, match="Expected hidden"):
+            lstm.check_forward_args(x[:1], states, None)
+        with pytest.raises(RuntimeError, match="not this"):
+            lstm.check_hidden_size(states[0], (4, 3, 5), "not this {} {}")
 
 
 def test_it_has_the_members_of_torchs_layer():
@@ -230,6 +289,46 @@ def test_masks_are_tied_on_request_and_without_recurrent_dropout(rate, per_gate_
         assert torch.equal(mask, mask[:, :1].expand_as(mask))
 
 
+@seeds
+@pytest.mark.parametrize("rate", [0.0, 0.5])
+@pytest.mark.parametrize("of_state", [True, False])
+@pytest.mark.parametrize("of_input", [True, False])
+def test_the_inputs_masks_are_chosen_apart_from_the_recurrences(of_input, of_state, rate, seed):
+    lstm = LSTM(
+        N, N, dropout=0.5, recurrent_dropout=rate, per_gate_masks=of_state, per_gate_input_masks=of_input, seed=seed
+    )
+    inputs, states = kept(lstm, lstm(torch.randn(9, 3, N))[0])
+    gates = [len(masks[0].unique(dim=0)) for masks in (inputs, states)]
+    assert gates == [4 if of_input else 1, 4 if of_state and rate > 0 else 1]
+    assert lstm.draws == (0 if seed is None else (4 if of_input else 1) + (4 if of_state else 1) * (rate > 0))
+
+
+@seeds
+@pytest.mark.parametrize(("rate", "of_state"), [(0.0, True), (0.5, True), (0.5, False)])
+def test_left_alone_the_inputs_masks_follow_the_recurrences(rate, of_state, seed):
+    settings = {"dropout": 0.5, "recurrent_dropout": rate, "per_gate_masks": of_state, "seed": seed}
+    alone, said = LSTM(N, N, **settings), LSTM(N, N, **settings, per_gate_input_masks=of_state and rate > 0)
+    said.load_state_dict(alone.state_dict())
+    x, found = torch.randn(9, 3, N), []
+    for lstm in (alone, said):
+        torch.manual_seed(1)
+        found.append(lstm(x)[0])
+    assert torch.equal(*found)
+
+
+def test_a_single_feature_is_taken_from_some_gates_and_not_blanked():
+    x = torch.randn(9, 200, 1)
+    blanked = {}
+    for per_gate in (True, False):
+        lstm = LSTM(1, N, dropout=0.5, per_gate_input_masks=per_gate)
+        nn.init.normal_(lstm.bias_ih_l0)  # or a candidate without input would be zero, and so would the output
+        masks = kept(lstm, lstm(x)[0])[0]
+        blanked[per_gate] = (~masks.any(dim=(1, 2))).float().mean().item()
+    # A sequence is blanked with probability 1/16 or 1/2; four standard deviations are 0.07 and 0.14.
+    assert blanked[True] == pytest.approx(1 / 16, abs=0.07)
+    assert blanked[False] == pytest.approx(1 / 2, abs=0.14)
+
+
 def test_one_seed_gives_two_layers_masks_of_their_own():
     def shared(seed) -> int:
         lstm = LSTM(N, N, num_layers=2, recurrent_dropout=0.5, seed=seed)
@@ -295,13 +394,18 @@ def test_padding_never_changes_a_prediction(backend):
         assert_close(lstm(sequence), (output[: len(sequence), b], (h_n[:, b], c_n[:, b])))
 
 
-@pytest.mark.parametrize("shape", [(0, 2, 3), (7, 0, 3)])
-def test_no_steps_and_no_sequences_are_fine(shape):
-    lstm = LSTM(3, 5, dropout=0.3, recurrent_dropout=0.4, activity_regularizer=L2(0.1))
-    output, (h_n, _) = lstm(torch.zeros(shape))
-    assert output.shape == (*shape[:2], 5)
-    assert h_n.shape == (1, shape[1], 5)
+@pytest.mark.parametrize("knobs", [{}, {"dropout": 0.3, "recurrent_dropout": 0.4, "activity_regularizer": L2(0.1)}])
+def test_no_sequences_are_fine_and_no_steps_are_refused_as_by_torch(knobs):
+    lstm = LSTM(3, 5, **knobs)
+    output, (h_n, _) = lstm(torch.zeros(7, 0, 3))
+    assert output.shape == (7, 0, 5)
+    assert h_n.shape == (1, 0, 5)
     assert lstm.penalty() == 0
+    for layer in (nn.LSTM(3, 5), lstm):
+        with pytest.raises(RuntimeError):
+            layer(torch.zeros(0, 2, 3))
+    with pytest.raises(ValueError, match=r"at least one step, got shape \(2, 0, 3\)"):
+        LSTM(3, 5, batch_first=True, **knobs)(torch.zeros(2, 0, 3))
 
 
 @pytest.mark.parametrize("rate", [-0.1, 1.0, 1.5, math.nan])
@@ -321,6 +425,8 @@ def test_a_rate_outside_its_range_is_refused(name, rate):
         ({"activity_steps": "first"}, ValueError, "activity_steps must be one of 'all', 'last', got 'first'"),
         ({"initializer": "he"}, ValueError, "initializer must be one of 'keras', 'torch', got 'he'"),
         ({"backend": "cudnn"}, ValueError, "backend must be one of 'auto', .*, got 'cudnn'"),
+        ({"per_gate_input_masks": 4}, TypeError, "per_gate_input_masks must be True, False or None, got 4"),
+        ({"bidirectional": "no"}, TypeError, "bidirectional must be True or False, got 'no'"),
         ({"seed": [1, 2, 3]}, ValueError, r"one int for each of the 1 layers .*, got \[1, 2, 3\]"),
         ({"kernel_regularizer": 0.01}, TypeError, r"kernel_regularizer must be .*L2\(1e-4\), .*, got 0.01"),
         ({"activity_regularizer": "L3"}, ValueError, "activity_regularizer: unknown name 'L3'. Known: l1, L1"),
@@ -341,6 +447,70 @@ def test_a_wrong_argument_is_refused_with_rule_and_value(arguments, error, messa
         ((7, 3), ((1, 1, 5), (1, 5)), r"h_0 must have shape \(1, 5\), got \(1, 1, 5\)"),
     ],
 )
-def test_a_wrong_shape_is_refused_with_rule_and_value(x, states, message):
-    with pytest.raises(ValueError, match=message):
+@pytest.mark.parametrize("error", [ValueError, RuntimeError])  # Python's rule, and what torch raises
+def test_a_wrong_shape_is_refused_with_rule_and_value(error, x, states, message):
+    with pytest.raises(error, match=message):
         LSTM(3, 5)(torch.zeros(x), states and tuple(map(torch.zeros, states)))
+
+
+@pytest.mark.parametrize("knobs", [{}, {"recurrent_dropout": 0.5}])
+@pytest.mark.parametrize("other", [0, 1])
+def test_states_of_another_type_than_the_input_are_refused(other, knobs):
+    states = [torch.zeros(1, 2, 5) for _ in range(2)]
+    states[other] = states[other].double()
+    with pytest.raises(RuntimeError, match=rf"{'hc'[other]}_0 must have the input's type torch.float32, got .*float64"):
+        LSTM(3, 5, **knobs)(torch.zeros(7, 2, 3), tuple(states))
+
+
+# ---------------------------------------------------------------------- settings set later
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error", "message"),
+    [
+        ("dropout", 1.0, ValueError, r"dropout must be in \[0, 1\), got 1.0"),
+        ("dropout", [0.1, 2.0], ValueError, r"dropout must be in \[0, 1\), got 2.0"),
+        ("dropout", [0.1], ValueError, "one value or one for each of the 2 layers"),
+        ("recurrent_dropout", -1, ValueError, r"recurrent_dropout must be in \[0, 1\), got -1"),
+        ("kernel_regularizer", 0.1, TypeError, "kernel_regularizer must be"),
+        ("bias_constraint", "MaxNrm", ValueError, "Did you mean 'MaxNorm'"),
+        ("activation", "tan", ValueError, "activation: unknown name 'tan'"),
+        ("activity_steps", "first", ValueError, "activity_steps must be one of"),
+        ("backend", "cudnn", ValueError, "backend must be one of"),
+        ("go_backwards", True, ValueError, "go_backwards must be False where bidirectional is True"),
+        ("seed", [1, 2], ValueError, "one int for each of the 4 layers and directions"),
+        ("bias_initializer", "naughts", ValueError, "bias_initializer: unknown name 'naughts'"),
+    ],
+)
+def test_a_setting_that_is_set_later_is_checked_and_stays_as_it_was(name, value, error, message):
+    lstm = LSTM(3, 5, 2, bidirectional=True, dropout=0.25, seed=7)
+    before = getattr(lstm, name)
+    with pytest.raises(error, match=message):
+        setattr(lstm, name, value)
+    assert getattr(lstm, name) == before
+
+
+def test_settings_that_are_set_later_are_those_of_a_layer_that_had_them_from_the_beginning():
+    settings = {
+        "dropout": 0.3,
+        "recurrent_dropout": [0.2, 0.4],
+        "kernel_regularizer": "l2",
+        "activity_regularizer": {"class_name": "L1", "config": {"l1": 0.5}},
+        "recurrent_constraint": "max_norm",
+        "activation": ["relu", "tanh"],
+        "per_gate_masks": False,
+        "seed": 7,
+    }
+    torch.manual_seed(3)
+    made = LSTM(3, 5, 2, **settings)
+    torch.manual_seed(3)
+    changed = LSTM(3, 5, 2, dropout=0.9, seed=1)
+    x = torch.randn(7, 2, 3)
+    changed(x)  # which drew from the other seed
+    for name, value in settings.items():
+        setattr(changed, name, value)
+    assert repr(changed) == repr(made)
+    assert_close(changed(x), made(x))
+    assert_close(changed.penalty(), made.penalty())
+    with pytest.raises(TypeError):
+        changed.recurrent_dropout[0] = 1.0  # which nobody would check

@@ -6,17 +6,18 @@ import copy
 import dataclasses
 import math
 import pickle
+import weakref
 
 import keras
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
+from torch.nn.utils import parametrizations, parametrize
 from torch.nn.utils.rnn import pack_sequence
 from torch.utils.checkpoint import checkpoint
 
-from lstmreg import L1, L1L2, L2, LSTM, penalties
+from lstmreg import L1, L1L2, L2, LSTM, MaxNorm, apply_constraints, penalties
 from lstmreg.regularizers import elastic_nets
 
 T, B, D, H = 7, 3, 5, 4
@@ -296,3 +297,104 @@ def test_an_eval_forward_after_a_reading_leaves_no_activity_behind() -> None:
     assert lstm.penalty().item() > 0
     lstm(x)
     assert lstm.penalty().item() == 0
+
+
+# ---------------------------------------------------------------------- forwards without gradients
+
+
+@pytest.mark.parametrize("without", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize("regularizer", [L2(0.5), lambda y: 0.5 * y.square().sum()], ids=["elastic", "a function"])
+def test_forwards_without_gradients_cost_what_they_cost_and_none_of_them_is_kept(regularizer, without, x):
+    lstm = LSTM(D, H, 2, bidirectional=True, recurrent_dropout=0.5, activity_regularizer=[regularizer, None])
+    torch.manual_seed(3)
+    for _ in range(3):
+        lstm(x)
+    expected = lstm.penalty()
+    outputs = []
+    torch.manual_seed(3)
+    with without():  # as Monte Carlo dropout runs
+        for _ in range(3):
+            output, (h_n, _) = lstm(x)
+            outputs.append(weakref.ref(output))
+            del output, h_n
+        found = lstm.penalty()
+    assert_close(found, expected)
+    assert [output() for output in outputs] == [None] * 3
+    lstm(x)  # the first forward after the reading begins anew
+    assert lstm.penalty() < found
+    assert lstm.penalty().requires_grad
+
+
+def test_forwards_with_and_without_gradients_add_up(active, x):
+    with torch.no_grad():
+        first, _ = active(x)
+    second, _ = active(2 * x)
+    penalty = active.penalty()
+    assert_close(penalty, activity_of(first) + activity_of(second))
+    (found,) = torch.autograd.grad(penalty, active.weight_ih_l0, retain_graph=True)
+    (expected,) = torch.autograd.grad(activity_of(second), active.weight_ih_l0)
+    assert_close(found, expected)
+
+
+# ---------------------------------------------------------------------- constraints
+
+
+def small(lstm: LSTM) -> bool:
+    """Tell whether the constraint of ``constrained`` holds."""
+    return bool(lstm.weight_ih_l0.norm(dim=1).max() <= 0.1 + 1e-5)
+
+
+def constrained(**options) -> LSTM:
+    return LSTM(D, H, kernel_constraint=MaxNorm(0.1), **options)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("set_to_none", [True, False])
+def test_constraints_hold_whether_gradients_are_set_to_zero_before_or_after(set_to_none, training, x):
+    results = []
+    for clears_first in (True, False):
+        torch.manual_seed(3)
+        lstm = constrained().train(training)
+        optimizer = torch.optim.SGD(lstm.parameters(), 0.1)
+        for _ in range(2):
+            lstm(x)[0].sum().backward()
+            optimizer.step()
+            if clears_first:
+                optimizer.zero_grad(set_to_none=set_to_none)
+            apply_constraints(lstm)
+            optimizer.zero_grad()
+        assert small(lstm)
+        results.append(lstm.state_dict())
+    torch.testing.assert_close(*results, rtol=0, atol=0)
+
+
+def test_weights_that_no_optimizer_moved_stay_as_they_are_as_in_keras(x):
+    unused, frozen = constrained(), constrained().requires_grad_(False)
+    only_evaluated = constrained()
+    with torch.no_grad():
+        only_evaluated(x)
+    frozen(x)
+    model = nn.ModuleList([unused, frozen, only_evaluated])
+    before = copy.deepcopy(model.state_dict())
+    apply_constraints(model)
+    torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
+    assert not any(map(small, model))
+
+
+@pytest.mark.parametrize("clone", [copy.deepcopy, lambda lstm: pickle.loads(pickle.dumps(lstm))])
+def test_a_copy_of_a_trained_layer_is_constrained_as_the_layer(clone, x):
+    lstm = constrained()
+    lstm(x)
+    twin = clone(lstm)
+    apply_constraints(twin)
+    assert small(twin)
+
+
+def test_a_constraint_reaches_a_parametrized_weight(x):
+    lstm = constrained()
+    parametrizations.weight_norm(lstm, "weight_ih_l0")
+    lstm(x)[0].sum().backward()
+    lstm.zero_grad()
+    assert not small(lstm)
+    apply_constraints(lstm)
+    assert small(lstm)

@@ -75,6 +75,13 @@ def test_every_kind_of_call_equals_the_reference(backend, kind, reverse):
     assert_equals_the_reference(backend, make_call((9, 7, 5, 8), kind._replace(bias=False), torch.float32))
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", [Kind(4), Kind(4, 1), Kind(1, 4)], ids=str)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_masks_of_one_input_column_equal_the_reference(backend, kind, dtype):
+    assert_equals_the_reference(backend, make_call((36, 7, 1, 3), kind, dtype))
+
+
 SIZES = [  # T, B, D, H: about the edges of tiles, vectors, panels, and of what goes through time together
     (1, 1, 1, 1),
     (1, 7, 33, 3),
@@ -414,34 +421,135 @@ def test_an_output_changed_in_place_is_noticed(backend):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_second_derivative_is_refused_and_the_remedy_works(backend):
-    arguments = make_arguments(3, 2, 2, 3)
+@pytest.mark.parametrize("kind", [Kind(), ALL, Kind(None, 4, "prefix", bias=False), Kind(4, 1, K=2)], ids=str)
+def test_second_derivatives_equal_the_references(backend, kind):
+    arguments, options = make_call((3, 2, 2, 3), kind)
+    leaves = [a for a in arguments if a is not None]
 
-    def curvature(name: str) -> None:
-        output, _, _ = ops.lstm(*arguments, backend=name)
-        (slope,) = torch.autograd.grad(output.square().sum(), arguments[0], create_graph=True)
-        (output.sum() + slope.square().sum()).backward()
+    def curvature(name: str) -> dict[str, Tensor]:
+        outputs = ops.lstm(*arguments, backend=name, **options)
+        cotangents = [c.requires_grad_() for c in make_cotangents(outputs)]
+        slopes = torch.autograd.grad(outputs, leaves, cotangents, create_graph=True)
+        bend = sum((s * c).sum() for s, c in zip(slopes, make_cotangents(slopes), strict=True)) + outputs[0].sum()
+        names = [*map(str, range(len(leaves))), *OUTPUTS]
+        return dict(zip(names, torch.autograd.grad(bend, [*leaves, *cotangents]), strict=True))
 
-    with pytest.raises(RuntimeError, match="backend='reference'"):
-        curvature(backend)
-    curvature("reference")
-    assert arguments[0].grad.isfinite().all()
+    assert_close(curvature(backend), curvature("reference"))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_gradient_is_the_same_to_the_last_bit_where_it_may_be_differentiated_again(backend):
+    arguments, options = make_call((7, 13, 3, 17), ALL)
+    outputs = ops.lstm(*arguments, backend=backend, **options)
+    once = torch.autograd.grad(outputs, arguments, make_cotangents(outputs), retain_graph=True)
+    twice = torch.autograd.grad(outputs, arguments, make_cotangents(outputs), create_graph=True)
+    for one, two in zip(once, twice, strict=True):
+        assert torch.equal(one, two)
+        assert not one.requires_grad
+        assert two.requires_grad
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_derivatives_of_any_order_equal_finite_differences(backend):
+    arguments, options = make_call((2, 2, 1, 2), Kind(1, 4, "prefix"))
+
+    def slope(*tensors: Tensor) -> Tensor:
+        output, _, c_n = ops.lstm(*tensors, backend=backend, **options)
+        return torch.autograd.grad(output.square().sum() + c_n.sin().sum(), tensors[4], create_graph=True)[0]
+
+    assert torch.autograd.gradgradcheck(lambda *a: ops.lstm(*a, backend=backend, **options), arguments)
+    assert torch.autograd.gradgradcheck(slope, arguments)  # a third derivative
+
+
+@pytest.mark.parametrize("kind", [Kind(), ALL, Kind(None, 4, "prefix", bias=False)], ids=str)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_batch_of_cotangents_gives_the_gradients_of_each(backend, kind):
+    arguments, options = make_call((5, 3, 2, 3), kind)
+    leaves = [a for a in arguments if a is not None]
+    outputs = ops.lstm(*arguments, backend=backend, **options)
+    batch = [torch.randn(4, *y.shape, dtype=y.dtype) for y in outputs]
+    found = torch.autograd.grad(outputs, leaves, batch, retain_graph=True, is_grads_batched=True)
+    for k in range(4):
+        one = torch.autograd.grad(outputs, leaves, [c[k] for c in batch], retain_graph=True)
+        for got, expected in zip(found, one, strict=True):
+            torch.testing.assert_close(got[k], expected, rtol=1e-10, atol=1e-12)
+
+
+def lazily_negated(tensor: Tensor) -> Tensor:
+    """Return the same numbers, held as what they are the negative of."""
+    pairs = torch.stack([torch.zeros_like(tensor), -tensor.detach()], dim=-1)
+    return torch.view_as_complex(pairs).conj().imag
+
+
+@pytest.mark.parametrize("kind", [Kind(1, 4), ALL], ids=str)
+@pytest.mark.parametrize("backend", ["auto", "native", *BACKENDS, "reference"])
+def test_tensors_that_torch_negates_lazily_are_read_as_what_they_are(backend, kind):
+    if backend == "native":
+        kind = Kind(1)
+    arguments, options = make_call((7, 13, 3, 17), kind)
+    expected = true_results(arguments, **options)
+    lazy = [lazily_negated(a).requires_grad_() for a in arguments]
+    masks = {name: lazily_negated(m) for name, m in options.items() if name.endswith("mask") and m is not None}
+    assert all(t.is_neg() for t in (*lazy, *masks.values()))
+
+    outputs = dict(zip(OUTPUTS, ops.lstm(*lazy, backend=backend, **options | masks), strict=True))
+    cotangents = [lazily_negated(c) for c in make_cotangents(outputs.values())]
+    found = torch.autograd.grad(list(outputs.values()), lazy, cotangents)
+    assert_close(outputs | dict(zip(NAMES, found, strict=True)), expected)
+
+
+def test_cotangents_that_are_zeros_without_memory_are_zeros():
+    arguments = make_arguments(7, 13, 3, 17)
+    output, h_n, _ = ops.lstm(*arguments, backend="fused_cpu", recurrent_mask=make_mask(4, 13, 17))
+    nothing = torch._efficientzerotensor(output.shape, dtype=output.dtype)
+    found = torch.autograd.grad([output, h_n], arguments, [nothing, torch.zeros_like(h_n)])
+    assert not any(g.any() for g in found)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch, about itself
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_a_forward_derivative_is_right_or_refused(backend):
+@pytest.mark.parametrize("backend", ["native", *BACKENDS])
+def test_a_forward_derivative_is_given_by_auto_and_refused_by_name(backend):
     x, *rest = [a.detach() for a in make_arguments(3, 2, 2, 3)]
     for wanted in (False, True):
         with forward_ad.dual_level():
             dual = forward_ad.make_dual(x.clone().requires_grad_(wanted), torch.ones_like(x))
-            expected = forward_ad.unpack_dual(ops.lstm(dual, *rest, backend="reference")[0]).tangent
-            try:
-                tangent = forward_ad.unpack_dual(ops.lstm(dual, *rest, backend=backend)[0]).tangent
-            except (NotImplementedError, RuntimeError):
-                continue
-            assert tangent is not None  # which would stand for zero
-            torch.testing.assert_close(tangent, expected)
+            expected, found = (
+                forward_ad.unpack_dual(ops.lstm(dual, *rest, backend=name)[0]).tangent for name in ("reference", "auto")
+            )
+            torch.testing.assert_close(found, expected)
+            with pytest.raises(ValueError, match=r"no forward derivatives. Use backend='auto'"):
+                ops.lstm(dual, *rest, backend=backend)
+
+
+TRANSFORMS = {
+    "jacrev": lambda f, x: torch.func.jacrev(f)(x),
+    "jacfwd": lambda f, x: torch.func.jacfwd(f)(x),
+    "hessian": lambda f, x: torch.func.hessian(lambda t: f(t).square().sum())(x),
+    "vmap of grad": lambda f, x: torch.func.vmap(torch.func.grad(lambda t: f(t).square().sum()))(torch.stack([x, -x])),
+    "grad of vmap": lambda f, x: torch.func.grad(lambda t: torch.func.vmap(f)(torch.stack([t, -t])).square().sum())(x),
+    "vmap of jvp": lambda f, x: torch.func.vmap(lambda t: torch.func.jvp(f, (t,), (t,))[1])(torch.stack([x, -x])),
+}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch, about itself
+@pytest.mark.parametrize("transform", TRANSFORMS)
+@pytest.mark.parametrize("kind", [Kind(), ALL], ids=str)
+def test_auto_goes_through_every_function_transform(kind, transform):
+    (x, *rest), options = make_call((3, 2, 2, 3), kind)
+    x, rest = x.detach(), [a.detach() for a in rest]
+    found, expected = (
+        TRANSFORMS[transform](lambda t, name=name: ops.lstm(t, *rest, backend=name, **options)[0], x)
+        for name in ("auto", "reference")
+    )
+    torch.testing.assert_close(found, expected)
+    assert found.any()
+
+
+@pytest.mark.parametrize("backend", ["native", *BACKENDS])
+def test_a_backend_that_cannot_be_batched_says_so(backend):
+    x, *rest = [a.detach() for a in make_arguments(3, 2, 2, 3)]
+    with pytest.raises(ValueError, match=r"(torch\.vmap|torch\.func).*Use backend='auto'"):
+        torch.func.vmap(lambda t: ops.lstm(t, *rest, backend=backend)[0])(torch.stack([x, x]))
 
 
 @pytest.mark.parametrize("K", [None, 3])
