@@ -1,21 +1,15 @@
 #!/usr/bin/env bash
 # Installs the oldest versions that pyproject.toml allows into .venv-oldest, and runs a short selection of the tests.
-#
-#   LSTMREG_OLDEST_TORCH  whether torch is the oldest too, and not the pinned one; its old CPU builds come from an index of
-#                         their own only (LSTMREG_TORCH_INDEX), its others with gigabytes of CUDA
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/environment.sh
 mkdir -p .venv-oldest
 "${PYTHON:-python3}" - >.venv-oldest/constraints.new <<'OLDEST'
-import os, re, tomllib
+import re, tomllib
 
 project = tomllib.load(open("pyproject.toml", "rb"))["project"]
 wanted = [*project["dependencies"], *(each for extra in project["optional-dependencies"].values() for each in extra)]
-oldest = dict(re.fullmatch(r"([\w-]+)[>=]=([\w.]+)", each).groups() for each in wanted if "=" in each)
-if not os.environ.get("LSTMREG_OLDEST_TORCH"):
-    oldest["torch"] = re.search(r"^torch==(\S+)", open("constraints.txt").read(), re.M)[1]
-for name, version in oldest.items():
+for name, version in sorted({re.fullmatch(r"([\w-]+)[>=]=([\w.]+)", each).groups() for each in wanted if "=" in each}):
     print(f"{name}=={version}")
 OLDEST
 # Only what differs is written, so that the environment is not installed anew without need.
