@@ -13,7 +13,7 @@ from .container import Array
 from .dialects import Settings
 from .graph import LayerDescription, ModelDescription
 from .model import KerasModel
-from .weights import build
+from .weights import build, in_place
 
 
 def as_keras_model(module: nn.Module) -> KerasModel:
@@ -29,9 +29,10 @@ def as_keras_model(module: nn.Module) -> KerasModel:
     if isinstance(module, KerasModel):
         return module
     if isinstance(module, LSTM):
-        return build(description_of(module), _arrays(module))
+        return build(description_of(module), in_place(_arrays(module)))
     if isinstance(module, Network):
-        return build(*_network(module))
+        description, arrays = _network(module)
+        return build(description, in_place(arrays))
     raise TypeError(
         f"only lstmreg.LSTM, lstmreg.Network and models from lstmreg.interop.load_model can go to Keras, "
         f"got {type(module).__name__}. Give its LSTM layers one by one."

@@ -186,13 +186,8 @@ def load_weights(module: nn.Module, path: PathLike, layer: str | Sequence[str] |
         if not container.arrays:
             raise ConfigError("has no weights in it")
         places = [layer] if isinstance(layer, str) else layer
-        held = weights.places_in(container)
-        if places is None and held and len(held) != module.num_layers:
-            likely = next((name for name in held if "lstm" in name or "bidirectional" in name), held[0])
-            raise ConfigError(
-                f"has weights of {len(held)} layers; say as layer which of them are the LSTM's "
-                f"(layer={likely!r}, say): {', '.join(held)[:300]}"
-            )
+        if places is None and len(weights.places_in(container)) not in (0, module.num_layers):
+            raise ConfigError(_which_layers(module, container))
         if places is None:
             found = weights.find(own, container)
         elif len(places) == module.num_layers:
@@ -200,6 +195,17 @@ def load_weights(module: nn.Module, path: PathLike, layer: str | Sequence[str] |
         else:
             raise ConfigError(f"layer must name {module.num_layers} layers, one for each of the LSTM's, got {layer!r}.")
         _copy_into(module, weights.build(own, found))
+
+
+def _which_layers(lstm: LSTM, container: Container) -> str:
+    """Ask which of a file's layers are those of an LSTM, and propose some."""
+    held = weights.places_in(container)
+    likely = weights.lstms_in(container, 1 + lstm.bidirectional)
+    has, kind = f"has weights of {len(held)} layers", "a Bidirectional LSTM" if lstm.bidirectional else "an LSTM"
+    if len(likely) < lstm.num_layers:
+        return f"{has}, {len(likely)} of them {kind}; this one has {lstm.num_layers}: {', '.join(likely or held)[:300]}"
+    proposed = likely[0] if lstm.num_layers == 1 else likely[: lstm.num_layers]
+    return f"{has}; say as layer which of them are the LSTM's (layer={proposed!r}, say): {', '.join(likely)[:300]}"
 
 
 @torch.no_grad()

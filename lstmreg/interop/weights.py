@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import zip_longest
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,41 +17,63 @@ from lstmreg.errors import ConfigError, CorruptFileError
 from .container import Array, Container
 from .graph import ModelDescription
 from .leaves import Leaf
-from .model import KerasModel, groups_of, layer_leaves, leaves_of
+from .model import KerasModel, groups_of, layer_leaves
 from .old_weights import ALIASES, Named, modern_weights, plain_name
 
 
-def build(description: ModelDescription, arrays: Mapping[str, Array]) -> KerasModel:
+class Weight(NamedTuple):
+    """A weight of Keras', and where it was found, as the file calls the place."""
+
+    array: Array
+    place: str
+
+
+#: Of a model, by their path in a ``.weights.h5`` file of today.
+Weights = Mapping[str, Weight]
+
+
+def in_place(arrays: Mapping[str, Array]) -> dict[str, Weight]:
+    """Return weights that stand where their path says."""
+    return {place: Weight(array, place) for place, array in arrays.items()}
+
+
+def build(description: ModelDescription, weights: Weights) -> KerasModel:
     """Make the module and give it its weights.
 
     Args:
         description: The layers.
-        arrays: Keras' weights, by their path in a ``.weights.h5`` file.
+        weights: Keras' weights.
 
     Raises:
         CorruptFileError: If a weight has not the shape that the settings ask for, or is not finite.
     """
     with torch.device("meta"):  # a description's word for its size allocates nothing
-        model = KerasModel(description, {name: array.shape for name, array in arrays.items()})
-    fill(model, arrays)
+        model = KerasModel(description, {key: weight.array.shape for key, weight in weights.items()})
+    fill(model, weights)
     return model.eval()
 
 
-def fill(model: KerasModel, arrays: Mapping[str, Array]) -> None:
+def fill(model: KerasModel, weights: Weights) -> None:
     """Put Keras' weights into a module.
 
     Raises:
         CorruptFileError: If one is missing, has another shape, or is not finite; the module then is as it was.
     """
     expected = model.state_dict()
-    wide = any(array.dtype == np.float64 for array in arrays.values())
+    wide = any(weight.array.dtype == np.float64 for weight in weights.values())
     dtype = torch.float64 if wide else torch.float32
     state: dict[str, Tensor] = {}
     for leaf in model.leaves():
         shape = tuple(leaf.as_in_keras(expected[leaf.tensor]).shape)
-        if arrays[leaf.key].shape != shape:
-            raise CorruptFileError(f"{leaf.key}: {leaf.name} must have shape {shape}, got {arrays[leaf.key].shape}.")
-        state[leaf.tensor] = _tensor(leaf, arrays[leaf.key], dtype)
+        array, place = weights[leaf.key]
+        named = f"{place[:120]} ({leaf.name} of {leaf.owner[:80]!r})"
+        if array.shape != shape:
+            raise CorruptFileError(f"{named} must have shape {shape}, got {array.shape}.")
+        if array.dtype.kind != "f":
+            raise CorruptFileError(f"{named} must be floating point, got {array.dtype}.")
+        if not np.isfinite(array).all():
+            raise CorruptFileError(f"{named} is not finite.")
+        state[leaf.tensor] = leaf.as_in_keras(torch.from_numpy(array)).to(dtype).contiguous()
     # What is left are second biases, as large as the first, which have been compared.
     state |= {name: torch.zeros(tensor.shape, dtype=dtype) for name, tensor in expected.items() if name not in state}
     trained = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
@@ -58,29 +82,21 @@ def fill(model: KerasModel, arrays: Mapping[str, Array]) -> None:
         parameter.requires_grad_(trained[name])
 
 
-def _tensor(leaf: Leaf, array: Array, dtype: torch.dtype) -> Tensor:
-    if array.dtype.kind != "f":
-        raise CorruptFileError(f"{leaf.key}: {leaf.name} must be floating point, got {array.dtype}.")
-    if not np.isfinite(array).all():
-        raise CorruptFileError(f"{leaf.key}: {leaf.name} is not finite.")
-    return leaf.as_in_keras(torch.from_numpy(array)).to(dtype).contiguous()
-
-
 # ---------------------------------------------------------------------- from a file
 
 
-def find(description: ModelDescription, container: Container) -> dict[str, Array]:
-    """Return a model's weights by their path in a ``.weights.h5`` file, whatever the layout of the file.
+def find(description: ModelDescription, container: Container) -> dict[str, Weight]:
+    """Return a model's weights, whatever the layout of the file.
 
     Raises:
         CorruptFileError: If any is missing, has another name than expected, or is left over.
     """
     if container.legacy_group is not None:
         return from_layers(description, _by_layer(container, container.legacy_group))
-    return _from_groups(description, _modern_paths(description, container.arrays))
+    return _from_groups(description, _modern_paths(description, in_place(container.arrays)))
 
 
-def find_layers(description: ModelDescription, places: Sequence[str], container: Container) -> dict[str, Array]:
+def find_layers(description: ModelDescription, places: Sequence[str], container: Container) -> dict[str, Weight]:
     """Return the weights of a model whose layers are some of a file, as :func:`find` does.
 
     Args:
@@ -97,13 +113,13 @@ def find_layers(description: ModelDescription, places: Sequence[str], container:
     if container.legacy_group is not None:
         layers = _by_layer(container, container.legacy_group)
         return from_layers(description, {name: _listed(layers, p) for name, p in zip(groups, places, strict=True)})
-    found = container.arrays
-    moved: dict[str, Array] = {}
+    found = in_place(container.arrays)
+    moved: dict[str, Weight] = {}
     for place, group in zip(places, groups.values(), strict=True):
         inside = f"{place}/" if place.startswith("layers/") else f"layers/{place}/"
         if any(key.startswith(_EARLY) for key in found):
             inside = re.sub(r"layers/([a-z_]+?)(?:_(\d+))?(?=/)", _early_group, inside)
-        these = {f"{group}/{key[len(inside) :]}": array for key, array in found.items() if key.startswith(inside)}
+        these = {f"{group}/{key[len(inside) :]}": weight for key, weight in found.items() if key.startswith(inside)}
         if not these:
             known = sorted({"/".join(key.split("/")[:2]) for key in found if key.startswith("layers/")})
             raise ConfigError(f"has no weights at {place[:80]!r}; it has {', '.join(known)[:300]}.")
@@ -112,11 +128,75 @@ def find_layers(description: ModelDescription, places: Sequence[str], container:
 
 
 def places_in(container: Container) -> list[str]:
-    """Return which layers a file has weights of, by what :func:`find_layers` calls them."""
+    """Return which layers a file has weights of, by what the file calls them."""
     if container.legacy_group is not None:
         return [name for name, held in _by_layer(container, container.legacy_group).items() if held]
-    keys = [key.replace(_EARLY, "layers/") for key in container.arrays if not _is_seed(key)]
-    return list(dict.fromkeys(key.split("/")[1] for key in keys if key.startswith("layers/")))
+    return _top_groups(container.arrays)
+
+
+def _top_groups(keys: Iterable[str]) -> list[str]:
+    places = [key.replace(_EARLY, "layers/") for key in keys if not _is_seed(key)]
+    return list(dict.fromkeys(place.split("/")[1] for place in places if place.startswith("layers/")))
+
+
+def lstms_in(container: Container, directions: int) -> list[str]:
+    """Return which weights of a file are those of an LSTM, by what :func:`find_layers` calls them.
+
+    Args:
+        container: The file.
+        directions: 1 for an LSTM, 2 for a ``Bidirectional`` one.
+    """
+    if container.legacy_group is None:
+        return _lstm_groups(container.arrays, directions)
+    places = []
+    for layer, held in _by_layer(container, container.legacy_group).items():
+        weights = modern_weights(held)
+        if _are_lstm(weights, directions):
+            places.append(layer)
+            continue
+        inner: dict[str, Named] = {}  # of a model within the model
+        for name, array in weights:
+            inner.setdefault(_layer_of(name), []).append((name, array))
+        places += [f"{layer}/{name}" for name, its in inner.items() if _are_lstm(its, directions)]
+    return places
+
+
+def _lstm_groups(arrays: Mapping[str, Array], directions: int) -> list[str]:
+    cells: dict[str, Named] = {}
+    for key, array in sorted(arrays.items()):
+        if found := _CELL_WEIGHT.fullmatch(key):
+            cells.setdefault(found["layer"], []).append((_OF_CELL[int(found["index"])], array))
+    places = [layer for layer, weights in cells.items() if _are_lstm(weights, directions)]
+    if any(place.startswith(_EARLY) for place in places):
+        places = [re.sub(rf"{_EARLY}([a-z_]+?)(?:_(\d+))?(?=/|$)", _group_of_today, place) for place in places]
+    places.sort(key=lambda place: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", place)])
+    return [place.removeprefix("layers/") if place.count("/") == 1 else place for place in places]
+
+
+_CELL_WEIGHT = re.compile(r"(?P<layer>.+?)(?:/(?:forward|backward)_layer)?/cell/vars/(?P<index>[012])")
+_OF_CELL = "kernel", "recurrent_kernel", "bias"
+
+
+def _are_lstm(weights: Named, directions: int) -> bool:
+    """Tell whether these are the weights of one LSTM in one direction or in two, and no other."""
+    each, rest = divmod(len(weights), directions)
+    if rest or each not in (2, 3):
+        return False
+    for start in range(0, len(weights), each):
+        cell = weights[start : start + each]
+        (_, kernel), (_, recurrent) = cell[:2]
+        if _names_today(cell, _OF_CELL) != list(_OF_CELL[:each]) or kernel.ndim != 2 or recurrent.ndim != 2:
+            return False
+        if not kernel.shape[1] == recurrent.shape[1] == 4 * recurrent.shape[0]:
+            return False
+    return True
+
+
+def _layer_of(weight: str) -> str:
+    """Return the name of the layer that has a weight, of the weight's own: ``enc`` of ``enc/lstm_cell/kernel:0``."""
+    *path, last = weight.split("/")
+    inside = [part for part in path if not re.fullmatch(r"lstm_cell(_\d+)?|(forward|backward)_.+", part)]
+    return inside[-1] if inside else re.sub(r"_[WUb]$", "", last)
 
 
 def _listed(layers: Mapping[str, Named], place: str) -> Named:
@@ -135,15 +215,20 @@ def _early_group(place: re.Match[str]) -> str:
     return f"{_EARLY}{place[1]}" + (f"_{number}" if number else "")
 
 
-def _modern_paths(description: ModelDescription, arrays: Mapping[str, Array]) -> Mapping[str, Array]:
+def _group_of_today(place: re.Match[str]) -> str:
+    number = int(place[2] or 0) // 2
+    return f"layers/{place[1]}" + (f"_{number}" if number else "")
+
+
+def _modern_paths(description: ModelDescription, found: Weights) -> Weights:
     """Return weights by the paths of Keras 3; Keras 2.12 to 2.14 had others."""
-    if not any(key.startswith(_EARLY) for key in arrays):
-        return arrays
+    if not any(key.startswith(_EARLY) for key in found):
+        return found
     pairs = dict(_early_paths(description))
-    if any(early not in arrays for early in pairs.values()):
-        return {key.replace(_EARLY, "layers/"): array for key, array in arrays.items()}
+    if any(early not in found for early in pairs.values()):
+        return {key.replace(_EARLY, "layers/"): weight for key, weight in found.items()}
     names = {early: key for key, early in pairs.items()}
-    return {names.get(key, key.replace(_EARLY, "layers/")): array for key, array in arrays.items()}
+    return {names.get(key, key.replace(_EARLY, "layers/")): weight for key, weight in found.items()}
 
 
 _EARLY = "_layer_checkpoint_dependencies/"
@@ -168,18 +253,26 @@ def _early_paths(description: ModelDescription) -> Iterator[tuple[str, str]]:
         yield from ((f"layers/{name}/{today}", f"{place}/{early}") for today, early in inner)
 
 
-def _from_groups(description: ModelDescription, found: Mapping[str, Array]) -> dict[str, Array]:
+def _from_groups(description: ModelDescription, found: Weights) -> dict[str, Weight]:
     """Read the layout of Keras 3 (and of ``.keras`` files since 2.12), which counts classes."""
-    wanted = [leaf.key for leaf in leaves_of(description)]
-    for key in wanted:
-        if key not in found and any("/cu_dnnlstm" in other for other in found):
+    groups = groups_of(description)
+    kept: dict[str, Weight] = {}
+    for layer in description.layers:
+        keys = {f"{groups.get(layer.name, '')}/{leaf.key}": leaf.name for leaf in layer_leaves(layer)}
+        missing = [name for key, name in keys.items() if key not in found]
+        if missing and any("/cu_dnnlstm" in key for key in found):
             raise CorruptFileError("weights of a CuDNNLSTM in this layout are not read. Save the model as .h5.")
-        if key not in found:
-            raise CorruptFileError(f"{key} is missing.")
-    kept = {key: found[key] for key in wanted}
+        if missing:
+            what = "weights" if len(missing) == len(keys) else ", ".join(missing)
+            there = ", ".join(_top_groups(weight.place for weight in found.values()))[:300] or "no layer"
+            raise CorruptFileError(
+                f"has no {what} of {layer.name[:80]!r} ({layer.keras_class}); it has weights of {there}."
+            )
+        kept |= {key: found[key] for key in keys}
     extra = sorted(key for key in found.keys() - kept.keys() if key.startswith("layers/") and not _is_seed(key))
     if extra:
-        raise CorruptFileError(f"{extra[0][:120]} belongs to no layer of the description ({len(extra)} such weights).")
+        place = found[extra[0]].place[:120]
+        raise CorruptFileError(f"{place} belongs to no layer of the description ({len(extra)} such weights).")
     return kept
 
 
@@ -216,8 +309,8 @@ def _by_layer(container: Container, group: str) -> dict[str, Named]:
 # ---------------------------------------------------------------------- from lists of weights
 
 
-def from_layers(description: ModelDescription, layers: Mapping[str, Named]) -> dict[str, Array]:
-    """Return a model's weights by their path, from those of each of its layers in Keras' order.
+def from_layers(description: ModelDescription, layers: Mapping[str, Named]) -> dict[str, Weight]:
+    """Return a model's weights, from those of each of its layers in Keras' order.
 
     Layers go by their names; where those differ, as between two runs of a program, by their order.
     """
@@ -225,23 +318,25 @@ def from_layers(description: ModelDescription, layers: Mapping[str, Named]) -> d
     ours = {layer.name: leaves for layer in description.layers if (leaves := layer_leaves(layer))}
     theirs = {name: modern_weights(weights) for name, weights in layers.items() if weights}
     if len(ours) != len(theirs):
-        raise CorruptFileError(f"has weights of {len(theirs)} layers; the description has {len(ours)} with weights.")
+        has, wants = (", ".join(names)[:300] for names in (theirs, ours))
+        raise CorruptFileError(
+            f"has weights of {len(theirs)} layers ({has}); the description has {len(ours)} with weights ({wants})."
+        )
     pairs = [(name, name) for name in ours] if ours.keys() == theirs.keys() else list(zip(ours, theirs, strict=True))
     found = {}
     for name, written in pairs:
         # Old files keep what is trained in front.
         leaves = sorted(ours[name], key=lambda leaf: not leaf.is_trained)
         _check_names(written, leaves, theirs[written])
-        for leaf, (_, array) in zip(leaves, theirs[written], strict=True):
-            found[f"{groups[name]}/{leaf.key}"] = array
+        for leaf, (place, array) in zip(leaves, theirs[written], strict=True):
+            found[f"{groups[name]}/{leaf.key}"] = Weight(array, f"{written}/{place}")
     return found
 
 
 def _check_names(layer: str, leaves: Sequence[Leaf], weights: Named) -> None:
     """See that the weights of a layer are the expected ones, in the expected order, by their names."""
-    wanted, got = [leaf.name for leaf in leaves], [plain_name(name) for name, _ in weights]
-    today = [ALIASES.get((want, have), have) for want, have in zip(wanted, got, strict=False)]
-    if today != wanted or len(got) != len(wanted):
+    wanted = [leaf.name for leaf in leaves]
+    if _names_today(weights, wanted) != wanted:
         names = ", ".join(name for name, _ in weights)[:200]
         raise CorruptFileError(f"{layer[:80]}: must have the weights {', '.join(wanted)}; it has {names}.")
     owners = {leaf.owner for leaf in leaves if leaf.owner}
@@ -249,3 +344,9 @@ def _check_names(layer: str, leaves: Sequence[Leaf], weights: Named) -> None:
         named = owners & set(name.split("/"))
         if named and leaf.owner not in named:
             raise CorruptFileError(f"{layer[:80]}: {name[:120]} stands where a weight of {leaf.owner} is expected.")
+
+
+def _names_today(weights: Named, wanted: Sequence[str]) -> list[str]:
+    """Return what weights are called today, where others are expected perhaps by what Keras 1 called them."""
+    got = [plain_name(name) for name, _ in weights]
+    return [ALIASES.get((want, have), have) for want, have in zip_longest(wanted[: len(got)], got, fillvalue="")]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import warnings
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -277,7 +279,7 @@ def test_the_layers_of_a_weights_file_can_be_chosen_one_by_one(tmp_path: Path) -
     before = ours.weight_ih_l0.clone()
     with pytest.raises(ConfigError, match=r"lstm_2.*layers/lstm_1"):
         interop.load_weights(ours, tmp_path / "m.weights.h5", "lstm_2")
-    with pytest.raises(lstmreg.errors.CorruptFileError, match=r"kernel must have shape \(\d, 20\), got \(3, 16\)"):
+    with pytest.raises(lstmreg.errors.CorruptFileError, match=r"must have shape \(\d, 20\), got \(3, 16\)"):
         interop.load_weights(ours, tmp_path / "m.weights.h5", "lstm")
     assert torch.equal(ours.weight_ih_l0, before)
 
@@ -306,6 +308,74 @@ def test_weights_of_several_layers_ask_which_are_the_lstms(tmp_path: Path) -> No
     (tmp_path / "m.json").write_text(model.to_json())
     with pytest.raises(ConfigError, match="has no weights in it"):
         interop.load_weights(LSTM(3, 4), tmp_path / "m.json")
+
+
+def test_only_lstms_are_proposed_for_an_lstm(tmp_path: Path) -> None:
+    words = [keras.Input((STEPS,)), layers.Embedding(9, 3, name="words"), layers.GRU(4, return_sequences=True)]
+    reads = [layers.LSTM(4, return_sequences=True, name="reads"), layers.Bidirectional(layers.LSTM(2), name="both")]
+    model = keras.Sequential([*words, *reads, layers.Dense(1, name="lstm_says")])
+    inner = keras.Sequential([keras.Input((STEPS, 3)), layers.LSTM(4, name="first"), layers.Dense(2)], name="inner")
+    outer = keras.Sequential([keras.Input((STEPS, 3)), inner, layers.Dense(1)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.save(tmp_path / "m.h5")
+        outer.save(tmp_path / "nested.h5")
+    model.save_weights(tmp_path / "m.weights.h5")
+    outer.save_weights(tmp_path / "nested.weights.h5")
+    for name, lstm, layer in (
+        ("m.h5", LSTM(3, 4), "reads"),
+        ("m.h5", LSTM(4, 2, bidirectional=True), "both"),
+        ("m.weights.h5", LSTM(3, 4), "lstm"),
+        ("m.weights.h5", LSTM(4, 2, bidirectional=True), "bidirectional"),
+        ("nested.h5", LSTM(3, 4), "inner/first"),
+        ("nested.weights.h5", LSTM(3, 4), "layers/sequential/layers/lstm"),
+    ):
+        with pytest.raises(ConfigError, match=rf"which of them are the LSTM's \(layer='{layer}', say\): {layer}\.$"):
+            interop.load_weights(lstm, tmp_path / name)
+    interop.load_weights(LSTM(3, 4), tmp_path / "nested.h5", "inner/first")
+    interop.load_weights(LSTM(3, 4), tmp_path / "nested.weights.h5", "layers/sequential/layers/lstm")
+    with pytest.raises(ConfigError, match=r"has weights of 5 layers, 1 of them an LSTM; this one has 2: reads\.$"):
+        interop.load_weights(LSTM(3, 4, 2), tmp_path / "m.h5")
+
+
+def test_a_file_of_as_many_layers_that_are_no_lstms_says_so(tmp_path: Path) -> None:
+    keras.Sequential([keras.Input((STEPS,)), layers.Embedding(9, 3)]).save_weights(tmp_path / "m.weights.h5")
+    with pytest.raises(
+        lstmreg.errors.CorruptFileError, match=r"has no weights of 'lstm' \(LSTM\); it has weights of embedding\.$"
+    ):
+        interop.load_weights(LSTM(3, 4), tmp_path / "m.weights.h5")
+
+
+def test_what_a_mismatched_pair_names_is_in_the_file(tmp_path: Path) -> None:
+    """A description and weights that do not belong together: layers by their names, weights by the file's places."""
+    other = [layers.LSTM(4, name="reads"), layers.Dense(2, name="says")]
+    described = keras.Sequential([keras.Input((STEPS, 3)), *other])
+    (tmp_path / "m.json").write_text(described.to_json())
+    written = {
+        "wider": keras.Sequential([keras.Input((STEPS, 3)), layers.LSTM(5, name="a"), layers.Dense(2, name="b")]),
+        "fewer": keras.Sequential([keras.Input((STEPS, 3)), layers.LSTM(4, name="a")]),
+        "others": keras.Sequential([keras.Input((STEPS, 3)), layers.GRU(4, name="a"), layers.Dense(2, name="b")]),
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name, model in written.items():
+            model.save(tmp_path / f"{name}.h5")
+            model.save_weights(tmp_path / f"{name}.weights.h5")
+    for name, expected in {
+        "wider.weights.h5": r"layers/lstm/cell/vars/0 \(kernel of 'reads'\) must have shape \(3, 16\), got \(3, 20\)",
+        "wider.h5": r"a/[\w/]*kernel \(kernel of 'reads'\) must have shape \(3, 16\), got \(3, 20\)",
+        "fewer.weights.h5": r"has no weights of 'says' \(Dense\); it has weights of lstm\.",
+        "fewer.h5": r"has weights of 1 layers \(a\); the description has 2 with weights \(reads, says\)",
+        "others.weights.h5": r"has no weights of 'reads' \(LSTM\); it has weights of dense, gru\.",
+        "others.h5": r"a/[\w/]*kernel \(kernel of 'reads'\) must have shape \(3, 16\), got \(3, 12\)",
+    }.items():
+        with pytest.raises(lstmreg.errors.CorruptFileError, match=expected) as caught:
+            interop.load_model(tmp_path / name, tmp_path / "m.json")
+        places: set[str] = set()
+        with h5py.File(tmp_path / name) as file:
+            file.visit(places.add)
+        for place in re.findall(r"[\w]+(?:/[\w]+)+", str(caught.value).removeprefix(str(tmp_path / name))):
+            assert place in places or f"model_weights/{place}" in places, place
 
 
 def test_layers_go_in_the_order_in_which_they_are_named(tmp_path: Path) -> None:
