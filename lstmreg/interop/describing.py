@@ -118,6 +118,7 @@ def _settings(lstm: LSTM, layer: int, direction: int, is_sequence: bool) -> Sett
         "stateful": lstm.stateful,
         "zero_output_for_mask": is_sequence if lstm.bidirectional else lstm.zero_output_for_mask,
         "per_gate_masks": lstm.per_gate_masks,
+        "per_gate_input_masks": lstm.per_gate_input_masks,
         "seed": None if seeds is None else seeds[layer * (1 + lstm.bidirectional) + direction],
     }
     for name in ("activation", "recurrent_activation"):

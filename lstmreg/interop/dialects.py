@@ -105,6 +105,7 @@ def check_settings(kind: str, settings: Mapping[str, Any]) -> None:
 #: Settings that no Keras has, and what they may be.
 OWN_SETTINGS: dict[str, tuple[Any, ...]] = {
     "per_gate_masks": (True, False),
+    "per_gate_input_masks": (True, False, None),
     "masks_with_states": (True, False),
     "is_frozen": (True, False),
     "joins_masks_by": ("and", "or"),

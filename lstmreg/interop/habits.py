@@ -19,7 +19,9 @@ def keep_habits(
     settings = dict(settings)
     if kind in ("LSTM", "CuDNNLSTM", "LSTMCell"):
         settings["per_gate_masks"] = _draws_per_gate(config, dialect)
-        notes += _training_notes(config, settings, dialect)
+        anew = _drops_each_step_anew(kind, config, settings, dialect)
+        settings["per_gate_input_masks"] = False if anew else _draws_input_per_gate(config, dialect)
+        notes += _training_notes(config, settings, dialect, anew)
     if kind == "Embedding" and config.get("dropout"):
         notes.append(f"Keras {dialect.version} dropped whole words (dropout={config['dropout']}); that is not kept")
     if kind in ("LSTM", "CuDNNLSTM", "RNN", "Bidirectional"):
@@ -50,15 +52,37 @@ def _draws_per_gate(config: Mapping[str, Any], dialect: Dialect) -> bool:
     return not (dialect.is_standalone and config.get("implementation") == 2)
 
 
-def _training_notes(config: Mapping[str, Any], settings: Settings, dialect: Dialect) -> Iterator[str]:
+def _draws_input_per_gate(config: Mapping[str, Any], dialect: Dialect) -> bool | None:
+    """Tell whether dropout drew a mask of the input for each gate; ``None``: where recurrent dropout did, as Keras 3.
+
+    Keras 1 and 2 did so whatever the recurrent dropout was, unless they computed all gates in one product.
+    """
+    if dialect.number >= (3, 0):
+        return None
+    return config.get("consume_less") != "gpu" and config.get("implementation") != 2
+
+
+def _drops_each_step_anew(kind: str, config: Mapping[str, Any], settings: Settings, dialect: Dialect) -> bool:
+    """Tell whether a layer was one for cuDNN in TensorFlow 2, which dropped its whole input before, step by step."""
+    activations = settings.get("activation"), settings.get("recurrent_activation")
+    return (
+        kind == "LSTM"
+        and not dialect.is_standalone
+        and dialect.number < (3, 0)
+        and activations == ("tanh", "sigmoid")
+        and settings["recurrent_dropout"] == 0
+        and settings["use_bias"]
+        and not config.get("unroll")
+        # TensorFlow 1.15 and 2.0 both call themselves 2.2.4-tf; the former computed gate by gate unless told otherwise.
+        and (dialect.number >= (2, 3) or config.get("implementation") == 2)
+    )
+
+
+def _training_notes(config: Mapping[str, Any], settings: Settings, dialect: Dialect, anew: bool) -> Iterator[str]:
     """Yield in what the version's training differed from what the settings say now."""
-    if settings["dropout"] > 0 and settings["recurrent_dropout"] == 0 and dialect.number < (3, 0):
-        if not dialect.is_standalone and config.get("implementation") == 2:
-            # TensorFlow 2.0 and 1.15 both call themselves 2.2.4-tf; the latter held what it dropped.
-            surely = "may have dropped" if dialect.number < (2, 3) else "dropped"
-            yield f"Keras {dialect.version} {surely} other inputs at each time step; here they are held over time"
-        elif config.get("implementation") != 2 and config.get("consume_less") != "gpu":
-            yield f"Keras {dialect.version} dropped other inputs for each gate; here the gates share them"
+    if settings["dropout"] > 0 and anew:
+        surely = "may have dropped" if dialect.number < (2, 3) else "dropped"
+        yield f"Keras {dialect.version} {surely} other inputs at each time step; here they are held over time"
     if settings["recurrent_dropout"] > 0 and dialect.number == (3, 0):
         yield "Keras 3.0 drew the masks of recurrent_dropout at the rate of dropout; here they have their own"
     if dialect.number == (1, 2) and config.get("consume_less") != "gpu" and config.get("U_regularizer"):

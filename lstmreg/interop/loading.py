@@ -155,6 +155,7 @@ _KEPT = [
     "recurrent_activation",
     "stateful",
     "per_gate_masks",
+    "per_gate_input_masks",
 ]
 
 

@@ -103,6 +103,7 @@ def _lstm(features: int, cell: Settings, rnn: Settings, *, is_first: bool, is_to
         go_backwards=rnn["go_backwards"] and is_first,
         stateful=rnn["stateful"],
         per_gate_masks=cell.get("per_gate_masks", True),
+        per_gate_input_masks=cell.get("per_gate_input_masks"),
         seed=cell["seed"],
     )
 

@@ -70,6 +70,9 @@ def _spoken(settings: Settings, kind: str, without: tuple[str, ...] = ()) -> str
     shown = {k: v for k, v in settings.items() if k not in hidden and v != defaults.get(k, _NEVER)}
     if settings.get("per_gate_masks") is False and settings.get("recurrent_dropout"):
         shown["per_gate_masks"] = False
+    as_keras_3 = bool(settings.get("recurrent_dropout")) and settings.get("per_gate_masks", True)
+    if settings.get("dropout") and settings.get("per_gate_input_masks") not in (None, as_keras_3):
+        shown["per_gate_input_masks"] = not as_keras_3
     order = sorted(shown, key=lambda name: (name not in _FIRST, _FIRST.index(name) if name in _FIRST else 0))
     return ", ".join(f"{name}={_value(shown[name])}" for name in order)
 
