@@ -509,6 +509,7 @@ KINDS: dict[str, Kind] = {
     "LeakyReLU": Kind({"negative_slope": _number}, renamed={"alpha": "negative_slope"}),
     "ELU": Kind({"alpha": _number}, {"alpha": 1.0}),  # Keras 3 does not write it
     "Softmax": Kind({"axis": _integer}, {"axis": -1}),
+    "Rescaling": Kind({"scale": _number, "offset": _number}, {"offset": 0.0}),
     "ActivityRegularization": Kind({"l1": _number, "l2": _number}),
     "GlobalAveragePooling1D": _GLOBAL_POOLING,
     "GlobalMaxPooling1D": _GLOBAL_POOLING,

@@ -142,12 +142,6 @@ def _cell(settings: Settings, number: int = 0) -> dict[str, Any]:
 
 
 def _config(name: str, settings: Settings) -> Settings:
-    for setting in ("activation", "recurrent_activation"):
-        if settings.get(setting) == "keras2_hard_sigmoid":
-            raise ConfigError(
-                f"{name}.{setting}: Keras 3 does not have the hard_sigmoid of Keras 1 and 2, and would give other "
-                "numbers. save_model and save_onnx (--to torch, --to onnx) keep them."
-            )
     kept = {
         key: value
         for key, value in settings.items()

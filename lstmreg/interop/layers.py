@@ -114,6 +114,14 @@ class ReLU(KerasLayer):
         return y if self.settings["max_value"] is None else y.clamp(max=self.settings["max_value"])
 
 
+class Rescaling(KerasLayer):
+    """Another scale and origin."""
+
+    def call(self, inputs: Any, mask: Any) -> Any:
+        """Return ``scale * x + offset``."""
+        return inputs * self.settings["scale"] + self.settings["offset"]
+
+
 class LeakyReLU(KerasLayer):
     """A rectifier with a slope below zero."""
 
@@ -495,6 +503,7 @@ LAYERS: dict[str, type[KerasLayer]] = {
         RepeatVector,
         Activation,
         ReLU,
+        Rescaling,
         LeakyReLU,
         ELU,
         Softmax,

@@ -24,7 +24,7 @@ class RNN(KerasLayer):
         self.return_state: bool = settings["return_state"]
         self.go_backwards: bool = settings["go_backwards"]
         self.layers = nn.ModuleList()
-        cells = _cells(settings)
+        cells = cells_of(settings)
         for index, (path, cell) in enumerate(cells):
             is_top = index == len(cells) - 1
             features = shapes[f"{path}/vars/0"][0]
@@ -34,7 +34,7 @@ class RNN(KerasLayer):
     def leaves_of(cls, settings: Settings) -> list[Leaf]:
         """Return kernel, recurrent kernel and bias of each cell."""
         found = []
-        for index, (path, cell) in enumerate(_cells(settings)):
+        for index, (path, cell) in enumerate(cells_of(settings)):
             stem = f"layers.{index}"
             found += [
                 Leaf(path, 0, "kernel", f"{stem}.weight_ih_l0", transposed=True),
@@ -70,7 +70,7 @@ class RNN(KerasLayer):
             lstm.reset_state()  # type: ignore[operator]
 
 
-def _cells(settings: Settings) -> list[tuple[str, Settings]]:
+def cells_of(settings: Settings) -> list[tuple[str, Settings]]:
     """Return the cells of a layer, each with its place in a ``.weights.h5`` file."""
     cell = settings.get("cell")
     if cell is None:

@@ -32,6 +32,18 @@ class Weight(NamedTuple):
 Weights = Mapping[str, Weight]
 
 
+def arrays_of(model: KerasModel) -> dict[str, Array]:
+    """Return a model's weights as Keras has them, by their path in a ``.weights.h5`` file."""
+    state = model.state_dict()
+    found = {}
+    for leaf in model.leaves():
+        tensor = state[leaf.tensor]
+        second = state.get(leaf.tensor.replace("bias_ih", "bias_hh")) if "bias_ih" in leaf.tensor else None
+        whole = tensor if second is None else tensor + second
+        found[leaf.key] = leaf.as_in_keras(whole).detach().cpu().numpy().copy()
+    return found
+
+
 def in_place(arrays: Mapping[str, Array]) -> dict[str, Weight]:
     """Return weights that stand where their path says."""
     return {place: Weight(array, place) for place, array in arrays.items()}

@@ -18,7 +18,12 @@ from keras import layers
 import lstmreg
 from lstmreg import L1L2, L2, LSTM, ModelConfig, Network, interop
 from lstmreg.errors import ConfigError
+from lstmreg.interop.describing import as_keras_model
 from lstmreg.interop.description import read_description
+from lstmreg.interop.graph import ModelDescription
+from lstmreg.interop.model import KerasModel, leaves_of
+from lstmreg.interop.modern import in_keras_3
+from lstmreg.interop.weights import build, in_place
 from tests.interop.random_models import FEATURES, STEPS, random_model
 
 CASES = range(40)
@@ -422,8 +427,8 @@ def test_no_layer_is_offered_that_is_not_an_lstm(tmp_path: Path) -> None:
 
 
 def test_keras_gets_no_other_numbers_than_ours(tmp_path: Path) -> None:
-    ours = LSTM(3, 4, recurrent_activation="keras2_hard_sigmoid")
-    with pytest.raises(ConfigError, match="Keras 3 does not have the hard_sigmoid of Keras 1 and 2"):
+    ours = LSTM(3, 4, activation="keras2_hard_sigmoid")
+    with pytest.raises(ConfigError, match=r"lstm\.activation: Keras 3 does not have the hard_sigmoid of Keras 1 and 2"):
         interop.save_keras(ours, tmp_path / "m.keras")
     with pytest.raises(TypeError, match="function of your own"):
         interop.save_keras(LSTM(3, 4, activation=lambda x: x), tmp_path / "m.keras")
@@ -432,3 +437,107 @@ def test_keras_gets_no_other_numbers_than_ours(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="one by one"):
         interop.save_weights(torch.nn.Linear(2, 3), tmp_path / "m.weights.h5")
     assert list(tmp_path.iterdir()) == []
+
+
+def old_model() -> dict:
+    """A model of Keras 2 with its hard_sigmoid wherever it may stand: gates, cells, both ways, dense, alone, inside."""
+
+    def layer(class_name: str, name: str, inputs: list, **config: object) -> dict:
+        nodes = [[[name, 0, 0, {}] for name in inputs]] if inputs else []
+        return {"class_name": class_name, "name": name, "config": {"name": name, **config}, "inbound_nodes": nodes}
+
+    gates = {"units": 4, "activation": "tanh", "recurrent_activation": "hard_sigmoid", "use_bias": True}
+    cell = {"class_name": "LSTMCell", "config": {**gates, "units": 3}}
+    lstm = {"class_name": "LSTM", "config": {**gates, "name": "l", "use_bias": False, "return_sequences": True}}
+    hard = {"activation": "hard_sigmoid"}
+    each = {"class_name": "Dense", "config": {"name": "d", "units": 5, "use_bias": True, **hard}}
+    alone = {"class_name": "Activation", "config": {"name": "a", **hard}}
+    conv = {"filters": 4, "kernel_size": [2], "strides": [1], "padding": "same", "use_bias": True, **hard}
+    inner = [layer("InputLayer", "inside", [], batch_input_shape=[None, STEPS, 4])]
+    inner += [layer("LSTM", "in", ["inside"], **gates, return_sequences=True), layer("Activation", "f", ["in"], **hard)]
+    ends = {"input_layers": [["inside", 0, 0]], "output_layers": [["f", 0, 0]]}
+    model = {"class_name": "Model", "name": "model", "config": {"name": "model", "layers": inner, **ends}}
+    layers = [
+        layer("InputLayer", "x", [], batch_input_shape=[None, STEPS, 3]),
+        layer("Masking", "masks", ["x"], mask_value=0.0),
+        layer("LSTM", "lstm", ["masks"], **gates, return_sequences=True),
+        layer("Bidirectional", "both", ["lstm"], layer=lstm, merge_mode="concat"),
+        layer("RNN", "cells", ["both"], cell=[cell, cell], return_sequences=True),
+        layer("TimeDistributed", "each", ["cells"], layer=each),
+        layer("Activation", "alone", ["each"], **hard),
+        layer("TimeDistributed", "alone_each", ["alone"], layer=alone),
+        layer("Conv1D", "conv", ["alone_each"], **conv),
+        {**model, "inbound_nodes": [[["conv", 0, 0, {}]]]},
+        layer("LSTM", "top", ["model"], **gates),
+        layer("Dense", "says", ["top"], units=2, use_bias=True, **hard),
+    ]
+    ends = {"input_layers": [["x", 0, 0]], "output_layers": [["says", 0, 0]]}
+    return {"class_name": "Model", "config": {"name": "old", "layers": layers, **ends}}
+
+
+def test_the_hard_sigmoid_of_keras_1_and_2_goes_to_keras_3_wherever_it_stands(tmp_path: Path) -> None:
+    description = read_description(old_model(), "2.4.0")
+    ours = with_random_weights(description)
+    gates = [m.recurrent_activation for m in ours.modules() if isinstance(m, LSTM)]
+    assert gates == [lstmreg.activations.keras2_hard_sigmoid] * 7
+    x = 3 * np.random.default_rng(2).normal(size=(6, STEPS, 3)).astype(np.float32)
+    x[0, -2:] = x[1, :2] = 0  # masked
+    [expected] = run(ours, [x])
+    interop.save_keras(ours, tmp_path / "m.keras")
+    model = keras.models.load_model(tmp_path / "m.keras")
+    assert_same(predict(model, [x]), [expected], 2e-6)
+    assert_same(run(interop.load_model(tmp_path / "m.keras"), [x]), [expected], 2e-6)
+    as_if_the_same = model.get_layer("lstm").get_weights()
+    np.testing.assert_allclose(
+        as_if_the_same[0], np.float32([1.2, 1.2, 1, 1.2]).repeat(4) * interop.get_weights(ours)[0]
+    )
+
+
+def with_random_weights(description: ModelDescription) -> KerasModel:
+    """Make a model of what its settings say, which leave the numbers of inputs open, with weights drawn at random."""
+    widths = {"lstm": 3, "both": 4, "cells": 8, "each": 3, "conv": 5, "in": 4, "top": 4, "says": 4}
+    rng = np.random.default_rng(1)
+    arrays = {}
+    for leaf in leaves_of(description):
+        outer = "in" if "functional" in leaf.key else leaf.owner
+        outer = "each" if leaf.owner == "d" else outer
+        D = 3 if "lstm_cell_1" in leaf.key else widths[outer]
+        H = {"both": 4, "cells": 3}.get(outer, 4)
+        dense = {"each": 5, "says": 2, "conv": 4}.get(outer)
+        kernel = (D, 4 * H) if dense is None else (2, D, dense) if outer == "conv" else (D, dense)
+        shape = {"kernel": kernel, "recurrent_kernel": (H, 4 * H), "bias": kernel[-1:]}[leaf.name]
+        arrays[leaf.key] = rng.normal(scale=0.7, size=shape).astype(np.float32)
+    return build(description, in_place(arrays))
+
+
+def test_a_penalty_of_weights_that_are_scaled_is_told() -> None:
+    knobs = {"kernel_regularizer": L2(0.1), "bias_constraint": "non_neg"}
+    plain, with_knobs = LSTM(3, 4, recurrent_activation="keras2_hard_sigmoid"), LSTM(3, 4, **knobs)
+    with_knobs.recurrent_activation = plain.recurrent_activation
+    written = "lstm: hard_sigmoid of Keras 1 and 2 is written as that of Keras 3"
+    [note] = in_keras_3(as_keras_model(plain)).notes()
+    assert note.startswith(written)
+    assert "training" not in note
+    [note] = in_keras_3(as_keras_model(with_knobs)).notes()
+    assert note.startswith(written)
+    assert "in training kernel_regularizer and bias_constraint will see the larger weights" in note
+    assert in_keras_3(as_keras_model(LSTM(3, 4, **knobs))).notes() == []
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"recurrent_dropout": 0.2, "per_gate_masks": False}, ["the gates shared a mask of recurrent_dropout"]),
+        ({"dropout": 0.2, "per_gate_input_masks": True}, ["each gate had its own mask of the dropped inputs"]),
+        (
+            {"dropout": 0.2, "recurrent_dropout": 0.2, "per_gate_input_masks": False},
+            ["the gates shared a mask of the dro"],
+        ),
+        ({"dropout": 0.2, "recurrent_dropout": 0.2}, []),
+        ({"dropout": 0.2}, []),
+        ({"per_gate_input_masks": True, "per_gate_masks": False}, []),
+    ],
+)
+def test_masks_that_keras_3_draws_otherwise_are_told(options: dict, said: list[str]) -> None:
+    notes = in_keras_3(as_keras_model(LSTM(3, 4, **options))).notes()
+    assert [note.removeprefix("lstm: ")[: len(part)] for note, part in zip(notes, said, strict=True)] == said

@@ -170,6 +170,36 @@ def test_hard_sigmoid_is_the_function_of_the_version(case, load):
         close(gate(x), expected)
 
 
+#: Their LSTM had hard_sigmoid by default.
+HARD = ("keras-1", "keras-2.0", "keras-2.1.", "keras-2.2.", "tf.keras-tf-1.15")
+
+#: Models of Keras 1 and 2 with their own hard_sigmoid in gates, alone, and in models within models.
+OLD_GATES = [
+    case
+    for case in of_model(
+        *("seq_hard_sigmoid", "seq_defaults", "seq_knobs", "seq_knobs_cpu", "seq_knobs_gpu", "seq_knobs_mem"),
+        *("bidir_none", "bidir_gpu", "bidir_backward_layer", "nested_functional", "nested_twice", "functional"),
+        *("rnn_cell", "rnn_cells", "stateful", "encoder_decoder", "shared", "go_backwards", "frozen_layers"),
+    )
+    if case.startswith(HARD) or ("seq_hard_sigmoid" in case and not case.startswith("keras-3"))
+]
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation")
+@pytest.mark.parametrize("case", OLD_GATES)
+def test_a_model_with_the_old_hard_sigmoid_gives_its_numbers_in_the_keras_of_today(case, load, data, tmp_path):
+    import keras
+
+    stored, model = data(case), load(case)
+    assert "keras2_hard_sigmoid" in repr(model.description)
+    interop.save_keras(model, tmp_path / "m.keras")
+    modern = keras.models.load_model(tmp_path / "m.keras")
+    inputs = [x.numpy() for x in stored.inputs]
+    outputs = modern(inputs if len(inputs) > 1 else inputs[0], training=False)
+    close([y.detach() for y in (outputs if isinstance(outputs, (list, tuple)) else [outputs])], stored.outputs)
+    close(called(interop.load_model(tmp_path / "m.keras"), stored.inputs), stored.outputs)
+
+
 # ---------------------------------------------------------------------- settings
 
 
@@ -230,10 +260,6 @@ KNOBS_OF_KERAS_1 = [
     ),
     Knobs(rates=(0.25, 0)),
 ]
-#: Their LSTM had hard_sigmoid by default.
-HARD = ("keras-1", "keras-2.0", "keras-2.1.", "keras-2.2.", "tf.keras-tf-1.15")
-
-
 #: Their Dense did not write its activity_regularizer down.
 FORGOT = ("keras-3.0", "keras-3.3")
 
