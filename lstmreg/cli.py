@@ -234,7 +234,7 @@ def _convert(parsed: Namespace, out: Console) -> None:
         raise ConfigError(f"{directory}: is a file; -o names the folder to write into.")
     with out.status("Reading the model"):  # loading torch takes seconds
         from lstmreg import interop
-        from lstmreg.interop.modern import in_keras_3
+        from lstmreg.interop.keras.modern import in_keras_3
         from lstmreg.interop.summary import summarize
 
         model = interop.load_model(parsed.model, parsed.architecture)

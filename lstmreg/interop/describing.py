@@ -8,12 +8,12 @@ from lstmreg import activations, constraints, regularizers
 from lstmreg.layers import LSTM
 from lstmreg.models import Network
 
-from .calls import Call, Reference
-from .container import Array
-from .dialects import Settings
-from .graph import LayerDescription, ModelDescription
-from .model import KerasModel
-from .weights import build, in_place
+from .keras.file.container import Array
+from .keras.graph.calls import Call, Reference
+from .keras.graph.layers import LayerDescription, ModelDescription
+from .keras.modules.model import KerasModel
+from .keras.weights import build, in_place
+from .keras.words.dialects import Settings
 
 
 def as_keras_model(module: nn.Module) -> KerasModel:

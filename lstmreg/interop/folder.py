@@ -18,10 +18,10 @@ from torch import Tensor
 from lstmreg.errors import UNEXPECTED, CorruptFileError
 from lstmreg.files import read_file, write_atomically
 
-from .calls import Call, Reference
-from .dialects import Settings, check_settings
-from .graph import LayerDescription, ModelDescription, check_graph
-from .model import KerasModel
+from .keras.graph.calls import Call, Reference
+from .keras.graph.layers import LayerDescription, ModelDescription, check_graph
+from .keras.modules.model import KerasModel
+from .keras.words.dialects import Settings, check_settings
 
 #: Says in ``model.json`` what kind of model it is; lstmreg's own networks have a number there.
 FORMAT = "keras-layers-1"

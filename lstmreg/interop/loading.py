@@ -18,14 +18,15 @@ from lstmreg import models
 from lstmreg.errors import UNEXPECTED, ConfigError, CorruptFileError
 from lstmreg.layers import LSTM
 
-from . import folder, weights
-from .container import Container, open_container
+from . import folder
 from .describing import as_keras_model, description_of
-from .description import locate_layer, lstm_names, read_description
-from .graph import ModelDescription
-from .model import KerasModel
-from .old_weights import Named
-from .recurrent import RNN, Bidirectional, are_alike
+from .keras import weights
+from .keras.file.container import Container, open_container
+from .keras.graph.description import locate_layer, lstm_names, read_description
+from .keras.graph.layers import ModelDescription
+from .keras.modules.model import KerasModel
+from .keras.modules.recurrent import RNN, Bidirectional, are_alike
+from .keras.words.old_weights import Named
 
 PathLike = str | os.PathLike[str]
 

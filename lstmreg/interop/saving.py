@@ -17,13 +17,13 @@ from lstmreg.files import write_atomically
 from lstmreg.layers import LSTM
 
 from . import folder
-from .container import Array
 from .describing import as_keras_model, keras_weights
 from .extras import need
-from .keras_config import keras_config
-from .model import KerasModel, groups_of
-from .modern import in_keras_3
-from .weights import arrays_of
+from .keras.file.container import Array
+from .keras.graph.configuration import keras_config
+from .keras.modern import in_keras_3
+from .keras.modules.model import KerasModel, groups_of
+from .keras.weights import arrays_of
 
 PathLike = str | os.PathLike[str]
 

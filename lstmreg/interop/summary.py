@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from .dialects import KINDS, OWN_SETTINGS, Settings
-from .graph import LayerDescription
-from .model import KerasModel
-from .recurrent import are_alike
+from .keras.graph.layers import LayerDescription
+from .keras.modules.model import KerasModel
+from .keras.modules.recurrent import are_alike
+from .keras.words.dialects import KINDS, OWN_SETTINGS, Settings
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,11 @@ import lstmreg
 from lstmreg import L1L2, L2, LSTM, ModelConfig, Network, interop
 from lstmreg.errors import ConfigError
 from lstmreg.interop.describing import as_keras_model
-from lstmreg.interop.description import read_description
-from lstmreg.interop.graph import ModelDescription
-from lstmreg.interop.model import KerasModel, leaves_of
-from lstmreg.interop.modern import in_keras_3
-from lstmreg.interop.weights import build, in_place
+from lstmreg.interop.keras.graph.description import read_description
+from lstmreg.interop.keras.graph.layers import ModelDescription
+from lstmreg.interop.keras.modern import in_keras_3
+from lstmreg.interop.keras.modules.model import KerasModel, leaves_of
+from lstmreg.interop.keras.weights import build, in_place
 from tests.interop.random_models import FEATURES, STEPS, random_model
 
 CASES = range(40)

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from lstmreg import L1L2, LSTM, MaxNorm, MinMaxNorm, NonNeg, UnitNorm, apply_constraints, interop, penalties
 from lstmreg.errors import LstmregError
-from lstmreg.interop.description import read_description
-from lstmreg.interop.model import KerasModel
+from lstmreg.interop.keras.graph.description import read_description
+from lstmreg.interop.keras.modules.model import KerasModel
 
 FILES = Path(__file__).parent / "files"
 VERSIONS = [

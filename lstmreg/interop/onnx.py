@@ -25,8 +25,8 @@ from lstmreg.layers import LSTM
 from lstmreg.models import Network
 
 from .extras import need
-from .layers import Embedding
-from .model import KerasModel
+from .keras.modules.layers import Embedding
+from .keras.modules.model import KerasModel
 
 #: What ONNX's LSTM calls an activation, with its parameters alpha and beta, as far as it has them.
 _ACTIVATIONS: dict[str, tuple[str, tuple[float, ...]]] = {

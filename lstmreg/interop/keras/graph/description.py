@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 from lstmreg.errors import ConfigError, CorruptFileError, did_you_mean
 
+from ..words.dialects import MODELS, OPERATIONS, OWN_SETTINGS, Dialect, Settings, check_origin, kind_of, read_settings
+from ..words.habits import keep_habits, zeroes_masked_steps
 from .calls import Call, Reference, is_reference, read_call, read_reference
-from .dialects import MODELS, OPERATIONS, OWN_SETTINGS, Dialect, Settings, check_origin, kind_of, read_settings
-from .graph import LayerDescription, ModelDescription, check_graph, check_names, outputs_of, references_of, snake_case
-from .habits import keep_habits, zeroes_masked_steps
+from .layers import LayerDescription, ModelDescription, check_graph, check_names, outputs_of, references_of, snake_case
 
 #: Descriptions within descriptions, and layers in all, that a file may have.
 _DEPTH, _LAYERS = 12, 5_000

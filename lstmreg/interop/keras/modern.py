@@ -10,13 +10,13 @@ import numpy as np
 
 from lstmreg.errors import ConfigError
 
-from .calls import Reference
-from .container import Array
-from .dialects import Settings
-from .graph import LayerDescription, ModelDescription
-from .model import KerasModel, groups_of
-from .recurrent import cells_of
+from .file.container import Array
+from .graph.calls import Reference
+from .graph.layers import LayerDescription, ModelDescription
+from .modules.model import KerasModel, groups_of
+from .modules.recurrent import cells_of
 from .weights import arrays_of, build, in_place
+from .words.dialects import Settings
 
 #: The ``hard_sigmoid`` of Keras 1 and 2, clip(0.2 z + 0.5), is clip((1.2 z) / 6 + 0.5): that of Keras 3 at 1.2 z.
 _OLD, _NEW, _SCALE = "keras2_hard_sigmoid", "hard_sigmoid", 1.2

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from lstmreg.errors import CorruptFileError
 
+from ..words.dialects import Settings
 from .calls import Call, Reference
-from .dialects import Settings
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class LayerDescription:
     """A layer: its name, what kind it is, its settings, and where it is used."""
 
     name: str
-    kind: str  #: a key of ``layers.LAYERS``, or ``InputLayer``, or ``Model``
+    kind: str  #: a key of ``modules.layers.LAYERS``, or ``InputLayer``, or ``Model``
     settings: Settings
     calls: tuple[Call, ...] = ()
     model: ModelDescription | None = None  #: of a kind ``Model``

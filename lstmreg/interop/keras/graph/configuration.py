@@ -7,9 +7,9 @@ from typing import Any
 
 from lstmreg.errors import ConfigError
 
+from ..words.dialects import OWN_SETTINGS, Settings
 from .calls import Call, Reference
-from .dialects import OWN_SETTINGS, Settings
-from .graph import LayerDescription, ModelDescription
+from .layers import LayerDescription, ModelDescription
 
 Shapes = Mapping[str, tuple[int, ...]]
 

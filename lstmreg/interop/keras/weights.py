@@ -14,11 +14,11 @@ from torch import Tensor
 
 from lstmreg.errors import ConfigError, CorruptFileError
 
-from .container import Array, Container
-from .graph import ModelDescription
-from .leaves import Leaf
-from .model import KerasModel, groups_of, layer_leaves
-from .old_weights import ALIASES, Named, modern_weights, plain_name
+from .file.container import Array, Container
+from .graph.layers import ModelDescription
+from .modules.leaves import Leaf
+from .modules.model import KerasModel, groups_of, layer_leaves
+from .words.old_weights import ALIASES, Named, modern_weights, plain_name
 
 
 class Weight(NamedTuple):

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from lstmreg.errors import CorruptFileError
 
-from .calls import Call, Reference
-from .graph import LayerDescription, ModelDescription, snake_case
+from ..graph.calls import Call, Reference
+from ..graph.layers import LayerDescription, ModelDescription, snake_case
 from .keras_layer import KerasLayer, Mask, Shapes, below
 from .layers import LAYERS, Embedding, Operation, TimeDistributed
 from .leaves import Leaf
