@@ -13,7 +13,7 @@ from .keras.graph.calls import Call, Reference
 from .keras.graph.layers import LayerDescription, ModelDescription
 from .keras.modules.model import KerasModel
 from .keras.weights import build, in_place
-from .keras.words.dialects import Settings
+from .keras.words.rules import Settings
 
 
 def as_keras_model(module: nn.Module) -> KerasModel:

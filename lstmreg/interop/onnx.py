@@ -25,7 +25,7 @@ from lstmreg.layers import LSTM
 from lstmreg.models import Network
 
 from .extras import need
-from .keras.modules.layers import Embedding
+from .keras.modules.beginnings import Embedding
 from .keras.modules.model import KerasModel
 
 #: What ONNX's LSTM calls an activation, with its parameters alpha and beta, as far as it has them.

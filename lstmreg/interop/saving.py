@@ -84,7 +84,7 @@ def _make_groups(tree: Any, model: KerasModel, place: str = "") -> None:
         if layer.name in groups:
             below = f"{place}{groups[layer.name]}/"
             tree.require_group(f"{below}vars").attrs["name"] = layer.name
-            inner = model.layers[model.key_of(layer.name)] if layer.kind == "Model" else None
+            inner = model.layers[model.key_of(layer.name)] if not layer.is_input else None
             if isinstance(inner, KerasModel):
                 _make_groups(tree, inner, below)
 

@@ -16,8 +16,9 @@ from lstmreg.errors import ConfigError, CorruptFileError
 
 from .file.container import Array, Container
 from .graph.layers import ModelDescription
+from .modules.kind import kind_of, layer_leaves
 from .modules.leaves import Leaf
-from .modules.model import KerasModel, groups_of, layer_leaves
+from .modules.model import KerasModel, groups_of
 from .words.old_weights import ALIASES, Named, modern_weights, plain_name
 
 
@@ -259,9 +260,8 @@ def _early_paths(description: ModelDescription) -> Iterator[tuple[str, str]]:
         place = f"{_EARLY}{stem}" + (f"_{counts[stem]}" if counts[stem] else "")
         counts[stem] += 2 if leaves else 1
         inner: Iterable[tuple[str, str]] = ((leaf.key, leaf.key) for leaf in leaves)
-        if layer.kind == "Model":
-            assert layer.model is not None
-            inner = _early_paths(layer.model)
+        if kind_of(layer).is_model:
+            inner = _early_paths(layer.inside)
         yield from ((f"layers/{name}/{today}", f"{place}/{early}") for today, early in inner)
 
 

@@ -1,41 +1,47 @@
-"""What versions of Keras did differently under the same settings, and what of it can be kept."""
+"""What versions of Keras did differently under the same settings, and what of it can be kept.
+
+What only further training would notice, and cannot be kept, is told in notes.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .dialects import OWN_SETTINGS, Dialect, Settings
+from .dialects import Dialect
+from .rules import Settings
 
 
-def keep_habits(
-    kind: str, settings: Settings, config: Mapping[str, Any], dialect: Dialect
+def of_gates(
+    class_name: str, settings: Settings, config: Mapping[str, Any], dialect: Dialect
 ) -> tuple[Settings, list[str]]:
-    """Return a layer's settings with what its version meant by them.
+    """Return what masks an LSTM or its cell drew, and in what its training differed from what the settings say now."""
+    anew = _drops_each_step_anew(class_name, config, settings, dialect)
+    drawn = {
+        "per_gate_masks": _draws_per_gate(config, dialect),
+        "per_gate_input_masks": False if anew else _draws_input_per_gate(config, dialect),
+    }
+    return drawn, list(_training_notes(config, settings, dialect, anew))
 
-    What only further training would notice, and cannot be kept, is told in notes.
-    """
-    notes: list[str] = []
-    settings = dict(settings)
-    if kind in ("LSTM", "CuDNNLSTM", "LSTMCell"):
-        settings["per_gate_masks"] = _draws_per_gate(config, dialect)
-        anew = _drops_each_step_anew(kind, config, settings, dialect)
-        settings["per_gate_input_masks"] = False if anew else _draws_input_per_gate(config, dialect)
-        notes += _training_notes(config, settings, dialect, anew)
-    if kind == "Embedding" and config.get("dropout"):
-        notes.append(f"Keras {dialect.version} dropped whole words (dropout={config['dropout']}); that is not kept")
-    if kind in ("LSTM", "CuDNNLSTM", "RNN", "Bidirectional"):
-        # Keras 3 does not hand on a mask to a layer that is also given states, unless it is told to.
-        settings["masks_with_states"] = dialect.number < (3, 0)
-    if kind in OWN_SETTINGS["merge"]:
-        settings["joins_masks_by"] = "or" if dialect.number >= (3, 0) else "and"
-    regularizer = settings.get("activity_regularizer")
-    if regularizer is not None and not _divides_activity(dialect):
-        notes.append(
-            f"Keras {dialect.version} did not divide the activity penalty by the batch size, as Keras does since 3.14 "
-            "and lstmreg does: for the same penalty multiply its strength by the batch size"
-        )
-    return settings, notes
+
+def of_activity(settings: Settings, dialect: Dialect) -> list[str]:
+    """Return in what the penalty of a layer's output differed."""
+    if settings.get("activity_regularizer") is None or _divides_activity(dialect):
+        return []
+    return [
+        f"Keras {dialect.version} did not divide the activity penalty by the batch size, as Keras does since 3.14 "
+        "and lstmreg does: for the same penalty multiply its strength by the batch size"
+    ]
+
+
+def masks_with_states(dialect: Dialect) -> bool:
+    """Tell whether a mask goes on to a layer that is also given states; in Keras 3 it does so only if told to."""
+    return dialect.number < (3, 0)
+
+
+def joins_masks_by(dialect: Dialect) -> str:
+    """Return which steps are valid behind a layer that merges: where any input is (``or``), or all are (``and``)."""
+    return "or" if dialect.number >= (3, 0) else "and"
 
 
 def zeroes_masked_steps(dialect: Dialect) -> bool:
@@ -62,11 +68,11 @@ def _draws_input_per_gate(config: Mapping[str, Any], dialect: Dialect) -> bool |
     return config.get("consume_less") != "gpu" and config.get("implementation") != 2
 
 
-def _drops_each_step_anew(kind: str, config: Mapping[str, Any], settings: Settings, dialect: Dialect) -> bool:
+def _drops_each_step_anew(class_name: str, config: Mapping[str, Any], settings: Settings, dialect: Dialect) -> bool:
     """Tell whether a layer was one for cuDNN in TensorFlow 2, which dropped its whole input before, step by step."""
     activations = settings.get("activation"), settings.get("recurrent_activation")
     return (
-        kind == "LSTM"
+        class_name == "LSTM"
         and not dialect.is_standalone
         and dialect.number < (3, 0)
         and activations == ("tanh", "sigmoid")
