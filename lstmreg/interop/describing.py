@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 from torch import nn
 
 from lstmreg import activations, constraints, regularizers
@@ -12,6 +15,8 @@ from .keras.file.container import Array
 from .keras.graph.calls import Call, Reference
 from .keras.graph.layers import LayerDescription, ModelDescription
 from .keras.modules.model import KerasModel
+from .keras.modules.recurrent import ALIKE, RNN, Bidirectional
+from .keras.modules.steps import Dense
 from .keras.weights import build, in_place
 from .keras.words.rules import Settings
 
@@ -57,9 +62,7 @@ def _network(network: Network) -> tuple[ModelDescription, dict[str, Array]]:
         is_top = index == len(network.layers) - 1
         layers += _stack(lstm, is_last_used=is_top, first=index)
         arrays |= _arrays(lstm, first=index)
-    head: Settings = dict.fromkeys(("kernel_regularizer", "bias_regularizer", "kernel_constraint", "bias_constraint"))
-    settings: Settings = {**head, "activity_regularizer": None, "use_bias": True, "activation": "linear"}
-    settings["units"] = network.output_size
+    settings: Settings = {**Dense.rules.defaults, **Dense.usual, "units": network.output_size}
     layers.append(LayerDescription("dense", "Dense", settings, keras_class="Dense"))
     arrays["layers/dense/vars/0"] = network.head.weight.detach().cpu().numpy().T
     arrays["layers/dense/vars/1"] = network.head.bias.detach().cpu().numpy()
@@ -70,8 +73,7 @@ def _chain(layers: list[LayerDescription], features: int) -> ModelDescription:
     entry = LayerDescription("input", "InputLayer", {"batch_shape": [None, None, features]}, keras_class="InputLayer")
     chained, last = [entry], Reference(entry.name)
     for layer in layers:
-        called = {"calls": (Call((last,)),)}
-        chained.append(LayerDescription(**{**vars(layer), **called}))
+        chained.append(replace(layer, calls=(Call((last,)),)))
         last = Reference(layer.name)
     return ModelDescription("sequential", tuple(chained), (Reference(entry.name),), (last,), is_sequential=True)
 
@@ -84,15 +86,10 @@ def _stack(lstm: LSTM, *, is_last_used: bool, first: int = 0) -> list[LayerDescr
         is_sequence = layer < lstm.num_layers - 1 or not is_last_used
         if lstm.bidirectional:
             ahead, back = (_settings(lstm, layer, direction, is_sequence) for direction in (0, 1))
-            settings: Settings = {
-                "merge_mode": "concat",
-                "activity_regularizer": None,
-                "layer": ahead,
-                "backward_layer": back,
-            }
-            kind = "Bidirectional"
+            both: Settings = {"merge_mode": "concat", "layer": ahead, "backward_layer": back}
+            kind, settings = Bidirectional.__name__, {**both, "activity_regularizer": None}
         else:
-            settings, kind = _settings(lstm, layer, 0, is_sequence), "RNN"
+            kind, settings = RNN.__name__, _settings(lstm, layer, 0, is_sequence)
         made.append(LayerDescription(_name(lstm, first + layer), kind, settings, keras_class=_class(lstm)))
     return made
 
@@ -107,11 +104,9 @@ def _name(lstm: LSTM, number: int) -> str:
 
 def _settings(lstm: LSTM, layer: int, direction: int, is_sequence: bool) -> Settings:
     seeds = lstm.cell_seeds
-    found: Settings = {
+    return {
         "units": lstm.hidden_size,
         "use_bias": lstm.bias,
-        "dropout": lstm.setting_of("dropout", layer),
-        "recurrent_dropout": lstm.setting_of("recurrent_dropout", layer),
         "return_sequences": is_sequence,
         "return_state": False,
         "go_backwards": lstm.go_backwards or direction == 1,
@@ -120,18 +115,22 @@ def _settings(lstm: LSTM, layer: int, direction: int, is_sequence: bool) -> Sett
         "per_gate_masks": lstm.per_gate_masks,
         "per_gate_input_masks": lstm.per_gate_input_masks,
         "seed": None if seeds is None else seeds[layer * (1 + lstm.bidirectional) + direction],
+        **{name: _in_words(name, lstm.setting_of(name, layer)) for name in (*ALIKE, "activity_regularizer")},
     }
-    for name in ("activation", "recurrent_activation"):
-        found[name] = activations.name_of(lstm.setting_of(name, layer))
-        if found[name] is None:
-            raise TypeError(
-                f"{name} is a function of your own, {lstm.setting_of(name, layer)!r}, which Keras has no name for."
-            )
-    for name in ("kernel_regularizer", "recurrent_regularizer", "bias_regularizer", "activity_regularizer"):
-        found[name] = regularizers.serialize(lstm.setting_of(name, layer))
-    for name in ("kernel_constraint", "recurrent_constraint", "bias_constraint"):
-        found[name] = constraints.serialize(lstm.setting_of(name, layer))
-    return found
+
+
+def _in_words(name: str, value: Any) -> Any:
+    """Return a knob's value as Keras 3 describes it."""
+    if name.endswith("_regularizer"):
+        return regularizers.serialize(value)
+    if name.endswith("_constraint"):
+        return constraints.serialize(value)
+    if not name.endswith("activation"):
+        return value
+    known = activations.name_of(value)
+    if known is None:
+        raise TypeError(f"{name} is a function of your own, {value!r}, which Keras has no name for.")
+    return known
 
 
 def _arrays(lstm: LSTM, first: int = 0) -> dict[str, Array]:

@@ -25,7 +25,7 @@ from .keras.file.container import Container, open_container
 from .keras.graph.description import locate_layer, lstm_names, read_description
 from .keras.graph.layers import ModelDescription
 from .keras.modules.model import KerasModel
-from .keras.modules.recurrent import RNN, Bidirectional, are_alike
+from .keras.modules.recurrent import ALIKE, RNN, Bidirectional, are_alike
 from .keras.words.old_weights import Named
 
 PathLike = str | os.PathLike[str]
@@ -140,23 +140,9 @@ def _two_ways(layer: Bidirectional) -> LSTM:
 
 #: Settings of one direction that are those of both.
 _KEPT = [
-    "bias",
-    "batch_first",
-    "dropout",
-    "recurrent_dropout",
-    "kernel_regularizer",
-    "recurrent_regularizer",
-    "bias_regularizer",
-    "activity_regularizer",
-    "activity_steps",
-    "kernel_constraint",
-    "recurrent_constraint",
-    "bias_constraint",
-    "activation",
-    "recurrent_activation",
-    "stateful",
-    "per_gate_masks",
-    "per_gate_input_masks",
+    *ALIKE,
+    *("bias", "batch_first", "stateful", "per_gate_masks", "per_gate_input_masks"),
+    *("activity_regularizer", "activity_steps"),
 ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .keras.modules.kind import kind_of
+from .keras.modules.kind import kind_of, layer_leaves
 from .keras.modules.model import KerasModel
 
 
@@ -34,8 +34,8 @@ def summarize(model: KerasModel, prefix: str = "") -> Iterator[Found]:
         if known_as is None:
             continue
         module = model.layers[model.key_of(layer.name)]
-        buffers = [buffer for name, buffer in module.named_buffers() if "bias_hh" not in name]
-        count = sum(tensor.numel() for tensor in [*module.parameters(), *buffers])
+        tensors = module.state_dict()
+        count = sum(tensors[leaf.tensor].numel() for leaf in layer_leaves(layer))
         settings = ", ".join(filter(None, [kind.told(layer), "" if layer.is_trained else "frozen"]))
         yield Found(prefix + layer.name, known_as, count, settings)
         if isinstance(module, KerasModel):

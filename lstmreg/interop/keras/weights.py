@@ -38,9 +38,7 @@ def arrays_of(model: KerasModel) -> dict[str, Array]:
     state = model.state_dict()
     found = {}
     for leaf in model.leaves():
-        tensor = state[leaf.tensor]
-        second = state.get(leaf.tensor.replace("bias_ih", "bias_hh")) if "bias_ih" in leaf.tensor else None
-        whole = tensor if second is None else tensor + second
+        whole = state[leaf.tensor] + state[leaf.addend] if leaf.addend else state[leaf.tensor]
         found[leaf.key] = leaf.as_in_keras(whole).detach().cpu().numpy().copy()
     return found
 
@@ -87,8 +85,8 @@ def fill(model: KerasModel, weights: Weights) -> None:
         if not np.isfinite(array).all():
             raise CorruptFileError(f"{named} is not finite.")
         state[leaf.tensor] = leaf.as_in_keras(torch.from_numpy(array)).to(dtype).contiguous()
-    # What is left are second biases, as large as the first, which have been compared.
-    state |= {name: torch.zeros(tensor.shape, dtype=dtype) for name, tensor in expected.items() if name not in state}
+        if leaf.addend:
+            state[leaf.addend] = torch.zeros_like(state[leaf.tensor])
     trained = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
     model.load_state_dict(state, assign=True)
     for name, parameter in model.named_parameters():

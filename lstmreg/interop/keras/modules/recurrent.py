@@ -34,6 +34,8 @@ _GATES: dict[str, rule.Rule] = {
     "recurrent_dropout": rule.rate,
     "seed": rule.seed,
 }
+#: Settings of a cell that an LSTM here has under the same name, for each layer of its stack.
+ALIKE = tuple(name for name in _GATES if name not in ("units", "use_bias", "seed"))
 _GATES_DEFAULTS: Settings = {
     **dict.fromkeys([*rule.WEIGHTED, "recurrent_regularizer", "recurrent_constraint"]),
     "use_bias": True,
@@ -157,7 +159,7 @@ class RNN(KerasLayer):
                 Leaf(path, 1, "recurrent_kernel", f"{stem}.weight_hh_l0", transposed=True),
             ]
             if cell["use_bias"]:
-                found.append(Leaf(path, 2, "bias", f"{stem}.bias_ih_l0"))
+                found.append(Leaf(path, 2, "bias", f"{stem}.bias_ih_l0", addend=f"{stem}.bias_hh_l0"))
         return found
 
     def call(self, inputs: Any, mask: Any, initial_state: Sequence[Tensor] | None = None) -> Any:
@@ -203,24 +205,15 @@ def _lstm(features: int, cell: Settings, rnn: Settings, *, is_first: bool, is_to
         cell["units"],
         bias=cell["use_bias"],
         batch_first=True,
-        dropout=cell["dropout"],
-        recurrent_dropout=cell["recurrent_dropout"],
-        kernel_regularizer=cell["kernel_regularizer"],
-        recurrent_regularizer=cell["recurrent_regularizer"],
-        bias_regularizer=cell["bias_regularizer"],
         activity_regularizer=rnn["activity_regularizer"] if is_top else None,
         activity_steps="all" if rnn["return_sequences"] else "last",
-        kernel_constraint=cell["kernel_constraint"],
-        recurrent_constraint=cell["recurrent_constraint"],
-        bias_constraint=cell["bias_constraint"],
-        activation=cell["activation"],
-        recurrent_activation=cell["recurrent_activation"],
         zero_output_for_mask=rnn["zero_output_for_mask"] and is_top,
         go_backwards=rnn["go_backwards"] and is_first,
         stateful=rnn["stateful"],
         per_gate_masks=cell.get("per_gate_masks", True),
         per_gate_input_masks=cell.get("per_gate_input_masks"),
         seed=cell["seed"],
+        **{name: cell[name] for name in ALIKE},
     )
 
 
