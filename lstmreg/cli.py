@@ -290,6 +290,7 @@ def _convert(parsed: Namespace, out: Console) -> None:
         raise ConfigError(f"{directory}: is a file; -o names the folder to write into.")
     with out.status("Reading the model"):  # loading torch takes seconds
         from lstmreg import interop
+        from lstmreg.interop.keras.modern import in_keras_3
         from lstmreg.interop.summary import summarize
 
         model = interop.load_model(parsed.model, parsed.architecture)
@@ -299,6 +300,8 @@ def _convert(parsed: Namespace, out: Console) -> None:
             *(Text(printable(t)) for t in (layer.name, layer.keras_class, f"{layer.parameters:,}", layer.settings))
         )
     out.print(table)
+    if parsed.to == "keras":
+        model = in_keras_3(model)  # its notes say what that changes
     for note in model.notes():
         out.print(Text(f"Note: {printable(note)}."))
     directory.mkdir(parents=True, exist_ok=True)

@@ -452,6 +452,28 @@ def test_convert_tells_what_it_found_and_writes_what_each_tool_reads(tmp_path: P
     torch.testing.assert_close(torch.from_numpy(says), expected.detach())
 
 
+def test_convert_takes_a_model_with_the_hard_sigmoid_of_keras_2_to_keras_3(tmp_path: Path) -> None:
+    import torch
+
+    from lstmreg import LSTM, activations, interop
+
+    gates = {"recurrent_activation": "keras2_hard_sigmoid", "kernel_regularizer": "l2"}
+    interop.save_model(LSTM(3, 4, **gates), tmp_path / "ours")
+    done = lstmreg(tmp_path, "convert", "ours", "-o", "theirs", "--to", "keras")
+    assert (done.returncode, done.stderr) == (0, "")
+    said = " ".join(done.stdout.split())
+    assert "Note: lstm: hard_sigmoid of Keras 1 and 2 is written as that of Keras 3, with the weights in front" in said
+    assert "in training kernel_regularizer will see the larger weights." in said
+    x = torch.randn(2, 5, 3)
+    theirs = interop.load_model(tmp_path / "theirs" / "model.keras")
+    torch.testing.assert_close(theirs(x), interop.load_model(tmp_path / "ours")(x))
+    [lstm] = theirs.layers.values()
+    assert lstm.layers[0].recurrent_activation is activations.hard_sigmoid
+    alone = interop.load_lstm(tmp_path / "theirs" / "model.keras")
+    interop.load_weights(alone, tmp_path / "theirs" / "model.weights.h5")
+    torch.testing.assert_close(alone(x)[0], theirs(x))
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

@@ -41,6 +41,23 @@ FLOORS = {
     "cli": 8,
 }
 
+#: The same inside ``interop``, whose rooms are folders; of those on one floor no two files import each other.
+FLOORS_OF_INTEROP = {
+    "extras": 0,
+    "keras.file": 1,
+    "keras.words": 2,
+    "keras.graph": 3,
+    "keras.modules": 3,
+    "keras.weights": 4,
+    "keras.modern": 5,
+    "describing": 5,
+    "summary": 5,
+    "folder": 5,
+    "onnx": 5,
+    "loading": 6,
+    "saving": 6,
+}
+
 ROOMS = {
     "optuna": {"search", "report/numbers.py"},  # there only to name its version
     "sqlalchemy": {"search"},
@@ -94,6 +111,24 @@ def test_imports_point_downwards(module: str) -> None:
         same_folder = name.split(".")[1:2] == module.split(".")[1:2]
         both_on_the_ground = floor(name) == floor(module) == 0
         assert floor(name) < floor(module) or same_folder or both_on_the_ground, f"{module} imports {name}"
+
+
+def room_of_interop(module: str) -> str | None:
+    """Return the room of a file of ``interop``; what gathers a folder has none."""
+    inside = module.removeprefix("lstmreg.interop").lstrip(".")
+    if not module.startswith("lstmreg.interop") or MODULES[module].name == "__init__.py":
+        return None
+    return ".".join(inside.split(".")[: 2 if inside.startswith("keras") else 1])
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if room_of_interop(m) is not None])
+def test_imports_within_interop_point_downwards(module: str) -> None:
+    own = room_of_interop(module)
+    for name in own_imports(module):
+        room = room_of_interop(name)
+        assert room is None or room == own or FLOORS_OF_INTEROP[room] <= FLOORS_OF_INTEROP[str(own)], (
+            f"{own} imports {name}"
+        )
 
 
 def test_there_is_no_import_cycle() -> None:

@@ -9,20 +9,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .keras.modules.model import KerasModel as KerasModel
     from .loading import from_keras as from_keras
     from .loading import from_torch as from_torch
     from .loading import load_lstm as load_lstm
     from .loading import load_model as load_model
     from .loading import load_weights as load_weights
-    from .model import KerasModel as KerasModel
-    from .onnx_file import save_onnx as save_onnx
+    from .onnx import save_onnx as save_onnx
     from .saving import get_weights as get_weights
     from .saving import save_keras as save_keras
     from .saving import save_model as save_model
     from .saving import save_weights as save_weights
 
 _HOMES = {
-    "KerasModel": "model",
+    "KerasModel": "keras.modules.model",
     "load_model": "loading",
     "load_lstm": "loading",
     "load_weights": "loading",
@@ -32,7 +32,7 @@ _HOMES = {
     "save_keras": "saving",
     "save_model": "saving",
     "save_weights": "saving",
-    "save_onnx": "onnx_file",
+    "save_onnx": "onnx",
 }
 
 __all__ = list(_HOMES)

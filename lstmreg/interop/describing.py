@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import replace
+from typing import Any
 
 from torch import nn
 
@@ -10,12 +11,14 @@ from lstmreg import activations, constraints, regularizers
 from lstmreg.layers import LSTM
 from lstmreg.models import Ensemble, Network
 
-from .calls import Call, Reference
-from .container import Array
-from .dialects import Settings
-from .graph import LayerDescription, ModelDescription
-from .model import KerasModel
-from .weights import build
+from .keras.file.container import Array
+from .keras.graph.calls import Call, Reference
+from .keras.graph.layers import LayerDescription, ModelDescription
+from .keras.modules.model import KerasModel
+from .keras.modules.recurrent import ALIKE, RNN, Bidirectional
+from .keras.modules.steps import Dense
+from .keras.weights import build, in_place
+from .keras.words.rules import Settings
 
 
 def as_keras_model(module: nn.Module) -> KerasModel:
@@ -32,11 +35,13 @@ def as_keras_model(module: nn.Module) -> KerasModel:
     if isinstance(module, KerasModel):
         return module
     if isinstance(module, LSTM):
-        return build(description_of(module), _arrays(module))
+        return build(description_of(module), in_place(_arrays(module)))
     if isinstance(module, Network):
-        return build(*_network(module))
+        description, arrays = _network(module)
+        return build(description, in_place(arrays))
     if isinstance(module, Ensemble):
-        return build(*_ensemble(module))
+        description, arrays = _ensemble(module)
+        return build(description, in_place(arrays))
     raise TypeError(
         f"only lstmreg.LSTM, Network, Ensemble and models from lstmreg.interop.load_model can go to Keras, "
         f"got {type(module).__name__}. Give its LSTM layers one by one."
@@ -85,10 +90,7 @@ def _layers(network: Network, number: int = 0, members: int = 1) -> tuple[list[L
         first = index * members + number
         layers += _stack(lstm, is_last_used=is_top, first=first)
         arrays |= _arrays(lstm, first=first)
-    settings: Settings = dict.fromkeys(
-        ("kernel_regularizer", "bias_regularizer", "kernel_constraint", "bias_constraint", "activity_regularizer")
-    )
-    settings |= {"use_bias": True, "activation": "linear", "units": network.output_size}
+    settings: Settings = {**Dense.rules.defaults, **Dense.usual, "units": network.output_size}
     name = _numbered("dense", number)
     layers.append(LayerDescription(name, "Dense", settings, keras_class="Dense"))
     arrays[f"layers/{name}/vars/0"] = network.head.weight.detach().cpu().numpy().T
@@ -111,7 +113,7 @@ def _linked(layers: list[LayerDescription], last: Reference) -> list[LayerDescri
     """Let each layer take what the one before it gives, and the first one ``last``."""
     linked = []
     for layer in layers:
-        linked.append(dataclasses.replace(layer, calls=(Call((last,)),)))
+        linked.append(replace(layer, calls=(Call((last,)),)))
         last = Reference(layer.name)
     return linked
 
@@ -124,15 +126,10 @@ def _stack(lstm: LSTM, *, is_last_used: bool, first: int = 0) -> list[LayerDescr
         is_sequence = layer < lstm.num_layers - 1 or not is_last_used
         if lstm.bidirectional:
             ahead, back = (_settings(lstm, layer, direction, is_sequence) for direction in (0, 1))
-            settings: Settings = {
-                "merge_mode": "concat",
-                "activity_regularizer": None,
-                "layer": ahead,
-                "backward_layer": back,
-            }
-            kind = "Bidirectional"
+            both: Settings = {"merge_mode": "concat", "layer": ahead, "backward_layer": back}
+            kind, settings = Bidirectional.__name__, {**both, "activity_regularizer": None}
         else:
-            settings, kind = _settings(lstm, layer, 0, is_sequence), "RNN"
+            kind, settings = RNN.__name__, _settings(lstm, layer, 0, is_sequence)
         made.append(LayerDescription(_name(lstm, first + layer), kind, settings, keras_class=_class(lstm)))
     return made
 
@@ -151,30 +148,33 @@ def _numbered(name: str, number: int) -> str:
 
 def _settings(lstm: LSTM, layer: int, direction: int, is_sequence: bool) -> Settings:
     seeds = lstm.cell_seeds
-    found: Settings = {
+    return {
         "units": lstm.hidden_size,
         "use_bias": lstm.bias,
-        "dropout": lstm.setting_of("dropout", layer),
-        "recurrent_dropout": lstm.setting_of("recurrent_dropout", layer),
         "return_sequences": is_sequence,
         "return_state": False,
         "go_backwards": lstm.go_backwards or direction == 1,
         "stateful": lstm.stateful,
         "zero_output_for_mask": is_sequence if lstm.bidirectional else lstm.zero_output_for_mask,
         "per_gate_masks": lstm.per_gate_masks,
+        "per_gate_input_masks": lstm.per_gate_input_masks,
         "seed": None if seeds is None else seeds[layer * (1 + lstm.bidirectional) + direction],
+        **{name: _in_words(name, lstm.setting_of(name, layer)) for name in (*ALIKE, "activity_regularizer")},
     }
-    for name in ("activation", "recurrent_activation"):
-        found[name] = activations.name_of(lstm.setting_of(name, layer))
-        if found[name] is None:
-            raise TypeError(
-                f"{name} is a function of your own, {lstm.setting_of(name, layer)!r}, which Keras has no name for."
-            )
-    for name in ("kernel_regularizer", "recurrent_regularizer", "bias_regularizer", "activity_regularizer"):
-        found[name] = regularizers.serialize(lstm.setting_of(name, layer))
-    for name in ("kernel_constraint", "recurrent_constraint", "bias_constraint"):
-        found[name] = constraints.serialize(lstm.setting_of(name, layer))
-    return found
+
+
+def _in_words(name: str, value: Any) -> Any:
+    """Return a knob's value as Keras 3 describes it."""
+    if name.endswith("_regularizer"):
+        return regularizers.serialize(value)
+    if name.endswith("_constraint"):
+        return constraints.serialize(value)
+    if not name.endswith("activation"):
+        return value
+    known = activations.name_of(value)
+    if known is None:
+        raise TypeError(f"{name} is a function of your own, {value!r}, which Keras has no name for.")
+    return known
 
 
 def _arrays(lstm: LSTM, first: int = 0) -> dict[str, Array]:

@@ -18,10 +18,10 @@ from torch import Tensor
 from lstmreg.errors import UNEXPECTED, CorruptFileError
 from lstmreg.files import read_file, write_atomically
 
-from .calls import Call, Reference
-from .dialects import Settings, check_settings
-from .graph import LayerDescription, ModelDescription, check_graph
-from .model import KerasModel
+from .keras.graph.calls import Call, Reference
+from .keras.graph.layers import LayerDescription, ModelDescription
+from .keras.modules.checks import check_model
+from .keras.modules.model import KerasModel
 
 #: Says in ``model.json`` what kind of model it is; lstmreg's own networks have a number there.
 FORMAT = "keras-layers-1"
@@ -68,7 +68,7 @@ def rebuild(about: Mapping[str, Any], weights: Mapping[str, Tensor]) -> KerasMod
         CorruptFileError: If the description is not such as a file of Keras gives, or the weights are not its own.
     """
     description = _model(about["description"])
-    _check(description)
+    check_model(description)
     with torch.device("meta"):
         model = KerasModel(description, {key: tuple(shape) for key, shape in about["shapes"].items()})
     _check_weights(model, weights)
@@ -97,52 +97,6 @@ def load(directory: Path) -> KerasModel:
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise CorruptFileError(f"{directory}: not a converted model, or a damaged one ({reason}).") from None
     return model.eval()
-
-
-def _check(model: ModelDescription) -> None:
-    """See that a description is such as reading a file of Keras gives."""
-    check_graph(model)
-    for layer in model.layers:
-        _check_layer(layer)
-
-
-def _check_layer(layer: LayerDescription) -> None:
-    texts = [layer.name, layer.keras_class, *layer.notes]
-    if not all(isinstance(text, str) for text in texts) or not isinstance(layer.is_trained, bool):
-        raise CorruptFileError(f"{str(layer.name)[:80]}: is described in a way that is not understood")
-    if (layer.kind in ("Model", "TimeDistributed")) != (layer.model is not None):
-        raise CorruptFileError(f"{layer.name[:80]}: {layer.kind} and what is inside it do not fit")
-    if layer.kind == "InputLayer":
-        return
-    if layer.kind == "Model":
-        assert layer.model is not None
-        _check(layer.model)
-    elif layer.kind == "TimeDistributed":
-        assert layer.model is not None
-        [inner] = layer.model.layers
-        _check_layer(inner)
-        check_settings("TimeDistributed", {**layer.settings, "layer": None})
-    elif layer.kind == "RNN":
-        _check_recurrent(layer.settings)
-    elif layer.kind == "Bidirectional":
-        check_settings("Bidirectional", layer.settings)
-        for direction in ("layer", "backward_layer"):
-            _check_recurrent(layer.settings[direction])
-    elif layer.kind == "Merge":
-        check_settings(layer.settings["merge"], layer.settings)
-    elif layer.kind == "Operation":
-        check_settings(f"ops.{layer.settings['operation']}", layer.settings)
-    else:
-        check_settings(layer.kind, layer.settings)
-
-
-def _check_recurrent(settings: Settings) -> None:
-    if "cell" not in settings:
-        check_settings("LSTM", settings)
-        return
-    check_settings("RNN", settings)
-    for cell in settings["cell"].get("cells", [settings["cell"]]):
-        check_settings("LSTMCell", cell)
 
 
 def _check_weights(model: KerasModel, weights: Mapping[str, Tensor]) -> None:

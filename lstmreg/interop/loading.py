@@ -19,14 +19,15 @@ from lstmreg import models
 from lstmreg.errors import UNEXPECTED, ConfigError, CorruptFileError
 from lstmreg.layers import LSTM
 
-from . import folder, weights
-from .container import Container, open_container
+from . import folder
 from .describing import as_keras_model, description_of
-from .description import locate_layer, lstm_names, read_description
-from .graph import ModelDescription
-from .model import KerasModel
-from .old_weights import Named
-from .recurrent import RNN, Bidirectional, are_alike
+from .keras import weights
+from .keras.file.container import Container, open_container
+from .keras.graph.description import locate_layer, lstm_names, read_description
+from .keras.graph.layers import ModelDescription
+from .keras.modules.model import KerasModel
+from .keras.modules.recurrent import ALIKE, RNN, Bidirectional, are_alike
+from .keras.words.old_weights import Named
 
 PathLike = str | os.PathLike[str]
 
@@ -153,22 +154,9 @@ def _two_ways(layer: Bidirectional) -> LSTM:
 
 #: Settings of one direction that are those of both.
 _KEPT = [
-    "bias",
-    "batch_first",
-    "dropout",
-    "recurrent_dropout",
-    "kernel_regularizer",
-    "recurrent_regularizer",
-    "bias_regularizer",
-    "activity_regularizer",
-    "activity_steps",
-    "kernel_constraint",
-    "recurrent_constraint",
-    "bias_constraint",
-    "activation",
-    "recurrent_activation",
-    "stateful",
-    "per_gate_masks",
+    *ALIKE,
+    *("bias", "batch_first", "stateful", "per_gate_masks", "per_gate_input_masks"),
+    *("activity_regularizer", "activity_steps"),
 ]
 
 
@@ -200,13 +188,8 @@ def load_weights(module: nn.Module, path: PathLike, layer: str | Sequence[str] |
         if not container.arrays:
             raise ConfigError("has no weights in it")
         places = [layer] if isinstance(layer, str) else layer
-        held = weights.places_in(container)
-        if places is None and held and len(held) != module.num_layers:
-            likely = next((name for name in held if "lstm" in name or "bidirectional" in name), held[0])
-            raise ConfigError(
-                f"has weights of {len(held)} layers; say as layer which of them are the LSTM's "
-                f"(layer={likely!r}, say): {', '.join(held)[:300]}"
-            )
+        if places is None and len(weights.places_in(container)) not in (0, module.num_layers):
+            raise ConfigError(_which_layers(module, container))
         if places is None:
             found = weights.find(own, container)
         elif len(places) == module.num_layers:
@@ -214,6 +197,17 @@ def load_weights(module: nn.Module, path: PathLike, layer: str | Sequence[str] |
         else:
             raise ConfigError(f"layer must name {module.num_layers} layers, one for each of the LSTM's, got {layer!r}.")
         _copy_into(module, weights.build(own, found))
+
+
+def _which_layers(lstm: LSTM, container: Container) -> str:
+    """Ask which of a file's layers are those of an LSTM, and propose some."""
+    held = weights.places_in(container)
+    likely = weights.lstms_in(container, 1 + lstm.bidirectional)
+    has, kind = f"has weights of {len(held)} layers", "a Bidirectional LSTM" if lstm.bidirectional else "an LSTM"
+    if len(likely) < lstm.num_layers:
+        return f"{has}, {len(likely)} of them {kind}; this one has {lstm.num_layers}: {', '.join(likely or held)[:300]}"
+    proposed = likely[0] if lstm.num_layers == 1 else likely[: lstm.num_layers]
+    return f"{has}; say as layer which of them are the LSTM's (layer={proposed!r}, say): {', '.join(likely)[:300]}"
 
 
 @torch.no_grad()

@@ -17,11 +17,13 @@ from lstmreg.files import write_atomically
 from lstmreg.layers import LSTM
 
 from . import folder
-from .container import Array
 from .describing import as_keras_model, keras_weights
 from .extras import need
-from .keras_config import keras_config
-from .model import KerasModel, groups_of
+from .keras.file.container import Array
+from .keras.graph.configuration import keras_config
+from .keras.modern import in_keras_3
+from .keras.modules.model import KerasModel, groups_of
+from .keras.weights import arrays_of
 
 PathLike = str | os.PathLike[str]
 
@@ -43,22 +45,11 @@ def get_weights(module: nn.Module) -> list[Array]:
     """
     if isinstance(module, LSTM):
         return [array for cell in keras_weights(module) for array in cell]
-    return list(_arrays(as_keras_model(module)).values())
-
-
-def _arrays(model: KerasModel) -> dict[str, Array]:
-    state = model.state_dict()
-    found = {}
-    for leaf in model.leaves():
-        tensor = state[leaf.tensor]
-        second = state.get(leaf.tensor.replace("bias_ih", "bias_hh")) if "bias_ih" in leaf.tensor else None
-        whole = tensor if second is None else tensor + second
-        found[leaf.key] = leaf.as_in_keras(whole).detach().cpu().numpy().copy()
-    return found
+    return list(arrays_of(as_keras_model(module)).values())
 
 
 def save_weights(module: nn.Module, path: PathLike) -> None:
-    """Write a ``.weights.h5`` file that Keras 3 loads with ``model.load_weights``.
+    """Write a ``.weights.h5`` file that Keras 3 loads with ``model.load_weights``: the weights as they are.
 
     Args:
         module: An :class:`lstmreg.LSTM` (for a ``Sequential`` of as many LSTM layers, or ``Bidirectional`` ones), an
@@ -80,7 +71,7 @@ def _hdf5(model: KerasModel) -> bytes:
     file = io.BytesIO()
     with h5py.File(file, "w") as tree:
         _make_groups(tree, model)
-        for key, array in _arrays(model).items():
+        for key, array in arrays_of(model).items():
             tree.create_dataset(key, data=array)
     return file.getvalue()
 
@@ -93,7 +84,7 @@ def _make_groups(tree: Any, model: KerasModel, place: str = "") -> None:
         if layer.name in groups:
             below = f"{place}{groups[layer.name]}/"
             tree.require_group(f"{below}vars").attrs["name"] = layer.name
-            inner = model.layers[model.key_of(layer.name)] if layer.kind == "Model" else None
+            inner = model.layers[model.key_of(layer.name)] if not layer.is_input else None
             if isinstance(inner, KerasModel):
                 _make_groups(tree, inner, below)
 
@@ -102,17 +93,19 @@ def save_keras(module: nn.Module, path: PathLike) -> None:
     """Write a ``.keras`` file that ``keras.models.load_model`` of Keras 3 reads: the layers and their weights.
 
     Args:
-        module: As for :func:`save_weights`.
+        module: As for :func:`save_weights`. Where ``hard_sigmoid`` is that of Keras 1 and 2, it becomes that of
+            Keras 3, and the weights in front of it become 1.2 times as large: the outputs are the same. Penalties and
+            constraints of those weights, as far as there are such, then see the larger ones.
         path: Its name must end in ``.keras``.
 
     Raises:
-        ConfigError: If Keras 3 has no counterpart of a setting, as of Keras 2's ``hard_sigmoid``; if an input's shape
-            is not known; or as for :func:`save_weights`.
+        ConfigError: If Keras 3 has no counterpart of a setting, as of Keras 2's ``hard_sigmoid`` for an LSTM's
+            ``activation``; if an input's shape is not known; or as for :func:`save_weights`.
     """
     if not str(path).endswith(".keras"):
         raise ConfigError(f"{path}: Keras reads models only from a name that ends in .keras.")
-    model = as_keras_model(module)
-    shapes: Mapping[str, Any] = {key: array.shape for key, array in _arrays(model).items()}
+    model = in_keras_3(as_keras_model(module))
+    shapes: Mapping[str, Any] = {key: array.shape for key, array in arrays_of(model).items()}
     members = {
         "metadata.json": json.dumps({"keras_version": KERAS_VERSION, "date_saved": ""}).encode(),
         "config.json": json.dumps(keras_config(model.description, shapes)).encode(),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import warnings
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -16,7 +18,12 @@ from keras import layers
 import lstmreg
 from lstmreg import L1L2, L2, LSTM, ModelConfig, Network, interop
 from lstmreg.errors import ConfigError
-from lstmreg.interop.description import read_description
+from lstmreg.interop.describing import as_keras_model
+from lstmreg.interop.keras.graph.description import read_description
+from lstmreg.interop.keras.graph.layers import ModelDescription
+from lstmreg.interop.keras.modern import in_keras_3
+from lstmreg.interop.keras.modules.model import KerasModel, leaves_of
+from lstmreg.interop.keras.weights import build, in_place
 from tests.interop.random_models import FEATURES, STEPS, random_model
 
 CASES = range(40)
@@ -292,7 +299,7 @@ def test_the_layers_of_a_weights_file_can_be_chosen_one_by_one(tmp_path: Path) -
     before = ours.weight_ih_l0.clone()
     with pytest.raises(ConfigError, match=r"lstm_2.*layers/lstm_1"):
         interop.load_weights(ours, tmp_path / "m.weights.h5", "lstm_2")
-    with pytest.raises(lstmreg.errors.CorruptFileError, match=r"kernel must have shape \(\d, 20\), got \(3, 16\)"):
+    with pytest.raises(lstmreg.errors.CorruptFileError, match=r"must have shape \(\d, 20\), got \(3, 16\)"):
         interop.load_weights(ours, tmp_path / "m.weights.h5", "lstm")
     assert torch.equal(ours.weight_ih_l0, before)
 
@@ -321,6 +328,74 @@ def test_weights_of_several_layers_ask_which_are_the_lstms(tmp_path: Path) -> No
     (tmp_path / "m.json").write_text(model.to_json())
     with pytest.raises(ConfigError, match="has no weights in it"):
         interop.load_weights(LSTM(3, 4), tmp_path / "m.json")
+
+
+def test_only_lstms_are_proposed_for_an_lstm(tmp_path: Path) -> None:
+    words = [keras.Input((STEPS,)), layers.Embedding(9, 3, name="words"), layers.GRU(4, return_sequences=True)]
+    reads = [layers.LSTM(4, return_sequences=True, name="reads"), layers.Bidirectional(layers.LSTM(2), name="both")]
+    model = keras.Sequential([*words, *reads, layers.Dense(1, name="lstm_says")])
+    inner = keras.Sequential([keras.Input((STEPS, 3)), layers.LSTM(4, name="first"), layers.Dense(2)], name="inner")
+    outer = keras.Sequential([keras.Input((STEPS, 3)), inner, layers.Dense(1)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.save(tmp_path / "m.h5")
+        outer.save(tmp_path / "nested.h5")
+    model.save_weights(tmp_path / "m.weights.h5")
+    outer.save_weights(tmp_path / "nested.weights.h5")
+    for name, lstm, layer in (
+        ("m.h5", LSTM(3, 4), "reads"),
+        ("m.h5", LSTM(4, 2, bidirectional=True), "both"),
+        ("m.weights.h5", LSTM(3, 4), "lstm"),
+        ("m.weights.h5", LSTM(4, 2, bidirectional=True), "bidirectional"),
+        ("nested.h5", LSTM(3, 4), "inner/first"),
+        ("nested.weights.h5", LSTM(3, 4), "layers/sequential/layers/lstm"),
+    ):
+        with pytest.raises(ConfigError, match=rf"which of them are the LSTM's \(layer='{layer}', say\): {layer}\.$"):
+            interop.load_weights(lstm, tmp_path / name)
+    interop.load_weights(LSTM(3, 4), tmp_path / "nested.h5", "inner/first")
+    interop.load_weights(LSTM(3, 4), tmp_path / "nested.weights.h5", "layers/sequential/layers/lstm")
+    with pytest.raises(ConfigError, match=r"has weights of 5 layers, 1 of them an LSTM; this one has 2: reads\.$"):
+        interop.load_weights(LSTM(3, 4, 2), tmp_path / "m.h5")
+
+
+def test_a_file_of_as_many_layers_that_are_no_lstms_says_so(tmp_path: Path) -> None:
+    keras.Sequential([keras.Input((STEPS,)), layers.Embedding(9, 3)]).save_weights(tmp_path / "m.weights.h5")
+    with pytest.raises(
+        lstmreg.errors.CorruptFileError, match=r"has no weights of 'lstm' \(LSTM\); it has weights of embedding\.$"
+    ):
+        interop.load_weights(LSTM(3, 4), tmp_path / "m.weights.h5")
+
+
+def test_what_a_mismatched_pair_names_is_in_the_file(tmp_path: Path) -> None:
+    """A description and weights that do not belong together: layers by their names, weights by the file's places."""
+    other = [layers.LSTM(4, name="reads"), layers.Dense(2, name="says")]
+    described = keras.Sequential([keras.Input((STEPS, 3)), *other])
+    (tmp_path / "m.json").write_text(described.to_json())
+    written = {
+        "wider": keras.Sequential([keras.Input((STEPS, 3)), layers.LSTM(5, name="a"), layers.Dense(2, name="b")]),
+        "fewer": keras.Sequential([keras.Input((STEPS, 3)), layers.LSTM(4, name="a")]),
+        "others": keras.Sequential([keras.Input((STEPS, 3)), layers.GRU(4, name="a"), layers.Dense(2, name="b")]),
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name, model in written.items():
+            model.save(tmp_path / f"{name}.h5")
+            model.save_weights(tmp_path / f"{name}.weights.h5")
+    for name, expected in {
+        "wider.weights.h5": r"layers/lstm/cell/vars/0 \(kernel of 'reads'\) must have shape \(3, 16\), got \(3, 20\)",
+        "wider.h5": r"a/[\w/]*kernel \(kernel of 'reads'\) must have shape \(3, 16\), got \(3, 20\)",
+        "fewer.weights.h5": r"has no weights of 'says' \(Dense\); it has weights of lstm\.",
+        "fewer.h5": r"has weights of 1 layers \(a\); the description has 2 with weights \(reads, says\)",
+        "others.weights.h5": r"has no weights of 'reads' \(LSTM\); it has weights of dense, gru\.",
+        "others.h5": r"a/[\w/]*kernel \(kernel of 'reads'\) must have shape \(3, 16\), got \(3, 12\)",
+    }.items():
+        with pytest.raises(lstmreg.errors.CorruptFileError, match=expected) as caught:
+            interop.load_model(tmp_path / name, tmp_path / "m.json")
+        places: set[str] = set()
+        with h5py.File(tmp_path / name) as file:
+            file.visit(places.add)
+        for place in re.findall(r"[\w]+(?:/[\w]+)+", str(caught.value).removeprefix(str(tmp_path / name))):
+            assert place in places or f"model_weights/{place}" in places, place
 
 
 def test_layers_go_in_the_order_in_which_they_are_named(tmp_path: Path) -> None:
@@ -367,8 +442,8 @@ def test_no_layer_is_offered_that_is_not_an_lstm(tmp_path: Path) -> None:
 
 
 def test_keras_gets_no_other_numbers_than_ours(tmp_path: Path) -> None:
-    ours = LSTM(3, 4, recurrent_activation="keras2_hard_sigmoid")
-    with pytest.raises(ConfigError, match="Keras 3 does not have the hard_sigmoid of Keras 1 and 2"):
+    ours = LSTM(3, 4, activation="keras2_hard_sigmoid")
+    with pytest.raises(ConfigError, match=r"lstm\.activation: Keras 3 does not have the hard_sigmoid of Keras 1 and 2"):
         interop.save_keras(ours, tmp_path / "m.keras")
     with pytest.raises(TypeError, match="function of your own"):
         interop.save_keras(LSTM(3, 4, activation=lambda x: x), tmp_path / "m.keras")
@@ -377,3 +452,107 @@ def test_keras_gets_no_other_numbers_than_ours(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="one by one"):
         interop.save_weights(torch.nn.Linear(2, 3), tmp_path / "m.weights.h5")
     assert list(tmp_path.iterdir()) == []
+
+
+def old_model() -> dict:
+    """A model of Keras 2 with its hard_sigmoid wherever it may stand: gates, cells, both ways, dense, alone, inside."""
+
+    def layer(class_name: str, name: str, inputs: list, **config: object) -> dict:
+        nodes = [[[name, 0, 0, {}] for name in inputs]] if inputs else []
+        return {"class_name": class_name, "name": name, "config": {"name": name, **config}, "inbound_nodes": nodes}
+
+    gates = {"units": 4, "activation": "tanh", "recurrent_activation": "hard_sigmoid", "use_bias": True}
+    cell = {"class_name": "LSTMCell", "config": {**gates, "units": 3}}
+    lstm = {"class_name": "LSTM", "config": {**gates, "name": "l", "use_bias": False, "return_sequences": True}}
+    hard = {"activation": "hard_sigmoid"}
+    each = {"class_name": "Dense", "config": {"name": "d", "units": 5, "use_bias": True, **hard}}
+    alone = {"class_name": "Activation", "config": {"name": "a", **hard}}
+    conv = {"filters": 4, "kernel_size": [2], "strides": [1], "padding": "same", "use_bias": True, **hard}
+    inner = [layer("InputLayer", "inside", [], batch_input_shape=[None, STEPS, 4])]
+    inner += [layer("LSTM", "in", ["inside"], **gates, return_sequences=True), layer("Activation", "f", ["in"], **hard)]
+    ends = {"input_layers": [["inside", 0, 0]], "output_layers": [["f", 0, 0]]}
+    model = {"class_name": "Model", "name": "model", "config": {"name": "model", "layers": inner, **ends}}
+    layers = [
+        layer("InputLayer", "x", [], batch_input_shape=[None, STEPS, 3]),
+        layer("Masking", "masks", ["x"], mask_value=0.0),
+        layer("LSTM", "lstm", ["masks"], **gates, return_sequences=True),
+        layer("Bidirectional", "both", ["lstm"], layer=lstm, merge_mode="concat"),
+        layer("RNN", "cells", ["both"], cell=[cell, cell], return_sequences=True),
+        layer("TimeDistributed", "each", ["cells"], layer=each),
+        layer("Activation", "alone", ["each"], **hard),
+        layer("TimeDistributed", "alone_each", ["alone"], layer=alone),
+        layer("Conv1D", "conv", ["alone_each"], **conv),
+        {**model, "inbound_nodes": [[["conv", 0, 0, {}]]]},
+        layer("LSTM", "top", ["model"], **gates),
+        layer("Dense", "says", ["top"], units=2, use_bias=True, **hard),
+    ]
+    ends = {"input_layers": [["x", 0, 0]], "output_layers": [["says", 0, 0]]}
+    return {"class_name": "Model", "config": {"name": "old", "layers": layers, **ends}}
+
+
+def test_the_hard_sigmoid_of_keras_1_and_2_goes_to_keras_3_wherever_it_stands(tmp_path: Path) -> None:
+    description = read_description(old_model(), "2.4.0")
+    ours = with_random_weights(description)
+    gates = [m.recurrent_activation for m in ours.modules() if isinstance(m, LSTM)]
+    assert gates == [lstmreg.activations.keras2_hard_sigmoid] * 7
+    x = 3 * np.random.default_rng(2).normal(size=(6, STEPS, 3)).astype(np.float32)
+    x[0, -2:] = x[1, :2] = 0  # masked
+    [expected] = run(ours, [x])
+    interop.save_keras(ours, tmp_path / "m.keras")
+    model = keras.models.load_model(tmp_path / "m.keras")
+    assert_same(predict(model, [x]), [expected], 2e-6)
+    assert_same(run(interop.load_model(tmp_path / "m.keras"), [x]), [expected], 2e-6)
+    as_if_the_same = model.get_layer("lstm").get_weights()
+    np.testing.assert_allclose(
+        as_if_the_same[0], np.float32([1.2, 1.2, 1, 1.2]).repeat(4) * interop.get_weights(ours)[0]
+    )
+
+
+def with_random_weights(description: ModelDescription) -> KerasModel:
+    """Make a model of what its settings say, which leave the numbers of inputs open, with weights drawn at random."""
+    widths = {"lstm": 3, "both": 4, "cells": 8, "each": 3, "conv": 5, "in": 4, "top": 4, "says": 4}
+    rng = np.random.default_rng(1)
+    arrays = {}
+    for leaf in leaves_of(description):
+        outer = "in" if "functional" in leaf.key else leaf.owner
+        outer = "each" if leaf.owner == "d" else outer
+        D = 3 if "lstm_cell_1" in leaf.key else widths[outer]
+        H = {"both": 4, "cells": 3}.get(outer, 4)
+        dense = {"each": 5, "says": 2, "conv": 4}.get(outer)
+        kernel = (D, 4 * H) if dense is None else (2, D, dense) if outer == "conv" else (D, dense)
+        shape = {"kernel": kernel, "recurrent_kernel": (H, 4 * H), "bias": kernel[-1:]}[leaf.name]
+        arrays[leaf.key] = rng.normal(scale=0.7, size=shape).astype(np.float32)
+    return build(description, in_place(arrays))
+
+
+def test_a_penalty_of_weights_that_are_scaled_is_told() -> None:
+    knobs = {"kernel_regularizer": L2(0.1), "bias_constraint": "non_neg"}
+    plain, with_knobs = LSTM(3, 4, recurrent_activation="keras2_hard_sigmoid"), LSTM(3, 4, **knobs)
+    with_knobs.recurrent_activation = plain.recurrent_activation
+    written = "lstm: hard_sigmoid of Keras 1 and 2 is written as that of Keras 3"
+    [note] = in_keras_3(as_keras_model(plain)).notes()
+    assert note.startswith(written)
+    assert "training" not in note
+    [note] = in_keras_3(as_keras_model(with_knobs)).notes()
+    assert note.startswith(written)
+    assert "in training kernel_regularizer and bias_constraint will see the larger weights" in note
+    assert in_keras_3(as_keras_model(LSTM(3, 4, **knobs))).notes() == []
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"recurrent_dropout": 0.2, "per_gate_masks": False}, ["the gates shared a mask of recurrent_dropout"]),
+        ({"dropout": 0.2, "per_gate_input_masks": True}, ["each gate had its own mask of the dropped inputs"]),
+        (
+            {"dropout": 0.2, "recurrent_dropout": 0.2, "per_gate_input_masks": False},
+            ["the gates shared a mask of the dro"],
+        ),
+        ({"dropout": 0.2, "recurrent_dropout": 0.2}, []),
+        ({"dropout": 0.2}, []),
+        ({"per_gate_input_masks": True, "per_gate_masks": False}, []),
+    ],
+)
+def test_masks_that_keras_3_draws_otherwise_are_told(options: dict, said: list[str]) -> None:
+    notes = in_keras_3(as_keras_model(LSTM(3, 4, **options))).notes()
+    assert [note.removeprefix("lstm: ")[: len(part)] for note, part in zip(notes, said, strict=True)] == said

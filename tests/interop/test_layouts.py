@@ -16,7 +16,7 @@ import torch
 
 from lstmreg import interop
 from lstmreg.errors import CorruptFileError
-from lstmreg.interop.model import KerasModel
+from lstmreg.interop.keras.modules.model import KerasModel
 
 from .numpy_lstm import Activation, hard_sigmoid_of_keras_2, lstm, sigmoid
 

@@ -188,8 +188,28 @@ def test_onnx_refuses_what_it_cannot_say(tmp_path: Path) -> None:
 def test_a_module_is_as_it_was_after_it_was_written(tmp_path: Path) -> None:
     model = LSTM(3, 4, kernel_regularizer="l2").train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    drawn = torch.get_rng_state()
     interop.save_onnx(model, tmp_path / "m.onnx")
     assert model.training
+    assert torch.equal(torch.get_rng_state(), drawn)
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, before[name])
     assert lstmreg.penalties(model)["kernel"].item() > 0
+
+
+def test_a_layer_that_is_used_under_two_names_is_one_in_the_file_too(tmp_path: Path) -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.utils.parametrizations.weight_norm(LSTM(3, 3, batch_first=True), "weight_hh_l0")
+            self.second = self.first
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.second(self.first(x)[0])[0]
+
+    model = Twice().eval()
+    interop.save_onnx(model, tmp_path / "m.onnx", torch.zeros(2, 5, 3))
+    x = torch.randn(4, 7, 3)
+    [got] = session(tmp_path / "m.onnx").run(None, {"input": x.numpy()})
+    assert model.first is model.second
+    np.testing.assert_allclose(got, model(x).detach().numpy(), atol=1e-6)

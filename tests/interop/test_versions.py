@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from lstmreg import L1L2, LSTM, MaxNorm, MinMaxNorm, NonNeg, UnitNorm, apply_constraints, interop, penalties
 from lstmreg.errors import LstmregError
-from lstmreg.interop.model import KerasModel
+from lstmreg.interop.keras.graph.description import read_description
+from lstmreg.interop.keras.modules.model import KerasModel
 
 FILES = Path(__file__).parent / "files"
 VERSIONS = [
@@ -169,6 +170,36 @@ def test_hard_sigmoid_is_the_function_of_the_version(case, load):
         close(gate(x), expected)
 
 
+#: Their LSTM had hard_sigmoid by default.
+HARD = ("keras-1", "keras-2.0", "keras-2.1.", "keras-2.2.", "tf.keras-tf-1.15")
+
+#: Models of Keras 1 and 2 with their own hard_sigmoid in gates, alone, and in models within models.
+OLD_GATES = [
+    case
+    for case in of_model(
+        *("seq_hard_sigmoid", "seq_defaults", "seq_knobs", "seq_knobs_cpu", "seq_knobs_gpu", "seq_knobs_mem"),
+        *("bidir_none", "bidir_gpu", "bidir_backward_layer", "nested_functional", "nested_twice", "functional"),
+        *("rnn_cell", "rnn_cells", "stateful", "encoder_decoder", "shared", "go_backwards", "frozen_layers"),
+    )
+    if case.startswith(HARD) or ("seq_hard_sigmoid" in case and not case.startswith("keras-3"))
+]
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation")
+@pytest.mark.parametrize("case", OLD_GATES)
+def test_a_model_with_the_old_hard_sigmoid_gives_its_numbers_in_the_keras_of_today(case, load, data, tmp_path):
+    import keras
+
+    stored, model = data(case), load(case)
+    assert "keras2_hard_sigmoid" in repr(model.description)
+    interop.save_keras(model, tmp_path / "m.keras")
+    modern = keras.models.load_model(tmp_path / "m.keras")
+    inputs = [x.numpy() for x in stored.inputs]
+    outputs = modern(inputs if len(inputs) > 1 else inputs[0], training=False)
+    close([y.detach() for y in (outputs if isinstance(outputs, (list, tuple)) else [outputs])], stored.outputs)
+    close(called(interop.load_model(tmp_path / "m.keras"), stored.inputs), stored.outputs)
+
+
 # ---------------------------------------------------------------------- settings
 
 
@@ -229,10 +260,6 @@ KNOBS_OF_KERAS_1 = [
     ),
     Knobs(rates=(0.25, 0)),
 ]
-#: Their LSTM had hard_sigmoid by default.
-HARD = ("keras-1", "keras-2.0", "keras-2.1.", "keras-2.2.", "tf.keras-tf-1.15")
-
-
 #: Their Dense did not write its activity_regularizer down.
 FORGOT = ("keras-3.0", "keras-3.3")
 
@@ -275,6 +302,59 @@ def assert_dense(dense: nn.Module, kernel: Any, bias: Any, kernel_constraint: An
         parameter.grad = torch.zeros_like(parameter)  # what has none is left alone
     apply_constraints(dense)
     close([dense.linear.weight.detach(), dense.linear.bias.detach()], expected)
+
+
+@pytest.mark.parametrize("case", of_model("seq_knobs", "seq_knobs_cpu", "seq_knobs_mem", "seq_knobs_gpu"))
+def test_dropped_inputs_are_drawn_as_the_version_drew_them(case, load):
+    """Before Keras 3 for each gate, whatever the recurrent dropout, unless all gates were computed in one product."""
+    model = load(case)
+    first, second = lstms(model)
+    assert (first.dropout, first.recurrent_dropout) == pytest.approx((0.2, 0.3), rel=1e-6)
+    assert (second.dropout, second.recurrent_dropout) == pytest.approx((0.25, 0), rel=1e-6)
+    if case.startswith("keras-1"):
+        expected = (1, 1) if "gpu" in case else (4, 4)
+    else:  # the second layer has implementation=2; in Keras 2.3 that is the first one's default
+        expected = (1 if case.startswith(("keras-2.3", "keras-3.0", "keras-3.3", "keras-3.7")) else 4, 1)
+    assert tuple(lstm.masks_drawn(0)[0] for lstm in (first, second)) == expected
+    # TensorFlow drops anew at each step only before cuDNN's operation, which has a bias and tanh.
+    assert not any("other inputs" in note for note in model.notes())
+
+
+PLAIN = {"units": 3, "activation": "tanh", "recurrent_activation": "sigmoid", "use_bias": True, "dropout": 0.2}
+AT_EACH_STEP = "other inputs at each time step"
+
+
+@pytest.mark.parametrize(
+    ("version", "config", "masks", "note"),
+    [
+        ("1.2.2", {"consume_less": "cpu"}, 4, None),
+        ("1.2.2", {"consume_less": "gpu"}, 1, None),
+        ("2.0.8", {"implementation": 0}, 4, None),
+        ("2.2.4", {"implementation": 1}, 4, None),
+        ("2.3.1", {"implementation": 2}, 1, None),
+        ("2.2.4-tf", {"implementation": 1}, 4, None),
+        ("2.2.4-tf", {"implementation": 2}, 1, f"may have dropped {AT_EACH_STEP}"),
+        ("2.15.0", {"implementation": 2}, 1, f"2.15.0 dropped {AT_EACH_STEP}"),
+        ("2.15.0", {"implementation": 1}, 1, f"2.15.0 dropped {AT_EACH_STEP}"),
+        ("2.15.0", {"implementation": 2, "use_bias": False}, 1, None),
+        ("2.15.0", {"implementation": 1, "unroll": True}, 4, None),
+        ("2.15.0", {"implementation": 1, "activation": "relu"}, 4, None),
+        ("2.15.0", {"implementation": 1, "recurrent_dropout": 0.1}, 4, None),
+        ("3.7.0", {}, 1, None),
+        ("3.7.0", {"recurrent_dropout": 0.1}, 1, None),
+        ("3.15.0", {}, 1, None),
+        ("3.15.0", {"recurrent_dropout": 0.1}, 4, None),
+    ],
+)
+def test_dropout_of_the_input_is_drawn_as_each_line_of_keras_drew_it(version, config, masks, note):
+    described = {"class_name": "LSTM", "config": {**PLAIN, **config}}
+    description = read_description(described, version)
+    shapes = {f"layers/lstm/cell/vars/{index}": shape for index, shape in enumerate([(2, 12), (3, 12), (12,)])}
+    [lstm] = lstms(KerasModel(description, shapes))
+    assert lstm.masks_drawn(0)[0] == masks
+    [layer] = description.layers[1:]
+    said = [found for found in layer.notes if "other inputs" in found]
+    assert [note in found for found in said] == [True] * (note is not None)
 
 
 # ---------------------------------------------------------------------- penalties

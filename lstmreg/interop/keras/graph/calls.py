@@ -37,12 +37,12 @@ class Call:
         return Call(tuple(map(rename, self.inputs)), tuple(map(rename, self.initial_state)), masks, self.constants)
 
 
-def read_call(node: Any, kind: str) -> Call:
+def read_call(node: Any, *, has_states: bool) -> Call:
     """Read a use of a layer as any version of Keras wrote it.
 
     Args:
         node: One of a layer's ``inbound_nodes``.
-        kind: What the layer is.
+        has_states: Whether the layer's states may come in the list of its inputs.
 
     Raises:
         CorruptFileError: If an argument is not understood.
@@ -50,7 +50,7 @@ def read_call(node: Any, kind: str) -> Call:
     call = _call_of_keras_3(node) if isinstance(node, dict) else _call_of_keras_2(node)
     if not call.inputs:
         raise CorruptFileError("is called without a tensor of the model")
-    if kind in ("RNN", "Bidirectional") and len(call.inputs) > 1:  # states may come in the list of inputs
+    if has_states and len(call.inputs) > 1:
         return Call(call.inputs[:1], call.inputs[1:] + call.initial_state, call.masks[:1])
     return call
 

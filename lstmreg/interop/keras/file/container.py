@@ -16,8 +16,8 @@ import numpy as np
 
 from lstmreg.errors import ConfigError, CorruptFileError
 
+from ...extras import need
 from . import reader
-from .extras import need
 
 Array = np.ndarray[Any, Any]
 
@@ -51,7 +51,8 @@ class Container:
 def open_container(path: str | os.PathLike[str]) -> Container:
     """Read a ``.keras``, ``.h5`` or ``.weights.h5`` file, or a model's description in JSON.
 
-    The file is read by a process of its own, with bounded memory and time; see :mod:`lstmreg.interop.reader`.
+    The file is read by a process of its own, with bounded memory and time; see
+    :mod:`lstmreg.interop.keras.file.reader`.
 
     Raises:
         ConfigError: If there is no such file, or h5py is not installed.

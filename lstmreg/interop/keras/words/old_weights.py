@@ -9,7 +9,7 @@ import numpy as np
 
 from lstmreg.errors import CorruptFileError
 
-from .container import Array
+from ..file.container import Array
 
 #: Weights of a layer: Keras' name of each, with its path, and its values.
 Named = list[tuple[str, Array]]

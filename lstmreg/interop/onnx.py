@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import remove_parametrizations
 
 from lstmreg import activations
 from lstmreg.errors import ConfigError
@@ -25,8 +24,8 @@ from lstmreg.layers import LSTM
 from lstmreg.models import Network
 
 from .extras import need
-from .layers import Embedding
-from .model import KerasModel
+from .keras.modules.beginnings import Embedding
+from .keras.modules.model import KerasModel
 
 #: What ONNX's LSTM calls an activation, with its parameters alpha and beta, as far as it has them.
 _ACTIVATIONS: dict[str, tuple[str, tuple[float, ...]]] = {
@@ -256,15 +255,38 @@ def _translation() -> Any:
 
 
 def _with_plain_lstms(module: nn.Module) -> nn.Module:
-    for each in list(module.modules()):
+    """Put the stand-in in the place of each LSTM."""
+    if isinstance(module, LSTM):
+        return _plain(module)
+    made: dict[LSTM, _PlainLSTM] = {}
+    for path, each in list(module.named_modules(remove_duplicate=False)):
         if isinstance(each, LSTM):
-            _check(each)
-            for name in list(getattr(each, "parametrizations", {})):
-                remove_parametrizations(each, name)
-            each.__class__ = _PlainLSTM
-            for weight in {**dict(each.named_parameters()), **dict(each.named_buffers())}.values():
-                weight.data = _gates_as_in_onnx(weight.data)
+            made[each] = made.get(each) or _plain(each)
+            module.set_submodule(path, made[each])
     return module
+
+
+@torch.no_grad()
+def _plain(lstm: LSTM) -> _PlainLSTM:
+    _check(lstm)
+    plain = _PlainLSTM(
+        lstm.input_size,
+        lstm.hidden_size,
+        lstm.num_layers,
+        lstm.bias,
+        lstm.batch_first,
+        bidirectional=lstm.bidirectional,
+        activation=lstm.activation,
+        recurrent_activation=lstm.recurrent_activation,
+        zero_output_for_mask=lstm.zero_output_for_mask,
+        go_backwards=lstm.go_backwards,
+        device="meta",  # so that no weights are drawn
+        dtype=lstm.all_weights[0][0].dtype,
+    ).to_empty(device=lstm.all_weights[0][0].device)
+    for ours, theirs in zip(plain.all_weights, lstm.all_weights, strict=True):
+        for target, source in zip(ours, theirs, strict=True):
+            target.copy_(_gates_as_in_onnx(source))
+    return plain.eval()
 
 
 def _gates_as_in_onnx(weight: Tensor) -> Tensor:

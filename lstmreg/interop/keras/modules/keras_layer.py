@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,16 +12,20 @@ from torch import Tensor, nn
 from lstmreg import constraints, regularizers
 from lstmreg.layers.penalty import ActivityRecord, Term, is_trainable
 
+from ..graph.layers import LayerDescription
+from ..words.rules import Settings
+from .kind import Kind, Shapes
 from .leaves import Leaf
 
-Settings = Mapping[str, Any]
-#: Of each weight in Keras' layout, by :attr:`Leaf.key`.
-Shapes = Mapping[str, tuple[int, ...]]
 Mask = Tensor | None
 
 
-class KerasLayer(nn.Module):
-    """What all have in common: settings, weights that Keras knows by a name, penalties and constraints."""
+class KerasLayer(Kind, nn.Module):
+    """What all have in common: settings, weights that Keras knows by a name, penalties and constraints.
+
+    A subclass is a kind of layer: with its ``rules``, its weights (``leaves_of``) and what it computes (``call``) all
+    is said.
+    """
 
     #: Whether the mask of the input is also that of the output.
     passes_mask = True
@@ -30,6 +35,16 @@ class KerasLayer(nn.Module):
         self.settings = dict(settings)
         self.activity_regularizer = regularizers.get(settings.get("activity_regularizer"), "activity_regularizer")
         self._activity = ActivityRecord()
+
+    @classmethod
+    def make(cls, layer: LayerDescription, shapes: Shapes) -> nn.Module:
+        """Make the module of a layer."""
+        return cls(layer.settings, shapes)
+
+    @classmethod
+    def leaves(cls, layer: LayerDescription) -> list[Leaf]:
+        """Return the weights of a layer."""
+        return [replace(leaf, owner=layer.name) for leaf in cls.leaves_of(layer.settings)]
 
     @classmethod
     def leaves_of(cls, settings: Settings) -> list[Leaf]:

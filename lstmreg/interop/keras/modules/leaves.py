@@ -20,6 +20,7 @@ class Leaf:
         transposed: Whether the order of its axes is turned round between the two.
         is_trained: Whether it belongs to the trainable weights, which old files keep in front.
         owner: The name of the layer that has it, which may stand inside another one.
+        addend: A second parameter or buffer here whose sum with the first is Keras' weight, if there is one.
     """
 
     group: str
@@ -29,6 +30,7 @@ class Leaf:
     transposed: bool = False
     is_trained: bool = True
     owner: str = ""
+    addend: str = ""
 
     @property
     def key(self) -> str:
@@ -37,7 +39,8 @@ class Leaf:
 
     def inside(self, group: str, tensor: str) -> Leaf:
         """Return the same weight as seen from a layer around it."""
-        return replace(self, group=f"{group}/{self.group}".rstrip("/"), tensor=f"{tensor}.{self.tensor}")
+        addend = f"{tensor}.{self.addend}" if self.addend else ""
+        return replace(self, group=f"{group}/{self.group}".rstrip("/"), tensor=f"{tensor}.{self.tensor}", addend=addend)
 
     def as_in_keras(self, tensor: Tensor) -> Tensor:
         """Return a tensor of ours in Keras' layout (or one of Keras' in ours: both transpose a matrix)."""

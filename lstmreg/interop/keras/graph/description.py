@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from lstmreg.errors import ConfigError, CorruptFileError, did_you_mean
 
+from ..modules.beginnings import declared_shape
+from ..modules.checks import check_graph, check_names
+from ..modules.kind import Written, kind_of, kind_reading
+from ..words.dialects import Dialect, check_origin
 from .calls import Call, Reference, is_reference, read_call, read_reference
-from .dialects import MODELS, OPERATIONS, OWN_SETTINGS, Dialect, Settings, check_origin, kind_of, read_settings
-from .graph import LayerDescription, ModelDescription, check_graph, check_names, outputs_of, references_of, snake_case
-from .habits import keep_habits, zeroes_masked_steps
+from .layers import LayerDescription, ModelDescription, references_of, snake_case
 
 #: Descriptions within descriptions, and layers in all, that a file may have.
 _DEPTH, _LAYERS = 12, 5_000
@@ -20,12 +22,47 @@ _DEPTH, _LAYERS = 12, 5_000
 
 @dataclass
 class _Reader:
-    """What is known all along a description."""
+    """Reads layers and models, and knows where it is."""
 
     dialect: Dialect
     layers_left: int = _LAYERS
     depth: int = 0
     path: list[str] = field(default_factory=list)
+
+    def model(self, class_name: str, config: Any) -> ModelDescription:
+        """Read a model."""
+        self.depth += 1
+        if self.depth > _DEPTH:
+            raise CorruptFileError(f"models are nested more than {_DEPTH} deep")
+        if isinstance(config, list):  # Sequential, up to Keras 2.2
+            config = {"name": "sequential", "layers": config}
+        if not isinstance(config, dict) or not isinstance(config.get("layers"), list):
+            raise CorruptFileError(
+                f"{class_name} has no list of layers (a subclassed model has none; only its code knows it)"
+            )
+        _precision(config.get("dtype"))
+        made = _sequential(config, self) if class_name == "Sequential" else _functional(config, self)
+        self.depth -= 1
+        return made
+
+    def layer(self, written: Any, index: int) -> LayerDescription:
+        """Read a layer."""
+        self.layers_left -= 1
+        if self.layers_left < 0:
+            raise CorruptFileError(f"has more than {_LAYERS:,} layers")
+        if not isinstance(written, dict):
+            raise CorruptFileError(f"layer {index + 1} is no description of a layer")
+        config = written.get("config")
+        named = config.get("name") if isinstance(config, dict) else None
+        name = written.get("name") or named or f"layer_{index + 1}"
+        if not isinstance(name, str) or len(name) > 20_000:
+            raise CorruptFileError(f"layer {index + 1} has no name, or one that is too long")
+        if any(0xD800 <= ord(character) <= 0xDFFF for character in name):
+            raise CorruptFileError(f"layer {index + 1} has a name that is no text")
+        self.path.append(name[:80])
+        made = _described(name, written, self)
+        self.path.pop()
+        return made
 
 
 def read_description(config: Mapping[str, Any], version: str) -> ModelDescription:
@@ -40,10 +77,9 @@ def read_description(config: Mapping[str, Any], version: str) -> ModelDescriptio
     """
     reader = _Reader(Dialect(version))
     try:
-        kind = kind_of(config.get("class_name"), config.get("module"), config.get("registered_name"))
-        if kind not in MODELS:
-            return _alone(_layer(config, reader, 0))
-        return _model(kind, config.get("config"), reader)
+        named = (config.get(name) for name in ("class_name", "module", "registered_name"))
+        class_name, kind = kind_reading(*named)
+        return reader.model(class_name, config.get("config")) if kind.is_model else _alone(reader.layer(config, 0))
     except CorruptFileError as error:
         place = " > ".join(reader.path)
         raise CorruptFileError(f"{place + ': ' if place else ''}{str(error).rstrip('.')}.") from None
@@ -137,49 +173,35 @@ def _alone(layer: LayerDescription) -> ModelDescription:
     """Return the model that consists of one layer."""
     entry = LayerDescription("input" if layer.name != "input" else "input_", "InputLayer", {}, keras_class="InputLayer")
     used = replace(layer, calls=(Call((Reference(entry.name),)),))
-    outputs = [Reference(layer.name, 0, index) for index in range(outputs_of(layer))]
+    outputs = [Reference(layer.name, 0, index) for index in range(kind_of(layer).outputs(layer))]
     return ModelDescription(layer.name, (entry, used), (Reference(entry.name),), tuple(outputs), is_sequential=True)
 
 
 # ---------------------------------------------------------------------- models
 
 
-def _model(kind: str, config: Any, reader: _Reader) -> ModelDescription:
-    reader.depth += 1
-    if reader.depth > _DEPTH:
-        raise CorruptFileError(f"models are nested more than {_DEPTH} deep")
-    if isinstance(config, list):  # Sequential, up to Keras 2.2
-        config = {"name": "sequential", "layers": config}
-    if not isinstance(config, dict) or not isinstance(config.get("layers"), list):
-        raise CorruptFileError(f"{kind} has no list of layers (a subclassed model has none; only its code knows it)")
-    _precision(config.get("dtype"))
-    made = _sequential(config, reader) if kind == "Sequential" else _functional(config, reader)
-    reader.depth -= 1
-    return made
-
-
 def _sequential(config: Mapping[str, Any], reader: _Reader) -> ModelDescription:
-    layers = [_layer(each, reader, index) for index, each in enumerate(config["layers"])]
-    if not layers or layers[0].kind != "InputLayer":
+    layers = [reader.layer(each, index) for index, each in enumerate(config["layers"])]
+    if not layers or not layers[0].is_input:
         names = {layer.name for layer in layers}
         name = "input"
         while name in names:
             name += "_"
         layers.insert(
-            0, LayerDescription(name, "InputLayer", _input_shape(config["layers"][:1]), keras_class="InputLayer")
+            0, LayerDescription(name, "InputLayer", declared_shape(config["layers"][:1]), keras_class="InputLayer")
         )
     chained = [layers[0]]
     last = Reference(layers[0].name)
     for layer in layers[1:]:
-        if layer.kind == "InputLayer":
+        if layer.is_input:
             raise CorruptFileError(f"{layer.name}: an input stands between other layers")
-        if layer is not layers[-1] and layer.kind in ("RNN", "Bidirectional") and outputs_of(layer) > 1:
+        if layer is not layers[-1] and kind_of(layer).has_states and kind_of(layer).outputs(layer) > 1:
             raise CorruptFileError(f"{layer.name}: has several outputs, but the next layer takes one")
         chained.append(replace(layer, calls=(Call((last,)),)))
         last = Reference(layer.name)
     check_names(chained)
     top = chained[-1]
-    outputs = tuple(Reference(top.name, 0, index) for index in range(outputs_of(top)))
+    outputs = tuple(Reference(top.name, 0, index) for index in range(kind_of(top).outputs(top)))
     name = str(config.get("name", "sequential"))
     return ModelDescription(name, tuple(chained), (Reference(chained[0].name),), outputs, is_sequential=True)
 
@@ -187,9 +209,10 @@ def _sequential(config: Mapping[str, Any], reader: _Reader) -> ModelDescription:
 def _functional(config: Mapping[str, Any], reader: _Reader) -> ModelDescription:
     layers = []
     for index, each in enumerate(config["layers"]):
-        layer = _layer(each, reader, index)
+        layer = reader.layer(each, index)
+        has_states = kind_of(layer).has_states
         reader.path.append(layer.name)
-        calls = tuple(read_call(node, layer.kind) for node in each.get("inbound_nodes") or [])
+        calls = tuple(read_call(node, has_states=has_states) for node in each.get("inbound_nodes") or [])
         reader.path.pop()
         layers.append(replace(layer, calls=calls))
     check_names(layers)
@@ -211,7 +234,7 @@ def _count_calls_from_zero(model: ModelDescription) -> ModelDescription:
     late = {
         layer.name
         for layer in model.layers
-        if layer.kind == "Model" and used.get(layer.name) == set(range(1, len(layer.calls) + 1))
+        if kind_of(layer).is_model and used.get(layer.name) == set(range(1, len(layer.calls) + 1))
     }
 
     def renumbered(reference: Reference) -> Reference:
@@ -219,19 +242,6 @@ def _count_calls_from_zero(model: ModelDescription) -> ModelDescription:
 
     layers = [replace(layer, calls=tuple(call.renamed(renumbered) for call in layer.calls)) for layer in model.layers]
     return replace(model, layers=tuple(layers), outputs=tuple(map(renumbered, model.outputs)))
-
-
-def _input_shape(layers: Sequence[Any]) -> Settings:
-    """Return the shape of an input as the first layer declares it, ``None`` where it is open; nothing is made of it."""
-    config = layers[0].get("config") if layers and isinstance(layers[0], dict) else None
-    config = config if isinstance(config, dict) else {}
-    shape = config.get("batch_shape") or config.get("batch_input_shape")
-    if shape is None and isinstance(config.get("input_shape"), list):
-        shape = [None, *config["input_shape"]]
-    if shape is None and config.get("input_dim") is not None:
-        shape = [None, config.get("input_length"), config["input_dim"]]
-    is_shape = isinstance(shape, list) and len(shape) < 8 and all(n is None or isinstance(n, int) for n in shape)
-    return {"batch_shape": shape if is_shape else None}
 
 
 def _ends(written: Any) -> tuple[Reference, ...]:
@@ -244,66 +254,22 @@ def _ends(written: Any) -> tuple[Reference, ...]:
 # ---------------------------------------------------------------------- layers
 
 
-def _layer(written: Any, reader: _Reader, index: int) -> LayerDescription:
-    reader.layers_left -= 1
-    if reader.layers_left < 0:
-        raise CorruptFileError(f"has more than {_LAYERS:,} layers")
-    if not isinstance(written, dict):
-        raise CorruptFileError(f"layer {index + 1} is no description of a layer")
-    config = written.get("config")
-    named = config.get("name") if isinstance(config, dict) else None
-    name = written.get("name") or named or f"layer_{index + 1}"
-    if not isinstance(name, str) or len(name) > 20_000:
-        raise CorruptFileError(f"layer {index + 1} has no name, or one that is too long")
-    if any(0xD800 <= ord(character) <= 0xDFFF for character in name):
-        raise CorruptFileError(f"layer {index + 1} has a name that is no text")
-    reader.path.append(name[:80])
-    made = _described(name, written, reader)
-    reader.path.pop()
-    return made
-
-
 def _described(name: str, written: Mapping[str, Any], reader: _Reader) -> LayerDescription:
     class_name, config = written.get("class_name"), written.get("config")
     if class_name == "Merge" and isinstance(config, dict):
         class_name, config = _old_merge(config)
-    kind = kind_of(class_name, written.get("module"), written.get("registered_name"))
+    known, kind = kind_reading(class_name, written.get("module"), written.get("registered_name"))
     is_trained = not isinstance(config, dict) or config.get("trainable", True) is not False
-    common: dict[str, Any] = {"is_trained": is_trained, "keras_class": "LSTM" if kind == "CuDNNLSTM" else kind}
-    if kind in MODELS:
-        return LayerDescription(name, "Model", {}, model=_model(kind, config, reader), **common)
+    found = Written(name, known, config, is_trained, whole=written)
+    if kind.is_model:
+        return kind.describe(found, reader)
     if not isinstance(config, dict):
-        raise CorruptFileError(f"{kind} has no settings")
+        raise CorruptFileError(f"{known} has no settings")
     if config.get("weights") is not None:
-        raise CorruptFileError(f"{kind}: weights stand among the settings, which is not supported")
-    settings = read_settings(kind, config, reader.dialect)
-    if kind == "InputLayer":
-        settings = _input_shape([written])
-    precision = _precision(config.get("dtype"))
-    settings, notes = keep_habits(kind, settings, config, reader.dialect)
-    if precision is not None:
-        notes = [*notes, f"computed in {precision}; here it is computed in float32"]
-    common["notes"] = tuple(notes)
-    if kind in ("LSTM", "CuDNNLSTM"):
-        return LayerDescription(name, "RNN", settings, **common)
-    if kind == "RNN":
-        settings = {**settings, "cell": _cell(settings["cell"], reader)}
-        return LayerDescription(name, "RNN", settings, **common)
-    if kind == "Bidirectional":
-        return _bidirectional(name, settings, common, reader)
-    if kind == "TimeDistributed":
-        inner = _layer(settings.pop("layer"), reader, 0)
-        if inner.kind in ("InputLayer", "Merge", "RNN", "Bidirectional"):
-            raise CorruptFileError(f"TimeDistributed over {inner.keras_class} is not supported")
-        held = ModelDescription(inner.name, (inner,), (), ())
-        return LayerDescription(name, "TimeDistributed", settings, model=held, **common)
-    if kind in OPERATIONS:
-        return LayerDescription(name, "Operation", {**settings, "operation": kind.removeprefix("ops.")}, **common)
-    if kind in OWN_SETTINGS["merge"]:
-        return LayerDescription(name, "Merge", {**settings, "merge": kind}, **common)
-    if kind == "BatchNormalization" and not is_trained:
-        settings["is_frozen"] = True
-    return LayerDescription(name, kind, settings, **common)
+        raise CorruptFileError(f"{known}: weights stand among the settings, which is not supported")
+    if (precision := _precision(config.get("dtype"))) is not None:
+        found = replace(found, notes=(f"computed in {precision}; here it is computed in float32",))
+    return kind.describe(found, reader)
 
 
 def _old_merge(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -327,38 +293,3 @@ def _precision(dtype: Any) -> str | None:
     if dtype in ("mixed_float16", "mixed_bfloat16", "float16", "bfloat16"):
         return str(dtype)
     raise CorruptFileError(f"dtype {str(dtype)[:60]!r} is not supported")
-
-
-def _cell(written: Any, reader: _Reader) -> Settings:
-    """Read what an ``RNN`` runs: an ``LSTMCell``, or several on top of each other."""
-    if isinstance(written, list):
-        written = {"class_name": "StackedRNNCells", "config": {"cells": written}}
-    kind = kind_of(written["class_name"], written.get("module"), written.get("registered_name"))
-    if kind == "LSTMCell":
-        settings, _ = keep_habits(
-            kind, read_settings(kind, written["config"], reader.dialect), written["config"], reader.dialect
-        )
-        return settings
-    if kind != "StackedRNNCells":
-        raise CorruptFileError(f"RNN over {kind} is not supported; lstmreg reads LSTMCell")
-    settings = read_settings(kind, written["config"], reader.dialect)
-    cells = [_cell(each, reader) for each in settings["cells"]]
-    if not cells or any("cells" in cell for cell in cells):
-        raise CorruptFileError("StackedRNNCells must hold LSTMCells")
-    return {"cells": cells}
-
-
-def _bidirectional(name: str, settings: Settings, common: dict[str, Any], reader: _Reader) -> LayerDescription:
-    ahead = _layer(settings["layer"], reader, 0)
-    back = ahead if settings["backward_layer"] is None else _layer(settings["backward_layer"], reader, 1)
-    if ahead.kind != "RNN" or back.kind != "RNN":
-        raise CorruptFileError(f"Bidirectional over {ahead.keras_class} is not supported; lstmreg reads LSTM")
-    turned = not ahead.settings["go_backwards"] if back is ahead else back.settings["go_backwards"]
-    both = {"layer": ahead.settings, "backward_layer": {**back.settings, "go_backwards": turned}}
-    if both["layer"]["go_backwards"] == turned:
-        raise CorruptFileError("Bidirectional: one layer must go backwards and the other not")
-    if zeroes_masked_steps(reader.dialect):
-        for each in both:
-            both[each] = {**both[each], "zero_output_for_mask": both[each]["return_sequences"]}
-    common["notes"] = (*common["notes"], *ahead.notes)
-    return LayerDescription(name, "Bidirectional", {**settings, **both}, **common)

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from lstmreg.errors import CorruptFileError
 
-from .calls import Call, Reference
-from .graph import LayerDescription, ModelDescription, snake_case
-from .keras_layer import KerasLayer, Mask, Shapes, below
-from .layers import LAYERS, Embedding, Operation, TimeDistributed
+from ..file.container import Array
+from ..graph.calls import Call, Reference
+from ..graph.layers import LayerDescription, ModelDescription, snake_case
+from ..words.rules import Rules, Settings
+from .checks import check_model
+from .keras_layer import KerasLayer, Mask, below
+from .kind import Kind, Reader, Rewriting, Shapes, Writer, Written, kind_of, layer_leaves, make
 from .leaves import Leaf
 
 
@@ -45,8 +48,8 @@ class KerasModel(nn.Module):
         self._keys = keys_of(description)
         groups = groups_of(description)
         for layer in description.layers:
-            if layer.kind != "InputLayer":
-                self.layers[self._keys[layer.name]] = _make(layer, below(shapes, groups.get(layer.name, "")))
+            if not layer.is_input:
+                self.layers[self._keys[layer.name]] = make(layer, below(shapes, groups.get(layer.name, "")))
         self._order = _order(description)
 
     def leaves(self) -> list[Leaf]:
@@ -85,7 +88,7 @@ class KerasModel(nn.Module):
         for layer, index, call in self._order:
             module = self.layers[self._keys[layer.name]]
             given = [tensors[reference] for reference in call.inputs]
-            if not isinstance(module, (Embedding, Operation, KerasModel)):
+            if kind_of(layer).casts:
                 given = [x if x.dtype == dtype else x.to(dtype) for x in given]  # as Keras does
             states = [tensors[reference].to(dtype) for reference in call.initial_state]
             known = [valid[r] for r in call.inputs]
@@ -113,7 +116,7 @@ class KerasModel(nn.Module):
         found = []
         for layer in self.description.layers:
             found += [f"{layer.name}: {note}" for note in layer.notes]
-            if layer.kind == "Model":
+            if kind_of(layer).is_model:
                 found += [f"{layer.name} > {note}" for note in self.layers[self._keys[layer.name]].notes()]  # type: ignore[operator]
         return found
 
@@ -129,9 +132,9 @@ def _apply(
     if isinstance(module, KerasModel):
         return module.run(inputs, masks)
     assert isinstance(module, KerasLayer)
-    alone = layer.kind not in ("Merge", "Operation")
-    given: Any = inputs[0] if alone else inputs
-    mask: Any = masks[0] if alone else masks
+    takes_list = kind_of(layer).takes_list
+    given: Any = inputs if takes_list else inputs[0]
+    mask: Any = masks if takes_list else masks[0]
     more: dict[str, Any] = {"initial_state": states} if states else {}
     if call.constants:
         more["constants"] = call.constants
@@ -141,44 +144,18 @@ def _apply(
     return (output, found) if isinstance(output, list) else ([output], [found])
 
 
-def _make(layer: LayerDescription, shapes: Shapes) -> nn.Module:
-    try:
-        if layer.kind == "Model":
-            assert layer.model is not None
-            return KerasModel(layer.model, shapes)
-        if layer.kind == "TimeDistributed":
-            assert layer.model is not None
-            inner = _make(layer.model.layers[0], below(shapes, "layer"))
-            made: nn.Module = TimeDistributed(layer.settings, shapes, inner)
-        else:
-            made = LAYERS[layer.kind](layer.settings, shapes)
-    except CorruptFileError:
-        raise
-    except (ValueError, TypeError, KeyError, StopIteration, RuntimeError, IndexError) as error:
-        raise CorruptFileError(
-            f"{layer.name[:80]}: cannot be made with these settings and weights ({error})."
-        ) from None
-    return made if layer.is_trained else made.requires_grad_(False)
-
-
 def groups_of(description: ModelDescription) -> dict[str, str]:
     """Return the place of each layer in a ``.weights.h5`` file: by class, counted, and not by name."""
     counts: Counter[str] = Counter()
     found = {}
     for layer in description.layers:
-        if layer.kind == "Operation" or (layer.kind == "InputLayer" and description.is_sequential):
+        name = snake_case(kind_of(layer).group(layer))
+        if not name or (layer.is_input and description.is_sequential):
             continue
-        name = snake_case(_class_of(layer))
         number = counts[name]
         counts[name] += 1
         found[layer.name] = f"layers/{name}" + (f"_{number}" if number else "")
     return found
-
-
-def _class_of(layer: LayerDescription) -> str:
-    if layer.model is not None and layer.kind == "Model":
-        return "Sequential" if layer.model.is_sequential else "Functional"
-    return layer.keras_class
 
 
 def keys_of(description: ModelDescription) -> dict[str, str]:
@@ -187,7 +164,7 @@ def keys_of(description: ModelDescription) -> dict[str, str]:
     taken: set[str] = set()
     alike: Counter[str] = Counter()
     for layer in description.layers:
-        if layer.kind == "InputLayer":
+        if layer.is_input:
             continue
         stem = key = layer.name.replace(".", "_") or "_"
         while key in taken or hasattr(_NO_LAYERS, key):
@@ -207,24 +184,81 @@ def leaves_of(description: ModelDescription) -> list[Leaf]:
     return [
         leaf.inside(groups[layer.name], f"layers.{keys[layer.name]}")
         for layer in description.layers
-        if layer.name in groups and layer.kind != "InputLayer"
+        if layer.name in groups and not layer.is_input
         for leaf in layer_leaves(layer)
     ]
 
 
-def layer_leaves(layer: LayerDescription) -> list[Leaf]:
-    """Return the weights of one layer, as seen from it."""
-    if layer.kind == "InputLayer":
-        return []
-    if layer.kind == "Model":
-        assert layer.model is not None
-        leaves = leaves_of(layer.model)
-    elif layer.kind == "TimeDistributed":
-        assert layer.model is not None
-        leaves = [leaf.inside("layer", "layer") for leaf in layer_leaves(layer.model.layers[0])]
-    else:
-        leaves = [replace(leaf, owner=layer.name) for leaf in LAYERS[layer.kind].leaves_of(layer.settings)]
-    return leaves if layer.is_trained else [replace(leaf, is_trained=False) for leaf in leaves]
+def in_keras_3(description: ModelDescription, arrays: dict[str, Array], place: str = "") -> ModelDescription:
+    """Return a model with the same outputs in the words of Keras 3; weights in ``arrays`` may change."""
+    groups = groups_of(description)
+    rewriting = Rewriting(arrays, place, {layer.name for layer in description.layers})
+    layers: list[LayerDescription] = []
+    for layer in description.layers:
+        its = rewriting.at(groups[layer.name]) if layer.name in groups else rewriting
+        layers += kind_of(layer).in_keras_3(layer, its)
+    return replace(description, layers=tuple(layers))
+
+
+class Model(Kind):
+    """A model inside another one; its module is a :class:`KerasModel`."""
+
+    reads: ClassVar = {"Sequential": Rules({}), "Functional": Rules({})}
+    casts = False
+    holds_layers = True
+    is_model = True
+
+    @classmethod
+    def describe(cls, written: Written, reader: Reader) -> LayerDescription:
+        """Read the model."""
+        return cls.new(written, {}, written.class_name, reader.model(written.class_name, written.config))
+
+    @classmethod
+    def check(cls, layer: LayerDescription) -> None:
+        """See that the model is such as reading gives."""
+        check_model(layer.inside)
+
+    @classmethod
+    def outputs(cls, layer: LayerDescription) -> int:
+        """Return how many outputs the model has."""
+        return len(layer.inside.outputs)
+
+    @classmethod
+    def takes(cls, layer: LayerDescription, call: Call) -> tuple[int, int]:
+        """Return how many inputs the model has."""
+        return len(layer.inside.inputs), len(layer.inside.inputs)
+
+    @classmethod
+    def make(cls, layer: LayerDescription, shapes: Shapes) -> nn.Module:
+        """Make the model."""
+        return KerasModel(layer.inside, shapes)
+
+    @classmethod
+    def leaves(cls, layer: LayerDescription) -> list[Leaf]:
+        """Return the weights of the model."""
+        return leaves_of(layer.inside)
+
+    @classmethod
+    def group(cls, layer: LayerDescription) -> str:
+        """Return which of Keras 3's classes of models it is."""
+        return "Sequential" if layer.inside.is_sequential else "Functional"
+
+    @classmethod
+    def config(cls, layer: LayerDescription, writer: Writer) -> Settings:
+        """Return the model as Keras 3 writes it, under the layer's name."""
+        made = writer.model(layer.inside)
+        made["config"] = {**made["config"], "name": layer.name, "trainable": layer.is_trained}
+        return made
+
+    @classmethod
+    def in_keras_3(cls, layer: LayerDescription, rewriting: Rewriting) -> list[LayerDescription]:
+        """Say the model inside in the words of Keras 3."""
+        return [replace(layer, model=in_keras_3(layer.inside, rewriting.arrays, rewriting.place))]
+
+    @classmethod
+    def told_as(cls, layer: LayerDescription) -> str | None:
+        """Return what it is for people."""
+        return "model"
 
 
 def _order(description: ModelDescription) -> list[tuple[LayerDescription, int, Call]]:
@@ -233,7 +267,7 @@ def _order(description: ModelDescription) -> list[tuple[LayerDescription, int, C
         (layer.name, index): (layer, index, call)
         for layer in description.layers
         for index, call in enumerate(layer.calls)
-        if layer.kind != "InputLayer"
+        if not layer.is_input
     }
     order: list[tuple[LayerDescription, int, Call]] = []
     state: dict[tuple[str, int], str] = {}
