@@ -426,6 +426,9 @@ def test_a_model_says_in_which_layer_an_input_does_not_fit(tmp_path: Path) -> No
         model(good[0], good[1].numpy())
     with pytest.raises(IndexError, match="from 0 to 6, got 9 to 9"):
         model(torch.full((2, 5), 9), good[1])
+    beyond = (1 << 24) + 1  # which float32 does not have
+    with pytest.raises(IndexError, match=f"from 0 to 6, got {beyond} to {beyond}"):
+        model(torch.full((2, 5), beyond), good[1])
     with pytest.raises(ValueError, match="input_size=5") as caught:
         model(good[0], torch.randn(2, 5, 4))
     assert caught.value.__notes__ == ["In layer 'reads' (LSTM), given (2, 5, 6)."]

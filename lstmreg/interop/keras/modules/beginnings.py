@@ -77,6 +77,7 @@ class Embedding(KerasLayer):
         {"W_regularizer": "embeddings_regularizer", "W_constraint": "embeddings_constraint"},
         ignored=frozenset({"dropout"}),
     )
+    casts = False
 
     @classmethod
     def habits(cls, written: Written, settings: Settings, dialect: Dialect) -> tuple[Settings, list[str]]:

@@ -69,8 +69,8 @@ class Merge(KerasLayer):
 
     @classmethod
     def told(cls, layer: LayerDescription) -> str:
-        """Return the settings that are not Keras' defaults, in words."""
-        return told_settings(layer.settings, cls.reads[layer.settings["merge"]], {})
+        """Return along which axis it concatenates, the usual one too: it says which sizes must agree."""
+        return told_settings(layer.settings, Rules({}, own=_OWN), {})
 
     def call(self, inputs: Any, mask: Any) -> Any:
         """Merge the inputs."""
