@@ -110,8 +110,7 @@ class DataConfig:
 class ModelConfig:
     """The network: a stack of LSTMs, and a linear head on the last step.
 
-    Each setting but ``num_layers`` and ``bidirectional`` takes one value for all layers or a list with one
-    for each.
+    Sizes, strengths and rates take one value for all layers or a list with one for each.
 
     Args:
         hidden_size: Hidden units of a layer, H.
@@ -129,6 +128,9 @@ class ModelConfig:
         recurrent_dropout: Rate of dropping hidden units on their way into the gates, in [0, 1).
         stateful: Whether each batch goes on from the states in which the one before ended; an epoch begins with
             zeros. For batches of one size in order of time, which you give yourself; not for windows of a table.
+        per_gate_input_masks: Whether ``dropout`` draws a mask of the input for each gate, as Keras 1 and 2 did, or
+            one for all, which of a single input column blanks the whole window. Null: for each gate in layers that
+            have ``recurrent_dropout``, as in Keras 3.
     """
 
     hidden_size: int | list[int] = 32
@@ -145,6 +147,7 @@ class ModelConfig:
     dropout: float | list[float] = 0.0
     recurrent_dropout: float | list[float] = 0.0
     stateful: bool = False
+    per_gate_input_masks: bool | None = None
 
     def __post_init__(self) -> None:
         _require_count("model.num_layers", self.num_layers, 1, 1000)
@@ -153,6 +156,9 @@ class ModelConfig:
             if name in KNOBS or spec.name == "hidden_size":
                 for value in self._values(spec.name):
                     self._check(name, value)
+        per_gate = self.per_gate_input_masks
+        is_flag = per_gate is None or isinstance(per_gate, bool)
+        _require(is_flag, "model.per_gate_input_masks", "true, false or null", per_gate)
 
     def _check(self, name: str, value: float) -> None:
         if name == "model.hidden_size":
@@ -178,7 +184,7 @@ class ModelConfig:
         return {
             spec.name: self._values(spec.name)[index]
             for spec in dataclasses.fields(self)
-            if spec.name not in ("num_layers", "bidirectional", "stateful")
+            if spec.name not in ("num_layers", "bidirectional", "stateful", "per_gate_input_masks")
         }
 
 

@@ -80,6 +80,7 @@ def _lstm(config: ModelConfig, index: int, input_size: int, is_top: bool) -> LST
         batch_first=True,
         bidirectional=config.bidirectional,
         stateful=config.stateful,
+        per_gate_input_masks=config.per_gate_input_masks,
         dropout=settings["dropout"],
         recurrent_dropout=settings["recurrent_dropout"],
         kernel_regularizer=elastic_net("kernel"),

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from lstmreg.config import KNOBS, ModelConfig
 from lstmreg.initializers import seeded
 from lstmreg.layers.penalty import is_regularized
-from lstmreg.layers.population import LayerPopulation, MemberTerm, States, kinds_of_masks, member_totals
+from lstmreg.layers.population import LayerPopulation, MemberTerm, States, member_totals
 from lstmreg.models import Network
 
 
@@ -103,7 +103,7 @@ class Population(nn.Module):
 
     def kinds_of_masks(self, member: int) -> tuple[tuple[int, int], ...]:
         """Return what masks each layer of a member draws; members that agree in it can be trained in one block."""
-        return tuple(kinds_of_masks(layer) for layer in self.networks[member].layers)  # type: ignore[arg-type]
+        return tuple(layer.masks_drawn(0) for layer in self.networks[member].layers)  # type: ignore[operator]
 
     def kinds_of_penalties(self, member: int) -> set[str]:
         """Return the kinds of penalties that a member has; in a block with others it is given zeros of their kinds."""

@@ -41,6 +41,7 @@ REFUSED = {
     "model.num_layers": (0, -1, 1001),
     **{knob: (*NEGATIVE, [-0.1]) for knob in KNOBS if "dropout" not in knob},
     **{knob: (-0.1, 1.0, 1.5, nan, inf, [1.0]) for knob in KNOBS if "dropout" in knob},
+    "model.per_gate_input_masks": ("yes", 1, 4),
     "training.learning_rate": NOT_POSITIVE,
     "training.optimizer": ("adm", ""),
     "training.weight_decay": NEGATIVE,
@@ -93,7 +94,7 @@ def test_a_value_that_breaks_its_rule_is_refused_by_path(path, value):
 
 
 def test_no_number_and_no_choice_is_without_a_rule():
-    kinds = ("int", "float", "Literal", "list[float]")
+    kinds = ("int", "float", "Literal", "list[float]", "bool | None")
     settings = {path for path, declared in DECLARED.items() if declared.startswith(kinds)}
     assert settings == set(REFUSED) - {"data.features", "data.delimiter"}
 
@@ -242,6 +243,7 @@ CHANGES = {
     "model.num_layers": (2, {}),
     "model.bidirectional": (True, {}),
     **{knob: (0.1, {}) for knob in KNOBS},
+    "model.per_gate_input_masks": (True, {"model.dropout": 0.5}),
     "training.learning_rate": (0.02, {}),
     "training.optimizer": ("adamw", {"training.weight_decay": 0.1}),
     "training.weight_decay": (0.1, {}),

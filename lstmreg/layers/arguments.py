@@ -42,9 +42,9 @@ def rate(name: str, value: float) -> float:
     return float(value)
 
 
-def choice(name: str, value: str, allowed: tuple[str, ...]) -> str:
-    """Return one of the allowed words."""
-    if value not in allowed:
+def choice(name: str, value: V, allowed: tuple[V, ...]) -> V:
+    """Return one of the allowed values."""
+    if not any(value is each or (isinstance(value, str) and value == each) for each in allowed):
         raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}.")
     return value
 

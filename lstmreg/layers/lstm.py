@@ -45,8 +45,8 @@ class LSTM(nn.Module):
         bias: Whether the gates have a bias (Keras: ``use_bias``). Default: ``True``.
         batch_first: Whether tensors are ``(B, T, ·)`` and not ``(T, B, ·)``. Default: ``False``.
         dropout: Probability in ``[0, 1)`` of dropping an input feature *of each layer*, the first included;
-            held over time. One mask per sequence, or one per gate and sequence as soon as
-            ``recurrent_dropout > 0`` and ``per_gate_masks``. Per layer. Default: ``0.0``.
+            held over time. One mask per sequence, or one per gate and sequence: see ``per_gate_input_masks``.
+            Per layer. Default: ``0.0``.
         bidirectional: Whether a second direction reads the sequence backwards. Default: ``False``.
         proj_size: Size ``P`` of a projection of ``h``, or 0 for none, as in ``nn.LSTM``. Default: ``0``.
         recurrent_dropout: Probability in ``[0, 1)`` of dropping a hidden unit on its way into the gates;
@@ -80,6 +80,11 @@ class LSTM(nn.Module):
             see :meth:`reset_state`. Default: ``False``.
         per_gate_masks: Whether ``recurrent_dropout > 0`` draws one mask for each of the four gates (Keras
             since 3.8) or one for all (Gal & Ghahramani's tied variant, Keras 3.0 to 3.7). Default: ``True``.
+        per_gate_input_masks: Whether ``dropout`` draws one mask of the input for each gate (Keras 1 and 2 did) or
+            one for all. ``True`` is for inputs of few features: of a single one, a mask that the gates share blanks
+            the whole series of every sequence that draws a zero, where a mask for each gate takes it from some gates
+            and leaves it to others. ``None``: for each gate as soon as ``recurrent_dropout > 0`` and
+            ``per_gate_masks``, which is Keras 3. Default: ``None``.
         seed: Source of the masks: ``None`` for torch's global generator, one int, or one int for each layer
             and direction in ``nn.LSTM``'s order. Seeded masks are Keras' own, bit for bit on the CPU. Of
             one int, the first layer and direction gets it as it is and the others a hash of it.
@@ -142,6 +147,7 @@ class LSTM(nn.Module):
         go_backwards: bool = False,
         stateful: bool = False,
         per_gate_masks: bool = True,
+        per_gate_input_masks: bool | None = None,
         seed: int | Sequence[int] | None = None,
         backend: str = "auto",
         device: torch.device | str | int | None = None,
@@ -180,6 +186,7 @@ class LSTM(nn.Module):
         self.go_backwards = go_backwards
         self.stateful = stateful
         self.per_gate_masks = per_gate_masks
+        self.per_gate_input_masks = arguments.choice("per_gate_input_masks", per_gate_input_masks, (None, True, False))
         self.backend = arguments.choice("backend", backend, ("auto", *ops.BACKENDS))
         self.seed = seed
         self._check_combinations()
@@ -483,13 +490,25 @@ class LSTM(nn.Module):
 
     def _draw_masks(self, cell: int, layer: int, x: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """Draw the masks of one call, in Keras' order: all of the input, then all of the recurrence."""
-        rate, recurrent_rate = self.setting_of("dropout", layer), self.setting_of("recurrent_dropout", layer)
-        groups = 4 if recurrent_rate > 0 and self.per_gate_masks else 1
-        input_mask = self._draw(cell, rate, groups, x, x.shape[-1]) if rate > 0 else None
-        recurrent_mask = self._draw(cell, recurrent_rate, groups, x, self.hidden_size) if recurrent_rate > 0 else None
-        return input_mask, recurrent_mask
+        of_input, of_state = self.masks_drawn(layer)
+        return (
+            self._draw(cell, self.setting_of("dropout", layer), of_input, x, x.shape[-1]),
+            self._draw(cell, self.setting_of("recurrent_dropout", layer), of_state, x, self.hidden_size),
+        )
 
-    def _draw(self, cell: int, rate: float, groups: int, x: Tensor, width: int) -> Tensor:
+    def masks_drawn(self, layer: int) -> tuple[int, int]:
+        """Return how many masks a layer draws for each sequence, of its input and of its recurrence: 0, 1 or 4."""
+        of_state = 0
+        if self.setting_of("recurrent_dropout", layer) > 0:
+            of_state = 4 if self.per_gate_masks else 1
+        if self.setting_of("dropout", layer) == 0:
+            return 0, of_state
+        per_gate = of_state == 4 if self.per_gate_input_masks is None else self.per_gate_input_masks
+        return 4 if per_gate else 1, of_state
+
+    def _draw(self, cell: int, rate: float, groups: int, x: Tensor, width: int) -> Tensor | None:
+        if groups == 0:
+            return None
         if self._seeds is None:
             return masks.draw_mask(rate, groups, x.shape[1], width, device=x.device, dtype=x.dtype)
         if in_backward():
@@ -596,6 +615,7 @@ _SHOWN = {
     "go_backwards": False,
     "stateful": False,
     "per_gate_masks": True,
+    "per_gate_input_masks": None,
     "seed": None,
 }
 

@@ -51,7 +51,7 @@ class LayerPopulation:
     def __init__(self, members: Sequence[LSTM], like: Tensor) -> None:
         self._layer = members[0]
         self._suffixes = [suffix for suffix, _ in self._layer._cells()]
-        self._draws = {kinds_of_masks(m) for m in members}
+        self._draws = {member.masks_drawn(0) for member in members}
         self._rates = [
             torch.tensor([getattr(m, name) for m in members], dtype=torch.float64, device=like.device)
             for name in ("dropout", "recurrent_dropout")
@@ -122,12 +122,6 @@ class LayerPopulation:
             for kind, stem in (("kernel", "weight_ih"), ("recurrent", "weight_hh"), ("bias", "bias_ih")):
                 if self._strengths[kind] != (None, None):
                     yield MemberTerm(kind, self._strengths[kind], weights[stem + suffix])
-
-
-def kinds_of_masks(layer: LSTM) -> tuple[int, int]:
-    """Return how many masks a layer draws of its input and of its recurrence, for each sequence."""
-    groups = 4 if layer.recurrent_dropout > 0 and layer.per_gate_masks else 1
-    return groups if layer.dropout > 0 else 0, groups if layer.recurrent_dropout > 0 else 0
 
 
 def _strengths(regularizers: Sequence[Regularizer | None], like: Tensor) -> MemberStrengths:

@@ -194,6 +194,19 @@ def test_one_seed_in_keras_bidirectional_is_that_seed_for_both_directions():
         torch.testing.assert_close(ours(x)[0], theirs(x, training=True), rtol=1e-5, atol=1e-6)
 
 
+def test_a_mask_of_the_input_for_each_gate_and_none_of_the_recurrence_is_keras_implementation_1():
+    # Keras' fused way does not know what to do with four masks; its cell does.
+    settings = {"implementation": 1, "use_cudnn": False, "return_sequences": True}
+    theirs = keras.layers.LSTM(H, dropout=0.4, seed=0, **settings)
+    theirs.build((B, T, D))
+    theirs.cell.seed_generator.state.assign([11, 0])
+    ours = LSTM(D, H, batch_first=True, dropout=0.4, per_gate_input_masks=True, seed=11)
+    theirs.set_weights([w.detach().numpy().T for w in ours.all_weights[0][:3]])
+    for _ in range(3):
+        x = torch.randn(B, T, D)
+        torch.testing.assert_close(ours(x)[0], theirs(x, training=True), rtol=1e-5, atol=1e-6)
+
+
 def test_tied_masks_follow_a_loop_written_by_hand():
     p_x, p_h, seed = 0.3, 0.4, 11
     lstm = LSTM(D, H, dropout=p_x, recurrent_dropout=p_h, per_gate_masks=False, seed=seed)

@@ -230,6 +230,46 @@ def test_masks_are_tied_on_request_and_without_recurrent_dropout(rate, per_gate_
         assert torch.equal(mask, mask[:, :1].expand_as(mask))
 
 
+@seeds
+@pytest.mark.parametrize("rate", [0.0, 0.5])
+@pytest.mark.parametrize("of_state", [True, False])
+@pytest.mark.parametrize("of_input", [True, False])
+def test_the_inputs_masks_are_chosen_apart_from_the_recurrences(of_input, of_state, rate, seed):
+    lstm = LSTM(
+        N, N, dropout=0.5, recurrent_dropout=rate, per_gate_masks=of_state, per_gate_input_masks=of_input, seed=seed
+    )
+    inputs, states = kept(lstm, lstm(torch.randn(9, 3, N))[0])
+    gates = [len(masks[0].unique(dim=0)) for masks in (inputs, states)]
+    assert gates == [4 if of_input else 1, 4 if of_state and rate > 0 else 1]
+    assert lstm.draws == (0 if seed is None else (4 if of_input else 1) + (4 if of_state else 1) * (rate > 0))
+
+
+@seeds
+@pytest.mark.parametrize(("rate", "of_state"), [(0.0, True), (0.5, True), (0.5, False)])
+def test_left_alone_the_inputs_masks_follow_the_recurrences(rate, of_state, seed):
+    settings = {"dropout": 0.5, "recurrent_dropout": rate, "per_gate_masks": of_state, "seed": seed}
+    alone, said = LSTM(N, N, **settings), LSTM(N, N, **settings, per_gate_input_masks=of_state and rate > 0)
+    said.load_state_dict(alone.state_dict())
+    x, found = torch.randn(9, 3, N), []
+    for lstm in (alone, said):
+        torch.manual_seed(1)
+        found.append(lstm(x)[0])
+    assert torch.equal(*found)
+
+
+def test_a_single_feature_is_taken_from_some_gates_and_not_blanked():
+    x = torch.randn(9, 200, 1)
+    blanked = {}
+    for per_gate in (True, False):
+        lstm = LSTM(1, N, dropout=0.5, per_gate_input_masks=per_gate)
+        nn.init.normal_(lstm.bias_ih_l0)  # or a candidate without input would be zero, and so would the output
+        masks = kept(lstm, lstm(x)[0])[0]
+        blanked[per_gate] = (~masks.any(dim=(1, 2))).float().mean().item()
+    # A sequence is blanked with probability 1/16 or 1/2; four standard deviations are 0.07 and 0.14.
+    assert blanked[True] == pytest.approx(1 / 16, abs=0.07)
+    assert blanked[False] == pytest.approx(1 / 2, abs=0.14)
+
+
 def test_one_seed_gives_two_layers_masks_of_their_own():
     def shared(seed) -> int:
         lstm = LSTM(N, N, num_layers=2, recurrent_dropout=0.5, seed=seed)
@@ -321,6 +361,7 @@ def test_a_rate_outside_its_range_is_refused(name, rate):
         ({"activity_steps": "first"}, ValueError, "activity_steps must be one of 'all', 'last', got 'first'"),
         ({"initializer": "he"}, ValueError, "initializer must be one of 'keras', 'torch', got 'he'"),
         ({"backend": "cudnn"}, ValueError, "backend must be one of 'auto', .*, got 'cudnn'"),
+        ({"per_gate_input_masks": 4}, ValueError, "per_gate_input_masks must be one of None, True, False, got 4"),
         ({"seed": [1, 2, 3]}, ValueError, r"one int for each of the 1 layers .*, got \[1, 2, 3\]"),
         ({"kernel_regularizer": 0.01}, TypeError, r"kernel_regularizer must be .*L2\(1e-4\), .*, got 0.01"),
         ({"activity_regularizer": "L3"}, ValueError, "activity_regularizer: unknown name 'L3'. Known: l1, L1"),

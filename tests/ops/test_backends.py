@@ -75,6 +75,13 @@ def test_every_kind_of_call_equals_the_reference(backend, kind, reverse):
     assert_equals_the_reference(backend, make_call((9, 7, 5, 8), kind._replace(bias=False), torch.float32))
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", [Kind(4), Kind(4, 1), Kind(1, 4)], ids=str)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_masks_of_one_input_column_equal_the_reference(backend, kind, dtype):
+    assert_equals_the_reference(backend, make_call((36, 7, 1, 3), kind, dtype))
+
+
 SIZES = [  # T, B, D, H: about the edges of tiles, vectors, panels, and of what goes through time together
     (1, 1, 1, 1),
     (1, 7, 33, 3),

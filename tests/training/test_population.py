@@ -172,6 +172,7 @@ FITS = {
     "two layers": Fit(stacked(SIX), RATES),
     "two-way": Fit([own | {"bidirectional": True} for own in SIX], RATES),
     "two layers, two-way, of different kinds": Fit(stacked(MIXED, bidirectional=True), settings("adam", 0.01)),
+    "a mask of the input for each gate": Fit([own | {"per_gate_input_masks": True} for own in MIXED], RATES),
     "own data with ragged ends": Fit(SIX, RATES, own_data),
     "own data of one size": Fit(SIX, RATES, same_shapes),
     "one pair of loaders": Fit(MIXED, RATES, one_pair),
