@@ -51,6 +51,7 @@ class _Recipe:
         self.features = len(answer.data.features)
         self.window = answer.settings["data.window"]
         self.horizon = answer.settings["data.horizon"]
+        self.has_masks_per_gate = answer.settings["model.per_gate_input_masks"]
         self.loss = _LOSSES[str(answer.settings["training.loss"])]
 
     def lstmreg(self) -> str:
@@ -83,6 +84,8 @@ class _Recipe:
     def _arguments(self, index: int, top: bool) -> list[str]:
         arguments = ["bidirectional=True"] if self.bidirectional else []
         arguments += self._dropouts(index)
+        if self._value("dropout", index) and self.has_masks_per_gate is not None:
+            arguments.append(f"per_gate_input_masks={self.has_masks_per_gate}")
         arguments += [f"{p}_regularizer=L1L2({s})" for p in _PLACES if (s := self._strengths(p, index))]
         if top and self._strengths("activity", index):
             arguments.append('activity_steps="last"')
@@ -143,7 +146,13 @@ class _Recipe:
         return 'int(name.split("_l")[1].split("_")[0])' if is_stack else 'int(name.split(".")[0])'
 
     def keras(self) -> str:
-        lines = ["import keras", "", f"layers = [keras.Input(({self.window}, {self.features}))]"]
+        lines = ["import keras", ""]
+        if self.has_masks_per_gate and "dropout" in self.knobs:
+            lines += [
+                "# dropout was found with a mask of the input for each gate, which Keras 3 draws only where there is",
+                "# recurrent_dropout too; else it draws one mask for all gates.",
+            ]
+        lines += [f"layers = [keras.Input(({self.window}, {self.features}))]"]
         for index, hidden in enumerate(self.hidden_sizes):
             top = index == len(self.hidden_sizes) - 1
             arguments = [str(hidden), *([] if top else ["return_sequences=True"])]

@@ -106,7 +106,6 @@ class Knob:
         alone: Its effect alone on the validation loss, relative to the baseline.
         doses: Its ladder.
         left_out: What becomes of the loss on the confirming splits if the winner must do without it.
-        why: Why it was not searched.
     """
 
     name: str
@@ -116,7 +115,6 @@ class Knob:
     alone: Effect | None
     doses: list[Dose]
     left_out: Effect | None
-    why: str
 
 
 @dataclass(frozen=True)
@@ -306,7 +304,7 @@ def _knobs(evidence: Evidence, candidate: Setting, recommended: Setting) -> list
 def _knob(evidence: Evidence, path: str, candidate: Setting, recommended: Setting, confidence: float) -> Knob:
     name, keras = path.split(".")[1], KERAS_NAMES[path]
     if path not in evidence.dimensions:
-        return Knob(name, keras, "not searched", None, None, [], None, _why_not_searched(evidence, path))
+        return Knob(name, keras, "not searched", None, None, [], None)
     dimension = evidence.dimensions[path]
     alone = decisions.effect_alone(evidence, path, dimension, confidence)
     return Knob(
@@ -317,7 +315,6 @@ def _knob(evidence: Evidence, path: str, candidate: Setting, recommended: Settin
         alone=alone,
         doses=[_dose(evidence, path, v) for v in ladder(dimension) if decisions.ratios(evidence, {path: v})],
         left_out=decisions.left_out_effect(evidence, path),
-        why="",
     )
 
 
@@ -332,15 +329,6 @@ def _verdict(evidence: Evidence, alone: Effect | None, *, is_confirmed: bool) ->
     if alone.high < 0:
         return "helps alone, not needed" if is_confirmed else "helps alone, not confirmed"
     return "cannot tell"
-
-
-def _why_not_searched(evidence: Evidence, path: str) -> str:
-    if path == "model.dropout" and len(evidence.card.features) == 1:
-        return (
-            "there is a single input column, and an input mask would blank the whole series of a sample; "
-            "so this is no sensible knob here"
-        )
-    return "it is not in search.space"
 
 
 def _dose(evidence: Evidence, path: str, value: Scalar) -> Dose:
@@ -437,10 +425,10 @@ def _test(evidence: Evidence, candidate: Setting) -> Test:
 
 
 def _settings(evidence: Evidence) -> dict[str, Scalar | list[Scalar] | None]:
-    base = baseline_config(evidence.config, evidence.dimensions, decisions.chosen_learning_rate(evidence))
+    base = baseline_config(evidence.config, decisions.chosen_learning_rate(evidence), len(evidence.card.features))
     search = evidence.config.search
     rules = dataclasses.asdict(search.plan) | {name: getattr(search, name) for name in _RULES}
-    shown = ["model.hidden_size", "model.num_layers", "model.bidirectional"]
+    shown = [f"model.{name}" for name in ("hidden_size", "num_layers", "bidirectional", "per_gate_input_masks")]
     shown += [f"training.{n}" for n in ("optimizer", "learning_rate", "loss", "batch_size", "max_epochs", "patience")]
     return {
         **{path: configured(base, path) for path in shown},

@@ -82,7 +82,7 @@ def details(answer: Answer) -> list[str]:
         _about_overfitting(answer),
         _about_learning_rate(answer),
         *_about_configured(answer),
-        *_about_knobs_not_searched(answer.knobs),
+        *_about_single_column(answer),
         *answer.data.notes,
     ]
     return [sentence for sentence in said if sentence not in summary(answer)]
@@ -289,11 +289,12 @@ def _about_overfitting(answer: Answer) -> str:
     )
 
 
-def _about_knobs_not_searched(knobs: Sequence[Knob]) -> list[str]:
+def _about_single_column(answer: Answer) -> list[str]:
+    if len(answer.data.features) > 1 or not answer.settings["model.per_gate_input_masks"]:
+        return []
     return [
-        f"{knob.name} has no verdict: {knob.why}."
-        for knob in knobs
-        if knob.verdict == "not searched" and "search.space" not in knob.why
+        "There is a single input column, so dropout draws a mask for each gate (model.per_gate_input_masks): one for "
+        "all gates would blank the whole series of a sample."
     ]
 
 

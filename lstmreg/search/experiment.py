@@ -35,7 +35,6 @@ from .space import (
     key,
     knobs_of,
     ladder,
-    searched_dimensions,
     without_knobs,
 )
 
@@ -119,7 +118,7 @@ def read(directory: Path) -> Evidence:
     with usable_study(directory):
         card = DataCard(**read_card(config))
         ledger = Ledger(config, make_splits(card.rows, config.data, config.search))
-        evidence = Evidence(config, card, searched_dimensions(config, len(card.features)))
+        evidence = Evidence(config, card, config.search.dimensions)
         evidence.looks, evidence.tested = ledger.looks(), ledger.tested()
         evidence.records["baseline"] = ledger.records("baseline")
         if evidence.records["baseline"]:
@@ -137,13 +136,13 @@ class _Experiment:
         self.ledger = Ledger(config, self.splits, self._heard)
         card = make_card(config, series, self.splits)
         self.ledger.keep_card(dataclasses.asdict(card))
-        self.evidence = Evidence(config, card, searched_dimensions(config, len(series.features)))
+        self.evidence = Evidence(config, card, config.search.dimensions)
         self.knobs = {p: d for p, d in self.evidence.dimensions.items() if p in KNOBS}
         self.listener = listener
         self.progress = Progress("baseline", None, 0, 0)
         self.base = config
         self.baseline_losses: dict[Replicate, float] = {}
-        self.planned = trainings(config, config.search.plan, len(series.features))
+        self.planned = trainings(config, config.search.plan)
         self.clock = Clock(None if planner is None else planner.seconds_a_training(config.search.plan))
         self.plan_in_words = () if planner is None else (planner.describe(config.search.plan),)
 
@@ -170,7 +169,7 @@ class _Experiment:
         self._run_jobs("baseline", "baseline", jobs, "choose", _plain)
         rate = decisions.chosen_learning_rate(self.evidence)
         self.ledger.learning_rate = rate
-        self.base = baseline_config(self.evidence.config, self.evidence.dimensions, rate)
+        self.base = baseline_config(self.evidence.config, rate, len(self.series.features))
         self.baseline_losses = {
             replicate: record.result["val_loss"]
             for replicate, record in decisions.baseline_records(self.evidence).items()

@@ -19,7 +19,7 @@ from lstmreg.training.population import fit_population
 from lstmreg.training.together import members_at_once
 
 from .evidence import Record
-from .space import Setting, ladder, searched_dimensions
+from .space import Setting, baseline_config, ladder
 
 #: A quick search is the largest plan that should take no longer, in seconds.
 _QUICK = 300.0
@@ -34,9 +34,9 @@ _MEMBERS, _BATCHES, _EPOCHS = 32, 2, 3
 _EVALUATION = 0.3
 
 
-def trainings(config: Config, plan: Plan, input_columns: int) -> dict[str, int]:
+def trainings(config: Config, plan: Plan) -> dict[str, int]:
     """Return how many trainings each part of a search will take, about: some follow from what was found before."""
-    knobs = {p: d for p, d in searched_dimensions(config, input_columns).items() if p in KNOBS}
+    knobs = {p: d for p, d in config.search.dimensions.items() if p in KNOBS}
     replicates, confirming = plan.splits * plan.seeds, plan.confirm_splits * plan.confirm_seeds
     in_winner = min(2, len(knobs))
     return {
@@ -102,7 +102,7 @@ class Planner:
         return f", {duration(seconds)}" if math.isfinite(seconds) else ""
 
     def _trainings(self, plan: Plan) -> int:
-        return sum(trainings(self._config, plan, len(self._series.features)).values())
+        return sum(trainings(self._config, plan).values())
 
 
 def possible_plans(config: Config, rows: int) -> list[Plan]:
@@ -132,10 +132,11 @@ def seconds_a_step(config: Config, input_columns: int) -> float:
     They learn made-up batches, so that it takes a moment whatever the size of the table.
     """
     knobs: list[Setting] = [{}]
-    for path, dimension in searched_dimensions(config, input_columns).items():
+    for path, dimension in config.search.dimensions.items():
         knobs += [{path: value} for value in ladder(dimension)[:1] if path in KNOBS]
     most = min(_MEMBERS, members_at_once(config))
-    models = [with_settings(config, knobs[k % len(knobs)]).model for k in range(most)]
+    base = baseline_config(config, config.search.learning_rates[0], input_columns)
+    models = [with_settings(base, knobs[k % len(knobs)]).model for k in range(most)]
     rows = min(config.training.batch_size, 4096)
     x = torch.zeros(rows, config.data.window, input_columns)
     batch = x, torch.zeros(rows, config.data.horizon)

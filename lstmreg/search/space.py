@@ -33,18 +33,6 @@ def without_knobs(setting: Setting) -> Setting:
     return {path: value for path, value in setting.items() if path not in KNOBS}
 
 
-def searched_dimensions(config: Config, input_columns: int) -> dict[str, Dimension]:
-    """Return what this run searches.
-
-    With a single input column an input mask blanks the whole series of a sample, so there the input dropout
-    is no knob that makes sense, and is left out.
-    """
-    dimensions = config.search.dimensions
-    if input_columns == 1:
-        dimensions.pop("model.dropout", None)
-    return dimensions
-
-
 def turned_off(config: Config, paths: Iterable[str]) -> Setting:
     """Return the knobs among ``paths`` that the configuration turns; where they are searched, the baseline does not."""
     return {path: configured(config, path) for path in KNOBS if path in paths and _is_turned(config, path)}
@@ -128,9 +116,16 @@ def distributions(dimensions: dict[str, Dimension]) -> dict[str, BaseDistributio
     }
 
 
-def baseline_config(config: Config, dimensions: dict[str, Dimension], learning_rate: float) -> Config:
-    """Return ``config`` with every searched knob off, at the baseline's learning rate."""
+def baseline_config(config: Config, learning_rate: float, input_columns: int) -> Config:
+    """Return ``config`` with every searched knob off, at the baseline's learning rate.
+
+    With a single input column one mask for all gates would blank the whole series of a sample, so there a searched
+    input dropout draws a mask for each gate, unless the configuration says otherwise.
+    """
+    dimensions = config.search.dimensions
     off: Setting = {path: OFF for path in dimensions if path in KNOBS}
+    if input_columns == 1 and "model.dropout" in dimensions and config.model.per_gate_input_masks is None:
+        off["model.per_gate_input_masks"] = True
     return with_settings(config, {**off, "training.learning_rate": learning_rate})
 
 

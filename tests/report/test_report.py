@@ -528,3 +528,16 @@ def test_pasted_code_keeps_a_configured_knob_layer_by_layer(answer: Answer, size
     model: dict[str, object] = {}
     exec(keras_code, model)
     assert [round(float(layer.kernel_regularizer.l2), 6) for layer in model["model"].layers[:2]] == [0.1, 0.3]
+
+
+def test_pasted_code_says_how_a_single_column_was_dropped(answer: Answer) -> None:
+    settings = answer.settings | {"model.per_gate_input_masks": True}
+    data = dataclasses.replace(answer.data, features=["wave"])
+    shown = confirmed(dataclasses.replace(answer, settings=settings, data=data), dropout=0.3)
+    lstmreg_code, _, keras_code = (s.code for s in snippets(shown))
+    ours: dict[str, object] = {}
+    exec(lstmreg_code, ours)
+    assert ours["layers"][0].per_gate_input_masks is True
+    assert "Keras 3 draws only where" in keras_code
+    other = confirmed(dataclasses.replace(answer, settings=settings, data=data), kernel_l2=0.01)
+    assert all("per_gate" not in s.code and "Keras 3" not in s.code for s in snippets(other))

@@ -13,11 +13,12 @@ import numpy as np
 import optuna
 import pytest
 
-from lstmreg import models, search
+from lstmreg import models, report, search
 from lstmreg.config import PLANNED, PLANS, Config, Plan, with_settings
 from lstmreg.data.splits import make_splits
 from lstmreg.data.table import read_series
 from lstmreg.errors import ConfigError, CorruptFileError, DataError, NoUsableTrialError
+from lstmreg.report import words
 from lstmreg.search import decisions, planning
 from lstmreg.search.config_file import settle, write_config
 from lstmreg.search.evidence import STAGES, Evidence, Record, Replicate
@@ -115,7 +116,7 @@ def test_a_record_can_be_trained_again_from_its_setting_alone(evidence: Evidence
     config = evidence.config
     series = read_series(config.data)
     split = make_splits(len(series), config.data, config.search).choose[record.replicate.split]
-    base = baseline_config(config, evidence.dimensions, decisions.chosen_learning_rate(evidence))
+    base = baseline_config(config, decisions.chosen_learning_rate(evidence), len(series.features))
     assert record.rows == (split.origin, split.end)
     seed = np.random.SeedSequence((config.search.seed, 0, split.origin, split.end, record.replicate.seed))
     config = with_settings(base, record.setting)
@@ -177,6 +178,17 @@ def test_the_saved_model_gives_the_tested_predictions(evidence: Evidence) -> Non
     tested = evidence.results(decisions.recommended(evidence), ["test"]).values()
     best = min(tested, key=lambda r: r.result["val_loss"])
     np.testing.assert_allclose(predicted, best.result["predictions"], rtol=1e-6)
+
+
+def test_a_single_column_is_searched_for_input_dropout_with_a_mask_for_each_gate(folder: Path) -> None:
+    space = {"model.dropout": [0.3], "model.kernel_l2": [0.01]}
+    config = dataclasses.replace(tiny_config(folder, space=space, trials=1), name="single")
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, features=["wave"]))
+    found = search.run(config)
+    assert {"model.dropout": 0.3} in [r.setting for r in found.records["alone"]]
+    answer = report.answer(found)
+    assert next(k for k in answer.knobs if k.name == "dropout").alone is not None
+    assert any("dropout draws a mask for each gate" in sentence for sentence in words.sentences(answer))
 
 
 def test_reading_a_run_gives_the_same_evidence_wherever_its_folder_lies(evidence: Evidence, tmp_path: Path) -> None:
