@@ -30,6 +30,9 @@ _WINDOWS = 12
 #: Members, batches and epochs of the trial training; its first epoch is not timed, since it loads and compiles.
 _MEMBERS, _BATCHES, _EPOCHS = 32, 2, 3
 
+#: A training usually ends after so many times the patience.
+_PATIENCES = 2.5
+
 #: What evaluating a window costs, of what training on it does.
 _EVALUATION = 0.3
 
@@ -76,7 +79,7 @@ class Planner:
     def seconds_a_training(self, plan: Plan) -> float:
         """Estimate what a training takes of the machine's time, in the company of others."""
         training = self._config.training
-        epochs = min(training.max_epochs, 2 * training.patience)
+        epochs = min(training.max_epochs, _PATIENCES * training.patience)
         choose = _splits(len(self._series), self._config, plan).choose
         windows = [s.origin - self._config.data.window + _EVALUATION * (s.end - s.origin) for s in choose]
         return epochs * self._seconds_a_step * sum(windows) / len(windows) / training.batch_size
