@@ -572,19 +572,28 @@ class _TrialLines:
         self.bar.stop()
 
     def show(self, progress: Progress) -> None:
-        """Show that a stage has begun, or an epoch or a trial has ended."""
+        """Show what to know before it starts, that a stage has begun, or an epoch or a trial has ended."""
+        for note in progress.notes:
+            self.bar.console.print(Text(printable(note)))
+        if progress.stage == "plan":
+            return
+        from lstmreg.search.planning import duration
+
         title = _STAGE_TITLES[progress.stage]
         epoch = f", epoch {progress.epoch}" if progress.epoch else ""
-        self.bar.update(self.task, description=title + epoch, completed=progress.done, total=progress.planned)
+        left = "" if progress.seconds_left is None else f"{duration(progress.seconds_left)} left"
+        description = ", ".join([title + epoch, left] if left else [title + epoch])
+        self.bar.update(self.task, description=description, completed=progress.done, total=progress.planned)
         where = f"{title}{epoch}, {progress.done} of {progress.planned} trainings"
-        self.pulse.heard(where, progress.done, progress.planned)
+        self.pulse.heard(where, progress.done, progress.planned, progress.seconds_left)
         if progress.record is not None:
             self._show_trial(progress, progress.record)
         elif progress.epoch == 0:
             self._flush(progress)
         if progress.record is None and progress.epoch == 0 and progress.together > 0:
-            at_once = f" ({progress.together} trained at once)" if progress.together > 1 else ""
-            self.bar.console.print(Text(title + at_once, style="bold"))
+            at_once = f"{progress.together} trained at once" if progress.together > 1 else ""
+            said = "; ".join(part for part in (at_once, left) if part)
+            self.bar.console.print(Text(f"{title} ({said})" if said else title, style="bold"))
             self.pulse.spoke()
 
     def _flush(self, progress: Progress) -> None:

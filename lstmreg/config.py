@@ -379,11 +379,44 @@ def default_space() -> dict[str, Dimension]:
 
 
 @dataclass(frozen=True)
+class Plan:
+    """How many trainings a search takes, by what they are for; the settings of the same names say more."""
+
+    trials: int
+    splits: int
+    seeds: int
+    confirm_splits: int
+    confirm_seeds: int
+    test_seeds: int
+
+
+#: From the least that has an interval at all to what takes a small network an hour. A quick search takes the largest
+#: that it has the time and the rows for, a thorough one the last.
+PLANS = (
+    Plan(trials=4, splits=3, seeds=1, confirm_splits=3, confirm_seeds=2, test_seeds=3),
+    Plan(trials=6, splits=4, seeds=1, confirm_splits=4, confirm_seeds=2, test_seeds=3),
+    Plan(trials=8, splits=5, seeds=1, confirm_splits=4, confirm_seeds=3, test_seeds=5),
+    Plan(trials=12, splits=5, seeds=2, confirm_splits=4, confirm_seeds=3, test_seeds=5),
+    Plan(trials=12, splits=5, seeds=3, confirm_splits=4, confirm_seeds=3, test_seeds=5),
+    Plan(trials=24, splits=8, seeds=3, confirm_splits=6, confirm_seeds=5, test_seeds=10),
+)
+
+#: The numbers of a plan, which a configuration may leave open.
+PLANNED = tuple(f.name for f in dataclasses.fields(Plan))
+
+_LEAST = {"splits": 2, "confirm_splits": 2, "test_seeds": 2}
+
+
+@dataclass(frozen=True)
 class SearchConfig:
     """The experiment that answers which knobs to turn.
 
+    What is null is planned: before it starts, the search measures how long a training takes. A run that has begun
+    keeps its plan.
+
     Args:
-        trials: Size of the stage in which all knobs are searched together; a total, over all sittings.
+        trials: Settings that are proposed in the stage in which all knobs are searched together, each on every split
+            with one seed; a total, over all sittings.
         space: What to try, by the path of a setting: a list of values, or ``{low, high, log, step}``.
             Default: the six knobs with a ladder of three values each.
         learning_rates: Those among which the unregularized baseline chooses.
@@ -392,40 +425,42 @@ class SearchConfig:
         confirm_splits: Further splits, for the confirmation alone.
         confirm_seeds: Seeds for each of them.
         test_seeds: Seeds with which winner and baseline meet the test rows.
-        shortlist: How many of the best settings are tried on every split before one is chosen.
+        shortlist: How many of the best proposals are tried with every seed before one is chosen.
         smallest_effect: The least relative improvement of the validation loss that is worth a knob.
         confidence: Of the intervals.
         batch: Settings that are proposed and trained at once. More are faster, fewer learn more from each other.
-        prune: Whether trials that do worse than the median of those before them end early, after as many epochs as
-            the patience.
+        prune: Whether a training of a proposal ends early that does worse than the median of those before it on the
+            same split, after as many epochs as the patience.
         sampler: Which of Optuna's samplers proposes settings.
         seed: Decides the sampler's proposals and the seeds of all trainings.
+        effort: How much is planned: quick is what takes about five minutes, thorough is more and takes as long as it
+            takes.
     """
 
-    trials: int = 60
+    trials: int | None = None
     space: dict[str, Range | list[Scalar]] | None = None
     learning_rates: list[float] = field(default_factory=lambda: [0.001, 0.003, 0.01])
-    splits: int = 5
-    seeds: int = 3
-    confirm_splits: int = 4
-    confirm_seeds: int = 3
-    test_seeds: int = 5
+    splits: int | None = None
+    seeds: int | None = None
+    confirm_splits: int | None = None
+    confirm_seeds: int | None = None
+    test_seeds: int | None = None
     shortlist: int = 3
     smallest_effect: float = 0.02
     confidence: float = 0.95
-    batch: int = 16
+    batch: int = 6
     prune: bool = True
     sampler: Literal["tpe", "random", "gp"] = "tpe"
     seed: int = 0
+    effort: Literal["quick", "thorough"] = "quick"
 
     def __post_init__(self) -> None:
         _require_choices(self, "search.")
-        _require_count("search.trials", self.trials, 1)
-        _require_count("search.splits", self.splits, 2, 1000)
-        _require_count("search.seeds", self.seeds, 1, 1000)
-        _require_count("search.confirm_splits", self.confirm_splits, 2, 1000)
-        _require_count("search.confirm_seeds", self.confirm_seeds, 1, 1000)
-        _require_count("search.test_seeds", self.test_seeds, 2, 1000)
+        for name in PLANNED:
+            number = getattr(self, name)
+            if number is not None:
+                most = 1_000_000_000 if name == "trials" else 1000
+                _require_count(f"search.{name}", number, _LEAST.get(name, 1), most)
         _require_count("search.shortlist", self.shortlist, 1, 1000)
         _require_count("search.batch", self.batch, 1, 1000)
         _require_fraction("search.smallest_effect", self.smallest_effect)
@@ -434,6 +469,21 @@ class SearchConfig:
         _require(len(self.learning_rates) > 0, "search.learning_rates", "a list of rates", [])
         for rate in self.learning_rates:
             _require_positive("search.learning_rates", rate)
+
+    @property
+    def plan(self) -> Plan:
+        """The numbers of trainings; what was left open is that of the least plan."""
+        given = {name: getattr(self, name) for name in PLANNED}
+        return Plan(**{name: getattr(PLANS[0], name) if n is None else n for name, n in given.items()})
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is something to plan."""
+        return any(getattr(self, name) is None for name in PLANNED)
+
+    def planned(self, plan: Plan) -> SearchConfig:
+        """Return a copy in which the numbers that were left open are those of ``plan``."""
+        return dataclasses.replace(self, **{n: getattr(plan, n) for n in PLANNED if getattr(self, n) is None})
 
     @property
     def dimensions(self) -> dict[str, Dimension]:

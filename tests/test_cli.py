@@ -88,20 +88,43 @@ def test_a_search_ends_with_its_answer_and_its_files_and_goes_on_when_asked_agai
         assert " ".join(sentence.split()) in " ".join(first.stdout.split())
     assert "Report: runs/waves/report.html" in first.stdout
     assert yaml.safe_load((run / "config.yaml").read_text())["model"]["hidden_size"] == 3  # the override
-    assert re.search(r"Each knob alone \(\d+ trained at once\)", first.stdout)
+    assert re.search(r"Each knob alone \(\d+ trained at once; about \d+ seconds left\)", first.stdout)
     assert len(re.findall(r"kernel_l2=0\.0001 +\d+ replicates +loss \S+ +×\S+ of the baseline", first.stdout)) == 1
-    assert first.stdout.count(" seed 1  loss ") == 3  # a line for each sampled trial
+    together = first.stdout.partition("All knobs together")[2].partition("Confirmation on fresh splits")[0]
+    assert len(re.findall(r"2 replicates +loss \S+ +×\S+ of the baseline", together)) >= 3  # a line for each proposal
+    assert re.search(r"The plan: about \d+ trainings, about \S+ \w+\. Settings are chosen on 2 splits", first.stdout)
 
     more = lstmreg(folder, "search", "-c", "lstmreg.yaml", "--model.hidden_size=3", "--trials", "5")
     assert more.returncode == 0
     assert json.loads((run / "answer.json").read_text())["settings"]["search.trials"] == 5
     assert len(json.loads((run / "answer.json").read_text())["history"]) == 5
 
+    pasted = lstmreg(
+        folder, "search", "-c", "runs/waves/config.yaml", "--search.confirm_seeds=2"
+    )  # as a report advises
+    assert (pasted.returncode, pasted.stderr) == (0, "")
+    widened = json.loads((run / "answer.json").read_text())
+    assert (widened["settings"]["search.confirm_seeds"], widened["looks"]) == (2, 2)
+    narrow = lstmreg(folder, "search", "-c", "lstmreg.yaml", "--model.hidden_size=3")
+    assert narrow.returncode == 2
+    assert "search.confirm_seeds: 2 then, 1 now" in narrow.stderr
+
     (run / "answer.json").unlink()
     (folder / "waves.csv").unlink()  # a report needs the study alone
     again = lstmreg(folder, "report", "runs/waves")
     assert again.returncode == 0
     assert json.loads((run / "answer.json").read_text())["headline"] in again.stdout
+
+
+def test_a_search_says_first_what_becomes_of_configured_knobs(folder: Path) -> None:
+    knobs = ["--model.recurrent_dropout=0.2", "--model.bias_l2=0.1"]
+    done = lstmreg(folder, "search", "-c", "lstmreg.yaml", *knobs, "--trials=1")
+    assert (done.returncode, done.stderr) == (0, "")
+    before = done.stdout.partition("No regularization")[0]
+    assert "The search turns off recurrent_dropout=0.2 of the configuration" in before
+    assert "bias_l2=0.1 of the configuration stays on everywhere" in before
+    answer = json.loads((folder / "runs/waves/answer.json").read_text())
+    assert "stayed on in every training" in " ".join(answer["sentences"])
 
 
 def test_fit_trains_once_compares_with_the_floors_and_saves(folder: Path) -> None:
@@ -293,7 +316,7 @@ def test_an_interrupted_search_closes_its_trial_and_the_same_line_goes_on(
     while finished < 2:  # two trials are done, the third is on its way
         line = process.stdout.readline()
         assert line, "the search ended before it could be interrupted"
-        finished += "split" in line and "seed" in line
+        finished += re.match(r" +\d+/\d+ ", line) is not None
     time.sleep(0.4)
     process.send_signal(sent)
     _, said = process.communicate(timeout=60)

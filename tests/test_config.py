@@ -71,6 +71,7 @@ REFUSED = {
     "search.smallest_effect": NO_FRACTION,
     "search.confidence": NO_FRACTION,
     "search.sampler": ("tpee", ""),
+    "search.effort": ("much", ""),
     "search.seed": (-1, 2**32),
 }
 

@@ -61,7 +61,8 @@ def make_splits(rows: int, data: DataConfig, search: SearchConfig) -> Splits:
     Raises:
         DataError: If a part would have fewer than five windows; it states the number of rows needed.
     """
-    blocks = search.splits + search.confirm_splits
+    plan = search.plan
+    blocks = plan.splits + plan.confirm_splits
     test_rows = round(rows * data.test_fraction)
     usable = rows - test_rows
     first = max(round(usable * _FIRST_ORIGIN), data.past + data.horizon)
@@ -76,7 +77,7 @@ def make_splits(rows: int, data: DataConfig, search: SearchConfig) -> Splits:
     edges = [usable - size * (blocks - k) for k in range(blocks + 1)]
     all_blocks = [Split(a, b) for a, b in pairwise(edges)]
     # Which of the blocks confirm: spread evenly, the last one first of all.
-    confirm = {blocks - 1 - k * blocks // search.confirm_splits for k in range(search.confirm_splits)}
+    confirm = {blocks - 1 - k * blocks // plan.confirm_splits for k in range(plan.confirm_splits)}
     return Splits(
         choose=tuple(s for k, s in enumerate(all_blocks) if k not in confirm),
         confirm=tuple(s for k, s in enumerate(all_blocks) if k in confirm),
@@ -115,7 +116,7 @@ def hold_out(rows: int, data: DataConfig) -> tuple[Split, Split]:
 
 def rows_needed(data: DataConfig, search: SearchConfig) -> int:
     """Return the least number of rows for which every part has its windows."""
-    blocks = search.splits + search.confirm_splits
+    blocks = search.plan.splits + search.plan.confirm_splits
     rows = data.past + data.horizon * (blocks + 2)
     while True:
         test_rows = round(rows * data.test_fraction)

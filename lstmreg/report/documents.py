@@ -76,7 +76,9 @@ def as_page(answer: Answer, drawn: dict[str, str]) -> str:
     return environment.get_template("page.html.j2").render(
         answer=answer,
         headline=words.headline(answer),
-        sentences=words.sentences(answer),
+        summary=words.summary(answer),
+        details=words.details(answer),
+        shown_windows=max((len(p) for p in answer.test.predictions.values()), default=0),
         table=words.table(answer),
         table_note=words.table_note(answer),
         snippets=snippets(answer),

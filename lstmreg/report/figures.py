@@ -12,7 +12,9 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
+from lstmreg.config import Scalar
 from lstmreg.search.space import short
 
 from .numbers import Answer, Curve, Knob
@@ -64,7 +66,7 @@ def learning_curves(answer: Answer) -> str:
             ax.yaxis.set_major_formatter(lambda y, _: f"{y:g}")
             ax.yaxis.set_minor_formatter(lambda y, _: f"{y:g}" if f"{y:e}"[0] in "235" else "")
         axes[0].set_ylabel("loss (log scale)")
-        axes[0].legend(loc="upper right")
+        _legend(figure, axes[0])
         return _svg(figure)
 
 
@@ -126,13 +128,27 @@ def _draw_doses(ax: Axes, knob: Knob) -> None:
     color = _GOOD if knob.verdict == "use" else "#334155"
     ax.plot([0, *positions], [0, *(100 * d.effect for d in knob.doses)], "o-", color=color, markersize=4)
     ax.axhline(0, color="black", linewidth=0.8)
-    ax.set_xticks([0, *positions], ["off", *(short(d.value) for d in knob.doses)])
+    labels = ["off", *(_as_label(d.value) for d in knob.doses)]
+    is_tight = sum(len(label) + 2 for label in labels) > _LETTERS
+    ax.set_xticks([0, *positions], labels, rotation=60 if is_tight else 0)
     ax.set_title(knob.name, loc="left", fontsize=9.5)
+
+
+#: So many letters stand beside each other below a panel of the doses.
+_LETTERS = 38
+
+
+def _as_label(value: Scalar) -> str:
+    """Write a value as short as can be: 1e-4."""
+    if isinstance(value, float) and 0 < abs(value) < 0.01:
+        mantissa, exponent = f"{value:.2e}".split("e")
+        return f"{float(mantissa):g}e{int(exponent)}"
+    return short(value)
 
 
 def search_history(answer: Answer) -> str:
     """Draw the sampled settings in their order, and the best so far."""
-    values = [math.nan if v is None else v for v in answer.history]
+    values = answer.history
     if not any(math.isfinite(v) for v in values):
         return ""
     best, so_far = [], math.inf
@@ -140,29 +156,74 @@ def search_history(answer: Answer) -> str:
         so_far = min(so_far, value) if math.isfinite(value) else so_far
         best.append(so_far if math.isfinite(so_far) else math.nan)
     with _figure(1, 1, 2.4) as (figure, (ax,)):
-        ax.plot(range(1, len(values) + 1), values, "o", color=_GREY, markersize=4, label="a setting, on one split")
+        ax.plot(range(1, len(values) + 1), values, "o", color=_GREY, markersize=4, label="a setting, on every split")
         ax.step(range(1, len(values) + 1), best, where="post", color=_GOOD, label="best so far")
         ax.axhline(1, color="black", linewidth=0.8)
         ax.set_ylim(top=min(max(v for v in values if math.isfinite(v)) * 1.05, 3.0))
-        ax.set_xlabel("trial")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.set_xlabel("proposal")
         ax.set_ylabel("loss / baseline's")
-        ax.legend(loc="upper right")
+        _legend(figure, ax)
         return _svg(figure)
 
 
 def predictions(answer: Answer) -> str:
-    """Draw truth and forecasts, one step ahead, on the test rows."""
-    with _figure(1, 1, 2.6) as (figure, (ax,)):
-        places = range(len(answer.data.test_truth))
-        ax.plot(places, answer.data.test_truth, color="black", linewidth=1.4, label="truth")
-        for (name, values), color in zip(answer.test.predictions.items(), (_TRAIN, _GOOD), strict=False):
-            label = "best setting" if name == "candidate" and answer.is_confirmed else name
-            ax.plot(places, values, color=color, linewidth=1.1, label=label)
-        step = max(1, len(places) // 8)
-        ax.set_xticks(list(places)[::step], [t[:19] for t in answer.data.test_labels[::step]])
-        ax.set_ylabel(answer.data.target[:40])
-        ax.legend(loc="upper left", ncols=3)
+    """Draw truth and forecasts on the test rows at the first and the last step ahead, and the error at each step."""
+    if not answer.test.predictions:
+        return ""
+    horizon = len(next(iter(answer.test.predictions.values()))[0])
+    steps = sorted({0, horizon - 1})
+    panels = len(steps) + (horizon > 1)
+    with _figure(panels, 1, 2.2 * panels + 0.4) as (figure, axes):
+        for ax, step in zip(axes, steps, strict=False):
+            _draw_forecasts(ax, answer, step)
+            if horizon > 1:
+                ax.set_title(f"{step + 1} step{'s' if step else ''} ahead", loc="left", fontsize=9.5)
+        if horizon > 1:
+            _draw_error_by_step(axes[-1], answer)
+        _legend(figure, axes[0])
         return _svg(figure)
+
+
+def _draw_forecasts(ax: Axes, answer: Answer, step: int) -> None:
+    shown = len(next(iter(answer.test.predictions.values())))
+    horizon = len(next(iter(answer.test.predictions.values()))[0])
+    # The last window's last step is the last row of the test.
+    first = len(answer.data.test_truth) - horizon + 1 - shown + step
+    rows = slice(first, first + shown)
+    places = range(shown)
+    ax.plot(places, answer.data.test_truth[rows], color="black", linewidth=1.4, label="truth")
+    for name, color in _forecast_colors(answer):
+        values = [steps[step] for steps in answer.test.predictions[name]]
+        ax.plot(places, values, color=color, linewidth=1.1, label=_forecast_label(answer, name))
+    every = max(1, shown // 6)
+    ax.set_xticks(list(places)[::every], [t[:19] for t in answer.data.test_labels[rows][::every]])
+    ax.set_ylabel(answer.data.target[:40])
+
+
+def _draw_error_by_step(ax: Axes, answer: Answer) -> None:
+    for name, color in _forecast_colors(answer):
+        errors = answer.test.error_by_step[name]
+        ax.plot(range(1, len(errors) + 1), errors, "o-", color=color, markersize=4)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set_ylim(bottom=0)
+    ax.set_xlabel("steps ahead")
+    ax.set_ylabel(answer.test.metric)
+    ax.set_title("error at each step", loc="left", fontsize=9.5)
+
+
+def _forecast_colors(answer: Answer) -> Iterator[tuple[str, str]]:
+    return zip(answer.test.predictions, (_TRAIN, _GOOD), strict=False)
+
+
+def _forecast_label(answer: Answer, name: str) -> str:
+    return "best setting" if name == "candidate" and answer.is_confirmed else name
+
+
+def _legend(figure: Figure, ax: Axes) -> None:
+    """Put the legend above everything, where it covers no curve."""
+    handles, labels = ax.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper left", ncols=len(labels))
 
 
 @contextmanager

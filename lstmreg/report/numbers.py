@@ -2,22 +2,49 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import platform
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from lstmreg.config import KNOBS, Scalar
-from lstmreg.data.floors import error_name
+from lstmreg.data.floors import error_name, forecast_error
 from lstmreg.errors import NoUsableTrialError
-from lstmreg.search import decisions
+from lstmreg.search import decisions, held_out
 from lstmreg.search.card import DataCard
-from lstmreg.search.evidence import STAGES, Effect, Evidence, Record, Replicate
-from lstmreg.search.space import Setting, baseline_config, configured, key, knobs_of, ladder, without_knobs
+from lstmreg.search.evidence import STAGES, Effect, Evidence, Record, Resolution, relative
+from lstmreg.search.held_out import Averaging
+from lstmreg.search.planning import has_long_blocks
+from lstmreg.search.space import (
+    Setting,
+    baseline_config,
+    configured,
+    kept_on,
+    knobs_of,
+    ladder,
+    turned_off,
+    without_knobs,
+)
 
-Verdict = Literal["use", "off", "no evidence", "not searched"]
+Verdict = Literal[
+    "use",
+    "helps alone, not needed",
+    "helps alone, not confirmed",
+    "off for certain",
+    "harms",
+    "cannot tell",
+    "not searched",
+]
+
+#: Student's quantile falls little where there are more.
+_ENOUGH_SPLITS = 8
+
+#: How many of the last test windows a picture shows.
+_SHOWN = 400
 
 #: Keras' argument and what is done there, for each knob.
 KERAS_NAMES = {
@@ -35,13 +62,9 @@ KERAS_NAMES = {
 
 #: What of the search's configuration the report shows.
 _RULES = (
-    "trials",
+    "effort",
     "learning_rates",
-    "splits",
-    "seeds",
-    "confirm_splits",
-    "confirm_seeds",
-    "test_seeds",
+    "shortlist",
     "smallest_effect",
     "confidence",
     "batch",
@@ -55,11 +78,19 @@ _ALWAYS_SHOWN = {p for p in KNOBS if not p.endswith("_l1")}
 
 @dataclass(frozen=True)
 class Dose:
-    """What one value of a knob alone did on the choosing splits: the mean effect, and that on each split."""
+    """What one value of a knob alone did on the choosing splits.
+
+    Attributes:
+        value: The value.
+        effect: Its mean effect.
+        per_split: That on each split.
+        failed: How many of its trainings failed, which count as harm.
+    """
 
     value: Scalar
     effect: float
     per_split: list[float]
+    failed: int
 
 
 @dataclass(frozen=True)
@@ -69,13 +100,12 @@ class Knob:
     Attributes:
         name: The setting, such as ``kernel_l2``.
         keras: Keras' argument.
-        verdict: ``use``; ``off``: it cannot bring an effect worth having; ``no evidence`` either way; or
-            ``not searched``.
+        verdict: ``use``, or what follows from the interval of the effect alone: ``helps alone``, below 0; ``off for
+            certain``, no effect worth having within it; ``harms``, above 0; ``cannot tell``.
         value: In the recommended setting if it is used, else the one that did best alone.
         alone: Its effect alone on the validation loss, relative to the baseline.
         doses: Its ladder.
-        left_out: By how much the loss rises on the choosing splits if the winner must do without it.
-        why: Why it was not searched.
+        left_out: What becomes of the loss on the confirming splits if the winner must do without it.
     """
 
     name: str
@@ -84,8 +114,7 @@ class Knob:
     value: Scalar | None
     alone: Effect | None
     doses: list[Dose]
-    left_out: float | None
-    why: str
+    left_out: Effect | None
 
 
 @dataclass(frozen=True)
@@ -108,10 +137,12 @@ class Test:
         plain: Of what the candidate is compared with: the same sizes without its knobs, or the baseline.
         candidate: Of the candidate.
         floors: Of each prediction without a model.
-        change: Of the candidate against ``plain``, paired by seed.
+        change: Of the loss, from ``plain`` to the candidate; its ``splits`` are the test's windows.
         seeds: How many.
         settings: How many settings ever met the test rows; more than were needed if the search was continued.
-        predictions: One step ahead, for the picture.
+        averaging: What averaging the seeds' predictions is worth, without knobs and for the candidate.
+        predictions: Of one seed, ``(windows, steps)``, for the picture.
+        error_by_step: For each step ahead, by name.
     """
 
     metric: str
@@ -122,7 +153,9 @@ class Test:
     change: Effect | None
     seeds: int
     settings: int
-    predictions: dict[str, list[float]]
+    averaging: dict[str, Averaging]
+    predictions: dict[str, list[list[float]]]
+    error_by_step: dict[str, list[float]]
 
 
 @dataclass(frozen=True)
@@ -131,6 +164,7 @@ class Answer:
 
     Attributes:
         run: Name of the run.
+        directory: Its folder.
         recommended: The setting to use, by path; empty: no regularization.
         candidate: The best setting that the search found, confirmed or not.
         is_confirmed: Whether the candidate's knobs are recommended.
@@ -146,7 +180,13 @@ class Answer:
         turn: Mean ratio of its last to its best validation loss: how far it turns up.
         cut_short: Share of its trainings that ``max_epochs`` ended before the patience did; 0 without one.
         sizes_effect: Of the candidate's sizes and learning rate, without knobs, against the baseline's.
-        history: Value of each sampled setting relative to the baseline on its replicate; ``None``: failed.
+        resolution: How small an effect these data can show: the judged one of the candidate's knobs, or where it turns
+            none that of a typical knob alone.
+        most_splits: So many splits of either kind the rows allow, up to eight, without getting very short.
+        turned_off: Knobs that the configuration turns and the search turned off in the baseline.
+        kept_on: Knobs that the configuration turns and that were on in every training.
+        looks: How often the confirming splits were looked at.
+        history: Loss of each proposal relative to the baseline on the same replicates.
         test: The test.
         data: The data card.
         trials: How many trials each stage took, and how many of them failed.
@@ -156,6 +196,7 @@ class Answer:
     """
 
     run: str
+    directory: str
     recommended: Setting
     candidate: Setting
     is_confirmed: bool
@@ -171,7 +212,12 @@ class Answer:
     turn: float
     cut_short: float
     sizes_effect: Effect | None
-    history: list[float | None]
+    resolution: Resolution | None
+    most_splits: int
+    turned_off: Setting
+    kept_on: Setting
+    looks: int
+    history: list[float]
     test: Test
     data: DataCard
     trials: dict[str, list[int]]
@@ -192,6 +238,7 @@ def answer(evidence: Evidence) -> Answer:
     baseline_runs = list(evidence.results({}, ["confirm"]).values())
     return Answer(
         run=evidence.config.run_name,
+        directory=_as_typed(evidence.config.directory),
         recommended=recommended,
         candidate=candidate,
         is_confirmed=decisions.is_confirmed(evidence),
@@ -209,7 +256,12 @@ def answer(evidence: Evidence) -> Answer:
         if evidence.config.training.patience is not None
         else 0.0,
         sizes_effect=_sizes_effect(evidence, candidate),
-        history=_history(evidence),
+        resolution=_resolution(evidence, candidate),
+        most_splits=_most_splits(evidence),
+        turned_off=turned_off(evidence.config, evidence.dimensions),
+        kept_on=kept_on(evidence.config, evidence.dimensions),
+        looks=evidence.looks,
+        history=[relative(score) + 1 for _, score in decisions.sampled_scores(evidence)],
         test=_test(evidence, candidate),
         data=evidence.card,
         trials={
@@ -223,6 +275,12 @@ def answer(evidence: Evidence) -> Answer:
             **{name: importlib.metadata.version(name) for name in ("lstmreg", "torch", "lightning", "optuna")},
         },
     )
+
+
+def _as_typed(directory: Path) -> str:
+    """Write a folder as somebody who works where this process does would type it."""
+    here = Path.cwd()
+    return str(directory.resolve().relative_to(here)) if directory.resolve().is_relative_to(here) else str(directory)
 
 
 def _require_finished(evidence: Evidence) -> None:
@@ -248,47 +306,42 @@ def _knobs(evidence: Evidence, candidate: Setting, recommended: Setting) -> list
 def _knob(evidence: Evidence, path: str, candidate: Setting, recommended: Setting, confidence: float) -> Knob:
     name, keras = path.split(".")[1], KERAS_NAMES[path]
     if path not in evidence.dimensions:
-        return Knob(name, keras, "not searched", None, None, [], None, _why_not_searched(evidence, path))
+        return Knob(name, keras, "not searched", None, None, [], None)
     dimension = evidence.dimensions[path]
     alone = decisions.effect_alone(evidence, path, dimension, confidence)
-    worth = -evidence.config.search.smallest_effect
-    verdict: Verdict = "no evidence"
-    if path in recommended:
-        verdict = "use"
-    elif alone is not None and alone.low > worth:
-        verdict = "off"
-    left_out = None
-    if path in candidate:
-        rise = decisions.score(evidence, decisions.without(candidate, path)) - decisions.score(evidence, candidate)
-        left_out = float(np.expm1(rise)) if np.isfinite(rise) else None
     return Knob(
         name=name,
         keras=keras,
-        verdict=verdict,
+        verdict="use" if path in recommended else _verdict(evidence, alone, is_confirmed=bool(knobs_of(recommended))),
         value=recommended.get(path, decisions.best_value(evidence, path, dimension)),
         alone=alone,
         doses=[_dose(evidence, path, v) for v in ladder(dimension) if decisions.ratios(evidence, {path: v})],
-        left_out=left_out,
-        why="",
+        left_out=decisions.left_out_effect(evidence, path),
     )
 
 
-def _why_not_searched(evidence: Evidence, path: str) -> str:
-    if path == "model.dropout" and len(evidence.card.features) == 1:
-        return (
-            "there is a single input column, and an input mask would blank the whole series of a sample; "
-            "so this is no sensible knob here"
-        )
-    return "it is not in search.space"
+def _verdict(evidence: Evidence, alone: Effect | None, *, is_confirmed: bool) -> Verdict:
+    """Return what the interval of a knob's effect alone says, and no more."""
+    if alone is None:
+        return "cannot tell"
+    if alone.low > 0:
+        return "harms"
+    if alone.low > -evidence.config.search.smallest_effect:
+        return "off for certain"
+    if alone.high < 0:
+        return "helps alone, not needed" if is_confirmed else "helps alone, not confirmed"
+    return "cannot tell"
 
 
 def _dose(evidence: Evidence, path: str, value: Scalar) -> Dose:
     found = decisions.ratios(evidence, {path: value})
     per_split = [
-        float(np.expm1(np.mean([x for r, x in found.items() if r.split == split])))
+        relative(float(np.mean([x for r, x in found.items() if r.split == split])))
         for split in sorted({r.split for r in found})
     ]
-    return Dose(value, float(np.expm1(np.mean(list(found.values())))), per_split)
+    return Dose(
+        value, relative(float(np.mean(list(found.values())))), per_split, evidence.failures({path: value}, ["alone"])
+    )
 
 
 def _last_confirming(evidence: Evidence, setting: Setting) -> Record:
@@ -307,59 +360,80 @@ def _gap(record: Record) -> float:
     return float(record.result["val_loss"] / max(record.result["train_loss"], 1e-12))
 
 
-def _history(evidence: Evidence) -> list[float | None]:
-    baseline = decisions.baseline_records(evidence)
-    return [
-        None if r.failure is not None else float(r.result["val_loss"] / baseline[r.replicate].result["val_loss"])
-        for r in evidence.records["together"]
-        if r.role == "sampled"
-    ]
-
-
 def _sizes_effect(evidence: Evidence, candidate: Setting) -> Effect | None:
     sizes = without_knobs(candidate)
-    found = evidence.log_ratios(sizes, {}, ["confirm"]) if sizes else {}
-    return Effect.of(found, evidence.config.search.confidence) if found else None
+    return evidence.effect(sizes, {}, ["confirm"]) if sizes else None
+
+
+def _resolution(evidence: Evidence, candidate: Setting) -> Resolution | None:
+    """Return what the confirming splits resolve; where there was nothing to confirm, that of a typical knob alone."""
+    confidence = evidence.config.search.confidence
+    if knobs_of(candidate):
+        return Resolution.of(evidence.log_ratios(candidate, without_knobs(candidate), ["confirm"]), confidence)
+    found = []
+    for path, dimension in evidence.dimensions.items():
+        value = decisions.best_value(evidence, path, dimension) if path in KNOBS else None
+        if value is not None:
+            found.append(Resolution.of(decisions.ratios(evidence, {path: value}), confidence))
+    typical = sorted((r for r in found if r is not None), key=lambda r: r.half_width)
+    return typical[len(typical) // 2] if typical else None
+
+
+def _most_splits(evidence: Evidence) -> int:
+    """Return how many splits of either kind would not be very short; more than eight hardly narrow an interval."""
+    config = evidence.config
+    for count in range(_ENOUGH_SPLITS, 0, -1):
+        plan = config.search.plan
+        wider = {n: max(getattr(plan, n), count) for n in ("splits", "confirm_splits")}
+        if has_long_blocks(evidence.card.rows, config, dataclasses.replace(plan, **wider)):
+            return count
+    return 0
 
 
 def _test(evidence: Evidence, candidate: Setting) -> Test:
-    baseline = evidence.results({}, ["test"])
     # The candidate differs from what it is compared with by its knobs, or if it has none by its sizes.
-    plain = evidence.results(without_knobs(candidate) if knobs_of(candidate) else {}, ["test"])
-    ours = evidence.results(candidate, ["test"]) if candidate else {}
-    # One stretch of time, so the seeds are what repeats.
-    by_seed = {
-        Replicate(r.seed, 0): float(np.log(ours[r].result["test_error"] / plain[r].result["test_error"]))
-        for r in ours
-        if r in plain
-    }
+    compared = without_knobs(candidate) if knobs_of(candidate) else {}
 
-    def mean(results: dict[Replicate, Record]) -> float:
-        return float(np.mean([r.result["test_error"] for r in results.values()]))
+    def error(setting: Setting) -> float | None:
+        results = evidence.results(setting, ["test"])
+        return float(np.mean([r.result["test_error"] for r in results.values()])) if results else None
 
-    predictions = {"no regularization": baseline[min(baseline)].result["predictions"]}
-    if ours:
-        predictions["candidate"] = ours[min(ours)].result["predictions"]
+    shown = {"no regularization": compared} | ({"candidate": candidate} if candidate != compared else {})
+    predicted = {name: held_out.predictions(evidence, setting) for name, setting in shown.items()}
+    predicted = {name: by_seed for name, by_seed in predicted.items() if by_seed}
+    averages = {name: held_out.averaging(evidence, setting) for name, setting in shown.items()}
+    truth, loss = held_out.truth(evidence), evidence.config.training.loss
+    steps = range(evidence.config.data.horizon)
+    baseline, plain = error({}), error(compared)
+    assert baseline is not None  # or there is no answer
     return Test(
-        metric=error_name(evidence.config.training.loss),
-        baseline=mean(baseline),
-        plain=mean(plain),
-        candidate=mean(ours) if ours else None,
+        metric=error_name(loss),
+        baseline=baseline,
+        plain=baseline if plain is None else plain,
+        candidate=error(candidate) if candidate else None,
         floors=evidence.card.test_floors,
-        change=Effect.of(by_seed, evidence.config.search.confidence) if by_seed else None,
-        seeds=len(baseline),
-        settings=len({key(r.setting) for r in evidence.records["test"]}),
-        predictions=predictions,
+        change=held_out.effect(evidence, candidate, compared) if candidate else None,
+        seeds=len(evidence.results({}, ["test"])),
+        settings=evidence.tested,
+        averaging={name: averaged for name, averaged in averages.items() if averaged is not None},
+        predictions={name: by_seed[min(by_seed)][-_SHOWN:].tolist() for name, by_seed in predicted.items()},
+        error_by_step={
+            name: [
+                float(np.mean([forecast_error(loss, p[:, k], truth[:, k]) for p in by_seed.values()])) for k in steps
+            ]
+            for name, by_seed in predicted.items()
+        },
     )
 
 
 def _settings(evidence: Evidence) -> dict[str, Scalar | list[Scalar] | None]:
-    base = baseline_config(evidence.config, evidence.dimensions, decisions.chosen_learning_rate(evidence))
+    base = baseline_config(evidence.config, decisions.chosen_learning_rate(evidence), len(evidence.card.features))
     search = evidence.config.search
-    shown = ["model.hidden_size", "model.num_layers", "model.bidirectional"]
+    rules = dataclasses.asdict(search.plan) | {name: getattr(search, name) for name in _RULES}
+    shown = [f"model.{name}" for name in ("hidden_size", "num_layers", "bidirectional", "per_gate_input_masks")]
     shown += [f"training.{n}" for n in ("optimizer", "learning_rate", "loss", "batch_size", "max_epochs", "patience")]
     return {
         **{path: configured(base, path) for path in shown},
         **{f"data.{n}": getattr(evidence.config.data, n) for n in ("window", "horizon", "season")},
-        **{f"search.{n}": getattr(search, n) for n in _RULES},
+        **{f"search.{name}": value for name, value in rules.items()},
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import shlex
 from collections.abc import Sequence
 
 from lstmreg.search.evidence import Effect
@@ -18,32 +20,77 @@ FLOOR_NAMES = {
 
 def headline(answer: Answer) -> str:
     """Say in one sentence what to do."""
-    if not answer.is_confirmed:
-        if _is_cut_short(answer):
-            return "No knob helped, but training was cut short: raise training.max_epochs and ask again."
-        return "No knob helped beyond early stopping."
-    turned = _listed([f"{p.split('.')[1]} = {short(answer.recommended[p])}" for p in knobs_of(answer.recommended)])
-    rest = "; leave the others off." if len(knobs_of(answer.recommended)) < len(answer.knobs) else "."
-    return f"Use {turned}{rest}"
+    floor = FLOOR_NAMES[answer.best_floor]
+    if answer.is_confirmed:
+        turned = _setting({p: answer.recommended[p] for p in knobs_of(answer.recommended)})
+        rest = "; leave the others off." if len(knobs_of(answer.recommended)) < len(answer.knobs) else "."
+        beside = f" beside the configured {_setting(answer.kept_on)}" if answer.kept_on else ""
+        return f"Use {turned}{beside}{rest}"
+    if answer.floor_effect is not None and answer.floor_effect.low > 0:
+        return f"Use {floor}: this model is worse."
+    if _is_cut_short(answer):
+        return "Nothing could be shown, because training was cut short: raise training.max_epochs and ask again."
+    if answer.floor_effect is None or answer.floor_effect.high >= 0:
+        if _has_sure_effect(answer):
+            return f"Use {floor} until a model beats it: {_setting(answer.candidate)} helps this one, but not enough."
+        return f"Nothing could be shown, not even that the model beats {floor}."
+    if all(k.verdict in ("off for certain", "harms") for k in _searched(answer.knobs)):
+        return f"Leave every knob off: none brings {_worth(answer)} beyond {_beyond(answer)}."
+    return f"Nothing could be shown: no knob helps for certain beyond {_beyond(answer)}."
 
 
 def _is_cut_short(answer: Answer) -> bool:
     return answer.cut_short > 0.5
 
 
-def sentences(answer: Answer) -> list[str]:
-    """Say what supports the headline, most important first."""
-    return [
-        *_about_candidate(answer),
-        *_about_sizes(answer),
-        *_about_precision(answer.knobs),
+def _has_sure_effect(answer: Answer) -> bool:
+    """Whether the candidate's knobs help for certain and by enough, whatever the model is worth."""
+    worth = float(answer.settings["search.smallest_effect"])  # type: ignore[arg-type]
+    return answer.effect is not None and answer.effect.high < 0 and answer.effect.mean <= -worth
+
+
+def _worth(answer: Answer) -> str:
+    return percent(float(answer.settings["search.smallest_effect"]))  # type: ignore[arg-type]
+
+
+def _beyond(answer: Answer) -> str:
+    return "early stopping" + (f" and the configured {_setting(answer.kept_on)}" if answer.kept_on else "")
+
+
+def _searched(knobs: Sequence[Knob]) -> list[Knob]:
+    return [k for k in knobs if k.verdict != "not searched"]
+
+
+def summary(answer: Answer) -> list[str]:
+    """Say in two short paragraphs what supports the headline."""
+    precision = _about_precision(answer)
+    if precision and answer.floor_effect is not None and answer.floor_effect.high < 0:
+        return [_about_candidate(answer), *precision]
+    return [_about_candidate(answer), _about_floor(answer)]
+
+
+def details(answer: Answer) -> list[str]:
+    """Say the rest, most important first."""
+    said = [
+        *_about_precision(answer),
         _about_floor(answer),
+        *_about_sizes(answer),
         _about_test(answer),
+        *_about_averaging(answer),
+        *_about_failures(answer),
+        *_about_looks(answer),
         _about_overfitting(answer),
         _about_learning_rate(answer),
-        *_about_knobs_not_searched(answer.knobs),
+        *_about_configured(answer),
+        *_about_single_column(answer),
         *answer.data.notes,
     ]
+    return [sentence for sentence in said if sentence not in summary(answer)]
+
+
+def sentences(answer: Answer) -> list[str]:
+    """Say what supports the headline, most important first."""
+    return [*summary(answer), *details(answer)]
 
 
 def _about_sizes(answer: Answer) -> list[str]:
@@ -68,41 +115,63 @@ def _about_learning_rate(answer: Answer) -> str:
     return f"{said}."
 
 
-def _about_candidate(answer: Answer) -> list[str]:
-    worth = percent(float(answer.settings["search.smallest_effect"]))  # type: ignore[arg-type]
+def _about_candidate(answer: Answer) -> str:
     if answer.effect is None:
-        return [
-            f"On the splits where settings are chosen, no setting of the knobs was at least {worth} better than "
-            f"none, so there was nothing to confirm. All effects are beyond early stopping."
-        ]
-    candidate = _setting(answer.candidate)
-    where = f"on {answer.effect.splits} fresh splits"
-    measured = f"{change(answer.effect.mean)} ({interval(answer.effect, answer)})"
+        return (
+            f"On the splits where settings are chosen, no setting of the knobs was at least {_worth(answer)} better "
+            f"than none beyond {_beyond(answer)}, so there was nothing to confirm."
+        )
+    measured = (
+        f"changed the validation loss by {change(answer.effect.mean)} ({interval(answer.effect, answer)}) "
+        f"on {answer.effect.splits} fresh splits"
+    )
     if answer.is_confirmed:
-        return [
-            f"Beyond what early stopping gives, {candidate} changed the validation loss by {measured} {where}, "
-            f"compared with no regularization at the same sizes and seeds."
-        ]
-    if answer.effect.high < 0 and answer.effect.mean <= -float(answer.settings["search.smallest_effect"]):  # type: ignore[arg-type]
-        return [
-            f"The best candidate, {candidate}, changed the validation loss by {measured} {where}, but even so the "
-            f"model does not beat {FLOOR_NAMES[answer.best_floor]} for certain: there is little here to learn."
-        ]
-    return [
-        f"The best candidate, {candidate}, changed the validation loss by {measured} {where}. To count, an effect "
-        f"must be an improvement of at least {worth} whose interval excludes zero."
-    ]
+        return f"Beyond {_beyond(answer)}, {_setting(answer.candidate)} {measured}."
+    said = f"The best candidate, {_setting(answer.candidate)}, {measured}"
+    if _has_sure_effect(answer):
+        return f"{said}, but it is not shown that the model then beats {FLOOR_NAMES[answer.best_floor]}."
+    return f"{said}. To count, it must be an improvement of at least {_worth(answer)} whose interval excludes zero."
 
 
-def _about_precision(knobs: Sequence[Knob]) -> list[str]:
-    searched = [k for k in knobs if k.verdict != "not searched"]
-    open_ones = [k for k in searched if k.verdict == "no evidence"]
-    if not open_ones:
+def _about_precision(answer: Answer) -> list[str]:
+    """Say what would show more, where something is open."""
+    open_ones = [k for k in _searched(answer.knobs) if k.verdict not in ("use", "off for certain", "harms")]
+    found = answer.resolution
+    if answer.is_confirmed or found is None or not open_ones:
         return []
+    said = (
+        f"With {found.splits} splits and {found.seeds} seed{'s' if found.seeds > 1 else ''} on each, effects within "
+        f"{_half(found.half_width)} cannot be told from none"
+    )
+    kind = "confirm_" if knobs_of(answer.candidate) else ""
+    worth = float(answer.settings["search.smallest_effect"])  # type: ignore[arg-type]
+    times = (found.with_unlimited_seeds / worth) ** 2
+    if found.seeds == 1:
+        return [f"{said}. What more seeds would bring shows with two at least: {_line(answer, **{f'{kind}seeds': 3})}"]
+    unlimited = f"with unlimited seeds that would be {_half(found.with_unlimited_seeds)}"
+    if found.with_unlimited_seeds < _MUCH_LESS * found.half_width:
+        return [f"{said}; {unlimited}, so more seeds would help: {_line(answer, **{f'{kind}seeds': 2 * found.seeds})}"]
+    if found.splits < answer.most_splits:
+        more = {f"{kind}splits": answer.most_splits}
+        return [f"{said}; {unlimited}. More splits may help more: {_line(answer, **more)}"]
     return [
-        f"For {len(open_ones)} of the {len(searched)} knobs searched the interval of the effect alone is too wide to "
-        f"rule a useful effect in or out; more rows, search.splits or search.seeds would narrow it."
+        f"{said}; {unlimited}. More splits would only be shorter ones, so only more data would show less: for effects "
+        f"of {percent(worth)} about {times:.0f} times as many rows."
     ]
+
+
+#: Seeds are worth adding where unlimited ones would leave less than this of an interval.
+_MUCH_LESS = 0.8
+
+
+def _half(width: float) -> str:
+    return f"±{change(width).lstrip('+')}" if math.isfinite(width) else "any size"
+
+
+def _line(answer: Answer, **search: int) -> str:
+    """Write the line that goes on with the search."""
+    config = shlex.quote(f"{answer.directory}/config.yaml")
+    return " ".join([f"lstmreg search -c {config}", *(f"--search.{name}={value}" for name, value in search.items())])
 
 
 def _about_floor(answer: Answer) -> str:
@@ -130,17 +199,76 @@ def _about_test(answer: Answer) -> str:
     said = f"On the test rows the {test.metric} is {number(test.plain)} {compared}"
     if test.candidate is not None and test.change is not None:
         said += (
-            f" and {number(test.candidate)} with {_setting(answer.candidate)}: {change(test.change.mean)} "
-            f"({interval(test.change, answer)}, over {test.seeds} seeds on this one stretch of time)"
+            f" and {number(test.candidate)} with {_setting(answer.candidate)}; the loss, averaged over {test.seeds} "
+            f"seeds, changes by {change(test.change.mean)} ({interval(test.change, answer)}, on this one stretch of "
+            f"{test.change.splits} windows)"
         )
     else:
         said += f" ({test.seeds} seeds)"
     said += f". Without a model: {floors}."
+    if test.change is not None and test.change.failed:
+        said += f" With {_setting(answer.candidate)} {_trainings(test.change.failed)} failed and is left out here."
     needed = len({key(s) for s in ({}, without_knobs(answer.candidate), answer.candidate)})
     if test.settings > needed:
         said += (
             f" Because the search was continued, {test.settings} settings have met these rows, and not {needed}: "
             f"trust this number the less for it."
+        )
+    return said
+
+
+def _about_averaging(answer: Answer) -> list[str]:
+    said = [
+        f"{number(a.averaged)} instead of {number(a.single)} "
+        f"{f'with {_setting(answer.candidate)}' if name == 'candidate' else 'without regularization'} "
+        f"({change(a.change)} of the loss)"
+        for name, a in answer.test.averaging.items()
+    ]
+    if not said:
+        return []
+    members = max(a.members for a in answer.test.averaging.values())
+    return [
+        f"The average of the predictions of {members} networks, one for each seed, has a {answer.test.metric} on the "
+        f"test rows of {_listed(said)}; to predict so takes {members} times as long."
+    ]
+
+
+def _about_failures(answer: Answer) -> list[str]:
+    said = [
+        f"{knob.name} = {short(dose.value)} in {_trainings(dose.failed)}"
+        for knob in answer.knobs
+        for dose in knob.doses
+        if dose.failed
+    ]
+    if answer.effect is not None and answer.effect.failed:
+        said.append(f"{_setting(answer.candidate)} in {_trainings(answer.effect.failed)} on the fresh splits")
+    return [f"Training failed with {_listed(said)}: each counts as a loss twice as high, or worse."] if said else []
+
+
+def _trainings(count: int) -> str:
+    return f"{count} training{'s' if count > 1 else ''}"
+
+
+def _about_looks(answer: Answer) -> list[str]:
+    if answer.looks < 2:
+        return []
+    return [
+        f"Because the search was continued, the fresh splits were looked at {answer.looks} times. Each look gives "
+        f"chance another opportunity: trust their interval the less for it."
+    ]
+
+
+def _about_configured(answer: Answer) -> list[str]:
+    said = []
+    if answer.turned_off:
+        said.append(
+            f"The configured {_setting(answer.turned_off)} was turned off, because it is searched: no regularization "
+            f"means without it."
+        )
+    if answer.kept_on:
+        said.append(
+            f"The configured {_setting(answer.kept_on)} was not searched and stayed on in every training, also those "
+            f"without regularization: effects are beyond it."
         )
     return said
 
@@ -161,11 +289,12 @@ def _about_overfitting(answer: Answer) -> str:
     )
 
 
-def _about_knobs_not_searched(knobs: Sequence[Knob]) -> list[str]:
+def _about_single_column(answer: Answer) -> list[str]:
+    if len(answer.data.features) > 1 or not answer.settings["model.per_gate_input_masks"]:
+        return []
     return [
-        f"{knob.name} has no verdict: {knob.why}."
-        for knob in knobs
-        if knob.verdict == "not searched" and "search.space" not in knob.why
+        "There is a single input column, so dropout draws a mask for each gate (model.per_gate_input_masks): one for "
+        "all gates would blank the whole series of a sample."
     ]
 
 
@@ -190,10 +319,16 @@ def bounds(effect: Effect) -> str:
     return f"{change(effect.low)} to {change(effect.high)}"
 
 
+#: From here on a change is written as a factor.
+_TIMES = 10.0
+
+
 def change(relative: float) -> str:
     """Write a relative change in percent, with its sign."""
-    if relative == float("inf"):
+    if relative == math.inf:
         return "unbounded"
+    if relative >= _TIMES:
+        return f"×{1 + relative:.3g}"
     rounded = round(relative * 100, 1) + 0.0  # turns a negative zero into zero
     text = f"{rounded:.0f}" if abs(rounded) >= 10 else f"{rounded:.1f}"
     return f"{text.replace('-', '−') if rounded < 0 else '+' + text} %"
@@ -220,7 +355,7 @@ def table(answer: Answer) -> list[list[str]]:
                 "–" if knob.value is None else short(knob.value),
                 "–" if knob.alone is None else change(knob.alone.mean),
                 "–" if knob.alone is None else bounds(knob.alone),
-                "–" if knob.left_out is None else change(knob.left_out),
+                "–" if knob.left_out is None else f"{change(knob.left_out.mean)} ({bounds(knob.left_out)})",
                 knob.verdict,
             ]
         )
@@ -230,12 +365,12 @@ def table(answer: Answer) -> list[list[str]]:
 def table_note(answer: Answer) -> str:
     """Say how to read the table."""
     confidence = percent(float(answer.settings["search.confidence"]))  # type: ignore[arg-type]
-    worth = percent(float(answer.settings["search.smallest_effect"]))  # type: ignore[arg-type]
     return (
-        f"Effects are changes of the validation loss against no regularization, beyond early stopping; less is "
+        f"Effects are changes of the validation loss against no regularization, beyond {_beyond(answer)}; less is "
         f"better. A knob's value was chosen on other splits than it was judged on, so where the best value differs "
         f"from split to split, a knob can look worse here than at any value of the curves. The intervals hold "
         f"together for all knobs ({confidence}). Value: the one in use, else the one that did best alone. "
-        f"use: in the confirmed setting. off: the interval rules out an improvement of {worth}. "
-        f"no evidence: neither."
+        f"If left out: what the fresh splits say of the best candidate without that knob ({confidence} interval). "
+        f"use: in the confirmed setting. helps alone: the interval lies below zero. off for certain: it rules out an "
+        f"improvement of {_worth(answer)}. harms: it lies above zero. cannot tell: none of these."
     )

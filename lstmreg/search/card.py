@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lstmreg.config import Config
 from lstmreg.data.floors import floors_on, forecast_error
@@ -15,8 +15,8 @@ from lstmreg.data.windows import Windower
 from lstmreg.training.fitting import CRITERIA
 from lstmreg.training.single import floor_losses
 
-#: How many of the last test windows a picture shows.
-_SHOWN = 400
+#: A loss below this, in units of the target's variance, is no loss but the rounding of 32 bits.
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,9 @@ class DataCard:
         test: Likewise of the test.
         floors: Validation loss of each prediction without a model, on each confirming split, in scaled units.
         test_floors: Their error on the test rows, in the target's units.
-        test_labels: Time of each test window shown.
-        test_truth: The true value one step ahead, there.
+        test_labels: Time of each test row.
+        test_truth: The true value there.
+        test_scale: The standard deviation by which the tested models' losses are scaled.
     """
 
     path: str
@@ -52,11 +53,12 @@ class DataCard:
     test_floors: dict[str, float]
     test_labels: list[str]
     test_truth: list[float]
+    test_scale: float
 
     @property
     def best_floor(self) -> str:
         """The prediction without a model that is hardest to beat on the confirming splits."""
-        return min(self.floors, key=lambda name: float(np.mean(np.log(self.floors[name]))))
+        return min(self.floors, key=lambda name: float(np.mean([log_loss(x) for x in self.floors[name]])))
 
 
 def make_card(config: Config, series: Series, splits: Splits) -> DataCard:
@@ -72,7 +74,8 @@ def make_card(config: Config, series: Series, splits: Splits) -> DataCard:
 
     per_split = [floors(split) for split in splits.confirm]
     truth, predicted = floors_on(series, splits.test, config.data.horizon, config.data.season)
-    rows = np.arange(splits.test.origin, splits.test.end - config.data.horizon + 1)[-_SHOWN:]
+    tested = slice(splits.test.origin, splits.test.end)
+    scale = Windower.fit(series, splits.final.origin, config.data.window, config.data.horizon).target.scale
     return DataCard(
         path=series.path,
         sha256=series.sha256,
@@ -85,11 +88,12 @@ def make_card(config: Config, series: Series, splits: Splits) -> DataCard:
         test=span(splits.test),
         floors={name: [losses[name] for losses in per_split] for name in per_split[0]},
         test_floors={name: forecast_error(config.training.loss, floor, truth) for name, floor in predicted.items()},
-        test_labels=[series.labels[k] for k in rows],
-        test_truth=[float(series.target[k]) for k in rows],
+        test_labels=list(series.labels[tested]),
+        test_truth=[float(value) for value in series.target[tested]],
+        test_scale=float(scale),
     )
 
 
-def shown_predictions(predictions: NDArray[np.float64]) -> list[float]:
-    """Return the forecasts one step ahead that a picture shows."""
-    return [float(p) for p in predictions[-_SHOWN:, 0]]
+def log_loss(loss: float) -> float:
+    """Return the logarithm of a loss in scaled units; of one that is exactly zero, that of rounding."""
+    return math.log(max(loss, _ROUNDING))

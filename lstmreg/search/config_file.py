@@ -9,40 +9,84 @@ from typing import Any
 
 import yaml
 
-from lstmreg.config import Config, from_dict
+from lstmreg.config import PLANNED, Config, Dimension, Plan, Range, SearchConfig, from_dict
 from lstmreg.errors import ConfigError, CorruptFileError
 from lstmreg.files import write_atomically
 from lstmreg.yaml_file import read_yaml
 
-#: What may change between two sittings: how far to go, and where the folder lies.
-_FREE = {"search.trials", "runs", "name"}
+from .planning import possible_plans
+from .space import turned_off
+
+#: What may change between two sittings: how much is planned, and where the folder lies.
+_FREE = {"search.effort", "runs", "name"}
+
+#: Numbers that may grow: what is done stays, and the rest is run.
+_MAY_GROW = {*(f"search.{name}" for name in PLANNED), "search.shortlist"}
 
 
-def write_config(config: Config) -> Config:
-    """Write ``config.yaml``, or compare with the one that is there; return what is in force.
+def settle(config: Config, rows: int) -> Config:
+    """Return what is in force for a run: of one that has begun, what it was begun with, and what was widened since.
 
-    A run that has gone further already stays as far as it is.
+    What the configuration leaves open stays as it was, unless a thorough search is asked for. More splits, seeds,
+    trials, values and learning rates widen the question; anything else would be another one.
+
+    Args:
+        config: What is asked for now.
+        rows: How many the data have.
 
     Raises:
         ConfigError: If the run was begun with another configuration; it shows the difference.
     """
-    path = config.directory / "config.yaml"
-    ours = dataclasses.asdict(config)
-    if path.exists():
-        begun = read_config(config.directory)
-        theirs = dataclasses.asdict(begun)
-        different = [
-            f"{name}: {old!r} then, {new!r} now" for name, old, new in _differences(theirs, ours) if name not in _FREE
-        ]
-        if different:
-            raise ConfigError(
-                f"{config.directory} was begun with another configuration ({'; '.join(different)}). "
-                f"Give this run another name, or remove the folder."
-            )
-        trials = max(begun.search.trials, config.search.trials)
-        config = dataclasses.replace(config, search=dataclasses.replace(config.search, trials=trials))
-    write_atomically(path, yaml.safe_dump(dataclasses.asdict(config), sort_keys=False, allow_unicode=True))
+    if not (config.directory / "config.yaml").exists():
+        return config
+    begun = read_config(config.directory)
+    config = dataclasses.replace(config, search=_filled(begun.search.plan, config, rows))
+    theirs, ours = dataclasses.asdict(begun), dataclasses.asdict(config)
+    different = [
+        f"{name}: {old!r} then, {new!r} now"
+        for name, old, new in _differences(theirs, ours)
+        if name not in _FREE and not (name in _MAY_GROW and new > old) and not _is_wider(name, begun, config)
+    ]
+    if different:
+        raise ConfigError(
+            f"{config.directory} was begun with another configuration ({'; '.join(different)}). More splits, seeds, "
+            f"trials and values may be asked for; for another question, give this run another name, or remove the "
+            f"folder."
+        )
     return config
+
+
+def _filled(begun: Plan, config: Config, rows: int) -> SearchConfig:
+    """Fill in what is left open; a run that has gone further than so many trials stays as far as it is."""
+    plan = begun
+    if config.search.effort == "thorough":
+        most = possible_plans(config, rows)[-1]
+        plan = Plan(**{name: max(getattr(begun, name), getattr(most, name)) for name in PLANNED})
+    filled = config.search.planned(plan)
+    return dataclasses.replace(filled, trials=max(filled.plan.trials, begun.trials))
+
+
+def _is_wider(name: str, begun: Config, config: Config) -> bool:
+    """Tell whether a list of values holds all that it held; a new knob must be off in the baseline."""
+    if name.startswith("search.learning_rates"):
+        return set(config.search.learning_rates) >= set(begun.search.learning_rates)
+    if name != "search.space" and not name.startswith("search.space."):
+        return False
+    old, new = begun.search.dimensions, config.search.dimensions
+    widened = all(path in new and _holds(new[path], dimension) for path, dimension in old.items())
+    return widened and not turned_off(config, [path for path in new if path not in old])
+
+
+def _holds(wider: Dimension, dimension: Dimension) -> bool:
+    if isinstance(wider, Range) or isinstance(dimension, Range):
+        return wider == dimension
+    return all(value in wider for value in dimension)
+
+
+def write_config(config: Config) -> None:
+    """Write ``config.yaml``."""
+    text = yaml.safe_dump(dataclasses.asdict(config), sort_keys=False, allow_unicode=True)
+    write_atomically(config.directory / "config.yaml", text)
 
 
 def read_config(directory: Path) -> Config:

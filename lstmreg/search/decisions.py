@@ -14,16 +14,20 @@ import numpy as np
 from lstmreg.config import KNOBS, Dimension, Scalar
 from lstmreg.errors import NoUsableTrialError
 
-from .evidence import Effect, Evidence, Record, Replicate
+from .card import log_loss
+from .evidence import Effect, Evidence, Record, Replicate, against_losses
 from .space import Setting, key, knobs_of, ladder, without_knobs
 
 LEARNING_RATE = "training.learning_rate"
 
+#: The stages that run settings beside the baseline on the choosing replicates.
+_CHOOSING = ("alone", "together")
+
 
 def choosing_replicates(evidence: Evidence) -> list[Replicate]:
     """List the replicates on which settings are chosen."""
-    search = evidence.config.search
-    return [Replicate(split, seed) for seed in range(search.seeds) for split in range(search.splits)]
+    plan = evidence.config.search.plan
+    return [Replicate(split, seed) for seed in range(plan.seeds) for split in range(plan.splits)]
 
 
 def chosen_learning_rate(evidence: Evidence) -> float:
@@ -51,18 +55,20 @@ def baseline_records(evidence: Evidence) -> dict[Replicate, Record]:
 
 
 def ratios(evidence: Evidence, setting: Setting) -> dict[Replicate, float]:
-    """Return the log ratios of a setting's losses to the baseline's, on the choosing replicates."""
-    baseline = baseline_records(evidence)
+    """Return the log ratios of a setting's losses to the baseline's, on the choosing replicates.
+
+    Where it failed, it counts as worse.
+    """
+    baseline = {replicate: record.log_loss for replicate, record in baseline_records(evidence).items()}
     if not setting:
         return dict.fromkeys(baseline, 0.0)
-    ours = evidence.results(setting, ["alone", "together"])
-    return {r: ours[r].log_loss - baseline[r].log_loss for r in ours}
+    return against_losses(evidence.trials(setting, _CHOOSING), baseline)
 
 
 def score(evidence: Evidence, setting: Setting) -> float:
-    """Return the mean log ratio to the baseline; infinite unless every choosing replicate is there."""
+    """Return the mean log ratio to the baseline; infinite unless it went well on every choosing replicate."""
     found = ratios(evidence, setting)
-    complete = len(found) == len(choosing_replicates(evidence))
+    complete = len(found) == len(choosing_replicates(evidence)) and not evidence.failures(setting, _CHOOSING)
     return float(np.mean(list(found.values()))) if complete else math.inf
 
 
@@ -78,9 +84,10 @@ def effect_alone(evidence: Evidence, path: str, dimension: Dimension, confidence
     On each split the knob stands at the value that did best on all the others (cross-fitting), so the
     interval does not profit from having picked the luckiest of several values.
     """
-    candidates = {v: ratios(evidence, {path: v}) for v in ladder(dimension)}
     everywhere = set(choosing_replicates(evidence))
-    candidates = {v: found for v, found in candidates.items() if set(found) == everywhere}
+    candidates = {
+        v: ratios(evidence, {path: v}) for v in ladder(dimension) if math.isfinite(score(evidence, {path: v}))
+    }
     if not candidates:
         return None
     judged: dict[Replicate, float] = {}
@@ -104,29 +111,50 @@ def best_singles(evidence: Evidence) -> list[Setting]:
     return sorted(singles, key=lambda s: score(evidence, s))
 
 
-def starting_points(evidence: Evidence) -> list[Setting]:
-    """Return where the search of all knobs together starts: the baseline, the singles, and their sum.
+def known_points(evidence: Evidence) -> list[tuple[Setting, float]]:
+    """List what the sampler is told before it proposes: the baseline and the knobs alone, with their scores."""
+    settings = {key(r.setting): r.setting for r in evidence.records["alone"]}
+    scored = [(setting, score(evidence, setting)) for setting in ({}, *settings.values())]
+    return [(setting, value) for setting, value in scored if math.isfinite(value)]
 
-    The sum holds those singles that help by themselves.
+
+def sum_of_singles(evidence: Evidence) -> Setting:
+    """Return all knobs that help by themselves, each at its best value: the first proposal."""
+    helpful = [s for s in best_singles(evidence) if score(evidence, s) < 0]
+    return {path: value for single in helpful for path, value in single.items()}
+
+
+def sampling_replicates(evidence: Evidence) -> list[Replicate]:
+    """List where every proposal runs, all on the same: each choosing split with its first seed."""
+    return [Replicate(split, 0) for split in range(evidence.config.search.plan.splits)]
+
+
+def sampled_scores(evidence: Evidence, before: int | None = None) -> list[tuple[Setting, float]]:
+    """Return the proposals, in their order, with the mean log ratio that each had reached over the same replicates.
+
+    Args:
+        evidence: The evidence.
+        before: Only of proposals at earlier positions.
     """
-    singles = best_singles(evidence)
-    helpful = [s for s in singles if score(evidence, s) < 0]
-    combined = {path: value for single in helpful for path, value in single.items()}
-    points = [{}, *singles, combined]
-    return list({key(point): point for point in points}.values())
+    baseline = {replicate: record.log_loss for replicate, record in baseline_records(evidence).items()}
+    wanted = sampling_replicates(evidence)
+    cells: dict[int, dict[Replicate, Record]] = defaultdict(dict)
+    for record in evidence.records["together"]:
+        if record.position is not None and (before is None or record.position < before):
+            cells[record.position][record.replicate] = record
+    scored = []
+    for position in sorted(cells):
+        found = against_losses(cells[position], {replicate: baseline[replicate] for replicate in wanted})
+        if len(found) == len(wanted):
+            scored.append((cells[position][wanted[0]].setting, float(np.mean(list(found.values())))))
+    return scored
 
 
 def shortlist(evidence: Evidence) -> list[Setting]:
-    """Return the sampled settings that deserve every replicate: the best by what they showed so far."""
-    seen: dict[str, list[float]] = defaultdict(list)
-    settings: dict[str, Setting] = {}
-    baseline = baseline_records(evidence)
-    for record in evidence.records["together"]:
-        if record.role == "sampled" and record.failure is None and record.setting:
-            settings[key(record.setting)] = record.setting
-            seen[key(record.setting)].append(record.log_loss - baseline[record.replicate].log_loss)
-    ranked = sorted(settings, key=lambda k: float(np.mean(seen[k])))
-    return [settings[k] for k in ranked[: evidence.config.search.shortlist]]
+    """Return the proposals that deserve every replicate: the best on those that all of them ran on."""
+    ranked = sorted(sampled_scores(evidence), key=lambda scored: scored[1])
+    best = {key(setting): setting for setting, _ in ranked if setting}
+    return list(best.values())[: evidence.config.search.shortlist]
 
 
 def favourite(evidence: Evidence) -> Setting:
@@ -167,34 +195,43 @@ def winner(evidence: Evidence) -> Setting:
 def confirmed_effect(evidence: Evidence) -> Effect | None:
     """Return what the winner's knobs do on the confirming splits, against the same sizes without them.
 
-    ``None`` if the winner has no knobs, or a side did not finish.
+    ``None`` if the winner has no knobs, or the other side did not finish.
     """
     best = winner(evidence)
-    if not knobs_of(best):
-        return None
-    found = evidence.log_ratios(best, without_knobs(best), ["confirm"])
-    return Effect.of(found, evidence.config.search.confidence) if found else None
+    return evidence.effect(best, without_knobs(best), ["confirm"]) if knobs_of(best) else None
+
+
+def left_out_settings(evidence: Evidence) -> list[Setting]:
+    """Return the winner without each of its knobs in turn, which the confirming splits judge as well."""
+    best = winner(evidence)
+    return [without(best, path) for path in knobs_of(best)]
+
+
+def left_out_effect(evidence: Evidence, path: str) -> Effect | None:
+    """Return what the confirming splits say of turning off one of the winner's knobs."""
+    best = winner(evidence)
+    return evidence.effect(without(best, path), best, ["confirm"]) if path in knobs_of(best) else None
 
 
 def against_floor(evidence: Evidence, setting: Setting) -> Effect | None:
     """Return a setting's loss relative to the best prediction without a model, on the confirming splits."""
     floors = evidence.card.floors[evidence.card.best_floor]
-    found = {
-        replicate: record.log_loss - math.log(floors[replicate.split])
-        for replicate, record in evidence.results(setting, ["confirm"]).items()
-    }
-    return Effect.of(found, evidence.config.search.confidence) if found else None
+    trials = evidence.trials(setting, ["confirm"])
+    found = against_losses(trials, {replicate: log_loss(floors[replicate.split]) for replicate in trials})
+    failed = evidence.failures(setting, ["confirm"])
+    return Effect.of(found, evidence.config.search.confidence, failed) if found else None
 
 
 def is_confirmed(evidence: Evidence) -> bool:
     """Tell whether the winner's knobs help for certain, by enough, and in a model worth having.
 
     The interval on fresh splits must exclude no effect, the effect must be worth having, and the model
-    must beat the best prediction without one: where nothing can be learnt, nothing helps.
+    must beat the best prediction without one: where nothing can be learnt, nothing helps. And it must not fail more
+    often than without the knobs.
     """
-    effect = confirmed_effect(evidence)
-    floor = against_floor(evidence, winner(evidence))
-    if effect is None or floor is None:
+    best = winner(evidence)
+    effect, floor = confirmed_effect(evidence), against_floor(evidence, best)
+    if effect is None or floor is None or effect.failed > evidence.failures(without_knobs(best), ["confirm"]):
         return False
     return effect.high < 0 and effect.mean <= -evidence.config.search.smallest_effect and floor.high < 0
 
@@ -205,5 +242,5 @@ def recommended(evidence: Evidence) -> Setting:
     if is_confirmed(evidence):
         return best
     plain = without_knobs(best)
-    found = evidence.log_ratios(plain, {}, ["confirm"])
-    return plain if found and Effect.of(found, evidence.config.search.confidence).mean < 0 else {}
+    effect = evidence.effect(plain, {}, ["confirm"])
+    return plain if effect is not None and effect.mean < 0 else {}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lstmreg import models
 from lstmreg.config import KNOBS, Config, with_settings
@@ -20,35 +21,38 @@ from lstmreg.training.single import Trained, train_configured
 from lstmreg.training.together import Task, populations, train_together
 
 from . import decisions
-from .card import DataCard, make_card, shown_predictions
-from .config_file import read_config, write_config
+from .card import DataCard, make_card
+from .config_file import read_config, settle, write_config
 from .evidence import STAGES, Evidence, Record, Replicate
-from .ledger import Job, Ledger, Outcome, Runner, Tell, Watch, owned, usable_study
+from .ledger import Job, Ledger, Outcome, Runner, Tell, check_file, owned, read_card, usable_study
+from .planning import Clock, Planner, trainings
+from .proposals import propose
+from .pruning import Medians
 from .space import (
     Setting,
-    as_parameters,
+    about_configured_knobs,
     baseline_config,
     key,
     knobs_of,
     ladder,
-    searched_dimensions,
-    suggest,
     without_knobs,
 )
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What a search tells while it runs: at the beginning of a stage, after each epoch, and of each trial.
+    """What a search tells while it runs: before it starts, where a stage begins, after each epoch, and of each trial.
 
     Attributes:
-        stage: Which stage it is in.
+        stage: Which stage it is in; ``plan`` before the first.
         record: The trial that just ended, if one did.
         done: Trials done so far, earlier sittings included.
         planned: Trials in all, as far as can be said now.
         together: Trials that are trained at once in this stage, at most; 0 if all have been.
         replicates: On how many replicates this stage runs each setting.
         epoch: The epoch that just ended, counted from 1; 0 where a stage begins.
+        seconds_left: How long it will take from here, about; ``None`` where that cannot be said yet.
+        notes: What to know before it starts, a sentence each.
     """
 
     stage: str
@@ -58,6 +62,8 @@ class Progress:
     together: int = 1
     replicates: int = 1
     epoch: int = 0
+    seconds_left: float | None = None
+    notes: tuple[str, ...] = ()
 
 
 Listener = Callable[[Progress], None]
@@ -65,14 +71,18 @@ Listener = Callable[[Progress], None]
 #: What a trained job is worth, and what the study keeps of it.
 Valued = Callable[[Job, Trained], Outcome]
 
+#: Tells after an epoch of a replicate, counted from 0, whether a training that reached a loss is to end there.
+Limit = Callable[[Replicate, int, float], bool]
+
 
 def run(config: Config, listener: Listener = lambda progress: None) -> Evidence:
     """Run the experiment in ``config.directory``, or go on with it.
 
-    Every finished trial is kept at once: after an interruption the same call goes on where it was.
+    Every finished trial is kept at once: after an interruption the same call goes on where it was. What the
+    configuration leaves open is planned by a measurement when the run begins, and kept in its ``config.yaml``.
 
     Args:
-        config: The run. On a run that has begun, only ``search.trials`` may have changed.
+        config: The run. One that has begun may be widened: more splits, seeds, trials, values and learning rates.
         listener: Told of each stage and each trial.
 
     Returns:
@@ -88,7 +98,14 @@ def run(config: Config, listener: Listener = lambda progress: None) -> Evidence:
     """
     series = read_series(config.data)
     with owned(config.directory), usable_study(config.directory):
-        return _Experiment(write_config(config), series, listener).run()
+        config = settle(config, len(series))
+        make_splits(len(series), config.data, config.search)
+        check_file(config.directory / "study.db")
+        planner = None if (config.directory / "config.yaml").exists() else Planner(config, series)
+        if planner is not None:
+            config = dataclasses.replace(config, search=config.search.planned(planner.choose()))
+        write_config(config)
+        return _Experiment(config, series, listener, planner).run()
 
 
 def read(directory: Path) -> Evidence:
@@ -99,34 +116,38 @@ def read(directory: Path) -> Evidence:
     """
     config = read_config(directory)
     with usable_study(directory):
-        ledger = Ledger(config, read_only=True)
-        card = DataCard(**ledger.card())
-        return Evidence(
-            config=config,
-            card=card,
-            dimensions=searched_dimensions(config, len(card.features)),
-            records={stage: ledger.records(stage) for stage in STAGES},
-        )
+        card = DataCard(**read_card(config))
+        ledger = Ledger(config, make_splits(card.rows, config.data, config.search))
+        evidence = Evidence(config, card, config.search.dimensions)
+        evidence.looks, evidence.tested = ledger.looks(), ledger.tested()
+        evidence.records["baseline"] = ledger.records("baseline")
+        if evidence.records["baseline"]:
+            ledger.learning_rate = decisions.chosen_learning_rate(evidence)
+            evidence.records |= {stage: ledger.records(stage) for stage in STAGES}
+        return evidence
 
 
 class _Experiment:
     """One sitting: decides what to run next from the evidence, and has the ledger run it."""
 
-    def __init__(self, config: Config, series: Series, listener: Listener) -> None:
+    def __init__(self, config: Config, series: Series, listener: Listener, planner: Planner | None) -> None:
         self.series = series
         self.splits = make_splits(len(series), config.data, config.search)
-        self.ledger = Ledger(config, self._heard)
+        self.ledger = Ledger(config, self.splits, self._heard)
         card = make_card(config, series, self.splits)
-        self.ledger.check_data(dataclasses.asdict(card))
-        self.evidence = Evidence(config, card, searched_dimensions(config, len(series.features)))
+        self.ledger.keep_card(dataclasses.asdict(card))
+        self.evidence = Evidence(config, card, config.search.dimensions)
         self.knobs = {p: d for p, d in self.evidence.dimensions.items() if p in KNOBS}
         self.listener = listener
         self.progress = Progress("baseline", None, 0, 0)
         self.base = config
         self.baseline_losses: dict[Replicate, float] = {}
-        self.planned = self._expected()
+        self.planned = trainings(config, config.search.plan)
+        self.clock = Clock(None if planner is None else planner.seconds_a_training(config.search.plan))
+        self.plan_in_words = () if planner is None else (planner.describe(config.search.plan),)
 
     def run(self) -> Evidence:
+        self._announce()
         self._baseline()
         self._alone()
         self._together()
@@ -147,7 +168,8 @@ class _Experiment:
         ]
         self._run_jobs("baseline", "baseline", jobs, "choose", _plain)
         rate = decisions.chosen_learning_rate(self.evidence)
-        self.base = baseline_config(self.evidence.config, self.evidence.dimensions, rate)
+        self.ledger.learning_rate = rate
+        self.base = baseline_config(self.evidence.config, rate, len(self.series.features))
         self.baseline_losses = {
             replicate: record.result["val_loss"]
             for replicate, record in decisions.baseline_records(self.evidence).items()
@@ -158,21 +180,38 @@ class _Experiment:
         self._run_jobs("alone", "alone", self._on_all(settings, "alone"), "choose", self._paired)
 
     def _together(self) -> None:
-        """Sample settings, one replicate each, valued relative to the baseline on the same replicate."""
-        dimensions, search = self.evidence.dimensions, self.evidence.config.search
-        missing = search.trials - sum(r.role == "sampled" for r in self.ledger.records("together"))
-        self._begin("sampled", search.trials, together=min(search.batch, missing))
-        self.ledger.sample(
-            "together",
-            search.trials,
-            lambda trial: suggest(trial, dimensions, self.base),
-            [as_parameters(s, dimensions, self.base) for s in decisions.starting_points(self.evidence)],
-            decisions.choosing_replicates(self.evidence),
-            self._runner("choose", self._relative),
-        )
+        """Let the sampler propose settings, some at a time, and run each on the same replicates."""
+        search, replicates = self.evidence.config.search, decisions.sampling_replicates(self.evidence)
+        total = search.plan.trials
         self._refresh("together")
+        sampled = sum(r.role == "sampled" for r in self.evidence.records["together"])
+        at_once = min(search.batch * len(replicates), total * len(replicates) - sampled)
+        self._begin("sampled", total * len(replicates), together=at_once, replicates=len(replicates))
+        for first in range(0, total, search.batch):
+            jobs = self._proposed(first, min(search.batch, total - first), replicates)
+            if jobs:
+                limit = Medians(self.evidence, before=first).are_exceeded if search.prune else None
+                self.ledger.run_jobs("together", jobs, self._runner("choose", self._relative, limit))
+                self._refresh("together")
         jobs = self._on_all(decisions.shortlist(self.evidence), "shortlist")
         self._run_jobs("together", "shortlist", jobs, "choose", self._relative)
+
+    def _proposed(self, first: int, count: int, replicates: list[Replicate]) -> list[Job]:
+        """Return what is left to run of some proposals; what ran of them in an earlier sitting stays theirs."""
+        ran = {r.position: r.setting for r in self.evidence.records["together"] if r.position is not None}
+        done = {(r.position, r.replicate) for r in self.evidence.records["together"]}
+        wanted = range(first, first + count)
+        if all((n, replicate) in done for n in wanted for replicate in replicates):
+            return []
+        known = decisions.known_points(self.evidence) + decisions.sampled_scores(self.evidence, before=first)
+        begin_with = decisions.sum_of_singles(self.evidence) if first == 0 else None
+        proposals = propose(self.base, self.evidence.dimensions, known, first, count, begin_with)
+        return [
+            Job(ran.get(n, p.setting), replicate, "sampled", n, p.parameters, p.distributions)
+            for n, p in zip(wanted, proposals, strict=True)
+            for replicate in replicates
+            if (n, replicate) not in done
+        ]
 
     def _leave_out(self) -> None:
         """Turn off, one by one, the knobs of the best setting that are not worth having."""
@@ -185,29 +224,33 @@ class _Experiment:
             setting = None if expendable is None else decisions.without(setting, expendable)
 
     def _confirm(self) -> None:
-        search = self.evidence.config.search
+        plan = self.evidence.config.search.plan
+        judged = {key(s): s for s in [*self._finalists(), *decisions.left_out_settings(self.evidence)]}
         jobs = [
             Job(setting, Replicate(split, seed), "confirm")
-            for setting in self._finalists()
-            for seed in range(search.confirm_seeds)
-            for split in range(search.confirm_splits)
+            for setting in judged.values()
+            for seed in range(plan.confirm_seeds)
+            for split in range(plan.confirm_splits)
         ]
         self._run_jobs("confirm", "confirm", jobs, "confirm", _plain)
+        self.ledger.note_look()
+        self.evidence.looks = self.ledger.looks()
 
     def _test(self) -> None:
         jobs = [
             Job(setting, Replicate(0, seed), "test")
             for setting in self._finalists()
-            for seed in range(self.evidence.config.search.test_seeds)
+            for seed in range(self.evidence.config.search.plan.test_seeds)
         ]
 
         def tested(job: Job, trained: Trained) -> Outcome:
             prediction, truth = trained.forecast(self.splits.test.origin, self.splits.test.end)
             test_error = forecast_error(self.base.training.loss, prediction, truth)
-            more = {"test_error": test_error, "predictions": shown_predictions(prediction)}
+            more = {"test_error": test_error, "predictions": _rounded(prediction)}
             return Outcome(test_error, _result(trained) | more)
 
         self._run_jobs("test", "test", jobs, "test", tested)
+        self.evidence.tested = self.ledger.tested()
 
     def _save_model(self) -> None:
         """Train the answer's model once more, from the test seed that validated best, and save it."""
@@ -244,7 +287,7 @@ class _Experiment:
     def _run_jobs(self, stage: str, role: str, jobs: list[Job], kind: str, valued: Valued) -> None:
         # What a knob showed alone it need not show again together.
         stages = ("alone", "together") if stage == "together" else (stage,)
-        done = {r.identity for s in stages for r in self.ledger.records(s)}
+        done = {r.identity for s in stages for r in self.ledger.records(s) if not r.is_cut}
         missing = [job for job in jobs if job.identity not in done]
         finished = sum(r.role == role for r in self.ledger.records(stage))
         together = max((len(p) for p in populations([self._task(job, kind) for job in missing])), default=0)
@@ -253,10 +296,10 @@ class _Experiment:
         self.ledger.run_jobs(stage, missing, self._runner(kind, valued))
         self._refresh(stage)
 
-    def _runner(self, kind: str, valued: Valued) -> Runner:
+    def _runner(self, kind: str, valued: Valued, limit: Limit | None = None) -> Runner:
         """Return what trains jobs of one kind at once, and tells what each is worth."""
 
-        def run(jobs: list[Job], tell: Tell, watch: Watch) -> None:
+        def run(jobs: list[Job], tell: Tell) -> None:
             def ended(number: int, outcome: Trained | Exception) -> None:
                 tell(number, outcome if isinstance(outcome, Exception) else valued(jobs[number], outcome))
 
@@ -264,8 +307,7 @@ class _Experiment:
                 if len(epochs) > self.progress.epoch:
                     self._say(record=None, epoch=len(epochs))
                 best = min(epoch.val_loss for epoch in epochs)
-                baseline = self.baseline_losses.get(jobs[number].replicate, 1.0)
-                return watch(number, len(epochs) - 1, best / baseline)
+                return limit is not None and limit(jobs[number].replicate, len(epochs) - 1, best)
 
             self.progress = dataclasses.replace(self.progress, epoch=0)
             train_together([self._task(job, kind) for job in jobs], self.series, ended, epoch_ended)
@@ -274,9 +316,10 @@ class _Experiment:
 
     def _task(self, job: Job, kind: str) -> Task:
         config = with_settings(self.base, job.setting)
-        seed = _seed(self.base.search.seed, kind, job.replicate)
+        split = self._split(kind, job.replicate)
+        seed = _seed(self.base.search.seed, kind, split, job.replicate.seed)
         config = dataclasses.replace(config, training=dataclasses.replace(config.training, seed=seed))
-        return Task(config, self._split(kind, job.replicate))
+        return Task(config, split)
 
     def _paired(self, job: Job, trained: Trained) -> Outcome:
         """Note a trial's loss relative to the baseline's on the same replicate."""
@@ -296,18 +339,10 @@ class _Experiment:
 
     # ------------------------------------------------------------------ telling
 
-    def _expected(self) -> dict[str, int]:
-        """How many trials each part will take, before it is known exactly."""
-        search, replicates = self.evidence.config.search, len(decisions.choosing_replicates(self.evidence))
-        return {
-            "baseline": len(search.learning_rates) * replicates,
-            "alone": sum(len(ladder(d)) for d in self.knobs.values()) * replicates,
-            "sampled": search.trials,
-            "shortlist": search.shortlist * (replicates - 1),
-            "leave one out": len(self.knobs) * replicates,
-            "confirm": 2 * search.confirm_splits * search.confirm_seeds,
-            "test": 2 * search.test_seeds,
-        }
+    def _announce(self) -> None:
+        """Say before the first training what will be done, and what becomes of the knobs that are configured."""
+        notes = (*self.plan_in_words, *about_configured_knobs(self.evidence.config, self.evidence.dimensions))
+        self.listener(Progress("plan", None, self._done(), self._total(), notes=notes))
 
     def _begin(self, role: str, size: int, *, together: int, replicates: int = 1) -> None:
         self.planned[role] = size
@@ -315,11 +350,14 @@ class _Experiment:
         self._say(record=None, epoch=0)
 
     def _heard(self, record: Record) -> None:
+        self.clock.heard(record)
         self._say(record=record, epoch=self.progress.epoch)
 
     def _say(self, *, record: Record | None, epoch: int) -> None:
+        done, total = self._done(), self._total()
+        left = self.clock.seconds_left(total - done)
         self.progress = dataclasses.replace(
-            self.progress, record=record, epoch=epoch, done=self._done(), planned=self._total()
+            self.progress, record=record, epoch=epoch, done=done, planned=total, seconds_left=left
         )
         self.listener(self.progress)
 
@@ -355,7 +393,15 @@ def _result(trained: Trained) -> dict[str, Any]:
 _KINDS = {"choose": 0, "confirm": 1, "test": 2}
 
 
-def _seed(seed: int, kind: str, replicate: Replicate) -> int:
-    """Return a replicate's seed; the same for every setting, so that settings can be paired."""
-    entropy = (seed, _KINDS[kind], replicate.split, replicate.seed)
+def _seed(seed: int, kind: str, split: Split, number: int) -> int:
+    """Return a replicate's seed; the same for every setting, so that settings can be paired.
+
+    It belongs to the rows and not to the number of the split among others, which changes when a run is widened.
+    """
+    entropy = (seed, _KINDS[kind], split.origin, split.end, number)
     return int(np.random.SeedSequence(entropy).generate_state(1)[0])
+
+
+def _rounded(prediction: NDArray[np.float64]) -> list[list[float]]:
+    """Return predictions as the study keeps them, as precise as the network's 32 bits."""
+    return [[float(f"{value:.8g}") for value in steps] for steps in prediction]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import cast
+from collections.abc import Iterable
+from typing import Any, cast
 
 import numpy as np
 import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
 from lstmreg.config import KNOBS, Config, Dimension, Range, Scalar, with_settings
 
@@ -31,16 +33,32 @@ def without_knobs(setting: Setting) -> Setting:
     return {path: value for path, value in setting.items() if path not in KNOBS}
 
 
-def searched_dimensions(config: Config, input_columns: int) -> dict[str, Dimension]:
-    """Return what this run searches.
+def turned_off(config: Config, paths: Iterable[str]) -> Setting:
+    """Return the knobs among ``paths`` that the configuration turns; where they are searched, the baseline does not."""
+    return {path: configured(config, path) for path in KNOBS if path in paths and _is_turned(config, path)}
 
-    With a single input column an input mask blanks the whole series of a sample, so there the input dropout
-    is no knob that makes sense, and is left out.
-    """
-    dimensions = config.search.dimensions
-    if input_columns == 1:
-        dimensions.pop("model.dropout", None)
-    return dimensions
+
+def kept_on(config: Config, dimensions: dict[str, Dimension]) -> Setting:
+    """Return the knobs that the configuration turns and nobody searches: they stay on in every training."""
+    return turned_off(config, [path for path in KNOBS if path not in dimensions])
+
+
+def about_configured_knobs(config: Config, dimensions: dict[str, Dimension]) -> list[str]:
+    """Say what becomes of the knobs that the configuration turns."""
+    said = []
+    if off := turned_off(config, dimensions):
+        said.append(
+            f"The search turns off {describe(off)} of the configuration: what is searched is off in the baseline, and "
+            f"every effect is measured against that."
+        )
+    if on := kept_on(config, dimensions):
+        said.append(f"{describe(on)} of the configuration stays on everywhere: every effect is one beyond it.")
+    return said
+
+
+def _is_turned(config: Config, path: str) -> bool:
+    value: Any = configured(config, path)
+    return any(value) if isinstance(value, list) else value != OFF
 
 
 def ladder(dimension: Dimension) -> list[Scalar]:
@@ -57,7 +75,7 @@ def ladder(dimension: Dimension) -> list[Scalar]:
     return [float(f"{p:.6g}") for p in points if p != OFF]
 
 
-def suggest(trial: optuna.Trial, dimensions: dict[str, Dimension], base: Config) -> Setting:
+def suggest(trial: optuna.trial.BaseTrial, dimensions: dict[str, Dimension], base: Config) -> Setting:
     """Draw a setting, without what is at its baseline; a knob with listed values may come out as off."""
     drawn: Setting = {}
     for path, dimension in dimensions.items():
@@ -80,15 +98,34 @@ def as_parameters(setting: Setting, dimensions: dict[str, Dimension], base: Conf
         value = setting.get(path, configured(base, path))
         if isinstance(dimension, Range):
             value = min(max(float(value), dimension.low), dimension.high)
+            if dimension.step is not None:
+                value = dimension.low + dimension.step * round((value - dimension.low) / dimension.step)
         elif value not in _choices(path, dimension):
             value = _choices(path, dimension)[0]
         parameters[path] = value
     return parameters
 
 
-def baseline_config(config: Config, dimensions: dict[str, Dimension], learning_rate: float) -> Config:
-    """Return ``config`` with every searched knob off, at the baseline's learning rate."""
+def distributions(dimensions: dict[str, Dimension]) -> dict[str, BaseDistribution]:
+    """Return what :func:`suggest` draws from, as Optuna says it."""
+    return {
+        path: FloatDistribution(dimension.low, dimension.high, log=dimension.log, step=dimension.step)
+        if isinstance(dimension, Range)
+        else CategoricalDistribution(_choices(path, dimension))
+        for path, dimension in dimensions.items()
+    }
+
+
+def baseline_config(config: Config, learning_rate: float, input_columns: int) -> Config:
+    """Return ``config`` with every searched knob off, at the baseline's learning rate.
+
+    With a single input column one mask for all gates would blank the whole series of a sample, so there a searched
+    input dropout draws a mask for each gate, unless the configuration says otherwise.
+    """
+    dimensions = config.search.dimensions
     off: Setting = {path: OFF for path in dimensions if path in KNOBS}
+    if input_columns == 1 and "model.dropout" in dimensions and config.model.per_gate_input_masks is None:
+        off["model.per_gate_input_masks"] = True
     return with_settings(config, {**off, "training.learning_rate": learning_rate})
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lstmreg.search.evidence import Effect, Replicate
+from lstmreg.search.evidence import Effect, Replicate, Resolution
 
 
 def test_an_interval_is_students_over_split_means() -> None:
@@ -47,3 +47,22 @@ def test_an_interval_covers_as_often_as_it_says() -> None:
         covered += effect.low <= math.expm1(truth) <= effect.high
     # A binomial with p = 0.95 leaves these bounds once in ten thousand runs.
     assert 0.93 < covered / repeats < 0.97
+
+
+def test_the_resolution_of_data_parts_seeds_from_splits() -> None:
+    generator = np.random.default_rng(0)
+    splits, seeds = 400, 4
+    ratios = {
+        Replicate(split, seed): center + 0.3 * generator.normal()
+        for split, center in enumerate(0.2 * generator.normal(size=splits))
+        for seed in range(seeds)
+    }
+    found = Resolution.of(ratios, 0.95)
+    assert found is not None
+    t = stats.t.ppf(0.975, splits - 1) / math.sqrt(splits)
+    assert math.log1p(found.half_width) == pytest.approx(t * math.sqrt(0.2**2 + 0.3**2 / seeds), rel=0.1)
+    assert math.log1p(found.with_unlimited_seeds) == pytest.approx(t * 0.2, rel=0.1)
+    assert (found.splits, found.seeds) == (splits, seeds)
+    effect = Effect.of(ratios, 0.95)
+    assert (1 + effect.high) / (1 + effect.mean) == pytest.approx(1 + found.half_width)
+    assert Resolution.of({Replicate(0, seed): 0.1 * seed for seed in range(3)}, 0.95) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -12,13 +13,15 @@ import numpy as np
 import optuna
 import pytest
 
-from lstmreg import models, search
-from lstmreg.config import with_settings
+from lstmreg import models, report, search
+from lstmreg.config import PLANNED, PLANS, Config, Plan, with_settings
 from lstmreg.data.splits import make_splits
 from lstmreg.data.table import read_series
 from lstmreg.errors import ConfigError, CorruptFileError, DataError, NoUsableTrialError
-from lstmreg.search import decisions
-from lstmreg.search.evidence import STAGES, Evidence, Replicate
+from lstmreg.report import words
+from lstmreg.search import decisions, planning
+from lstmreg.search.config_file import settle, write_config
+from lstmreg.search.evidence import STAGES, Evidence, Record, Replicate
 from lstmreg.search.space import baseline_config, key
 from lstmreg.training import trainer
 from lstmreg.training.single import Trained, train_single
@@ -85,13 +88,26 @@ def test_the_baseline_has_the_learning_rate_with_the_least_mean_log_loss(evidenc
     assert decisions.chosen_learning_rate(evidence) == best
 
 
-def test_trials_count_the_sampled_settings_and_begin_with_baseline_and_singles(evidence: Evidence) -> None:
+def test_every_proposal_is_new_and_runs_on_the_same_replicates(evidence: Evidence) -> None:
     sampled = [r for r in evidence.records["together"] if r.role == "sampled"]
-    assert len(sampled) == 5
-    assert sampled[0].setting == {}
-    assert {len(r.setting) for r in sampled[1:4]} == {1}
-    assert [r.replicate.split for r in sampled] == [0, 1, 0, 1, 0]
-    assert [r.position for r in sampled] == [0, 1, 2, 3, 4]
+    cells = Counter((r.position, r.replicate) for r in sampled)
+    assert cells == {(n, Replicate(split, 0)): 1 for n in range(5) for split in range(2)}
+    settings = {r.position: key(r.setting) for r in sampled}
+    assert len(set(settings.values())) == 5
+    assert not set(settings.values()) & {key({}), *(key(r.setting) for r in evidence.records["alone"])}
+
+
+def test_the_shortlist_compares_proposals_on_the_same_replicates(evidence: Evidence) -> None:
+    """A proposal that met the easy split alone would look best, whatever it is worth."""
+    baseline = decisions.baseline_records(evidence)
+    by_hand = {}
+    for record in evidence.records["together"]:
+        if record.role == "sampled":
+            ratio = math.log(record.result["val_loss"] / baseline[record.replicate].result["val_loss"])
+            by_hand.setdefault(key(record.setting), []).append(ratio)
+    best = min(by_hand, key=lambda setting: float(np.mean(by_hand[setting])))
+    assert [key(s) for s in decisions.shortlist(evidence)] == [best]
+    assert all(len(ratios) == 2 for ratios in by_hand.values())
 
 
 def test_a_record_can_be_trained_again_from_its_setting_alone(evidence: Evidence, folder: Path) -> None:
@@ -100,8 +116,9 @@ def test_a_record_can_be_trained_again_from_its_setting_alone(evidence: Evidence
     config = evidence.config
     series = read_series(config.data)
     split = make_splits(len(series), config.data, config.search).choose[record.replicate.split]
-    base = baseline_config(config, evidence.dimensions, decisions.chosen_learning_rate(evidence))
-    seed = np.random.SeedSequence((config.search.seed, 0, record.replicate.split, record.replicate.seed))
+    base = baseline_config(config, decisions.chosen_learning_rate(evidence), len(series.features))
+    assert record.rows == (split.origin, split.end)
+    seed = np.random.SeedSequence((config.search.seed, 0, split.origin, split.end, record.replicate.seed))
     config = with_settings(base, record.setting)
     config = dataclasses.replace(
         config, training=dataclasses.replace(config.training, seed=int(seed.generate_state(1)[0]))
@@ -114,7 +131,7 @@ def test_a_record_can_be_trained_again_from_its_setting_alone(evidence: Evidence
     assert record.result["val_loss"] != twin.result["val_loss"]
 
 
-def test_winner_and_baseline_are_confirmed_on_splits_that_chose_nothing(evidence: Evidence) -> None:
+def test_winner_baseline_and_what_is_left_out_are_confirmed_on_splits_that_chose_nothing(evidence: Evidence) -> None:
     winner = decisions.winner(evidence)
     series = read_series(evidence.config.data)
     splits = make_splits(len(series), evidence.config.data, evidence.config.search)
@@ -122,6 +139,8 @@ def test_winner_and_baseline_are_confirmed_on_splits_that_chose_nothing(evidence
     for setting in ({}, winner):
         assert set(evidence.results(setting, ["confirm"])) == {Replicate(0, 0), Replicate(1, 0)}
         assert len(evidence.results(setting, ["test"])) == 2
+    for setting in decisions.left_out_settings(evidence):
+        assert set(evidence.results(setting, ["confirm"])) == {Replicate(0, 0), Replicate(1, 0)}
 
 
 def test_each_knob_that_stays_in_the_winner_is_worth_having(evidence: Evidence) -> None:
@@ -155,10 +174,21 @@ def test_the_saved_model_gives_the_tested_predictions(evidence: Evidence) -> Non
     inputs, outputs = (Scaler(*(np.array(about[k][n]) for n in ("mean", "scale"))) for k in ("inputs", "outputs"))
     windows = Windower(about["window"], about["horizon"], inputs, outputs).cut(series, test.origin, test.end)
     with torch.no_grad():
-        predicted = outputs.unscaled(network(torch.from_numpy(windows.inputs)).numpy())[:, 0]
+        predicted = outputs.unscaled(network(torch.from_numpy(windows.inputs)).numpy())
     tested = evidence.results(decisions.recommended(evidence), ["test"]).values()
     best = min(tested, key=lambda r: r.result["val_loss"])
     np.testing.assert_allclose(predicted, best.result["predictions"], rtol=1e-6)
+
+
+def test_a_single_column_is_searched_for_input_dropout_with_a_mask_for_each_gate(folder: Path) -> None:
+    space = {"model.dropout": [0.3], "model.kernel_l2": [0.01]}
+    config = dataclasses.replace(tiny_config(folder, space=space, trials=1), name="single")
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, features=["wave"]))
+    found = search.run(config)
+    assert {"model.dropout": 0.3} in [r.setting for r in found.records["alone"]]
+    answer = report.answer(found)
+    assert next(k for k in answer.knobs if k.name == "dropout").alone is not None
+    assert any("dropout draws a mask for each gate" in sentence for sentence in words.sentences(answer))
 
 
 def test_reading_a_run_gives_the_same_evidence_wherever_its_folder_lies(evidence: Evidence, tmp_path: Path) -> None:
@@ -173,17 +203,81 @@ def test_reading_a_run_gives_the_same_evidence_wherever_its_folder_lies(evidence
 # ---------------------------------------------------------------------- going on
 
 
-def test_a_finished_search_run_again_trains_nothing_and_more_trials_train_only_those(folder: Path) -> None:
+def trainings(evidence: Evidence) -> list[tuple[object, ...]]:
+    """What ran, on which rows, and what came out."""
+    return sorted(
+        (stage, key(r.setting), r.rows, r.replicate.seed, str(r.position), r.result.get("val_loss"), str(r.failure))
+        for stage in STAGES
+        for r in evidence.records[stage]
+    )
+
+
+def test_a_finished_search_run_again_trains_nothing(folder: Path) -> None:
     config = dataclasses.replace(tiny_config(folder), name="again")
     before = search.run(config)
     heard: list[str] = []
     same = search.run(config, lambda p: heard.append(p.stage) if p.record else None)
     assert heard == []
     assert same.records == before.records
-    more = dataclasses.replace(config, search=dataclasses.replace(config.search, trials=7))
-    after = search.run(more)
-    assert sum(r.role == "sampled" for r in after.records["together"]) == 7
-    assert after.records["alone"] == before.records["alone"]
+    assert same.looks == 1
+
+
+WIDER = {
+    "trials": {"trials": 8},
+    "seeds": {"seeds": 2},
+    "confirming seeds": {"confirm_seeds": 2},
+    "test seeds": {"test_seeds": 3},
+    "shortlist": {"shortlist": 2, "seeds": 2},
+    "rates": {"learning_rates": [0.01, 0.03, 0.0001]},
+    "splits": {"splits": 3},
+    "confirming splits": {"confirm_splits": 3},
+}
+
+
+@pytest.mark.parametrize("name", WIDER)
+def test_a_run_that_is_widened_ends_as_one_that_was_wide_from_the_beginning(
+    folder: Path, evidence: Evidence, name: str
+) -> None:
+    wider = tiny_config(folder, **WIDER[name])
+    if not (folder / "runs" / "narrow").exists():
+        search.run(dataclasses.replace(tiny_config(folder), name="narrow"))
+    widened = dataclasses.replace(wider, name=f"widened by {name}")
+    shutil.copytree(folder / "runs" / "narrow", widened.directory)
+    rename_studies(widened.directory, "narrow", widened.run_name)
+    heard: list[search.Progress] = []
+    after = search.run(widened, heard.append)
+    fresh = search.run(dataclasses.replace(wider, name=f"wide by {name}"))
+    assert trainings(after) == trainings(fresh)
+    ran = sum(p.record is not None for p in heard)
+    if "splits" not in name:  # which move the edges of all blocks
+        assert ran < len(trainings(fresh))
+    confirmed = len(fresh.records["confirm"]) != len(evidence.records["confirm"])
+    assert (fresh.looks, after.looks) == (1, 2) if confirmed else (1, 1)
+    assert trainings(search.read(widened.directory)) == trainings(after)
+
+
+def rename_studies(directory: Path, old: str, new: str) -> None:
+    """Give a copied run's studies the copy's name."""
+    url = f"sqlite:///{directory / 'study.db'}"
+    for stage in STAGES:
+        optuna.copy_study(
+            from_study_name=f"{old}/{stage}", from_storage=url, to_storage=url, to_study_name=f"{new}/{stage}"
+        )
+
+
+def test_a_run_whose_space_is_widened_keeps_what_it_has_tried(folder: Path) -> None:
+    config = dataclasses.replace(tiny_config(folder), name="more values")
+    before = search.run(config)
+    space = dict(config.search.space or {}) | {"model.dropout": [0.2, 0.4], "model.bias_l2": [0.01]}
+    after = search.run(dataclasses.replace(config, search=dataclasses.replace(config.search, space=space)))
+    assert set(trainings(before)) <= set(trainings(after)) | {
+        t for t in trainings(before) if t[0] in ("confirm", "test")
+    }
+    alone = {key(r.setting) for r in after.records["alone"]}
+    assert alone - {key(r.setting) for r in before.records["alone"]} == {
+        '{"model.dropout": 0.4}',
+        '{"model.bias_l2": 0.01}',
+    }
 
 
 def test_a_search_cut_anywhere_goes_on_to_the_same_result(folder: Path, evidence: Evidence) -> None:
@@ -218,7 +312,7 @@ def test_a_search_cut_anywhere_goes_on_to_the_same_result(folder: Path, evidence
     assert outcome(cut) == outcome(evidence)
 
 
-def test_ctrl_c_within_a_training_closes_its_trials_and_runs_them_again(
+def test_ctrl_c_within_a_training_leaves_no_trial_open_and_the_proposals_come_again(
     folder: Path, evidence: Evidence, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = dataclasses.replace(tiny_config(folder), name="within")
@@ -226,36 +320,26 @@ def test_ctrl_c_within_a_training_closes_its_trials_and_runs_them_again(
 
     def interrupted(*arguments: object) -> None:
         calls.append(1)
-        if len(calls) == 3:  # after the baseline and the knobs alone
+        if len(calls) == 4:  # after the measurement, the baseline and the knobs alone
             raise KeyboardInterrupt
         run(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(trainer, "_fit", interrupted)
     with pytest.raises(KeyboardInterrupt):
         search.run(config)
-    trials = studies(config.directory)["together"].trials
-    assert [t.state.name for t in trials] == ["FAIL"] * 5
-    assert {t.user_attrs["failure"] for t in trials} == {"interrupted"}
-    finished = search.run(config)
-    again = studies(config.directory)["together"].trials[5:10]
-    assert [t.params for t in again] == [t.params for t in trials]
-
-    def sampled(e: Evidence) -> list[tuple[object, float]]:
-        return [(r.setting, r.result["val_loss"]) for r in e.records["together"] if r.role == "sampled"]
-
-    assert sampled(finished) == sampled(evidence)
+    found = studies(config.directory)
+    assert found["together"].trials == []
+    assert {t.state.name for study in found.values() for t in study.trials} == {"COMPLETE"}
+    assert trainings(search.run(config)) == trainings(evidence)
 
 
-def test_a_trial_that_a_dead_process_left_running_is_closed_and_run_again(folder: Path, evidence: Evidence) -> None:
+def test_a_trial_that_a_dead_process_left_running_is_no_evidence(folder: Path, evidence: Evidence) -> None:
     config = dataclasses.replace(tiny_config(folder), name="dead")
     shutil.copytree(evidence.config.directory, config.directory)
-    url = f"sqlite:///{config.directory / 'study.db'}"
     # The copied studies bear the old run's name: the new run begins its own beside them.
-    study = optuna.create_study(storage=url, study_name="dead/baseline")
+    study = optuna.create_study(storage=f"sqlite:///{config.directory / 'study.db'}", study_name="dead/baseline")
     study.ask()
-    search.run(config)
-    states = Counter(t.state.name for t in optuna.load_study(storage=url, study_name="dead/baseline").trials)
-    assert states == {"COMPLETE": 4, "FAIL": 1}
+    assert trainings(search.run(config)) == trainings(evidence)
 
 
 # ---------------------------------------------------------------------- what goes wrong
@@ -295,11 +379,108 @@ def test_five_errors_alike_stop_the_search_and_keep_their_traceback(
     assert "in broken" in trials[0].user_attrs["traceback"]
 
 
-def test_another_configuration_under_the_same_name_is_refused_with_the_difference(evidence: Evidence) -> None:
-    config = evidence.config
-    other = dataclasses.replace(config, search=dataclasses.replace(config.search, splits=3))
-    with pytest.raises(ConfigError, match=r"search\.splits: 2 then, 3 now"):
-        search.run(other)
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"learning_rates": [0.01]}, r"search\.learning_rates: \[0.01, 0.03\] then, \[0.01\] now"),
+        ({"smallest_effect": 0.05}, r"search\.smallest_effect: 0.02 then, 0.05 now"),
+        ({"space": {"model.kernel_l2": [1e-4]}}, r"search\.space\.model\.kernel_l2"),
+        ({"confidence": 0.9}, r"search\.confidence"),
+    ],
+)
+def test_what_narrows_or_changes_the_question_is_refused_with_the_difference(
+    evidence: Evidence, folder: Path, settings: dict[str, object], said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        search.run(tiny_config(folder, **settings))
+
+
+def test_fewer_splits_than_a_run_has_are_refused(tmp_path: Path) -> None:
+    config = tiny_config(tmp_path, splits=3)
+    config.directory.mkdir(parents=True)
+    write_config(config)
+    assert settle(config, 120) == config
+    with pytest.raises(ConfigError, match=r"search\.splits: 3 then, 2 now"):
+        settle(tiny_config(tmp_path), 120)
+
+
+def test_a_knob_that_is_configured_cannot_be_searched_later(tmp_path: Path) -> None:
+    """The baseline turns off what is searched, so that all that was measured would be relative to another one."""
+    config = with_settings(tiny_config(tmp_path), {"model.bias_l2": 0.1})
+    config.directory.mkdir(parents=True)
+    write_config(config)
+    space = dict(config.search.space or {}) | {"model.bias_l2": [0.01]}
+    with pytest.raises(ConfigError, match=r"search\.space\.model\.bias_l2: None then"):
+        settle(dataclasses.replace(config, search=dataclasses.replace(config.search, space=space)), 120)
+
+
+# ---------------------------------------------------------------------- the plan
+
+
+def open_config(folder: Path, **search_settings: object) -> Config:
+    return tiny_config(folder, **dict.fromkeys(PLANNED) | search_settings)
+
+
+@pytest.mark.parametrize(("seconds", "plan"), [(1e-9, PLANS[-1]), (1e9, PLANS[0])])
+def test_a_quick_search_is_the_largest_that_its_time_allows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, plan: Plan
+) -> None:
+    monkeypatch.setattr(planning, "seconds_a_step", lambda config, columns: seconds)
+    write_series(tmp_path / "waves.csv", rows=900)
+    config = open_config(tmp_path)
+    series = read_series(config.data)
+    assert planning.Planner(config, series).choose() == plan
+    given = open_config(tmp_path, splits=3)
+    assert planning.Planner(given, series).choose() == dataclasses.replace(plan, splits=3)
+    thorough = open_config(tmp_path, effort="thorough")
+    assert planning.Planner(thorough, series).choose() == PLANS[-1]
+
+
+def test_a_plan_has_no_blocks_that_are_too_short_to_judge_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "seconds_a_step", lambda config, columns: 1e-9)
+    write_series(tmp_path / "waves.csv", rows=200)
+    config = open_config(tmp_path)
+    series = read_series(config.data)
+    chosen = planning.Planner(config, series).choose()
+    splits = make_splits(200, config.data, dataclasses.replace(config.search, **dataclasses.asdict(chosen)))
+    assert min(s.end - s.origin for s in (*splits.choose, *splits.confirm)) >= 12
+    assert chosen != PLANS[-1]
+
+
+def test_a_plan_is_kept_with_the_run_and_never_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_series(tmp_path / "waves.csv", rows=300)
+    config = open_config(tmp_path, learning_rates=[0.03], space={"model.kernel_l2": [1e-2]})
+    monkeypatch.setattr(planning, "seconds_a_step", lambda config, columns: 1e9)
+    said: list[str] = []
+    before = search.run(config, lambda progress: said.extend(progress.notes))
+    assert re.search(r"about \d+ trainings, about \S+ hours.*--search\.effort=thorough about \d+, ", said[0])
+    assert before.config.search.plan == PLANS[0]
+    monkeypatch.setattr(planning, "seconds_a_step", lambda config, columns: 1e-9)
+    again = search.run(config)
+    assert again.config.search == before.config.search
+    assert trainings(again) == trainings(before)
+    thorough = dataclasses.replace(config, search=dataclasses.replace(config.search, effort="thorough"))
+    assert settle(thorough, 300).search.plan == planning.possible_plans(config, 300)[-1] != PLANS[0]
+
+
+def test_a_step_is_measured_and_the_time_left_falls_as_trainings_end(folder: Path) -> None:
+    config = tiny_config(folder)
+    step = planning.seconds_a_step(config, 2)
+    assert 0 < step < 1
+    clock = planning.Clock(2.0)
+    assert 19 < (clock.seconds_left(10) or 0) <= 20
+    ended = Record("alone", 0, "alone", {}, Replicate(0, 0), None, {"seconds": 0.5})
+    clock.heard(ended)
+    assert 4.5 < (clock.seconds_left(10) or 0) <= 5
+    assert planning.Clock(None).seconds_left(10) is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(3, "about 10 seconds"), (71, "about 70 seconds"), (290, "about 5 minutes"), (7200, "about 2.0 hours")],
+)
+def test_durations_are_said_as_one_says_them(seconds: float, said: str) -> None:
+    assert planning.duration(seconds) == said
 
 
 def test_changed_data_under_the_same_name_are_refused(tmp_path: Path) -> None:

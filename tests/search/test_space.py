@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import optuna
@@ -10,13 +11,15 @@ import pytest
 from lstmreg.config import Dimension, Range, with_settings
 from lstmreg.search.space import (
     Setting,
+    about_configured_knobs,
     as_parameters,
     baseline_config,
     configured,
     describe,
+    kept_on,
     ladder,
-    searched_dimensions,
     suggest,
+    turned_off,
 )
 from tests.tiny import tiny_config
 
@@ -44,7 +47,7 @@ def test_a_ladder_spans_its_dimension_without_off(dimension: Dimension, values: 
 
 
 def test_every_drawn_setting_can_be_configured_and_queued_again(tmp_path: Path) -> None:
-    base = baseline_config(tiny_config(tmp_path), DIMENSIONS, 0.01)
+    base = baseline_config(tiny_config(tmp_path, space=DIMENSIONS), 0.01, 2)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     for _ in range(50):
         setting = suggest(study.ask(), DIMENSIONS, base)
@@ -56,7 +59,7 @@ def test_every_drawn_setting_can_be_configured_and_queued_again(tmp_path: Path) 
 
 
 def test_the_baseline_is_the_empty_setting(tmp_path: Path) -> None:
-    base = baseline_config(tiny_config(tmp_path), DIMENSIONS, 0.01)
+    base = baseline_config(tiny_config(tmp_path, space=DIMENSIONS), 0.01, 2)
     listed = {p: d for p, d in DIMENSIONS.items() if p != "model.recurrent_l1"}  # its interval has no off
     study = optuna.create_study()
     study.enqueue_trial(as_parameters({}, listed, base))
@@ -65,15 +68,38 @@ def test_the_baseline_is_the_empty_setting(tmp_path: Path) -> None:
 
 
 def test_the_baseline_turns_every_searched_knob_off_and_keeps_the_rest(tmp_path: Path) -> None:
-    config = with_settings(tiny_config(tmp_path), {"model.dropout": 0.4, "model.bias_l2": 0.1})
-    base = baseline_config(config, {"model.dropout": [0.2]}, 0.07)
+    config = tiny_config(tmp_path, space={"model.dropout": [0.2]})
+    config = with_settings(config, {"model.dropout": 0.4, "model.bias_l2": 0.1})
+    base = baseline_config(config, 0.07, 2)
     assert (base.model.dropout, base.model.bias_l2, base.training.learning_rate) == (0.0, 0.1, 0.07)
 
 
-@pytest.mark.parametrize("columns", [1, 2])
-def test_input_dropout_is_searched_only_where_there_are_several_columns(tmp_path: Path, columns: int) -> None:
-    searched = searched_dimensions(tiny_config(tmp_path), columns)
-    assert ("model.dropout" in searched) == (columns > 1)
+@pytest.mark.parametrize(
+    ("columns", "configured_masks", "masks"), [(1, None, True), (2, None, None), (1, False, False), (2, True, True)]
+)
+def test_a_single_column_is_dropped_gate_by_gate(
+    tmp_path: Path, columns: int, configured_masks: bool | None, masks: bool | None
+) -> None:
+    config = tiny_config(tmp_path)
+    config = dataclasses.replace(config, model=dataclasses.replace(config.model, per_gate_input_masks=configured_masks))
+    assert baseline_config(config, 0.01, columns).model.per_gate_input_masks is masks
+    elsewhere = dataclasses.replace(config, search=dataclasses.replace(config.search, space={"model.bias_l2": [0.1]}))
+    assert baseline_config(elsewhere, 0.01, columns).model.per_gate_input_masks is configured_masks
+
+
+def test_configured_knobs_are_turned_off_where_they_are_searched_and_kept_elsewhere(tmp_path: Path) -> None:
+    config = with_settings(tiny_config(tmp_path), {"model.dropout": 0.4, "model.bias_l2": 0.1})
+    assert turned_off(config, config.search.dimensions) == {"model.dropout": 0.4}
+    assert kept_on(config, config.search.dimensions) == {"model.bias_l2": 0.1}
+    off, on = about_configured_knobs(config, config.search.dimensions)
+    assert "turns off dropout=0.4" in off
+    assert "bias_l2=0.1 of the configuration stays on" in on
+    by_layer = dataclasses.replace(
+        config, model=dataclasses.replace(config.model, num_layers=2, dropout=[0.0, 0.0], bias_l2=[0.0, 0.1])
+    )
+    assert turned_off(by_layer, config.search.dimensions) == {}
+    assert kept_on(by_layer, config.search.dimensions) == {"model.bias_l2": [0.0, 0.1]}
+    assert about_configured_knobs(tiny_config(tmp_path), config.search.dimensions) == []
 
 
 def test_a_setting_reads_well() -> None:

@@ -23,7 +23,7 @@ from tests.tiny import write_series
 pytestmark = pytest.mark.storm
 
 SEARCH = SearchConfig(
-    trials=12,
+    trials=4,
     learning_rates=[0.01],
     splits=4,
     seeds=1,
@@ -34,8 +34,8 @@ SEARCH = SearchConfig(
 )
 
 
-def test_on_white_noise_at_least_nine_of_ten_reports_say_that_no_knob_helped(tmp_path: Path) -> None:
-    said = []
+def test_on_white_noise_at_least_nine_of_ten_reports_recommend_nothing(tmp_path: Path) -> None:
+    recommended = []
     for seed in range(10):
         values = np.random.default_rng(seed).normal(size=300)
         path = tmp_path / f"noise{seed}.csv"
@@ -47,8 +47,10 @@ def test_on_white_noise_at_least_nine_of_ten_reports_say_that_no_knob_helped(tmp
             SEARCH,
             runs=str(tmp_path / "runs"),
         )
-        said.append(words.headline(report.answer(search.run(config))))
-    assert sum(line.startswith("No knob helped") for line in said) >= 9, said
+        answer = report.answer(search.run(config))
+        if answer.is_confirmed:
+            recommended.append(words.headline(answer))
+    assert len(recommended) <= 1, recommended
 
 
 def test_a_knob_that_surely_helps_is_found_and_confirmed(tmp_path: Path) -> None:
@@ -84,7 +86,7 @@ def test_killing_the_search_at_random_moments_loses_and_doubles_nothing(tmp_path
         "model": {"hidden_size": 4},
         "training": {"max_epochs": 3, "patience": 2},
         "search": {
-            "trials": 40,
+            "trials": 20,
             "splits": 2,
             "seeds": 1,
             "confirm_splits": 2,
@@ -124,4 +126,4 @@ def test_killing_the_search_at_random_moments_loses_and_doubles_nothing(tmp_path
     assert decisions.winner(killed) == decisions.winner(whole)
     for name in optuna.get_all_study_names(f"sqlite:///{database}"):
         study = optuna.load_study(storage=f"sqlite:///{database}", study_name=name)
-        assert all(t.state.is_finished() for t in study.trials)
+        assert all(t.state.is_finished() for t in study.trials)  # as each is told when it has ended

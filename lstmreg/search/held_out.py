@@ -1,0 +1,118 @@
+"""What the test rows say: losses averaged over seeds, with an interval, and what averaging predictions is worth."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.special import stdtrit
+
+from lstmreg.data.floors import forecast_error
+from lstmreg.training.fitting import CRITERIA
+
+from .card import log_loss
+from .evidence import Effect, Evidence, relative
+from .space import Setting
+
+
+@dataclass(frozen=True)
+class Averaging:
+    """What the average of several networks' predictions is worth on the test rows.
+
+    Attributes:
+        members: How many networks, one for each test seed.
+        single: Error of one of them, on average.
+        averaged: Error of the average of their predictions.
+        change: Of the loss, from the one to the other.
+    """
+
+    members: int
+    single: float
+    averaged: float
+    change: float
+
+
+def truth(evidence: Evidence) -> NDArray[np.float64]:
+    """Return the true values ``(M, O)`` behind the test's windows."""
+    values = np.array(evidence.card.test_truth)
+    return np.lib.stride_tricks.sliding_window_view(values, evidence.config.data.horizon)
+
+
+def predictions(evidence: Evidence, setting: Setting) -> dict[int, NDArray[np.float64]]:
+    """Return what a setting's networks predicted ``(M, O)``, by seed."""
+    return {r.seed: np.array(t.result["predictions"]) for r, t in sorted(evidence.results(setting, ["test"]).items())}
+
+
+def case_losses(evidence: Evidence, predicted: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the loss of each test window ``(M)``, scaled as the validation loss is."""
+    scaled = torch.from_numpy((predicted - truth(evidence)) / evidence.card.test_scale)
+    criterion = CRITERIA[evidence.config.training.loss]
+    losses: NDArray[np.float64] = criterion(scaled, torch.zeros_like(scaled), reduction="none").mean(1).numpy()  # type: ignore[call-arg]
+    return losses
+
+
+def effect(evidence: Evidence, setting: Setting, against: Setting) -> Effect | None:
+    r"""Return what a setting does on the test rows relative to another; ``None`` if one never finished.
+
+    The logarithm of the ratio of the two mean losses, each averaged over its seeds. By the delta method its variance
+    is that of the paired difference :math:`d_n = \ell_n / \bar\ell - \ell'_n / \bar\ell'` over the M cases, which
+    depend on each other in time (Newey and West), plus that of the R seeds.
+    """
+    ours, theirs = (
+        {seed: case_losses(evidence, p) for seed, p in predictions(evidence, s).items()} for s in (setting, against)
+    )
+    seeds = sorted(set(ours) & set(theirs))
+    failed = evidence.failures(setting, ["test"])
+    if not seeds:
+        return None
+    mean_ours, mean_theirs = (np.mean([side[seed] for seed in seeds], axis=0) for side in (ours, theirs))
+    center = log_loss(float(mean_ours.mean())) - log_loss(float(mean_theirs.mean()))
+    tiny = np.finfo(np.float64).tiny
+    d = mean_ours / max(float(mean_ours.mean()), tiny) - mean_theirs / max(float(mean_theirs.mean()), tiny)
+    by_seed = [log_loss(float(ours[s].mean())) - log_loss(float(theirs[s].mean())) for s in seeds]
+    variances = np.array([long_run_variance(d, evidence.config.data.horizon) / len(d), np.inf])
+    freedom = np.array([max(len(d) - 1, 1), max(len(seeds) - 1, 1)])
+    if len(seeds) > 1:
+        variances[1] = np.var(by_seed, ddof=1) / len(seeds)
+    half = _quantile(variances, freedom, evidence.config.search.confidence) * math.sqrt(variances.sum())
+    return Effect(relative(center), relative(center - half), relative(center + half), len(d), failed)
+
+
+def _quantile(variances: NDArray[np.float64], freedom: NDArray[np.int64], confidence: float) -> float:
+    """Return Student's quantile, whose degrees of freedom are Welch and Satterthwaite's for a sum of two variances."""
+    if not 0 < variances.sum() < np.inf:
+        return 1.0
+    degrees = variances.sum() ** 2 / (variances**2 / freedom).sum()
+    return float(stdtrit(degrees, 0.5 + confidence / 2))
+
+
+def long_run_variance(values: NDArray[np.float64], horizon: int) -> float:
+    """Return the variance of a mean, times the count, of values in order of time that depend on their neighbours.
+
+    Newey and West's estimate, whose weights fall linearly; windows that overlap in ``horizon`` steps depend on each
+    other at least so far.
+    """
+    count, centered = len(values), values - values.mean()
+    lags = min(count - 1, max(horizon - 1, int(4 * (count / 100) ** (2 / 9))))
+    covariances = [float(centered[lag:] @ centered[: count - lag]) / count for lag in range(lags + 1)]
+    return max(0.0, covariances[0] + 2 * sum((1 - k / (lags + 1)) * covariances[k] for k in range(1, lags + 1)))
+
+
+def averaging(evidence: Evidence, setting: Setting) -> Averaging | None:
+    """Compare the average of a setting's predictions over its test seeds with the single networks'."""
+    found = list(predictions(evidence, setting).values())
+    if len(found) < 2:
+        return None
+    average = np.mean(found, axis=0)
+    loss, true = evidence.config.training.loss, truth(evidence)
+    single = float(np.mean([case_losses(evidence, p).mean() for p in found]))
+    averaged = float(case_losses(evidence, average).mean())
+    return Averaging(
+        members=len(found),
+        single=float(np.mean([forecast_error(loss, p, true) for p in found])),
+        averaged=forecast_error(loss, average, true),
+        change=relative(log_loss(averaged) - log_loss(single)),
+    )

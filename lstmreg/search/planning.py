@@ -1,0 +1,197 @@
+"""How much a search does, and how long it will take: measured before it starts."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Sequence
+
+import torch
+
+from lstmreg.config import KNOBS, PLANS, Config, Plan, with_settings
+from lstmreg.data.splits import Splits, make_splits
+from lstmreg.data.table import Series
+from lstmreg.errors import DataError
+from lstmreg.population import Population
+from lstmreg.training.fitting import Epoch
+from lstmreg.training.population import fit_population
+from lstmreg.training.together import members_at_once
+
+from .evidence import Record
+from .space import Setting, baseline_config, ladder
+
+#: A quick search is the largest plan that should take no longer, in seconds.
+_QUICK = 300.0
+
+#: Fewer windows in a block are a poor measure of a loss, so a plan with shorter blocks is not chosen.
+_WINDOWS = 12
+
+#: Members, batches and epochs of the trial training; its first epoch is not timed, since it loads and compiles.
+_MEMBERS, _BATCHES, _EPOCHS = 32, 2, 3
+
+#: A training usually ends after so many times the patience.
+_PATIENCES = 2.5
+
+#: What evaluating a window costs, of what training on it does.
+_EVALUATION = 0.3
+
+
+def trainings(config: Config, plan: Plan) -> dict[str, int]:
+    """Return how many trainings each part of a search will take, about: some follow from what was found before."""
+    knobs = {p: d for p, d in config.search.dimensions.items() if p in KNOBS}
+    replicates, confirming = plan.splits * plan.seeds, plan.confirm_splits * plan.confirm_seeds
+    in_winner = min(2, len(knobs))
+    return {
+        "baseline": len(config.search.learning_rates) * replicates,
+        "alone": sum(len(ladder(d)) for d in knobs.values()) * replicates,
+        "sampled": plan.trials * plan.splits,
+        "shortlist": min(config.search.shortlist, plan.trials) * (replicates - plan.splits),
+        "leave one out": in_winner * replicates,
+        "confirm": (2 + in_winner) * confirming,
+        "test": 2 * plan.test_seeds,
+    }
+
+
+class Planner:
+    """Says what a search should do on this machine, and how long that will take.
+
+    Args:
+        config: The run; what it leaves open is planned.
+        series: Its data.
+    """
+
+    def __init__(self, config: Config, series: Series) -> None:
+        self._config, self._series = config, series
+        try:
+            self._seconds_a_step = seconds_a_step(config, len(series.features))
+        except RuntimeError:
+            # The trainings will meet it as well, and the study keeps its traceback.
+            self._seconds_a_step = math.nan
+
+    def choose(self) -> Plan:
+        """Return the plan to follow: what is open is that of the largest plan that the effort allows."""
+        possible = possible_plans(self._config, len(self._series))
+        if self._config.search.effort == "thorough":
+            return possible[-1]
+        return [possible[0], *(plan for plan in possible if self.seconds(plan) <= _QUICK)][-1]
+
+    def seconds_a_training(self, plan: Plan) -> float:
+        """Estimate what a training takes of the machine's time, in the company of others."""
+        training = self._config.training
+        patience = math.inf if training.patience is None else training.patience
+        epochs = min(training.max_epochs, _PATIENCES * patience)
+        choose = _splits(len(self._series), self._config, plan).choose
+        windows = [s.origin - self._config.data.window + _EVALUATION * (s.end - s.origin) for s in choose]
+        return epochs * self._seconds_a_step * sum(windows) / len(windows) / training.batch_size
+
+    def seconds(self, plan: Plan) -> float:
+        """Estimate what a search takes."""
+        return self.seconds_a_training(plan) * self._trainings(plan)
+
+    def describe(self, plan: Plan) -> str:
+        """Say what a search will do, how long that takes, and what else could be asked for."""
+        said = (
+            f"The plan: about {self._trainings(plan)} trainings{self._duration(plan)}. Settings are chosen on "
+            f"{plan.splits} splits with {_counted(plan.seeds, 'seed')} each, and judged on {plan.confirm_splits} "
+            f"others with {_counted(plan.confirm_seeds, 'seed')}; {plan.trials} proposals try all knobs together."
+        )
+        more = possible_plans(self._config, len(self._series))[-1]
+        if self._config.search.effort == "quick" and more != plan:
+            said += f" With --search.effort=thorough about {self._trainings(more)}{self._duration(more)}."
+        return said
+
+    def _duration(self, plan: Plan) -> str:
+        seconds = self.seconds(plan)
+        return f", {duration(seconds)}" if math.isfinite(seconds) else ""
+
+    def _trainings(self, plan: Plan) -> int:
+        return sum(trainings(self._config, plan).values())
+
+
+def possible_plans(config: Config, rows: int) -> list[Plan]:
+    """Return the plans that so many rows allow, from the least on, with what is given in place of what they say."""
+    plans = [config.search.planned(plan).plan for plan in PLANS]
+    return [plan for plan in plans if has_long_blocks(rows, config, plan)] or plans[:1]
+
+
+def has_long_blocks(rows: int, config: Config, plan: Plan) -> bool:
+    """Tell whether the blocks of a plan have enough windows to measure a loss."""
+    try:
+        splits = _splits(rows, config, plan)
+    except DataError:
+        return False
+    shortest = min(s.end - s.origin for s in (*splits.choose, *splits.confirm))
+    return shortest - config.data.horizon + 1 >= _WINDOWS
+
+
+def _splits(rows: int, config: Config, plan: Plan) -> Splits:
+    search = dataclasses.replace(config.search, **dataclasses.asdict(plan))
+    return make_splits(rows, config.data, search)
+
+
+def seconds_a_step(config: Config, input_columns: int) -> float:
+    """Measure a step of a population of networks such as the search trains, for each of its members.
+
+    They learn made-up batches, so that it takes a moment whatever the size of the table.
+    """
+    knobs: list[Setting] = [{}]
+    for path, dimension in config.search.dimensions.items():
+        knobs += [{path: value} for value in ladder(dimension)[:1] if path in KNOBS]
+    most = min(_MEMBERS, members_at_once(config))
+    base = baseline_config(config, config.search.learning_rates[0], input_columns)
+    models = [with_settings(base, knobs[k % len(knobs)]).model for k in range(most)]
+    rows = min(config.training.batch_size, 4096)
+    x = torch.zeros(rows, config.data.window, input_columns)
+    batch = x, torch.zeros(rows, config.data.horizon)
+    training = dataclasses.replace(config.training, max_epochs=_EPOCHS, patience=_EPOCHS)
+    ended: list[float] = []
+
+    def watch(member: int, epochs: Sequence[Epoch]) -> bool:
+        if len(epochs) > len(ended):
+            ended.append(time.perf_counter())
+        return False
+
+    population = Population.of(models, input_columns, config.data.horizon)
+    fit_population(population, ([batch] * _BATCHES, [batch]), training, watch=watch)
+    steps = (len(ended) - 1) * (_BATCHES + _EVALUATION) * most * rows / config.training.batch_size
+    return (ended[-1] - ended[0]) / steps
+
+
+class Clock:
+    """Says how long the rest of a search will take.
+
+    Args:
+        seconds_a_training: As was planned; as soon as trainings have ended, their own times count.
+    """
+
+    def __init__(self, seconds_a_training: float | None) -> None:
+        self._expected = seconds_a_training
+        self._seconds: list[float] = []
+        self._latest = time.monotonic()
+
+    def heard(self, record: Record) -> None:
+        """Take a training in that has ended."""
+        self._latest = time.monotonic()
+        if "seconds" in record.result:
+            self._seconds.append(record.result["seconds"])
+
+    def seconds_left(self, trainings: int) -> float | None:
+        """Estimate how long so many further trainings will take."""
+        each = sum(self._seconds) / len(self._seconds) if self._seconds else self._expected
+        if each is None or not math.isfinite(each):
+            return None
+        return max(0.0, each * trainings - (time.monotonic() - self._latest))
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("s" if number > 1 else "")
+
+
+def duration(seconds: float) -> str:
+    """Say how long, as one says it."""
+    if seconds < 90:
+        return f"about {max(10, 10 * round(seconds / 10))} seconds"
+    if seconds < 5400:
+        return f"about {round(seconds / 60)} minutes"
+    return f"about {seconds / 3600:.1f} hours"

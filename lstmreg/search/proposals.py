@@ -1,0 +1,81 @@
+"""What Optuna's samplers propose to try next, from what is known of other settings."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+
+from lstmreg.config import Config, Dimension
+
+from .space import Setting, as_parameters, distributions, key, suggest
+
+#: So often a sampler is asked for something that has not been tried; a small space may have nothing more.
+_ASKED = 30
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A setting to try, and how Optuna says it."""
+
+    setting: Setting
+    parameters: dict[str, Any]
+    distributions: dict[str, BaseDistribution]
+
+
+def propose(
+    config: Config,
+    dimensions: dict[str, Dimension],
+    known: Sequence[tuple[Setting, float]],
+    first: int,
+    count: int,
+    begin_with: Setting | None = None,
+) -> list[Proposal]:
+    """Propose ``count`` settings that are not known yet, as far as there are such.
+
+    The sampler's study lives in memory and is made anew each time, so that the proposals follow from the arguments
+    alone, whatever happened in between.
+
+    Args:
+        config: The run, at its baseline.
+        dimensions: What is searched.
+        known: Settings with their values, less being better.
+        first: Position of the first proposal among all.
+        count: How many.
+        begin_with: The first of them.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(sampler=_sampler(config, first))
+    drawn_from = distributions(dimensions)
+    for setting, value in known:
+        parameters = as_parameters(setting, dimensions, config)
+        if suggest(optuna.trial.FixedTrial(parameters), dimensions, config) == setting:  # the space can say it
+            study.add_trial(optuna.trial.create_trial(params=parameters, distributions=drawn_from, value=value))
+    if begin_with:
+        study.enqueue_trial(as_parameters(begin_with, dimensions, config))
+    seen = {key(setting) for setting, _ in known}
+    proposals = []
+    for _ in range(count):
+        for _ in range(_ASKED):
+            trial = study.ask()
+            setting = suggest(trial, dimensions, config)
+            if key(setting) not in seen:
+                break
+        seen.add(key(setting))
+        proposals.append(Proposal(setting, trial.params, trial.distributions))
+    return proposals
+
+
+def _sampler(config: Config, first: int) -> optuna.samplers.BaseSampler:
+    """Make a sampler whose seed follows from the position: they forget themselves between sittings."""
+    digest = hashlib.blake2b(f"{config.search.seed}/{first}".encode(), digest_size=4).digest()
+    seed = int.from_bytes(digest, "little")
+    if config.search.sampler == "random":
+        return optuna.samplers.RandomSampler(seed=seed)
+    if config.search.sampler == "gp":
+        return optuna.samplers.GPSampler(seed=seed)
+    return optuna.samplers.TPESampler(seed=seed)
