@@ -13,20 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lstmreg.errors import ConfigError, did_you_mean
-
-#: The settings that regularize, in the order of the report's table.
-KNOBS = (
-    "model.kernel_l1",
-    "model.kernel_l2",
-    "model.recurrent_l1",
-    "model.recurrent_l2",
-    "model.bias_l1",
-    "model.bias_l2",
-    "model.activity_l1",
-    "model.activity_l2",
-    "model.dropout",
-    "model.recurrent_dropout",
-)
+from lstmreg.knobs import KNOBS
 
 #: Keras' names of activations, as :mod:`lstmreg.activations` has them (which would load torch).
 ACTIVATIONS = (
@@ -262,10 +249,8 @@ class ModelConfig:
         elif name == "model.hidden_size":
             _require(float(value).is_integer(), name, "a whole number", value)
             _require_count(name, int(value), 1, _MAX_SIZE)
-        elif "dropout" in name:
-            _require(math.isfinite(value) and 0 <= value < 1, name, "in [0, 1)", value)
-        else:
-            _require(math.isfinite(value) and value >= 0, name, "finite and not negative", value)
+        elif name in KNOBS:
+            KNOBS[name].check(value)
 
     def _values(self, name: str) -> list[Any]:
         value = getattr(self, name)
@@ -368,14 +353,7 @@ Dimension = Range | list[Scalar]
 
 def default_space() -> dict[str, Dimension]:
     """Return the six knobs, each with a ladder of values from the literature (off is always tried too)."""
-    return {
-        "model.kernel_l2": [1e-4, 1e-3, 1e-2],
-        "model.recurrent_l2": [1e-4, 1e-3, 1e-2],
-        "model.bias_l2": [1e-4, 1e-3, 1e-2],
-        "model.activity_l2": [1e-4, 1e-3, 1e-2],
-        "model.dropout": [0.1, 0.2, 0.4],
-        "model.recurrent_dropout": [0.1, 0.3, 0.5],
-    }
+    return {path: list(knob.ladder) for path, knob in KNOBS.items() if knob.by_default}
 
 
 @dataclass(frozen=True)

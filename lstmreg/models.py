@@ -21,8 +21,9 @@ from lstmreg import initializers
 from lstmreg.config import ModelConfig
 from lstmreg.errors import CorruptFileError
 from lstmreg.files import read_file, write_atomically
+from lstmreg.knobs import layer_arguments
 from lstmreg.layers import LSTM
-from lstmreg.regularizers import L1L2, Regularizer
+from lstmreg.regularizers import L1L2
 
 _FORMAT = 1
 _DESCRIPTION_BYTES = 64 << 20
@@ -85,11 +86,10 @@ class Network(nn.Module):
 
 def _lstm(config: ModelConfig, index: int, input_size: int, is_top: bool) -> LSTM:
     settings = config.layer(index)
-
-    def elastic_net(place: str) -> Regularizer | None:
-        l1, l2 = settings[f"{place}_l1"], settings[f"{place}_l2"]
-        return L1L2(l1, l2) if l1 > 0 or l2 > 0 else None
-
+    knobs: dict[str, Any] = {
+        argument: L1L2(**value) if isinstance(value, dict) else value
+        for argument, value in layer_arguments(settings).items()
+    }
     return LSTM(
         input_size,
         settings["hidden_size"],
@@ -97,15 +97,10 @@ def _lstm(config: ModelConfig, index: int, input_size: int, is_top: bool) -> LST
         bidirectional=config.bidirectional,
         stateful=config.stateful,
         per_gate_input_masks=config.per_gate_input_masks,
-        dropout=settings["dropout"],
-        recurrent_dropout=settings["recurrent_dropout"],
-        kernel_regularizer=elastic_net("kernel"),
-        recurrent_regularizer=elastic_net("recurrent"),
-        bias_regularizer=elastic_net("bias"),
-        activity_regularizer=elastic_net("activity"),
         activity_steps="last" if is_top else "all",
         activation=settings["activation"],
         recurrent_activation=settings["recurrent_activation"],
+        **knobs,
     )
 
 

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lstmreg.config import KNOBS, ModelConfig
+from lstmreg.config import ModelConfig
 from lstmreg.initializers import seeded
+from lstmreg.knobs import KNOBS
 from lstmreg.layers.penalty import is_regularized
 from lstmreg.layers.population import LayerPopulation, MemberTerm, States, member_totals
 from lstmreg.models import Network
@@ -134,8 +135,9 @@ class Population(nn.Module):
     def kinds_of_penalties(self, member: int) -> set[str]:
         """Return the kinds of penalties that a member has; in a block with others it is given zeros of their kinds."""
         config = self.networks[member].config
-        turned = {path for i in range(config.num_layers) for path, value in config.layer(i).items() if value}
-        return {path.split("_")[0] for path in turned if f"model.{path}" in KNOBS and "dropout" not in path}
+        layers = [config.layer(index) for index in range(config.num_layers)]
+        turned = [knob for knob in KNOBS.values() if any(layer[knob.name] for layer in layers)]
+        return {knob.penalty for knob in turned if knob.penalty is not None}
 
     def block(self, members: Sequence[int]) -> Block:
         """Return some members, ready to be run together."""

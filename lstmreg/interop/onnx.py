@@ -21,7 +21,7 @@ from lstmreg import activations
 from lstmreg.errors import ConfigError
 from lstmreg.files import write_atomically
 from lstmreg.layers import LSTM
-from lstmreg.models import Network
+from lstmreg.models import Ensemble, Network
 
 from .extras import need
 from .keras.modules.beginnings import Embedding
@@ -160,7 +160,7 @@ _STEPS = 200
 
 
 def _example(module: nn.Module) -> tuple[Tensor, ...]:
-    if isinstance(module, (LSTM, Network)):
+    if isinstance(module, (LSTM, Network, Ensemble)):
         return (torch.zeros(3, _STEPS, module.input_size, dtype=next(module.parameters()).dtype),)
     if isinstance(module, KerasModel):
         return tuple(_made_up(module, reference.layer) for reference in module.description.inputs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from lstmreg.knobs import KNOBS, Knob, layer_arguments
 from lstmreg.search.space import short
 
 from .numbers import Answer
@@ -16,7 +17,8 @@ _LOSSES = {
     "huber": ("torch.nn.functional.huber_loss", "keras.losses.Huber()"),
 }
 
-_PLACES = ("kernel", "recurrent", "bias", "activity")
+#: What the norms of a regularizer are in torch.
+_NORMS = {"l1": "abs().sum()", "l2": "square().sum()"}
 
 
 @dataclass(frozen=True)
@@ -83,21 +85,28 @@ class _Recipe:
 
     def _arguments(self, index: int, top: bool) -> list[str]:
         arguments = ["bidirectional=True"] if self.bidirectional else []
-        arguments += self._dropouts(index)
-        if self._value("dropout", index) and self.has_masks_per_gate is not None:
+        arguments += self._knobs(index, "L1L2")
+        if self._is_on("dropout", index) and self.has_masks_per_gate is not None:
             arguments.append(f"per_gate_input_masks={self.has_masks_per_gate}")
-        arguments += [f"{p}_regularizer=L1L2({s})" for p in _PLACES if (s := self._strengths(p, index))]
-        if top and self._strengths("activity", index):
+        if top and self._is_on("activity_regularizer", index):
             arguments.append('activity_steps="last"')
         return arguments
 
-    def _dropouts(self, index: int) -> list[str]:
-        rates = {name: self._value(name, index) for name in ("dropout", "recurrent_dropout")}
-        return [f"{name}={short(rate)}" for name, rate in rates.items() if rate]
+    def _knobs(self, index: int, regularizer: str) -> list[str]:
+        """Write the arguments that turn the knobs of a layer, rates first."""
+        given = layer_arguments({name: self._value(name, index) for name in self.knobs})
+        written = []
+        for argument, value in sorted(given.items(), key=lambda item: isinstance(item[1], dict)):
+            if isinstance(value, dict):
+                strengths = ", ".join(f"{keyword}={short(strength)}" for keyword, strength in value.items())
+                written.append(f"{argument}={regularizer}({strengths})")
+            else:
+                written.append(f"{argument}={short(value)}")
+        return written
 
     def pytorch(self) -> str:
-        missing: list[str] = [n for n in ("dropout", "recurrent_dropout") if n in self.knobs]
-        missing += ["activity_regularizer"] if self._is_penalized("activity") else []
+        turned = [knob for knob in KNOBS.values() if any(self._turns(knob))]
+        missing = list(dict.fromkeys(knob.argument for knob in turned if knob.weights is None))
         lines = ["import torch", ""]
         if missing:
             lines += [
@@ -116,28 +125,27 @@ class _Recipe:
                 f"torch.nn.LSTM({w}, {h}, batch_first=True)" for w, h in zip(widths, self.hidden_sizes, strict=True)
             )
             lines.append(f"lstm = torch.nn.ModuleList([{made}])")
-        penalties = [p for p in ("kernel", "recurrent", "bias") if self._is_penalized(p)]
-        if penalties:
+        penalised = list(dict.fromkeys(knob.weights for knob in turned if knob.weights is not None))
+        if penalised:
             lines += ["", "penalty = 0.0", "for name, weight in lstm.named_parameters():"]
-            for place in penalties:
-                lines += self._penalty(place)
+            for weights in penalised:
+                lines += self._penalty(weights, [knob for knob in turned if knob.weights == weights])
             lines.append("# the loss of a batch: " + f"{self.loss[0]}(prediction, y) + penalty")
         return "\n".join(lines)
 
-    def _penalty(self, place: str) -> list[str]:
+    def _penalty(self, weights: str, knobs: list[Knob]) -> list[str]:
         """Write what a kind of weight adds; where layers differ, a strength for each."""
-        stem = {"kernel": "weight_ih", "recurrent": "weight_hh", "bias": "bias_ih"}[place]
-        lines = [f'    if "{stem}" in name:']
-        if place == "bias":  # nn.LSTM adds two biases; Keras' one is their sum
+        lines = [f'    if "{weights}" in name:']
+        if weights == "bias_ih":  # nn.LSTM adds two biases; Keras' one is their sum
             lines.append('        weight = weight + lstm.get_parameter(name.replace("bias_ih", "bias_hh"))')
         terms = []
-        for kind, size in (("l1", "abs"), ("l2", "square")):
-            strength = self.knobs.get(f"{place}_{kind}")
+        for knob in knobs:
+            strength, norm = self.knobs[knob.name], _NORMS[str(knob.keyword)]
             if isinstance(strength, list):
-                lines.append(f"        {kind} = {strength}[{self._layer_of_name()}]  # by layer")
-                terms.append(f"{kind} * weight.{size}().sum()")
-            elif strength:
-                terms.append(f"{short(strength)} * weight.{size}().sum()")
+                lines.append(f"        {knob.keyword} = {strength}[{self._layer_of_name()}]  # by layer")
+                terms.append(f"{knob.keyword} * weight.{norm}")
+            else:
+                terms.append(f"{short(strength)} * weight.{norm}")
         return [*lines, f"        penalty = penalty + {' + '.join(terms)}"]
 
     def _layer_of_name(self) -> str:
@@ -156,10 +164,7 @@ class _Recipe:
         for index, hidden in enumerate(self.hidden_sizes):
             top = index == len(self.hidden_sizes) - 1
             arguments = [str(hidden), *([] if top else ["return_sequences=True"])]
-            arguments += self._dropouts(index)
-            arguments += [
-                f"{p}_regularizer=keras.regularizers.L1L2({s})" for p in _PLACES if (s := self._strengths(p, index))
-            ]
+            arguments += self._knobs(index, "keras.regularizers.L1L2")
             layer = f"keras.layers.LSTM({', '.join(arguments)})"
             lines.append(f"layers.append({f'keras.layers.Bidirectional({layer})' if self.bidirectional else layer})")
         lines += [f"layers.append(keras.layers.Dense({self.horizon}))", "model = keras.Sequential(layers)"]
@@ -171,12 +176,13 @@ class _Recipe:
         value = self.knobs.get(name, 0.0)
         return value[index] if isinstance(value, list) else value
 
-    def _strengths(self, place: str, index: int) -> str:
-        found = {kind: self._value(f"{place}_{kind}", index) for kind in ("l1", "l2")}
-        return ", ".join(f"{kind}={short(strength)}" for kind, strength in found.items() if strength)
+    def _turns(self, knob: Knob) -> list[bool]:
+        """Tell in which layers a knob is turned."""
+        return [bool(self._value(knob.name, index)) for index in range(len(self.hidden_sizes))]
 
-    def _is_penalized(self, place: str) -> bool:
-        return any(self._strengths(place, index) for index in range(len(self.hidden_sizes)))
+    def _is_on(self, argument: str, index: int) -> bool:
+        """Tell whether a knob of an argument of the layer is turned in one layer."""
+        return any(self._turns(knob)[index] for knob in KNOBS.values() if knob.argument == argument)
 
     def _has_penalties(self) -> bool:
-        return any(self._is_penalized(place) for place in _PLACES)
+        return any(any(self._turns(knob)) for knob in KNOBS.values() if knob.kind == "strength")

@@ -11,9 +11,10 @@ from typing import Literal
 
 import numpy as np
 
-from lstmreg.config import KNOBS, Scalar
+from lstmreg.config import Scalar
 from lstmreg.data.floors import error_name, forecast_error
 from lstmreg.errors import NoUsableTrialError
+from lstmreg.knobs import KNOBS
 from lstmreg.search import decisions, held_out
 from lstmreg.search.card import DataCard
 from lstmreg.search.evidence import STAGES, Effect, Evidence, Record, Resolution, relative
@@ -46,20 +47,6 @@ _ENOUGH_SPLITS = 8
 #: How many of the last test windows a picture shows.
 _SHOWN = 400
 
-#: Keras' argument and what is done there, for each knob.
-KERAS_NAMES = {
-    "model.kernel_l1": "kernel_regularizer, L1",
-    "model.kernel_l2": "kernel_regularizer, L2",
-    "model.recurrent_l1": "recurrent_regularizer, L1",
-    "model.recurrent_l2": "recurrent_regularizer, L2",
-    "model.bias_l1": "bias_regularizer, L1",
-    "model.bias_l2": "bias_regularizer, L2",
-    "model.activity_l1": "activity_regularizer, L1",
-    "model.activity_l2": "activity_regularizer, L2",
-    "model.dropout": "dropout",
-    "model.recurrent_dropout": "recurrent_dropout",
-}
-
 #: What of the search's configuration the report shows.
 _RULES = (
     "effort",
@@ -72,8 +59,6 @@ _RULES = (
     "sampler",
     "seed",
 )
-
-_ALWAYS_SHOWN = {p for p in KNOBS if not p.endswith("_l1")}
 
 
 @dataclass(frozen=True)
@@ -299,12 +284,12 @@ def _knobs(evidence: Evidence, candidate: Setting, recommended: Setting) -> list
     searched = [p for p in KNOBS if p in evidence.dimensions]
     # Intervals that hold together for all knobs: each is wider by Bonferroni's rule.
     confidence = 1 - (1 - evidence.config.search.confidence) / max(len(searched), 1)
-    shown = [p for p in KNOBS if p in searched or p in _ALWAYS_SHOWN]
+    shown = [p for p in KNOBS if p in searched or KNOBS[p].by_default]
     return [_knob(evidence, path, candidate, recommended, confidence) for path in shown]
 
 
 def _knob(evidence: Evidence, path: str, candidate: Setting, recommended: Setting, confidence: float) -> Knob:
-    name, keras = path.split(".")[1], KERAS_NAMES[path]
+    name, keras = path.split(".")[1], KNOBS[path].spoken
     if path not in evidence.dimensions:
         return Knob(name, keras, "not searched", None, None, [], None)
     dimension = evidence.dimensions[path]

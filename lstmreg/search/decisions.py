@@ -11,8 +11,9 @@ from collections import defaultdict
 
 import numpy as np
 
-from lstmreg.config import KNOBS, Dimension, Scalar
+from lstmreg.config import Dimension, Scalar
 from lstmreg.errors import NoUsableTrialError
+from lstmreg.knobs import KNOBS
 
 from .card import log_loss
 from .evidence import Effect, Evidence, Record, Replicate, against_losses

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstmreg import models
-from lstmreg.config import KNOBS, Config, with_settings
+from lstmreg.config import Config, with_settings
 from lstmreg.data.floors import forecast_error
 from lstmreg.data.splits import Split, make_splits
 from lstmreg.data.table import Series, read_series
+from lstmreg.knobs import KNOBS
 from lstmreg.training.fitting import Epoch
 from lstmreg.training.single import Trained, train_configured
 from lstmreg.training.together import Task, populations, train_together

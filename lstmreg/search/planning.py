@@ -9,10 +9,11 @@ from collections.abc import Sequence
 
 import torch
 
-from lstmreg.config import KNOBS, PLANS, Config, Plan, with_settings
+from lstmreg.config import PLANS, Config, Plan, with_settings
 from lstmreg.data.splits import Splits, make_splits
 from lstmreg.data.table import Series
 from lstmreg.errors import DataError
+from lstmreg.knobs import KNOBS
 from lstmreg.population import Population
 from lstmreg.training.fitting import Epoch
 from lstmreg.training.population import fit_population

@@ -10,7 +10,8 @@ import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
-from lstmreg.config import KNOBS, Config, Dimension, Range, Scalar, with_settings
+from lstmreg.config import Config, Dimension, Range, Scalar, with_settings
+from lstmreg.knobs import KNOBS
 
 #: The searched settings that are not at their baseline, by path; empty for the baseline itself.
 Setting = dict[str, Scalar]
@@ -119,14 +120,15 @@ def distributions(dimensions: dict[str, Dimension]) -> dict[str, BaseDistributio
 def baseline_config(config: Config, learning_rate: float, input_columns: int) -> Config:
     """Return ``config`` with every searched knob off, at the baseline's learning rate.
 
-    With a single input column one mask for all gates would blank the whole series of a sample, so there a searched
-    input dropout draws a mask for each gate, unless the configuration says otherwise.
+    With a single input column, what a searched knob needs beside it there is set, unless the configuration says
+    otherwise.
     """
-    dimensions = config.search.dimensions
-    off: Setting = {path: OFF for path in dimensions if path in KNOBS}
-    if input_columns == 1 and "model.dropout" in dimensions and config.model.per_gate_input_masks is None:
-        off["model.per_gate_input_masks"] = True
-    return with_settings(config, {**off, "training.learning_rate": learning_rate})
+    searched = [KNOBS[path] for path in config.search.dimensions if path in KNOBS]
+    base: Setting = {knob.path: OFF for knob in searched}
+    if input_columns == 1:
+        needed = dict(knob.with_one_column for knob in searched if knob.with_one_column is not None)
+        base |= {path: value for path, value in needed.items() if configured(config, path) is None}
+    return with_settings(config, {**base, "training.learning_rate": learning_rate})
 
 
 def configured(config: Config, path: str) -> Scalar:

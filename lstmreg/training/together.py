@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 
-from lstmreg.config import KNOBS, Config
+from lstmreg.config import Config
 from lstmreg.data.module import WindowsDataModule
 from lstmreg.data.splits import Split
 from lstmreg.data.table import Series
+from lstmreg.knobs import KNOBS
 from lstmreg.population import Population
 
 from .fitting import Epoch, FitResult
