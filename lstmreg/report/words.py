@@ -149,6 +149,8 @@ def _about_precision(answer: Answer) -> list[str]:
     if found.seeds == 1:
         return [f"{said}. What more seeds would bring shows with two at least: {_line(answer, **{f'{kind}seeds': 3})}"]
     unlimited = f"with unlimited seeds that would be {_half(found.with_unlimited_seeds)}"
+    if found.with_unlimited_seeds < _NOTHING * found.half_width:
+        unlimited = "nearly all of that is the spread of seeds"
     if found.with_unlimited_seeds < _MUCH_LESS * found.half_width:
         return [f"{said}; {unlimited}, so more seeds would help: {_line(answer, **{f'{kind}seeds': 2 * found.seeds})}"]
     if found.splits < answer.most_splits:
@@ -162,6 +164,9 @@ def _about_precision(answer: Answer) -> list[str]:
 
 #: Seeds are worth adding where unlimited ones would leave less than this of an interval.
 _MUCH_LESS = 0.8
+
+#: An estimate of less than this of an interval is hardly one.
+_NOTHING = 0.1
 
 
 def _half(width: float) -> str:

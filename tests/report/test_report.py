@@ -221,6 +221,7 @@ def test_a_verdict_follows_from_the_interval(
     ("resolution", "said"),
     [
         (Resolution(0.18, 0.05, 4, 3), r"within ±18 % cannot.* would be ±5.0 %, so more seeds would help: LINEseeds=6"),
+        (Resolution(0.18, 0.0, 4, 3), r"all of that is the spread of seeds, so more seeds would help: LINEseeds=6"),
         (Resolution(0.18, 0.17, 4, 3), r"would be ±17 %. More splits may help more: LINEsplits=8"),
         (Resolution(0.18, 0.17, 8, 3), r"only more data would show less: for effects of 2 % about 72 times"),
         (Resolution(0.18, 0.18, 4, 1), r"1 seed on each.*shows with two at least: LINEseeds=3"),
