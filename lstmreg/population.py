@@ -14,7 +14,7 @@ from lstmreg.config import ModelConfig
 from lstmreg.initializers import seeded
 from lstmreg.knobs import KNOBS
 from lstmreg.layers.penalty import is_regularized
-from lstmreg.layers.population import LayerPopulation, MemberTerm, States, member_totals
+from lstmreg.layers.population import SERVED, LayerPopulation, MemberTerm, States, member_totals
 from lstmreg.models import Network
 
 
@@ -134,9 +134,8 @@ class Population(nn.Module):
 
     def kinds_of_penalties(self, member: int) -> set[str]:
         """Return the kinds of penalties that a member has; in a block with others it is given zeros of their kinds."""
-        config = self.networks[member].config
-        layers = [config.layer(index) for index in range(config.num_layers)]
-        turned = [knob for knob in KNOBS.values() if any(layer[knob.name] for layer in layers)]
+        network = self.networks[member]
+        turned = [knob for knob in KNOBS.values() if any(_values(network, knob.name))]
         return {knob.penalty for knob in turned if knob.penalty is not None}
 
     def block(self, members: Sequence[int]) -> Block:
@@ -274,11 +273,22 @@ def _check(networks: Sequence[Network]) -> None:
                     f"the members of a population must have one architecture, but {name} is {first[name]!r} in member "
                     f"0 and {value!r} in member {k}. Make a population for each."
                 )
+        for knob in KNOBS.values():
+            if knob.argument not in SERVED and any(_values(network, knob.name)):
+                raise ValueError(
+                    f"a population does not serve {knob.path}, which member {k} turns. Train it by itself with "
+                    f"lstmreg.fit."
+                )
         if is_regularized(network) or not all(p.requires_grad for p in network.parameters()):
             raise ValueError(
                 f"member {k} has frozen parameters, or penalties from lstmreg.regularize, which a population cannot "
                 f"train. Train it by itself with lstmreg.fit."
             )
+
+
+def _values(network: Network, name: str) -> list[Any]:
+    """Return a setting of each layer."""
+    return [network.config.layer(index)[name] for index in range(network.config.num_layers)]
 
 
 def _architecture(network: Network) -> dict[str, Any]:

@@ -12,10 +12,11 @@ import pytest
 import yaml
 
 from lstmreg import Config, DataConfig, ModelConfig, Range, SearchConfig, TrainingConfig, activations
-from lstmreg.config import ACTIVATIONS, KNOBS, default_space, from_dict, searchable, with_settings
+from lstmreg.config import ACTIVATIONS, default_space, from_dict, searchable, with_settings
 from lstmreg.data.splits import Split
 from lstmreg.data.table import Series
 from lstmreg.errors import ConfigError
+from lstmreg.knobs import KNOBS
 from lstmreg.training.single import train_single
 from lstmreg.yaml_file import known_settings, read_yaml
 

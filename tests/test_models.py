@@ -22,9 +22,9 @@ from torch import Tensor
 
 from lstmreg import L1L2, Ensemble, ModelConfig, Network, interop, penalties
 from lstmreg.activations import hard_sigmoid
-from lstmreg.config import KNOBS
 from lstmreg.errors import CorruptFileError
 from lstmreg.files import write_atomically
+from lstmreg.knobs import KNOBS
 from lstmreg.models import load, save
 
 B, T, D, OUT = 3, 7, 5, 2

@@ -36,6 +36,10 @@ def member_totals(terms: Sequence[MemberTerm]) -> dict[str, Tensor]:
     return dict(zip(kinds, totals, strict=True))
 
 
+#: The knobs that layers in a population can have, by their argument.
+SERVED = ("dropout", "recurrent_dropout", *(f"{kind}_regularizer" for kind in KINDS[:4]))
+
+
 class LayerPopulation:
     """K single layers (of one or two directions) that differ in knobs alone.
 

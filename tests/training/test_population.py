@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from lstmreg import DivergedError, FitResult, ModelConfig, Network, Population, TrainingConfig, fit, fit_population
-from lstmreg.config import KNOBS
+from lstmreg.knobs import KNOBS
 from lstmreg.models import load, save
 
 pytestmark = [

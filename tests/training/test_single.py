@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from lstmreg import Config, DataConfig, DivergedError, ModelConfig, TrainingConfig
-from lstmreg.config import KNOBS, with_settings
+from lstmreg.config import with_settings
 from lstmreg.data.splits import Split
 from lstmreg.data.table import Series
+from lstmreg.knobs import KNOBS
 from lstmreg.training.single import Behind, HeldOut, Outside, Trained, fit_held_out, prepare, rows_outside, train_single
 
 DROPPING = {"model.dropout": 0.3, "model.recurrent_dropout": 0.3}
