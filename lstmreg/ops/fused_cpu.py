@@ -93,6 +93,7 @@ class _Passes:
         # Autograd keeps some zeros nowhere; the compiled code takes what is absent for zero.
         d_output, d_h, d_c = (None if g is None or g._is_zerotensor() else g for g in grads)
         d_output = None if d_output is None else _in_rows(d_output)
+        d_h, d_c = (None if g is None else _contiguous(g) for g in (d_h, d_c))
         lead = call.w_hh.shape[:-2]
         x_shape = call.x.shape if call.x.dim() == 3 + len(lead) else (*lead, *call.x.shape)
         shapes = [x_shape, *(None if t is None else t.shape for t in call[1:6])]
@@ -106,7 +107,7 @@ class _Passes:
             call,
             (output, None, None),
             kept,
-            (d_output, _contiguous(d_h), _contiguous(d_c)),
+            (d_output, d_h, d_c),
             tuple(found),
         )
         if found[0] is not None and found[0].shape != call.x.shape:
@@ -161,33 +162,28 @@ def _compute(
 
 def _laid_out(call: Call) -> Call:
     """Return a call whose tensors lie as the compiled code reads them: all but ``x`` contiguous."""
-    return Call(
-        _in_rows(call.x),
-        _in_memory(call.h_0).contiguous(),
-        _in_memory(call.c_0).contiguous(),
-        _in_memory(call.w_ih).contiguous(),
-        _in_memory(call.w_hh).contiguous(),
-        _contiguous(call.bias),
-        None,
-        _contiguous(call.input_mask),
-        _contiguous(call.recurrent_mask),
-        _contiguous(call.valid),
-        call.reverse,
+    return call._replace(
+        x=_in_rows(call.x),
+        h_0=_contiguous(call.h_0),
+        c_0=_contiguous(call.c_0),
+        w_ih=_contiguous(call.w_ih),
+        w_hh=_contiguous(call.w_hh),
+        bias=None if call.bias is None else _contiguous(call.bias),
+        input_mask=None if call.input_mask is None else _contiguous(call.input_mask),
+        recurrent_mask=None if call.recurrent_mask is None else _contiguous(call.recurrent_mask),
+        valid=None if call.valid is None else call.valid.contiguous(),
     )
 
 
-def _in_memory(tensor: Tensor) -> Tensor:
-    """Return a tensor whose memory holds its numbers, and not what they are the negative of."""
-    return tensor.resolve_neg() if tensor.is_neg() else tensor
-
-
-def _contiguous(tensor: Tensor | None) -> Tensor | None:
-    return None if tensor is None else _in_memory(tensor).contiguous()
+def _contiguous(tensor: Tensor) -> Tensor:
+    """Return a tensor whose memory holds its numbers one after the other, and not what they are the negative of."""
+    return (tensor.resolve_neg() if tensor.is_neg() else tensor).contiguous()
 
 
 def _in_rows(tensor: Tensor) -> Tensor:
     """Return a tensor whose last dimension is contiguous."""
-    tensor = _in_memory(tensor)
+    if tensor.is_neg():
+        return _contiguous(tensor)
     return tensor if tensor.stride(-1) == 1 or tensor.shape[-1] == 1 else tensor.contiguous()
 
 

@@ -134,6 +134,7 @@ def test_to_torch_equals_eval(stack):
     torch.testing.assert_close(plain(x), ours(x), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
 @stacks
 @pytest.mark.parametrize("proj_size", [0, 2])
 def test_torch_initializer_makes_the_weights_that_torch_makes(proj_size, stack):
