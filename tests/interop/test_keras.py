@@ -147,6 +147,25 @@ def test_training_goes_on_as_it_would_have_in_keras(tmp_path: Path) -> None:
         np.testing.assert_allclose(got, expected, atol=1e-4)  # the moving statistics too
 
 
+@pytest.mark.parametrize("cleared", [False, True])
+def test_constraints_do_not_depend_on_gradients_being_there_still(cleared: bool, tmp_path: Path) -> None:
+    model = keras.Sequential(
+        [keras.Input((FEATURES,)), layers.Dense(2, kernel_constraint=keras.constraints.MaxNorm(0.1))]
+    )
+    model.save(tmp_path / "m.keras")
+    ours = interop.load_model(tmp_path / "m.keras").train()
+    (dense,) = ours.layers.values()
+    loaded = dense.linear.weight.detach().clone()
+    lstmreg.apply_constraints(ours)
+    assert torch.equal(dense.linear.weight, loaded)  # nothing has moved it yet
+    ours(torch.ones(3, FEATURES)).sum().backward()
+    torch.optim.SGD(ours.parameters(), 0.5).step()
+    if cleared:
+        ours.zero_grad()
+    lstmreg.apply_constraints(ours)
+    assert (dense.linear.weight.norm(dim=1) <= 0.1 + 1e-6).all()
+
+
 @pytest.mark.parametrize(("version", "per_gate"), [("3.7.0", False), ("3.8.0", True), ("3.15.1", True)])
 def test_masks_of_recurrent_dropout_are_drawn_as_the_version_drew_them(version: str, per_gate: bool) -> None:
     layer = keras.layers.LSTM(3, recurrent_dropout=0.2)

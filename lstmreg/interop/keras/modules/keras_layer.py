@@ -35,6 +35,8 @@ class KerasLayer(Kind, nn.Module):
         self.settings = dict(settings)
         self.activity_regularizer = regularizers.get(settings.get("activity_regularizer"), "activity_regularizer")
         self._activity = ActivityRecord()
+        #: Whether a forward pass with gradients has used the weights, so that an optimizer may have moved them.
+        self._was_used = False
 
     @classmethod
     def make(cls, layer: LayerDescription, shapes: Shapes) -> nn.Module:
@@ -55,6 +57,7 @@ class KerasLayer(Kind, nn.Module):
         """Compute the layer's output as Keras does."""
         if not self.training and self.activity_regularizer is not None:
             self._activity.forget()
+        self._was_used = self._was_used or torch.is_grad_enabled()
         output = self.call(inputs, mask, **more)
         if self.training and self.activity_regularizer is not None:
             for tensor in output if isinstance(output, list) else [output]:
@@ -90,12 +93,13 @@ class KerasLayer(Kind, nn.Module):
 
     @torch.no_grad()
     def apply_constraints(self) -> None:
-        """Project the constrained weights that have a gradient."""
+        """Project the constrained weights that are trained, as :meth:`lstmreg.LSTM.apply_constraints` does."""
         for leaf, identifier in self._constrained("constraint"):
             module, name = _owner(self, leaf.tensor)
             weight = getattr(module, name)
             constraint = constraints.get(identifier)
-            if weight.grad is not None and constraint is not None:
+            is_used = self._was_used or weight.grad is not None
+            if constraint is not None and is_used and is_trainable(module, name):
                 weight.copy_(leaf.as_in_keras(constraint(leaf.as_in_keras(weight))))
 
     def extra_repr(self) -> str:
