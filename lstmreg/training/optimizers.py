@@ -1,83 +1,94 @@
-"""torch's SGD, Adam and AdamW for a population: a learning rate, weight decay and gradient clip for each member."""
+"""The optimizers by name: torch's class for a network alone, and the same step for rows with settings of their own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from lstmreg.config import TrainingConfig
-
-_BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-8  # torch's defaults, which fit uses too
+from lstmreg.errors import did_you_mean
 
 
-class MemberOptimizer(torch.optim.Optimizer):
-    """Steps each row of a tensor as an optimizer of its own would.
+class Rows(NamedTuple):
+    """What a step of K rows needs; it changes weights and moments in place."""
 
-    torch's optimizers have one learning rate for a tensor; and they clip the norm of everything together, so that
-    one member with a NaN would spoil all.
+    weights: Tensor  #: (K, P)
+    gradient: Tensor  #: (K, P)
+    rate: Tensor  #: (K, 1), float64, as are the next two
+    decay: Tensor
+    steps: Tensor  #: of each row so far, with this one
+    moments: list[Tensor]  #: (K, P)
 
-    Args:
-        weights: ``(K, P)``, a row for each member.
-        trainings: Their settings; the optimizer must be the same.
+
+@dataclass(frozen=True)
+class Optimizer:
+    """One of torch's optimizers.
+
+    Attributes:
+        whole: Torch's class.
+        step_rows: Steps each row as torch's class with its defaults would step it alone.
+        moments: How many tensors it remembers for one of weights.
     """
 
-    def __init__(self, weights: nn.Parameter, trainings: Sequence[TrainingConfig]) -> None:
-        super().__init__([weights], {})
-        self._kind = trainings[0].optimizer
+    whole: Callable[..., torch.optim.Optimizer]
+    step_rows: Callable[[Rows], None]
+    moments: int
 
-        def column(values: Sequence[float]) -> Tensor:
-            return torch.tensor(values, dtype=torch.float64, device=weights.device).unsqueeze(1)
 
-        self._rates = column([t.learning_rate for t in trainings])
-        self._decays = column([t.weight_decay for t in trainings])
-        self._clips = column([torch.inf if t.gradient_clip is None else t.gradient_clip for t in trainings])
-        self._steps = torch.zeros_like(self._rates)
-        self._moments = [torch.zeros_like(weights) for _ in range(0 if self._kind == "sgd" else 2)]
+_BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-8  # torch's defaults
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None, rows: Sequence[slice] = (slice(None),)) -> Any:
-        """Take a step with some rows; the others stay as they are.
 
-        Args:
-            closure: Called first, as torch's optimizers do.
-            rows: Which.
-        """
-        result = None if closure is None else closure()
-        (weights,) = self.param_groups[0]["params"]
-        for part in rows:
-            self._step(weights[part], weights.grad[part], part)
-        return result
+def _sgd(rows: Rows) -> None:
+    rows.weights.addcmul_(_with_decay(rows), -rows.rate.to(rows.weights.dtype))
 
-    def keep(self, rows: Tensor) -> None:
-        """Forget all but some rows, by their numbers; the caller does so with the weights."""
-        for name in ("_rates", "_decays", "_clips", "_steps"):
-            setattr(self, name, getattr(self, name)[rows])
-        self._moments = [moment[rows] for moment in self._moments]
 
-    def _step(self, w: Tensor, gradient: Tensor, part: slice) -> None:
-        dtype = w.dtype
-        rate, decay, clip = self._rates[part], self._decays[part], self._clips[part]
-        if bool((clip < torch.inf).any()):
-            norm = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
-            shrink = torch.where(clip < torch.inf, (clip / (norm + 1e-6)).clamp(max=1.0), 1.0)
-            gradient = gradient * shrink.to(dtype)
-        if bool(decay.any()):
-            if self._kind == "adamw":
-                w.mul_((1 - rate * decay).to(dtype))
-            else:
-                gradient = torch.addcmul(gradient, w, decay.to(dtype))
-        if self._kind == "sgd":
-            w.addcmul_(gradient, -rate.to(dtype))
-            return
-        self._steps[part] += 1
-        count = self._steps[part]
-        mean, square = (moment[part] for moment in self._moments)
-        mean.lerp_(gradient, 1 - _BETA_1)
-        square.mul_(_BETA_2).addcmul_(gradient, gradient, value=1 - _BETA_2)
-        root = (1 - _BETA_2**count).sqrt().to(dtype)
-        denominator = square.sqrt().div_(root).add_(_EPSILON)
-        size = (-rate / (1 - _BETA_1**count)).to(dtype)
-        w.add_(torch.div(mean, denominator, out=denominator).mul_(size))
+def _adam(rows: Rows) -> None:
+    _follow_moments(rows, _with_decay(rows))
+
+
+def _adamw(rows: Rows) -> None:
+    if bool(rows.decay.any()):
+        rows.weights.mul_((1 - rows.rate * rows.decay).to(rows.weights.dtype))
+    _follow_moments(rows, rows.gradient)
+
+
+def _with_decay(rows: Rows) -> Tensor:
+    """Return the gradient with that of a coupled weight decay."""
+    if not bool(rows.decay.any()):
+        return rows.gradient
+    return torch.addcmul(rows.gradient, rows.weights, rows.decay.to(rows.weights.dtype))
+
+
+def _follow_moments(rows: Rows, gradient: Tensor) -> None:
+    """Take Adam's step."""
+    dtype = rows.weights.dtype
+    mean, square = rows.moments
+    mean.lerp_(gradient, 1 - _BETA_1)
+    square.mul_(_BETA_2).addcmul_(gradient, gradient, value=1 - _BETA_2)
+    root = (1 - _BETA_2**rows.steps).sqrt().to(dtype)
+    denominator = square.sqrt().div_(root).add_(_EPSILON)
+    size = (-rows.rate / (1 - _BETA_1**rows.steps)).to(dtype)
+    rows.weights.add_(torch.div(mean, denominator, out=denominator).mul_(size))
+
+
+#: What ``TrainingConfig.optimizer`` may name; ``fit`` and ``fit_population`` know no other.
+OPTIMIZERS = {
+    "adam": Optimizer(torch.optim.Adam, _adam, moments=2),
+    "adamw": Optimizer(torch.optim.AdamW, _adamw, moments=2),
+    "sgd": Optimizer(torch.optim.SGD, _sgd, moments=0),
+}
+
+
+def optimizer_named(name: str) -> Optimizer:
+    """Return the optimizer of a name.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    if name not in OPTIMIZERS:
+        known = ", ".join(OPTIMIZERS)
+        raise ValueError(f"optimizer must be one of {known}, got {name!r}.{did_you_mean(name, OPTIMIZERS)}")
+    return OPTIMIZERS[name]

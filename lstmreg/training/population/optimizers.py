@@ -1,0 +1,81 @@
+"""An optimizer for a population: a learning rate, weight decay and gradient clip for each member."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lstmreg.config import TrainingConfig
+from lstmreg.training.optimizers import Rows, optimizer_named
+
+
+class MemberOptimizer(torch.optim.Optimizer):
+    """Steps each row of a tensor as an optimizer of its own would.
+
+    torch's optimizers have one learning rate for a tensor; and they clip the norm of everything together, so that
+    one member with a NaN would spoil all.
+
+    Args:
+        weights: ``(K, P)``, a row for each member.
+        trainings: Their settings; the optimizer must be the same.
+
+    Raises:
+        ValueError: If that is none of :data:`lstmreg.training.optimizers.OPTIMIZERS`.
+    """
+
+    def __init__(self, weights: nn.Parameter, trainings: Sequence[TrainingConfig]) -> None:
+        super().__init__([weights], {})
+        kind = optimizer_named(trainings[0].optimizer)
+        assert all(training.optimizer == trainings[0].optimizer for training in trainings)
+        self._step_rows = kind.step_rows
+
+        def column(values: Sequence[float]) -> Tensor:
+            return torch.tensor(values, dtype=torch.float64, device=weights.device).unsqueeze(1)
+
+        self._rates = column([t.learning_rate for t in trainings])
+        self._decays = column([t.weight_decay for t in trainings])
+        self._clips = column([torch.inf if t.gradient_clip is None else t.gradient_clip for t in trainings])
+        self._steps = torch.zeros_like(self._rates)
+        self._moments = [torch.zeros_like(weights) for _ in range(kind.moments)]
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None, rows: Sequence[slice] = (slice(None),)) -> Any:
+        """Take a step with some rows; the others stay as they are.
+
+        Args:
+            closure: Called first, as torch's optimizers do.
+            rows: Which.
+        """
+        result = None if closure is None else closure()
+        (weights,) = self.param_groups[0]["params"]
+        for part in rows:
+            self._steps[part] += 1
+            self._step_rows(
+                Rows(
+                    weights=weights[part],
+                    gradient=self._clipped(weights.grad[part], self._clips[part]),
+                    rate=self._rates[part],
+                    decay=self._decays[part],
+                    steps=self._steps[part],
+                    moments=[moment[part] for moment in self._moments],
+                )
+            )
+        return result
+
+    def keep(self, rows: Tensor) -> None:
+        """Forget all but some rows, by their numbers; the caller does so with the weights."""
+        for name in ("_rates", "_decays", "_clips", "_steps"):
+            setattr(self, name, getattr(self, name)[rows])
+        self._moments = [moment[rows] for moment in self._moments]
+
+    @staticmethod
+    def _clipped(gradient: Tensor, clip: Tensor) -> Tensor:
+        """Return the gradients, each no longer than its clip."""
+        if not bool((clip < torch.inf).any()):
+            return gradient
+        norm = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
+        shrink = torch.where(clip < torch.inf, (clip / (norm + 1e-6)).clamp(max=1.0), 1.0)
+        return gradient * shrink.to(gradient.dtype)
