@@ -164,6 +164,16 @@ def test_only_the_command_line_prints() -> None:
         assert "print" not in names, path
 
 
+@pytest.mark.parametrize("package", [path for path in FILES if path.name == "__init__.py"], ids=module_name)
+def test_no_name_that_a_folder_shows_hides_a_file_of_it(package: Path) -> None:
+    tree = ast.parse(package.read_text())
+    shown = {node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and node.module is not None:  # or it shows the files themselves
+            shown |= {alias.asname or alias.name for alias in node.names}
+    assert not shown & {path.stem for path in package.parent.iterdir()}
+
+
 def test_no_file_is_a_drawer_for_everything() -> None:
     assert not {"utils.py", "helpers.py", "common.py", "misc.py"} & {path.name for path in FILES}
 

@@ -18,8 +18,8 @@ from lstmreg.data.splits import Split, make_splits
 from lstmreg.data.table import Series, read_series
 from lstmreg.knobs import KNOBS
 from lstmreg.training.fitting import Epoch
+from lstmreg.training.population.together import Task, populations, train_together
 from lstmreg.training.single import Trained, train_configured
-from lstmreg.training.together import Task, populations, train_together
 
 from . import decisions
 from .card import DataCard, make_card

@@ -17,7 +17,7 @@ from lstmreg.knobs import KNOBS
 from lstmreg.population import Population
 from lstmreg.training.fitting import Epoch
 from lstmreg.training.population import fit_population
-from lstmreg.training.together import members_at_once
+from lstmreg.training.population.together import members_at_once
 
 from .evidence import Record
 from .space import Setting, baseline_config, ladder

@@ -24,8 +24,8 @@ from lstmreg.search.config_file import settle, write_config
 from lstmreg.search.evidence import STAGES, Evidence, Record, Replicate
 from lstmreg.search.space import baseline_config, key
 from lstmreg.training import trainer
+from lstmreg.training.population.together import Task, train_together
 from lstmreg.training.single import Trained, train_single
-from lstmreg.training.together import Task, train_together
 from tests.tiny import tiny_config, write_series
 
 

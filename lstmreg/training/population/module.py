@@ -1,9 +1,9 @@
-"""``fit_population``: train hundreds of networks at once, each as ``fit`` would train it alone."""
+"""The LightningModule that trains a population: one step moves all members, and each ends by itself."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import lightning.pytorch as pl
@@ -11,16 +11,17 @@ import torch
 from torch import Tensor, nn
 
 from lstmreg.config import TrainingConfig
-from lstmreg.data.lockstep import Lockstep, Part
 from lstmreg.population import Population
+from lstmreg.training.fitting import CRITERIA, Epoch, FitResult
+from lstmreg.training.module import Criterion
 
-from . import trainer
-from .batches import Data, Loaders, are_loaders, as_loaders, check_data
-from .fitting import CRITERIA, Epoch, FitResult
-from .formation import Formation, Member, Sums
-from .module import Criterion
+from .formation import Formation
+from .lockstep import Lockstep, Part
+from .losses import Sums
+from .member import Member
 from .optimizers import MemberOptimizer
-from .workers import Workers, workers
+from .sources import Source
+from .workers import Workers
 
 #: Told after each epoch of a member: its number, and its epochs so far. Returns whether to end it there.
 Watch = Callable[[int, Sequence[Epoch]], bool]
@@ -32,158 +33,7 @@ Listener = Callable[[int, FitResult], None]
 _WORTH_REMOVING = 1 / 16
 
 
-def fit_population(
-    population: Population,
-    data: Data | list[Data],
-    training: TrainingConfig | Sequence[TrainingConfig] | None = None,
-    *,
-    criterion: Criterion | None = None,
-    callbacks: Sequence[pl.Callback] = (),
-    watch: Watch | None = None,
-    listener: Listener | None = None,
-) -> list[FitResult]:
-    """Train every member until its own validation loss stops falling, and leave it at its own best epoch.
-
-    A member with ``patience=None`` trains to its ``max_epochs``, and with ``keep="last"`` it is left at its last epoch.
-
-    One step of one trainer moves all members. Each follows the fit that :func:`lstmreg.fit` would give it alone, with
-    the same ``training``, initial weights and batches, up to rounding: masks come from a generator of its own, seeded
-    with ``training.seed``. A member that stops or diverges is removed, and touches no other.
-
-    Args:
-        population: Its members are trained in place.
-        data: Training and validation batches for all, as :func:`lstmreg.fit` takes them; or a list with one such for
-            each member (the same object for several is read once; of datasets and arrays, once for each order that a
-            seed gives). Give every loader a generator of its own: without
-            one, even a loader that does not shuffle draws from torch's, which in a single fit draws the masks.
-        training: One for all, or one for each member. Optimizer and loss must be the same. Default:
-            ``TrainingConfig()``.
-        criterion: In place of ``training.loss``; mapped over the members by ``torch.vmap``.
-        callbacks: Further Lightning callbacks.
-        watch: Called after each epoch of each member, with the member's number and its epochs so far; it ends the
-            member by returning true.
-        listener: Called with the member's number and its result soon after it has ended: when some have, and are
-            removed (of a pair of loaders: when all have, since they would lose their place).
-
-    Returns:
-        One :class:`FitResult` for each member. One that diverged has ``stopped="diverged"``, infinite losses, and the
-        reason in ``failure``.
-
-    Raises:
-        TypeError: If an argument is of another kind.
-        ValueError: If the lengths do not fit, the members' optimizers or losses differ, a batch or a loss has another
-            shape, or there are no batches.
-        KeyboardInterrupt: On Ctrl-C, with the weights that each member keeps restored; ``listener`` has then been
-            called for all that had ended.
-    """
-    if not isinstance(population, Population):
-        raise TypeError(f"population must be a Population, got {type(population).__name__}. Use lstmreg.fit for one.")
-    if criterion is not None and not callable(criterion):
-        raise TypeError(f"criterion must be callable, got {criterion!r}. Name one of torch's as training.loss.")
-    trainings = _one_for_each(population, TrainingConfig() if training is None else training)
-    sources, source_of = _sources(population, data, trainings)
-    with workers() as crew:
-        fit = _PopulationFit(population, trainings, sources, source_of, criterion, watch, listener, crew)
-        interrupted = True
-        try:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(trainings[0].seed)
-                loaders = {"train_dataloaders": fit.train_batches, "val_dataloaders": fit.val_batches}
-                trainer.run(fit, loaders, max_epochs=max(t.max_epochs for t in trainings), callbacks=callbacks)
-                interrupted = False
-        finally:
-            fit.close(interrupted=interrupted)
-    return fit.results()
-
-
-def _one_for_each(population: Population, training: TrainingConfig | Sequence[TrainingConfig]) -> list[TrainingConfig]:
-    trainings = [training] * len(population) if isinstance(training, TrainingConfig) else list(training)
-    for own in trainings:
-        if not isinstance(own, TrainingConfig):
-            raise TypeError(f"training must be a TrainingConfig, or a list of them, got {own!r}.")
-    if len(trainings) != len(population):
-        raise ValueError(
-            f"training must be one TrainingConfig or one for each of the {len(population)} members, "
-            f"got {len(trainings)}."
-        )
-    for name in ("optimizer", "loss"):
-        found = sorted({getattr(t, name) for t in trainings})
-        if len(found) > 1:
-            raise ValueError(
-                f"the members of a population must have the same {name}, got {' and '.join(found)}. "
-                f"Make a population for each."
-            )
-    return trainings
-
-
-class _Source:
-    """Where some members' batches come from."""
-
-    def __init__(self, data: Loaders) -> None:
-        self._module = data if isinstance(data, pl.LightningDataModule) else None
-        self.device = torch.device("cpu")
-        if isinstance(data, pl.LightningDataModule):
-            data.prepare_data()
-            data.setup("fit")
-            self.train, self.val = self._with_hooks(data.train_dataloader()), self._with_hooks(data.val_dataloader())
-        else:
-            self.train, self.val = data
-
-    @property
-    def can_begin_anew(self) -> bool:
-        """Whether the training batches can be read in between without another order of those to come."""
-        return self._module is not None
-
-    def train_again(self) -> Iterable[Any]:
-        """Return the training batches, to evaluate on them."""
-        return self.train if self._module is None else self._with_hooks(self._module.train_dataloader())
-
-    def _with_hooks(self, batches: Iterable[Any]) -> Iterable[Any]:
-        """Return batches on their device, with what the data module does to them on their way."""
-        return _Hooked(batches, self) if self._module is not None else batches
-
-    def hooked(self, batch: Any) -> Any:
-        """Send a batch through the hooks of the data module, in Lightning's order."""
-        assert self._module is not None
-        batch = self._module.on_before_batch_transfer(batch, 0)
-        batch = self._module.transfer_batch_to_device(batch, self.device, 0)
-        return self._module.on_after_batch_transfer(batch, 0)
-
-
-class _Hooked:
-    def __init__(self, batches: Any, source: _Source) -> None:
-        self._batches, self._source = batches, source
-
-    def __len__(self) -> int:
-        return len(self._batches)
-
-    def __iter__(self) -> Iterator[Any]:
-        return map(self._source.hooked, self._batches)
-
-
-def _sources(
-    population: Population, data: Data | list[Data], trainings: list[TrainingConfig]
-) -> tuple[list[_Source], list[int]]:
-    """Return the different sources, and which of them each member reads."""
-    own = data if isinstance(data, list) else [data] * len(population)
-    if len(own) != len(population):
-        raise ValueError(
-            f"data must be for all or a list with one for each of the {len(population)} members, got {len(own)}."
-        )
-    numbers: dict[tuple[int, ...], int] = {}
-    sources: list[_Source] = []
-    source_of: list[int] = []
-    for given, training in zip(own, trainings, strict=True):
-        check_data(given)
-        order = () if are_loaders(given) else (training.batch_size, training.seed)
-        if (id(given), *order) not in numbers:
-            numbers[id(given), *order] = len(sources)
-            sources.append(_Source(as_loaders(given, training, population.weights.dtype)))
-        source_of.append(numbers[id(given), *order])
-    return sources, source_of
-
-
-class _PopulationFit(pl.LightningModule):
+class PopulationModule(pl.LightningModule):
     """Trains the members that still go on, as rows of ``weights``."""
 
     automatic_optimization = False
@@ -192,7 +42,7 @@ class _PopulationFit(pl.LightningModule):
         self,
         population: Population,
         trainings: Sequence[TrainingConfig],
-        sources: list[_Source],
+        sources: list[Source],
         source_of: list[int],
         criterion: Criterion | None,
         watch: Watch | None,

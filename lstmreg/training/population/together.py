@@ -14,10 +14,10 @@ from lstmreg.data.splits import Split
 from lstmreg.data.table import Series
 from lstmreg.knobs import KNOBS
 from lstmreg.population import Population
+from lstmreg.training.fitting import Epoch, FitResult
+from lstmreg.training.single import Trained, prepare
 
-from .fitting import Epoch, FitResult
-from .population import fit_population
-from .single import Trained, prepare
+from .fitting import fit_population
 
 #: More would not be faster, and everybody would wait for the first result.
 _MOST_MEMBERS = 1024

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from lstmreg.data.lockstep import Lockstep
+from lstmreg.training.population.lockstep import Lockstep
 
 T, D, OUT = 2, 3, 2
 

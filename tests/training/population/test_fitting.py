@@ -414,7 +414,7 @@ def test_members_that_are_removed_take_nothing_with_them():
 
 @pytest.mark.parametrize("at_once", [1, 10_000])
 def test_no_bit_depends_on_how_a_step_is_cut_into_pieces(at_once, monkeypatch):
-    monkeypatch.setattr("lstmreg.training.formation._BYTES_AT_ONCE", at_once)
+    monkeypatch.setattr("lstmreg.training.population.formation._BYTES_AT_ONCE", at_once)
     assert_as_among_forty(company(list(range(40))))
 
 
@@ -439,7 +439,7 @@ def test_what_is_kept_of_a_piece_for_its_backward_pass_fits_into_the_limit(monke
     loaders = DataLoader(TensorDataset(data.x, data.y), batch_size=64, generator=torch.Generator()), data.pair()[1]
 
     def most_held(limit: int) -> int:
-        monkeypatch.setattr("lstmreg.training.formation._BYTES_AT_ONCE", limit)
+        monkeypatch.setattr("lstmreg.training.population.formation._BYTES_AT_ONCE", limit)
         held, most = {}, 0
 
         class Held:

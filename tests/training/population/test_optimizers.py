@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lstmreg import TrainingConfig
-from lstmreg.training.optimizers import MemberOptimizer
+from lstmreg.training.population.optimizers import MemberOptimizer
 
 K, P = 5, 11
 

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import groupby
 
 import torch
 from torch import Tensor
 
-from lstmreg.config import TrainingConfig
-from lstmreg.data.lockstep import Part
 from lstmreg.layers.population import States
 from lstmreg.population import Block, Population
+from lstmreg.training.module import Criterion
 
-from .fitting import CRITERIA, Epoch, FitResult, Stopped
-from .module import Criterion, DivergedError, check_targets, require_shape_of
+from .lockstep import Part
+from .losses import Sums, member_losses
+from .member import Member
 from .workers import Workers
 
 #: A step goes through so many bytes of activations at a time. It bounds the memory; and what is larger would not stay
@@ -25,83 +24,6 @@ _BYTES_AT_ONCE = 32 * 2**20
 
 #: Pieces for each worker, so that none waits long for another; and members in a piece that are worth the trouble.
 _PIECES_EACH, _WORTH_A_PIECE = 2, 32
-
-
-@dataclass
-class Member:
-    """One member's own early stopping and records.
-
-    Attributes:
-        number: In the population.
-        training: Its settings.
-        source: Which batches it reads.
-        masks: What masks it draws.
-        kinds: The kinds of its penalties.
-        generator: Draws its masks.
-        history: Its epochs so far.
-        steps: Optimizer steps so far.
-        stopped: What ended it; ``None`` while it trains.
-        failure: Why it diverged, if it did.
-    """
-
-    number: int
-    training: TrainingConfig
-    source: int
-    masks: tuple[tuple[int, int], ...]
-    kinds: set[str]
-    generator: torch.Generator
-    history: list[Epoch] = field(default_factory=list)
-    steps: int = 0
-    best_value: float = math.inf
-    best_epoch: int | None = None
-    kept_value: float = math.inf
-    kept_epoch: int | None = None
-    stopping_value: float = math.inf
-    waited: int = 0
-    seconds: float = 0.0
-    stopped: Stopped | None = None
-    failure: DivergedError | None = None
-
-    def end_epoch(self, epoch: Epoch) -> bool:
-        """Take an epoch in, and return whether its weights are to be kept so far."""
-        self.history.append(epoch)
-        value, number = epoch.val_loss, len(self.history) - 1
-        is_best = math.isfinite(value) and value < self.best_value
-        if is_best:
-            self.best_value, self.best_epoch = value, number
-        is_kept = math.isfinite(value) if self.training.keep == "last" else is_best
-        if is_kept:
-            self.kept_value, self.kept_epoch = value, number
-        # As Lightning's EarlyStopping counts, whose best value may lie above, by min_delta.
-        if value + self.training.min_delta < self.stopping_value:
-            self.stopping_value, self.waited = value, 0
-        else:
-            self.waited += 1
-        if self.training.patience is not None and self.waited >= self.training.patience:
-            self.stopped = "patience"
-        elif len(self.history) >= self.training.max_epochs:
-            self.stopped = "max_epochs"
-        return is_kept
-
-    def diverge(self, loss: float) -> None:
-        """End at a step whose loss is not finite."""
-        self.stopped, self.failure = "diverged", DivergedError(self.steps, "training", loss)
-
-    def result(self, train_loss: float) -> FitResult:
-        """Return how the fit went; of one that never had a finite validation loss, that it diverged."""
-        if self.failure is None and self.best_epoch is None and self.history:
-            self.failure = DivergedError(self.steps, "validation", self.history[-1].val_loss)
-        failed = self.failure is not None
-        return FitResult(
-            history=tuple(self.history),
-            best_epoch=self.best_epoch or 0,
-            kept_epoch=self.kept_epoch or 0,
-            val_loss=math.inf if failed else self.kept_value,
-            train_loss=math.inf if failed else train_loss,
-            stopped="diverged" if failed else self.stopped or "callback",
-            seconds=self.seconds,
-            failure=self.failure,
-        )
 
 
 class Formation:
@@ -239,53 +161,3 @@ def _cut(part: Part, first: int, last: int) -> Part:
         return part._replace(first=first, last=last)
     own = slice(first - part.first, last - part.first)
     return Part(first, last, part.x[own], part.y[own])
-
-
-def member_losses(criterion: Criterion, prediction: Tensor, piece: Part) -> Tensor:
-    """Return the loss ``(K)`` of each member's prediction ``(K, B, O)``.
-
-    Targets of floating point have the prediction's shape; whole numbers, such as the indices of classes, have the shape
-    that the criterion wants.
-    """
-    y = piece.y
-    own = y if piece.is_shared else y[0]
-    check_targets(criterion, prediction[0], own)
-    if own.is_floating_point():
-        require_shape_of(prediction[0], own)
-    if criterion in CRITERIA.values():  # whose means can be taken apart, which is faster
-        each: Tensor = criterion(prediction, y.expand_as(prediction), reduction="none")  # type: ignore[call-arg]
-        return each.flatten(1).mean(1)
-    try:
-        losses: Tensor = torch.vmap(criterion, in_dims=(0, None if piece.is_shared else 0))(prediction, y)
-    except RuntimeError as error:
-        if "vmap" not in str(error):
-            raise
-        raise ValueError(
-            "criterion must be made of operations on tensors, without .item() and branches, to be mapped over members: "
-            f"{str(error).splitlines()[0]} Change it, or train one by one with lstmreg.fit."
-        ) from error
-    if losses.shape != prediction.shape[:1]:
-        raise ValueError(f"criterion must return a scalar, got shape {tuple(losses.shape[1:])}. Use its mean.")
-    return losses
-
-
-class Sums:
-    """Sums over batches, for each row, of losses and penalties."""
-
-    def __init__(self, rows: int, device: torch.device) -> None:
-        self._rows, self._device = rows, device
-        self._counts = [0] * rows
-        self._sums: dict[str, Tensor] = {}
-
-    def add(self, rows: slice, size: int, values: dict[str, Tensor]) -> None:
-        """Add values ``(K)``, means over a batch of ``size``, by name."""
-        for name, value in values.items():
-            if name not in self._sums:
-                self._sums[name] = torch.zeros(self._rows, dtype=torch.float64, device=self._device)
-            self._sums[name][rows] += value.detach() * size
-        self._counts[rows] = [count + size for count in self._counts[rows]]
-
-    def means(self) -> dict[str, list[float]]:
-        """Return the means over all batches, by name and row; NaN where there was none."""
-        counts = torch.tensor(self._counts, dtype=torch.float64)
-        return {name: (total.cpu() / counts).tolist() for name, total in self._sums.items()}

@@ -1,0 +1,61 @@
+"""What the predictions of a step cost each member, and the sums of that over an epoch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lstmreg.training.fitting import CRITERIA
+from lstmreg.training.module import Criterion, check_targets, require_shape_of
+
+from .lockstep import Part
+
+
+def member_losses(criterion: Criterion, prediction: Tensor, piece: Part) -> Tensor:
+    """Return the loss ``(K)`` of each member's prediction ``(K, B, O)``.
+
+    Targets of floating point have the prediction's shape; whole numbers, such as the indices of classes, have the shape
+    that the criterion wants.
+    """
+    y = piece.y
+    own = y if piece.is_shared else y[0]
+    check_targets(criterion, prediction[0], own)
+    if own.is_floating_point():
+        require_shape_of(prediction[0], own)
+    if criterion in CRITERIA.values():  # whose means can be taken apart, which is faster
+        each: Tensor = criterion(prediction, y.expand_as(prediction), reduction="none")  # type: ignore[call-arg]
+        return each.flatten(1).mean(1)
+    try:
+        losses: Tensor = torch.vmap(criterion, in_dims=(0, None if piece.is_shared else 0))(prediction, y)
+    except RuntimeError as error:
+        if "vmap" not in str(error):
+            raise
+        raise ValueError(
+            "criterion must be made of operations on tensors, without .item() and branches, to be mapped over members: "
+            f"{str(error).splitlines()[0]} Change it, or train one by one with lstmreg.fit."
+        ) from error
+    if losses.shape != prediction.shape[:1]:
+        raise ValueError(f"criterion must return a scalar, got shape {tuple(losses.shape[1:])}. Use its mean.")
+    return losses
+
+
+class Sums:
+    """Sums over batches, for each row, of losses and penalties."""
+
+    def __init__(self, rows: int, device: torch.device) -> None:
+        self._rows, self._device = rows, device
+        self._counts = [0] * rows
+        self._sums: dict[str, Tensor] = {}
+
+    def add(self, rows: slice, size: int, values: dict[str, Tensor]) -> None:
+        """Add values ``(K)``, means over a batch of ``size``, by name."""
+        for name, value in values.items():
+            if name not in self._sums:
+                self._sums[name] = torch.zeros(self._rows, dtype=torch.float64, device=self._device)
+            self._sums[name][rows] += value.detach() * size
+        self._counts[rows] = [count + size for count in self._counts[rows]]
+
+    def means(self) -> dict[str, list[float]]:
+        """Return the means over all batches, by name and row; NaN where there was none."""
+        counts = torch.tensor(self._counts, dtype=torch.float64)
+        return {name: (total.cpu() / counts).tolist() for name, total in self._sums.items()}

@@ -1,0 +1,80 @@
+"""Where the members of a population get their batches from: each source is read once for all that share it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+
+from lstmreg.config import TrainingConfig
+from lstmreg.population import Population
+from lstmreg.training.batches import Data, Loaders, are_loaders, as_loaders, check_data
+
+
+class Source:
+    """Where some members' batches come from."""
+
+    def __init__(self, data: Loaders) -> None:
+        self._module = data if isinstance(data, pl.LightningDataModule) else None
+        self.device = torch.device("cpu")
+        if isinstance(data, pl.LightningDataModule):
+            data.prepare_data()
+            data.setup("fit")
+            self.train, self.val = self._with_hooks(data.train_dataloader()), self._with_hooks(data.val_dataloader())
+        else:
+            self.train, self.val = data
+
+    @property
+    def can_begin_anew(self) -> bool:
+        """Whether the training batches can be read in between without another order of those to come."""
+        return self._module is not None
+
+    def train_again(self) -> Iterable[Any]:
+        """Return the training batches, to evaluate on them."""
+        return self.train if self._module is None else self._with_hooks(self._module.train_dataloader())
+
+    def _with_hooks(self, batches: Iterable[Any]) -> Iterable[Any]:
+        """Return batches on their device, with what the data module does to them on their way."""
+        return _Hooked(batches, self) if self._module is not None else batches
+
+    def hooked(self, batch: Any) -> Any:
+        """Send a batch through the hooks of the data module, in Lightning's order."""
+        assert self._module is not None
+        batch = self._module.on_before_batch_transfer(batch, 0)
+        batch = self._module.transfer_batch_to_device(batch, self.device, 0)
+        return self._module.on_after_batch_transfer(batch, 0)
+
+
+class _Hooked:
+    def __init__(self, batches: Any, source: Source) -> None:
+        self._batches, self._source = batches, source
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[Any]:
+        return map(self._source.hooked, self._batches)
+
+
+def as_sources(
+    population: Population, data: Data | list[Data], trainings: list[TrainingConfig]
+) -> tuple[list[Source], list[int]]:
+    """Return the different sources, and which of them each member reads."""
+    own = data if isinstance(data, list) else [data] * len(population)
+    if len(own) != len(population):
+        raise ValueError(
+            f"data must be for all or a list with one for each of the {len(population)} members, got {len(own)}."
+        )
+    numbers: dict[tuple[int, ...], int] = {}
+    sources: list[Source] = []
+    source_of: list[int] = []
+    for given, training in zip(own, trainings, strict=True):
+        check_data(given)
+        order = () if are_loaders(given) else (training.batch_size, training.seed)
+        if (id(given), *order) not in numbers:
+            numbers[id(given), *order] = len(sources)
+            sources.append(Source(as_loaders(given, training, population.weights.dtype)))
+        source_of.append(numbers[id(given), *order])
+    return sources, source_of
