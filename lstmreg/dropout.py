@@ -33,10 +33,7 @@ def draw_mask(
     Returns:
         A tensor ``(G, B, features)``.
     """
-    # On the CPU this is three times as fast as bernoulli_ for the masks of a small layer; in a shorter type the
-    # random numbers would be too coarse for the rate.
-    kept = torch.rand(groups, batch, features, device=device).ge_(rate)
-    return kept.to(dtype).div_(1.0 - rate)
+    return _masks_of(torch.rand(groups, batch, features, device=device), rate, 1.0 - rate, dtype)
 
 
 def draw_member_masks(
@@ -50,6 +47,9 @@ def draw_member_masks(
     dtype: torch.dtype,
 ) -> Tensor:
     """Draw masks for K models: for each what :func:`draw_mask` would draw from a generator of its own.
+
+    One model is not drawn as one of K: rates in a tensor and a generator of its own take 1.6 times as long for masks
+    of 8 units, 1.2 times for 128 (of 32 sequences).
 
     Args:
         rates: Rate of each model, ``(K)``, float64.
@@ -67,7 +67,16 @@ def draw_member_masks(
     for k, generator in enumerate(generators):
         random[k].uniform_(generator=generator)
     column = rates.to(device).view(-1, 1, 1, 1)
-    return random.ge_(column.float()).to(dtype).div_((1.0 - column).to(dtype))
+    return _masks_of(random, column.float(), (1.0 - column).to(dtype), dtype)
+
+
+def _masks_of(random: Tensor, rate: float | Tensor, kept: float | Tensor, dtype: torch.dtype) -> Tensor:
+    """Make masks of uniform random numbers, which are overwritten; ``kept`` is ``1 - rate``.
+
+    On the CPU this is three times as fast as ``bernoulli_`` for the masks of a small layer. The numbers are float32:
+    in a shorter type they would be too coarse for the rate.
+    """
+    return random.ge_(rate).to(dtype).div_(kept)
 
 
 def draw_keras_mask(

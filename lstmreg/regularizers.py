@@ -193,37 +193,7 @@ def elastic_nets(
         for (l1, l2), w, i in zip(strengths, tensors, sums, strict=True):
             totals[i] = totals[i] + l1 * w.abs().sum() + l2 * w.square().sum()
         return totals
-    return list(_ElasticNets.apply(strengths, sums, *tensors))  # type: ignore[no-untyped-call]
-
-
-class _ElasticNets(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, strengths: Sequence[tuple[float, float]], sums: Sequence[int], *tensors: Tensor
-    ) -> tuple[Tensor, ...]:
-        ctx.strengths, ctx.sums = strengths, sums
-        ctx.save_for_backward(*tensors)
-        ctx.set_materialize_grads(False)
-        totals = [tensors[0].new_zeros(()) for _ in range(max(sums) + 1)]
-        for (l1, l2), w, i in zip(strengths, tensors, sums, strict=True):
-            flat = w.reshape(-1)
-            if l2:
-                totals[i] += torch.dot(flat, flat) * l2
-            if l1:
-                totals[i] += flat.abs().sum() * l1
-        return tuple(totals)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        found: list[Tensor | None] = []
-        for (l1, l2), w, i in zip(ctx.strengths, ctx.saved_tensors, ctx.sums, strict=True):
-            scale = grads[i]
-            if scale is None:
-                found.append(None)
-                continue
-            gradient = w * (scale * (2 * l2))
-            found.append(gradient + w.sign() * (scale * l1) if l1 else gradient)
-        return None, None, *found
+    return list(_ElasticNets.apply(strengths, sums, 0, *tensors))  # type: ignore[no-untyped-call]
 
 
 #: Strengths ``(l1, l2)`` of K models, ``(K)`` each; ``None`` where no model has any.
@@ -232,39 +202,58 @@ MemberStrengths = tuple[Tensor | None, Tensor | None]
 
 def member_nets(strengths: Sequence[MemberStrengths], tensors: Sequence[Tensor], sums: Sequence[int]) -> list[Tensor]:
     """Return what :func:`elastic_nets` does for each of K models: tensors ``(K, ...)``, sums ``(K)``."""
-    return list(_MemberNets.apply(strengths, sums, *tensors))  # type: ignore[no-untyped-call]
+    return list(_ElasticNets.apply(strengths, sums, 1, *tensors))  # type: ignore[no-untyped-call]
 
 
-class _MemberNets(torch.autograd.Function):
+class _ElasticNets(torch.autograd.Function):
+    """The elastic nets of one model, or of K whose tensors, strengths and sums have an axis of models in front."""
+
     @staticmethod
     def forward(
-        ctx: Any, strengths: Sequence[MemberStrengths], sums: Sequence[int], *tensors: Tensor
+        ctx: Any, strengths: Sequence[tuple[Any, Any]], sums: Sequence[int], axes: int, *tensors: Tensor
     ) -> tuple[Tensor, ...]:
         ctx.strengths, ctx.sums = strengths, sums
         ctx.save_for_backward(*tensors)
         ctx.set_materialize_grads(False)
-        totals = [tensors[0].new_zeros(len(tensors[0])) for _ in range(max(sums) + 1)]
+        totals = [tensors[0].new_zeros(tensors[0].shape[:axes]) for _ in range(max(sums) + 1)]
         for (l1, l2), w, i in zip(strengths, tensors, sums, strict=True):
-            rows = w.flatten(1)
-            if l2 is not None:
-                totals[i] += torch.linalg.vecdot(rows, rows) * l2
-            if l1 is not None:
-                totals[i] += rows.abs().sum(1) * l1
+            flat = w.flatten(axes)
+            if _is_on(l2):
+                totals[i] += _squares(flat) * l2
+            if _is_on(l1):
+                totals[i] += flat.abs().sum(-1) * l1
         return tuple(totals)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         found: list[Tensor | None] = []
         for (l1, l2), w, i in zip(ctx.strengths, ctx.saved_tensors, ctx.sums, strict=True):
-            scale, column = grads[i], (-1, *[1] * (w.dim() - 1))
-            gradient = None
-            if scale is not None and l2 is not None:
-                gradient = w * (scale * (2 * l2)).view(column)
-            if scale is not None and l1 is not None:
-                of_l1 = w.sign() * (scale * l1).view(column)
+            scale, gradient = grads[i], None
+            if scale is not None and l2 is not None:  # also where it is 0: what is penalised has a gradient
+                gradient = w * _beside(w, scale * (2 * l2))
+            if scale is not None and _is_on(l1):
+                of_l1 = w.sign() * _beside(w, scale * l1)
                 gradient = of_l1 if gradient is None else gradient + of_l1
             found.append(gradient)
-        return None, None, *found
+        return None, None, None, *found
+
+
+def _is_on(strength: Tensor | float | None) -> bool:
+    return isinstance(strength, Tensor) or bool(strength)
+
+
+def _squares(flat: Tensor) -> Tensor:
+    """Return the sum of squares ``()`` of ``(P)``, or ``(K)`` of ``(K, P)``.
+
+    Of one model it is not that of ``(1, P)``: that takes three times as long, has other last digits, and autocast
+    would compute it in a shorter type.
+    """
+    return torch.dot(flat, flat) if flat.dim() == 1 else torch.linalg.vecdot(flat, flat)
+
+
+def _beside(w: Tensor, values: Tensor) -> Tensor:
+    """Return a value for each model, ``(K)``, so that it multiplies all of its numbers in ``w``; of one as it is."""
+    return values.view(-1, *[1] * (w.dim() - 1)) if values.dim() else values
 
 
 def _l1l2(**config: Any) -> L1L2:

@@ -74,3 +74,11 @@ def test_what_enters_no_loss_has_no_gradient():
     used, _ = member_nets(columns([*STRENGTHS["both"], STRENGTHS["both"][0]], torch.float64), w, [0, 0, 1])
     gradients = torch.autograd.grad(used.sum(), w, allow_unused=True)
     assert [gradient is None for gradient in gradients] == [False, False, True]
+
+
+def test_autocast_computes_no_penalty_in_a_shorter_type():
+    w = torch.full((3, 7), 1 / 3)
+    with torch.autocast("cpu", torch.bfloat16):
+        total = L1L2(1.0, 1.0)(w)
+    assert total.dtype == torch.float32
+    assert float(total) == pytest.approx(21 * (1 / 3 + 1 / 9), rel=1e-6)
