@@ -19,19 +19,13 @@ from . import trainer
 from .batches import Data, as_loaders, check_data
 from .best import BestWeights
 from .module import Criterion, DivergedError, TrainingModule, check_targets, reset_states
+from .optimizers import optimizer_named
 
 CRITERIA: dict[str, Criterion] = {
     "mse": nn.functional.mse_loss,
     "mae": nn.functional.l1_loss,
     "huber": nn.functional.huber_loss,
 }
-
-_OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
-    "adam": torch.optim.Adam,
-    "adamw": torch.optim.AdamW,
-    "sgd": torch.optim.SGD,
-}
-
 
 Stopped = Literal["patience", "max_epochs", "callback", "diverged"]
 
@@ -193,7 +187,7 @@ def evaluate(network: nn.Module, batches: Iterable[Any], criterion: Criterion) -
 
 
 def _optimizer(training: TrainingConfig) -> Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]:
-    make = _OPTIMIZERS[training.optimizer]
+    make = optimizer_named(training.optimizer).whole
     return lambda parameters: make(parameters, lr=training.learning_rate, weight_decay=training.weight_decay)
 
 

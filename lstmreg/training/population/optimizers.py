@@ -1,4 +1,4 @@
-"""torch's SGD, Adam and AdamW for a population: a learning rate, weight decay and gradient clip for each member."""
+"""An optimizer for a population: a learning rate, weight decay and gradient clip for each member."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lstmreg.config import TrainingConfig
-
-_BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-8  # torch's defaults, which fit uses too
+from lstmreg.training.optimizers import Rows, optimizer_named
 
 
 class MemberOptimizer(torch.optim.Optimizer):
@@ -22,11 +21,16 @@ class MemberOptimizer(torch.optim.Optimizer):
     Args:
         weights: ``(K, P)``, a row for each member.
         trainings: Their settings; the optimizer must be the same.
+
+    Raises:
+        ValueError: If that is none of :data:`lstmreg.training.optimizers.OPTIMIZERS`.
     """
 
     def __init__(self, weights: nn.Parameter, trainings: Sequence[TrainingConfig]) -> None:
         super().__init__([weights], {})
-        self._kind = trainings[0].optimizer
+        kind = optimizer_named(trainings[0].optimizer)
+        assert all(training.optimizer == trainings[0].optimizer for training in trainings)
+        self._step_rows = kind.step_rows
 
         def column(values: Sequence[float]) -> Tensor:
             return torch.tensor(values, dtype=torch.float64, device=weights.device).unsqueeze(1)
@@ -35,7 +39,7 @@ class MemberOptimizer(torch.optim.Optimizer):
         self._decays = column([t.weight_decay for t in trainings])
         self._clips = column([torch.inf if t.gradient_clip is None else t.gradient_clip for t in trainings])
         self._steps = torch.zeros_like(self._rates)
-        self._moments = [torch.zeros_like(weights) for _ in range(0 if self._kind == "sgd" else 2)]
+        self._moments = [torch.zeros_like(weights) for _ in range(kind.moments)]
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None, rows: Sequence[slice] = (slice(None),)) -> Any:
@@ -48,7 +52,17 @@ class MemberOptimizer(torch.optim.Optimizer):
         result = None if closure is None else closure()
         (weights,) = self.param_groups[0]["params"]
         for part in rows:
-            self._step(weights[part], weights.grad[part], part)
+            self._steps[part] += 1
+            self._step_rows(
+                Rows(
+                    weights=weights[part],
+                    gradient=self._clipped(weights.grad[part], self._clips[part]),
+                    rate=self._rates[part],
+                    decay=self._decays[part],
+                    steps=self._steps[part],
+                    moments=[moment[part] for moment in self._moments],
+                )
+            )
         return result
 
     def keep(self, rows: Tensor) -> None:
@@ -57,27 +71,11 @@ class MemberOptimizer(torch.optim.Optimizer):
             setattr(self, name, getattr(self, name)[rows])
         self._moments = [moment[rows] for moment in self._moments]
 
-    def _step(self, w: Tensor, gradient: Tensor, part: slice) -> None:
-        dtype = w.dtype
-        rate, decay, clip = self._rates[part], self._decays[part], self._clips[part]
-        if bool((clip < torch.inf).any()):
-            norm = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
-            shrink = torch.where(clip < torch.inf, (clip / (norm + 1e-6)).clamp(max=1.0), 1.0)
-            gradient = gradient * shrink.to(dtype)
-        if bool(decay.any()):
-            if self._kind == "adamw":
-                w.mul_((1 - rate * decay).to(dtype))
-            else:
-                gradient = torch.addcmul(gradient, w, decay.to(dtype))
-        if self._kind == "sgd":
-            w.addcmul_(gradient, -rate.to(dtype))
-            return
-        self._steps[part] += 1
-        count = self._steps[part]
-        mean, square = (moment[part] for moment in self._moments)
-        mean.lerp_(gradient, 1 - _BETA_1)
-        square.mul_(_BETA_2).addcmul_(gradient, gradient, value=1 - _BETA_2)
-        root = (1 - _BETA_2**count).sqrt().to(dtype)
-        denominator = square.sqrt().div_(root).add_(_EPSILON)
-        size = (-rate / (1 - _BETA_1**count)).to(dtype)
-        w.add_(torch.div(mean, denominator, out=denominator).mul_(size))
+    @staticmethod
+    def _clipped(gradient: Tensor, clip: Tensor) -> Tensor:
+        """Return the gradients, each no longer than its clip."""
+        if not bool((clip < torch.inf).any()):
+            return gradient
+        norm = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
+        shrink = torch.where(clip < torch.inf, (clip / (norm + 1e-6)).clamp(max=1.0), 1.0)
+        return gradient * shrink.to(gradient.dtype)
