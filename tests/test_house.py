@@ -168,7 +168,9 @@ def test_only_the_command_line_prints() -> None:
 def test_no_name_that_a_folder_shows_hides_a_file_of_it(package: Path) -> None:
     tree = ast.parse(package.read_text())
     shown = {node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
-    shown |= {alias.asname for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and node.module is not None:  # or it shows the files themselves
+            shown |= {alias.asname or alias.name for alias in node.names}
     assert not shown & {path.stem for path in package.parent.iterdir()}
 
 

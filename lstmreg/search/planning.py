@@ -141,7 +141,8 @@ def seconds_a_step(config: Config, input_columns: int) -> float:
         knobs += [{path: value} for value in ladder(dimension)[:1] if path in KNOBS]
     most = min(_MEMBERS, members_at_once(config))
     base = baseline_config(config, config.search.learning_rates[0], input_columns)
-    models = [with_settings(base, knobs[k % len(knobs)]).model for k in range(most)]
+    alone = dataclasses.replace(base, model=dataclasses.replace(base.model, members=1))  # as a search compares them
+    models = [with_settings(alone, knobs[k % len(knobs)]).model for k in range(most)]
     rows = min(config.training.batch_size, 4096)
     x = torch.zeros(rows, config.data.window, input_columns)
     batch = x, torch.zeros(rows, config.data.horizon)
