@@ -163,7 +163,8 @@ class Declared:
         """Raise a ``ConfigError`` if the setting may not have a value."""
         if value is None and self.may_be_null:
             return
-        values = value if isinstance(value, list) and self.may_be_list else [value]
+        are_several = isinstance(value, list) if self.may_differ_by_layer else self.may_be_list
+        values = list(value) if are_several else [value]
         if self.filled is not None:
             _require(len(values) > 0, path, self.filled, [])
         for each in values:

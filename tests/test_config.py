@@ -129,8 +129,11 @@ def test_choices_are_those_of_the_type_however_it_is_written(name, value):
 def test_a_list_is_one_value_unless_the_type_says_that_it_is_several():
     with pytest.raises(TypeError):  # nobody who parses types hands one over
         TrainingConfig(max_epochs=[3])
-    assert "mood" not in WithMoods.per_layer()
-    assert SearchConfig(learning_rates=[0.1]).learning_rates == [0.1]
+    with pytest.raises(TypeError):
+        SearchConfig(learning_rates=0.1)
+    assert SearchConfig(learning_rates=(0.1, 0.2)).learning_rates == (0.1, 0.2)  # whoever has no YAML may well give one
+    with pytest.raises(ConfigError, match=r"^search.learning_rates must be a list of rates, got \[\]\."):
+        SearchConfig(learning_rates=())
 
 
 @pytest.mark.parametrize(

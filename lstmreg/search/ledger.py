@@ -266,23 +266,24 @@ def _record(stage: Stage, trial: FrozenTrial) -> Record:
     attributes = trial.user_attrs
     failure = attributes.get("failure")
     try:
-        if STAGE_OF.get(attributes.get("role", "")) != stage:
-            raise ValueError(f"its role is {attributes.get('role')!r}")
-        result = None if failure is not None else Result.from_attribute(attributes.get("result"))
-    except ValueError as error:
+        if missing := [name for name in ("role", "setting", "replicate") if name not in attributes]:
+            raise ValueError(f"it has no {missing[0]}")
+        if attributes["role"] not in [role for role, its_stage in STAGE_OF.items() if its_stage == stage]:
+            raise ValueError(f"its role is {attributes['role']!r}")
+        return Record(
+            number=trial.number,
+            role=attributes["role"],
+            setting=attributes["setting"],
+            replicate=Replicate(*attributes["replicate"]),
+            result=None if failure is not None else Result.from_attribute(attributes.get("result")),
+            failure=failure,
+            position=attributes.get("position"),
+            traceback=attributes.get("traceback"),
+            rows=tuple(attributes["rows"]),
+            learning_rate=attributes.get("learning_rate"),
+        )
+    except (TypeError, ValueError) as error:
         raise ValueError(f"trial {trial.number} of stage {stage!r}: {error}") from None
-    return Record(
-        number=trial.number,
-        role=attributes["role"],
-        setting=attributes["setting"],
-        replicate=Replicate(*attributes["replicate"]),
-        result=result,
-        failure=failure,
-        position=attributes.get("position"),
-        traceback=attributes.get("traceback"),
-        rows=tuple(attributes["rows"]),
-        learning_rate=attributes.get("learning_rate"),
-    )
 
 
 def read_card(config: Config) -> dict[str, Any]:

@@ -538,6 +538,7 @@ def test_a_damaged_study_is_refused_and_left_as_it_is(evidence: Evidence, tmp_pa
         ("result", {"val_loss": 0.5}, "its result has no train_loss"),
         ("result", [0.5], "its result is no mapping: [0.5]"),
         ("role", "confirm", "its role is 'confirm'"),
+        ("role", ["alone"], "its role is ['alone']"),
     ],
 )
 def test_a_damaged_trial_is_refused_by_its_number(
