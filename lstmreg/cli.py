@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from lstmreg.report import Answer
     from lstmreg.search import Progress
-    from lstmreg.search.evidence import Record
+    from lstmreg.search.records import Record
     from lstmreg.training import FitResult
     from lstmreg.training.single import HeldOut
 
@@ -575,11 +575,11 @@ class _TrialLines:
         """Show what to know before it starts, that a stage has begun, or an epoch or a trial has ended."""
         for note in progress.notes:
             self.bar.console.print(Text(printable(note)))
-        if progress.stage == "plan":
+        if progress.role == "plan":
             return
         from lstmreg.search.planning import duration
 
-        title = _STAGE_TITLES[progress.stage]
+        title = _STAGE_TITLES[progress.role]
         epoch = f", epoch {progress.epoch}" if progress.epoch else ""
         left = "" if progress.seconds_left is None else f"{duration(progress.seconds_left)} left"
         description = ", ".join([title + epoch, left] if left else [title + epoch])
@@ -622,20 +622,16 @@ class _TrialLines:
         if record.failure is not None:
             return f"{place}  {printable(record.failure)}"
 
-        def mean(name: str) -> float:
-            found = [float(r.result[name]) for r in replicates if name in r.result]
-            return sum(found) / len(found)
-
+        results = [r.result for r in replicates if r.result is not None]
+        errors = [result.test_error for result in results if result.test_error is not None]
+        ratios = [result.relative for result in results if result.relative is not None]
         where = place if len(replicates) == 1 else f"{len(replicates)} replicates"
-        name = "test_error" if "test_error" in record.result else "val_loss"
-        line = f"{where:<14}  {_METRICS[name]} {mean(name):<8.4g}"
-        if "relative" in record.result and len(replicates) > 1:  # one split and seed alone may just be lucky
-            better = sum(r.result["relative"] < 1 for r in replicates if "relative" in r.result)
-            line += f" ×{mean('relative'):.2f} of the baseline, better on {better}"
+        metric, values = ("test error", errors) if errors else ("loss", [result.val_loss for result in results])
+        line = f"{where:<14}  {metric} {sum(values) / len(values):<8.4g}"
+        if ratios and len(replicates) > 1:  # one split and seed alone may just be lucky
+            better = sum(ratio < 1 for ratio in ratios)
+            line += f" ×{sum(ratios) / len(ratios):.2f} of the baseline, better on {better}"
         return line
-
-
-_METRICS = {"val_loss": "loss", "test_error": "test error"}
 
 
 def _show_answer(answer: Answer, directory: Path, out: Console) -> None:

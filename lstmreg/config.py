@@ -1,16 +1,20 @@
 """Every setting of a run, as it stands in ``lstmreg.yaml``. Plain dataclasses: nothing here loads torch.
 
-Each class checks itself when it is made and names the offending setting by its path in the file.
+The rules of a setting stand beside it, and its choices in its type. Each class checks itself when it is made and names
+the offending setting by its path in the file.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from lstmreg.errors import ConfigError, did_you_mean
 from lstmreg.knobs import KNOBS
@@ -62,25 +66,141 @@ def _require(ok: bool, name: str, rule: str, value: object) -> None:
         raise ConfigError(f"{name} must be {rule}, got {value!r}.")
 
 
-def _require_choices(section: object, prefix: str) -> None:
-    """Check every field that is declared as a ``Literal``."""
-    for spec in dataclasses.fields(section):  # type: ignore[arg-type]
-        if str(spec.type).startswith("Literal["):
-            allowed = re.findall(r"['\"](.*?)['\"]", str(spec.type))
-            value = getattr(section, spec.name)
-            _require(value in allowed, f"{prefix}{spec.name}", "one of " + ", ".join(allowed), value)
+# ---------------------------------------------------------------------- rules
 
 
-def _require_count(name: str, value: int, least: int, most: int = 1_000_000_000) -> None:
-    _require(least <= value <= most, name, f"between {least} and {most}", value)
+@dataclass(frozen=True)
+class Rule:
+    """What values a setting may have.
+
+    Attributes:
+        words: As they stand behind "must be".
+        holds: Whether a value is one of them.
+        near: Of names: those among which one that is not known is looked for.
+    """
+
+    words: str
+    holds: Callable[[Any], bool]
+    near: tuple[str, ...] = ()
+
+    def check(self, path: str, value: object) -> None:
+        """Raise a ``ConfigError`` that names the setting if it may not have a value."""
+        if not self.holds(value):
+            raise ConfigError(f"{path} must be {self.words}, got {value!r}.{did_you_mean(str(value), self.near)}")
 
 
-def _require_fraction(name: str, value: float) -> None:
-    _require(math.isfinite(value) and 0 < value < 1, name, "between 0 and 1", value)
+def _between(least: int, most: int = 1_000_000_000) -> Rule:
+    return Rule(f"between {least} and {most}", lambda value: least <= value <= most)
 
 
-def _require_positive(name: str, value: float) -> None:
-    _require(math.isfinite(value) and value > 0, name, "finite and positive", value)
+_WHOLE = Rule("a whole number", lambda value: float(value).is_integer())
+_POSITIVE = Rule("finite and positive", lambda value: math.isfinite(value) and value > 0)
+_NOT_NEGATIVE = Rule("finite and not negative", lambda value: math.isfinite(value) and value >= 0)
+_FRACTION = Rule("between 0 and 1", lambda value: math.isfinite(value) and 0 < value < 1)
+_FLAG_OR_NULL = Rule("true, false or null", lambda value: isinstance(value, bool))
+_SEED = _between(0, 2**32 - 1)
+_ACTIVATION = Rule(f"one of Keras' names, {', '.join(ACTIVATIONS)}", lambda value: value in ACTIVATIONS, ACTIVATIONS)
+_ONE_CHARACTER = Rule("one character", lambda value: len(value) == 1)
+_LAG = Rule("1, 'season' or null", lambda value: (value, type(value)) in ((1, int), ("season", str)))
+_TEST_FRACTION = Rule(
+    "above 0 and below 0.5 (a single fit validates on as many rows, and trains on the others; the default is 0.15)",
+    lambda value: math.isfinite(value) and 0 < value < 0.5,
+)
+
+
+def _rules(*rules: Rule, filled: str | None = None, is_searchable: bool = True) -> dict[str, Any]:
+    """Return what stands beside a setting, as its field's metadata; :class:`Declared` says what it means."""
+    return {"rules": rules, "filled": filled, "is_searchable": is_searchable}
+
+
+def kinds_of(declared_type: Any) -> tuple[Any, ...]:
+    """Return the members of a union, or the type itself."""
+    return get_args(declared_type) if get_origin(declared_type) in (Union, UnionType) else (declared_type,)
+
+
+def choices_of(declared_type: Any) -> tuple[str, ...]:
+    """Return the values that a ``Literal`` lists, also one within a union."""
+    return tuple(value for kind in kinds_of(declared_type) if get_origin(kind) is Literal for value in get_args(kind))
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What is declared of one setting, read off its field: its type, and what stands beside it.
+
+    Attributes:
+        type: The field's, resolved.
+        rules: That a value must keep, in this order; of a list each of its values. Those of a knob are in its table.
+        filled: Of a list that must not be empty: what it is a list of.
+        is_searchable: Whether a search may vary it.
+    """
+
+    type: Any
+    rules: tuple[Rule, ...]
+    filled: str | None
+    is_searchable: bool
+
+    @property
+    def kinds(self) -> tuple[Any, ...]:
+        """The types of which it may be, the first one being that of a single value."""
+        return kinds_of(self.type)
+
+    @property
+    def may_be_null(self) -> bool:
+        """Whether it may be left open."""
+        return NoneType in self.kinds
+
+    @property
+    def may_be_list(self) -> bool:
+        """Whether it takes a list of values."""
+        return any(get_origin(kind) is list for kind in self.kinds)
+
+    @property
+    def may_differ_by_layer(self) -> bool:
+        """Whether it takes one value or a list of such."""
+        return self.may_be_list and get_origin(self.kinds[0]) is not list
+
+    def check(self, path: str, value: Any) -> None:
+        """Raise a ``ConfigError`` if the setting may not have a value."""
+        if value is None and self.may_be_null:
+            return
+        are_several = isinstance(value, list) if self.may_differ_by_layer else self.may_be_list
+        values = list(value) if are_several else [value]
+        if self.filled is not None:
+            _require(len(values) > 0, path, self.filled, [])
+        for each in values:
+            for rule in self.rules:
+                rule.check(path, each)
+            if path in KNOBS:
+                KNOBS[path].check(each)
+
+
+def declared(section: type) -> dict[str, Declared]:
+    """Return what is declared of each setting of a section, by name."""
+    whichever: Any = section  # as a key any class will do, whatever its instances are
+    return _read_off(whichever)
+
+
+@functools.cache
+def _read_off(section: Any) -> dict[str, Declared]:
+    types = get_type_hints(section)
+    return {spec.name: _declared(types[spec.name], **spec.metadata) for spec in dataclasses.fields(section)}
+
+
+def _declared(
+    kind: Any, rules: tuple[Rule, ...] = (), filled: str | None = None, is_searchable: bool = True
+) -> Declared:
+    if choices := choices_of(kind):
+        rules = (Rule("one of " + ", ".join(choices), lambda value: value in choices), *rules)
+    return Declared(kind, rules, filled, is_searchable)
+
+
+def _check(section: Any, prefix: str) -> None:
+    """Check every setting of a section against the rules that stand beside it."""
+    for name, setting in declared(type(section)).items():
+        setting.check(prefix + name, getattr(section, name))
+
+
+# ---------------------------------------------------------------------- settings
 
 
 @dataclass(frozen=True)
@@ -109,53 +229,34 @@ class DataConfig:
 
     path: str
     target: str
-    features: list[str] | None = None
+    features: list[str] | None = field(default=None, metadata=_rules(filled="a list of columns"))
     time: str | None = None
-    window: int = 24
-    horizon: int = 1
-    season: int | None = None
+    window: int = field(default=24, metadata=_rules(_between(1)))
+    horizon: int = field(default=1, metadata=_rules(_between(1)))
+    season: int | None = field(default=None, metadata=_rules(_between(1)))
     missing: Literal["error", "ffill", "drop"] = "error"
     sort: bool = False
-    delimiter: str = ","
+    delimiter: str = field(default=",", metadata=_rules(_ONE_CHARACTER))
     decimal: Literal[".", ","] = "."
-    test_fraction: float = 0.15
-    difference: int | str | None = None
+    test_fraction: float = field(default=0.15, metadata=_rules(_TEST_FRACTION))
+    difference: int | str | None = field(default=None, metadata=_rules(_LAG))
     thousands: str | None = None
 
     def __post_init__(self) -> None:
-        _require_choices(self, "data.")
-        _require_count("data.window", self.window, 1)
-        _require_count("data.horizon", self.horizon, 1)
-        if self.season is not None:
-            _require_count("data.season", self.season, 1)
-        _require(
-            self.difference is None or (self.difference, type(self.difference)) in ((1, int), ("season", str)),
-            "data.difference",
-            "1, 'season' or null",
-            self.difference,
-        )
+        if self.delimiter in ("\\t", "tab"):  # as people write it on a command line
+            object.__setattr__(self, "delimiter", "\t")
+        _check(self, "data.")
         _require(
             self.difference != "season" or self.season is not None,
             "data.season",
             "set where data.difference is 'season'",
             self.season,
         )
-        _require(self.features is None or len(self.features) > 0, "data.features", "a list of columns", [])
-        if self.delimiter in ("\\t", "tab"):  # as people write it on a command line
-            object.__setattr__(self, "delimiter", "\t")
-        _require(len(self.delimiter) == 1, "data.delimiter", "one character", self.delimiter)
         _require(
             self.thousands is None or (self.thousands in THOUSANDS and self.thousands != self.decimal),
             "data.thousands",
             f"one of {', '.join(map(repr, THOUSANDS))}, and not data.decimal",
             self.thousands,
-        )
-        _require(
-            math.isfinite(self.test_fraction) and 0 < self.test_fraction < 0.5,
-            "data.test_fraction",
-            "above 0 and below 0.5 (a single fit validates on as many rows, and trains on the others; the default is "
-            "0.15)",
-            self.test_fraction,
         )
         _require(not self.sort or self.time is not None, "data.time", "set where data.sort is", self.time)
 
@@ -202,8 +303,8 @@ class ModelConfig:
             networks; the model that is saved has all members.
     """
 
-    hidden_size: int | list[int] = 32
-    num_layers: int = 1
+    hidden_size: int | list[int] = field(default=32, metadata=_rules(_WHOLE, _between(1, _MAX_SIZE)))
+    num_layers: int = field(default=1, metadata=_rules(_between(1, 1000)))
     bidirectional: bool = False
     kernel_l1: float | list[float] = 0.0
     kernel_l2: float | list[float] = 0.0
@@ -215,42 +316,23 @@ class ModelConfig:
     activity_l2: float | list[float] = 0.0
     dropout: float | list[float] = 0.0
     recurrent_dropout: float | list[float] = 0.0
-    stateful: bool = False
-    per_gate_input_masks: bool | None = None
-    activation: str | list[str] = "tanh"
-    recurrent_activation: str | list[str] = "sigmoid"
+    stateful: bool = field(default=False, metadata=_rules(is_searchable=False))
+    per_gate_input_masks: bool | None = field(default=None, metadata=_rules(_FLAG_OR_NULL))
+    activation: str | list[str] = field(default="tanh", metadata=_rules(_ACTIVATION))
+    recurrent_activation: str | list[str] = field(default="sigmoid", metadata=_rules(_ACTIVATION))
     head_initializer: Literal["torch", "keras"] = "torch"
-    members: int = 1
+    members: int = field(default=1, metadata=_rules(_between(1, 1000), is_searchable=False))
 
     def __post_init__(self) -> None:
-        _require_choices(self, "model.")
-        _require_count("model.num_layers", self.num_layers, 1, 1000)
-        _require_count("model.members", self.members, 1, 1000)
+        declared(type(self))["num_layers"].check("model.num_layers", self.num_layers)  # by which lists are judged
         for name in self.per_layer():
-            for value in self._values(name):
-                self._check(f"model.{name}", value)
-        per_gate = self.per_gate_input_masks
-        is_flag = per_gate is None or isinstance(per_gate, bool)
-        _require(is_flag, "model.per_gate_input_masks", "true, false or null", per_gate)
+            self._values(name)
+        _check(self, "model.")
 
     @classmethod
     def per_layer(cls) -> tuple[str, ...]:
         """List the settings that each layer may have its own value of."""
-        of_all = ("num_layers", "bidirectional", "stateful", "per_gate_input_masks", "head_initializer", "members")
-        return tuple(spec.name for spec in dataclasses.fields(cls) if spec.name not in of_all)
-
-    def _check(self, name: str, value: Any) -> None:
-        if "activation" in name:
-            if value not in ACTIVATIONS:
-                raise ConfigError(
-                    f"{name} must be one of Keras' names, {', '.join(ACTIVATIONS)}, got {value!r}."
-                    f"{did_you_mean(str(value), ACTIVATIONS)}"
-                )
-        elif name == "model.hidden_size":
-            _require(float(value).is_integer(), name, "a whole number", value)
-            _require_count(name, int(value), 1, _MAX_SIZE)
-        elif name in KNOBS:
-            KNOBS[name].check(value)
+        return tuple(name for name, setting in declared(cls).items() if setting.may_differ_by_layer)
 
     def _values(self, name: str) -> list[Any]:
         value = getattr(self, name)
@@ -286,40 +368,20 @@ class TrainingConfig:
         keep: Whose weights remain: those of the epoch with the lowest validation loss, or of the last one.
     """
 
-    learning_rate: float = 0.003
+    learning_rate: float = field(default=0.003, metadata=_rules(_POSITIVE))
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
-    weight_decay: float = 0.0
-    gradient_clip: float | None = None
+    weight_decay: float = field(default=0.0, metadata=_rules(_NOT_NEGATIVE))
+    gradient_clip: float | None = field(default=None, metadata=_rules(_POSITIVE))
     loss: Literal["mse", "mae", "huber"] = "mse"
-    batch_size: int = 32
-    max_epochs: int = 200
-    patience: int | None = 20
-    min_delta: float = 0.0
-    seed: int = 0
+    batch_size: int = field(default=32, metadata=_rules(_between(1)))
+    max_epochs: int = field(default=200, metadata=_rules(_between(1)))
+    patience: int | None = field(default=20, metadata=_rules(_between(1)))
+    min_delta: float = field(default=0.0, metadata=_rules(_NOT_NEGATIVE))
+    seed: int = field(default=0, metadata=_rules(_SEED, is_searchable=False))
     keep: Literal["best", "last"] = "best"
 
     def __post_init__(self) -> None:
-        _require_choices(self, "training.")
-        _require_positive("training.learning_rate", self.learning_rate)
-        _require(
-            math.isfinite(self.weight_decay) and self.weight_decay >= 0,
-            "training.weight_decay",
-            "finite and not negative",
-            self.weight_decay,
-        )
-        if self.gradient_clip is not None:
-            _require_positive("training.gradient_clip", self.gradient_clip)
-        _require_count("training.batch_size", self.batch_size, 1)
-        _require_count("training.max_epochs", self.max_epochs, 1)
-        if self.patience is not None:
-            _require_count("training.patience", self.patience, 1)
-        _require(
-            math.isfinite(self.min_delta) and self.min_delta >= 0,
-            "training.min_delta",
-            "finite and not negative",
-            self.min_delta,
-        )
-        _require(0 <= self.seed < 2**32, "training.seed", "between 0 and 4294967295", self.seed)
+        _check(self, "training.")
 
 
 @dataclass(frozen=True)
@@ -343,7 +405,7 @@ class Range:
         _require(ok, "search.space: low", "below high", f"low={self.low}, high={self.high}")
         _require(not self.log or self.low > 0, "search.space: low", "positive where log is true", self.low)
         if self.step is not None:
-            _require_positive("search.space: step", self.step)
+            _POSITIVE.check("search.space: step", self.step)
             _require(not self.log, "search.space: step", "null where log is true", self.step)
 
 
@@ -382,8 +444,6 @@ PLANS = (
 #: The numbers of a plan, which a configuration may leave open.
 PLANNED = tuple(f.name for f in dataclasses.fields(Plan))
 
-_LEAST = {"splits": 2, "confirm_splits": 2, "test_seeds": 2}
-
 
 @dataclass(frozen=True)
 class SearchConfig:
@@ -415,38 +475,27 @@ class SearchConfig:
             takes.
     """
 
-    trials: int | None = None
+    trials: int | None = field(default=None, metadata=_rules(_between(1)))
     space: dict[str, Range | list[Scalar]] | None = None
-    learning_rates: list[float] = field(default_factory=lambda: [0.001, 0.003, 0.01])
-    splits: int | None = None
-    seeds: int | None = None
-    confirm_splits: int | None = None
-    confirm_seeds: int | None = None
-    test_seeds: int | None = None
-    shortlist: int = 3
-    smallest_effect: float = 0.02
-    confidence: float = 0.95
-    batch: int = 6
+    learning_rates: list[float] = field(
+        default_factory=lambda: [0.001, 0.003, 0.01], metadata=_rules(_POSITIVE, filled="a list of rates")
+    )
+    splits: int | None = field(default=None, metadata=_rules(_between(2, 1000)))
+    seeds: int | None = field(default=None, metadata=_rules(_between(1, 1000)))
+    confirm_splits: int | None = field(default=None, metadata=_rules(_between(2, 1000)))
+    confirm_seeds: int | None = field(default=None, metadata=_rules(_between(1, 1000)))
+    test_seeds: int | None = field(default=None, metadata=_rules(_between(2, 1000)))
+    shortlist: int = field(default=3, metadata=_rules(_between(1, 1000)))
+    smallest_effect: float = field(default=0.02, metadata=_rules(_FRACTION))
+    confidence: float = field(default=0.95, metadata=_rules(_FRACTION))
+    batch: int = field(default=6, metadata=_rules(_between(1, 1000)))
     prune: bool = True
     sampler: Literal["tpe", "random", "gp"] = "tpe"
-    seed: int = 0
+    seed: int = field(default=0, metadata=_rules(_SEED))
     effort: Literal["quick", "thorough"] = "quick"
 
     def __post_init__(self) -> None:
-        _require_choices(self, "search.")
-        for name in PLANNED:
-            number = getattr(self, name)
-            if number is not None:
-                most = 1_000_000_000 if name == "trials" else 1000
-                _require_count(f"search.{name}", number, _LEAST.get(name, 1), most)
-        _require_count("search.shortlist", self.shortlist, 1, 1000)
-        _require_count("search.batch", self.batch, 1, 1000)
-        _require_fraction("search.smallest_effect", self.smallest_effect)
-        _require_fraction("search.confidence", self.confidence)
-        _require(0 <= self.seed < 2**32, "search.seed", "between 0 and 4294967295", self.seed)
-        _require(len(self.learning_rates) > 0, "search.learning_rates", "a list of rates", [])
-        for rate in self.learning_rates:
-            _require_positive("search.learning_rates", rate)
+        _check(self, "search.")
 
     @property
     def plan(self) -> Plan:
@@ -492,7 +541,7 @@ class Config:
     runs: str = "runs"
 
     def __post_init__(self) -> None:
-        _require_choices(self, "")
+        _check(self, "")
         _require(
             re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._ -]{0,99}", self.run_name) is not None,
             "name",
@@ -537,10 +586,10 @@ _SECTIONS = ("model", "training")
 def searchable(config: Config) -> list[str]:
     """List the settings that a search may vary, by path."""
     return [
-        f"{section}.{spec.name}"
+        f"{section}.{name}"
         for section in _SECTIONS
-        for spec in dataclasses.fields(getattr(config, section))
-        if f"{section}.{spec.name}" not in ("training.seed", "model.stateful", "model.members")
+        for name, setting in declared(type(getattr(config, section))).items()
+        if setting.is_searchable
     ]
 
 
@@ -564,17 +613,15 @@ def _replaced(section: Any, path: str, value: Scalar) -> Any:
 
 
 def _as_declared(section: Any, path: str, value: Scalar) -> Scalar:
-    name = path.split(".")[1]
-    declared = str(next(f.type for f in dataclasses.fields(section) if f.name == name))
-    kind = declared.split(" | ")[0]
-    if kind == "int":
+    kind = declared(type(section))[path.split(".")[1]].kinds[0]
+    if kind is int:
         whole = isinstance(value, (int, float)) and not isinstance(value, bool) and float(value).is_integer()
         _require(whole, path, "a whole number", value)
         return int(value)
-    if kind == "float":
+    if kind is float:
         _require(isinstance(value, (int, float)) and not isinstance(value, bool), path, "a number", value)
         return float(value)
-    if kind == "bool":
+    if kind is bool:
         _require(isinstance(value, bool), path, "true or false", value)
     return value
 

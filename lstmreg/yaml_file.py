@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import yaml
 
-from lstmreg.config import Config, DataConfig, ModelConfig, SearchConfig, TrainingConfig
+from lstmreg.config import Config, DataConfig, ModelConfig, SearchConfig, TrainingConfig, choices_of, declared
 from lstmreg.errors import ConfigError, did_you_mean
 
 _LARGEST = 100_000
@@ -74,26 +75,25 @@ def declared_type(name: str) -> str:
     if name == "search.space":
         return "settings by path, each with a list of values or with {low, high, log, step}"
     section, _, inner = name.rpartition(".")
-    kind = _SECTIONS.get(section, Config)
-    declared = {field.name: str(field.type) for field in dataclasses.fields(kind)}.get(inner, "valid")
-    for python, words in _TYPE_WORDS.items():
-        declared = declared.replace(python, words)
-    return declared
+    known = declared(_SECTIONS.get(section, Config))
+    return " or ".join(_in_words(kind) for kind in known[inner].kinds) if inner in known else "valid"
 
 
-#: In this order, since one contains another.
-_TYPE_WORDS = {
-    "list[float]": "a list of numbers",
-    "list[int]": "a list of whole numbers",
-    "list[str]": "a list of names",
-    "float": "a number",
-    "int": "a whole number",
-    "bool": "true or false",
-    "str": "text",
-    "None": "null",
-    "Literal": "one of ",
-    '"': "'",
-    " | ": " or ",
+def _in_words(kind: Any) -> str:
+    if choices := choices_of(kind):
+        return f"one of {list(choices)}"
+    return _WORDS[kind] if kind in _WORDS else str(kind.__name__)
+
+
+_WORDS = {
+    list[float]: "a list of numbers",
+    list[int]: "a list of whole numbers",
+    list[str]: "a list of names",
+    float: "a number",
+    int: "a whole number",
+    bool: "true or false",
+    str: "text",
+    NoneType: "null",
 }
 
 

@@ -22,9 +22,10 @@ from rich.console import Console
 from lstmreg.cli import _config, _FitLines, _parse, _TrialLines
 from lstmreg.config import DataConfig, from_dict
 from lstmreg.errors import ConfigError
-from lstmreg.search.evidence import Record, Replicate
 from lstmreg.search.experiment import Progress
+from lstmreg.search.records import Record, Replicate
 from lstmreg.terminal import Pulse
+from tests.search.made_up import gave
 from tests.tiny import write_series
 
 SETTINGS = {
@@ -373,8 +374,7 @@ def test_a_full_disk_is_said_and_the_search_goes_on_when_there_is_room(folder: P
 
 
 def record(split: int, relative: float) -> Record:
-    result = {"val_loss": 0.5, "relative": relative}
-    return Record("together", split, "sampled", {"model.dropout": 0.3}, Replicate(split, 0), None, result)
+    return Record(split, "sampled", {"model.dropout": 0.3}, Replicate(split, 0), gave(0.5, relative=relative))
 
 
 def lines_of(*told: Progress) -> list[str]:

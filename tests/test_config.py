@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import time
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from lstmreg.data.table import Series
 from lstmreg.errors import ConfigError
 from lstmreg.knobs import KNOBS
 from lstmreg.training.single import train_single
-from lstmreg.yaml_file import known_settings, read_yaml
+from lstmreg.yaml_file import declared_type, known_settings, read_yaml
 
 SECTIONS = {"data": DataConfig, "model": ModelConfig, "training": TrainingConfig, "search": SearchConfig}
 DECLARED = {f"{s}.{f.name}": str(f.type) for s, kind in SECTIONS.items() for f in dataclasses.fields(kind)}
@@ -108,6 +109,54 @@ def test_no_number_and_no_choice_is_without_a_rule():
     assert settings == set(REFUSED) - texts
 
 
+Mood = Literal["calm", "bold"]
+
+
+@dataclasses.dataclass(frozen=True)
+class WithMoods(ModelConfig):
+    mood: Mood = "calm"
+    other_mood: Mood | None = None
+
+
+@pytest.mark.parametrize(("name", "value"), [("mood", "sad"), ("mood", None), ("other_mood", "sad")])
+def test_choices_are_those_of_the_type_however_it_is_written(name, value):
+    assert WithMoods(mood="bold", other_mood="bold").other_mood == "bold"
+    with pytest.raises(ConfigError) as caught:
+        WithMoods(**{name: value})
+    assert_refused(caught, f"model.{name} must be one of calm, bold, got {value!r}.")
+
+
+def test_a_list_is_one_value_unless_the_type_says_that_it_is_several():
+    with pytest.raises(TypeError):  # nobody who parses types hands one over
+        TrainingConfig(max_epochs=[3])
+    with pytest.raises(TypeError):
+        SearchConfig(learning_rates=0.1)
+    assert SearchConfig(learning_rates=(0.1, 0.2)).learning_rates == (0.1, 0.2)  # whoever has no YAML may well give one
+    with pytest.raises(ConfigError, match=r"^search.learning_rates must be a list of rates, got \[\]\."):
+        SearchConfig(learning_rates=())
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("data.window", "a whole number"),
+        ("data.features", "a list of names or null"),
+        ("data.difference", "a whole number or text or null"),
+        ("data.missing", "one of ['error', 'ffill', 'drop']"),
+        ("data.sort", "true or false"),
+        ("model.dropout", "a number or a list of numbers"),
+        ("model.hidden_size", "a whole number or a list of whole numbers"),
+        ("model.activation", "text or a list of names"),
+        ("search.learning_rates", "a list of numbers"),
+        ("search.space", "settings by path, each with a list of values or with {low, high, log, step}"),
+        ("data", "DataConfig"),
+        ("model.droput", "valid"),
+    ],
+)
+def test_a_type_is_said_in_words(name, said):
+    assert declared_type(name) == said
+
+
 def test_activations_are_those_of_keras_by_their_names():
     assert set(ACTIVATIONS) == set(activations.ACTIVATIONS)
     with pytest.raises(ConfigError, match=r"got 'hard_sigmod'\. Did you mean 'hard_sigmoid'\?"):
@@ -165,6 +214,8 @@ def test_a_list_has_a_value_for_each_layer(name, values):
     with pytest.raises(ConfigError) as caught:
         ModelConfig(num_layers=2, **{name: values})
     assert_refused(caught, f"model.{name} must be one value or a list of model.num_layers=2 values, got {values}.")
+    with pytest.raises(ConfigError, match=r"^model.num_layers must be between 1 and 1000, got 10000000000\."):
+        ModelConfig(num_layers=10**10, **{name: values})
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ def effects_alone(answer: Answer) -> str:
     knobs = [k for k in answer.knobs if k.alone is not None and math.isfinite(k.alone.high)]
     if not knobs:
         return ""
-    worth = float(answer.settings["search.smallest_effect"])  # type: ignore[arg-type]
+    worth = answer.smallest_effect
     with _figure(1, 1, 0.8 + 0.36 * len(knobs)) as (figure, (ax,)):
         for row, knob in enumerate(reversed(knobs)):
             assert knob.alone is not None

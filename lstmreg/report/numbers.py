@@ -17,9 +17,10 @@ from lstmreg.errors import NoUsableTrialError
 from lstmreg.knobs import KNOBS
 from lstmreg.search import decisions, held_out
 from lstmreg.search.card import DataCard
-from lstmreg.search.evidence import STAGES, Effect, Evidence, Record, Resolution, relative
+from lstmreg.search.evidence import Effect, Evidence, Resolution, relative
 from lstmreg.search.held_out import Averaging
 from lstmreg.search.planning import has_long_blocks
+from lstmreg.search.records import STAGES, Result, Stage
 from lstmreg.search.space import (
     Setting,
     baseline_config,
@@ -176,6 +177,8 @@ class Answer:
         data: The data card.
         trials: How many trials each stage took, and how many of them failed.
         settings: The run's configuration at the baseline: sizes, training, and the search's rules.
+        confidence: Of the intervals.
+        smallest_effect: The least relative improvement of the validation loss that is worth a knob.
         seconds: Training time in all.
         versions: Of what computed it.
     """
@@ -205,8 +208,10 @@ class Answer:
     history: list[float]
     test: Test
     data: DataCard
-    trials: dict[str, list[int]]
+    trials: dict[Stage, list[int]]
     settings: dict[str, Scalar | list[Scalar] | None]
+    confidence: float
+    smallest_effect: float
     seconds: float
     versions: dict[str, str]
 
@@ -220,7 +225,7 @@ def answer(evidence: Evidence) -> Answer:
     _require_finished(evidence)
     candidate = decisions.winner(evidence)
     recommended = decisions.recommended(evidence)
-    baseline_runs = list(evidence.results({}, ["confirm"]).values())
+    baseline_results = list(evidence.results({}, ["confirm"]).values())
     return Answer(
         run=evidence.config.run_name,
         directory=_as_typed(evidence.config.directory),
@@ -235,9 +240,9 @@ def answer(evidence: Evidence) -> Answer:
         knobs=_knobs(evidence, candidate, recommended),
         baseline_curve=_curve(_last_confirming(evidence, {})),
         candidate_curve=_curve(_last_confirming(evidence, candidate)) if candidate else None,
-        gap=float(np.mean([_gap(r) for r in baseline_runs])),
-        turn=float(np.mean([r.result["val"][-1] / r.result["val_loss"] for r in baseline_runs])),
-        cut_short=float(np.mean([r.result["stopped"] == "max_epochs" for r in baseline_runs]))
+        gap=float(np.mean([_gap(result) for result in baseline_results])),
+        turn=float(np.mean([result.val[-1] / result.val_loss for result in baseline_results])),
+        cut_short=float(np.mean([result.stopped == "max_epochs" for result in baseline_results]))
         if evidence.config.training.patience is not None
         else 0.0,
         sizes_effect=_sizes_effect(evidence, candidate),
@@ -254,7 +259,9 @@ def answer(evidence: Evidence) -> Answer:
             for stage, records in evidence.records.items()
         },
         settings=_settings(evidence),
-        seconds=sum(r.result.get("seconds", 0.0) for s in STAGES for r in evidence.records[s]),
+        confidence=evidence.config.search.confidence,
+        smallest_effect=evidence.config.search.smallest_effect,
+        seconds=sum(r.result.seconds for s in STAGES for r in evidence.records[s] if r.result is not None),
         versions={
             "python": platform.python_version(),
             **{name: importlib.metadata.version(name) for name in ("lstmreg", "torch", "lightning", "optuna")},
@@ -275,7 +282,8 @@ def _require_finished(evidence: Evidence) -> None:
                 f"run {evidence.config.run_name!r} has no finished trial in its stage {stage!r} yet. "
                 f"Run the search again: it goes on where it was."
             )
-    for stage in ("confirm", "test"):
+    judging: tuple[Stage, ...] = ("confirm", "test")
+    for stage in judging:
         if not evidence.results({}, [stage]):
             raise NoUsableTrialError(f"the unregularized model failed in the stage {stage!r}; nothing compares.")
 
@@ -329,7 +337,7 @@ def _dose(evidence: Evidence, path: str, value: Scalar) -> Dose:
     )
 
 
-def _last_confirming(evidence: Evidence, setting: Setting) -> Record:
+def _last_confirming(evidence: Evidence, setting: Setting) -> Result:
     found = evidence.results(setting, ["confirm"])
     split = max((r.split for r in found), default=None)
     if split is None:
@@ -337,12 +345,12 @@ def _last_confirming(evidence: Evidence, setting: Setting) -> Record:
     return found[min(r for r in found if r.split == split)]
 
 
-def _curve(record: Record) -> Curve:
-    return Curve(record.result["train"], record.result["val"], record.result["best_epoch"], _gap(record))
+def _curve(result: Result) -> Curve:
+    return Curve(result.train, result.val, result.best_epoch, _gap(result))
 
 
-def _gap(record: Record) -> float:
-    return float(record.result["val_loss"] / max(record.result["train_loss"], 1e-12))
+def _gap(result: Result) -> float:
+    return result.val_loss / max(result.train_loss, 1e-12)
 
 
 def _sizes_effect(evidence: Evidence, candidate: Setting) -> Effect | None:
@@ -380,8 +388,8 @@ def _test(evidence: Evidence, candidate: Setting) -> Test:
     compared = without_knobs(candidate) if knobs_of(candidate) else {}
 
     def error(setting: Setting) -> float | None:
-        results = evidence.results(setting, ["test"])
-        return float(np.mean([r.result["test_error"] for r in results.values()])) if results else None
+        errors = [result.test_error for result in evidence.results(setting, ["test"]).values()]
+        return float(np.mean([error for error in errors if error is not None])) if errors else None
 
     shown = {"no regularization": compared} | ({"candidate": candidate} if candidate != compared else {})
     predicted = {name: held_out.predictions(evidence, setting) for name, setting in shown.items()}

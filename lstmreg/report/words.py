@@ -45,12 +45,12 @@ def _is_cut_short(answer: Answer) -> bool:
 
 def _has_sure_effect(answer: Answer) -> bool:
     """Whether the candidate's knobs help for certain and by enough, whatever the model is worth."""
-    worth = float(answer.settings["search.smallest_effect"])  # type: ignore[arg-type]
-    return answer.effect is not None and answer.effect.high < 0 and answer.effect.mean <= -worth
+    effect = answer.effect
+    return effect is not None and effect.high < 0 and effect.mean <= -answer.smallest_effect
 
 
 def _worth(answer: Answer) -> str:
-    return percent(float(answer.settings["search.smallest_effect"]))  # type: ignore[arg-type]
+    return percent(answer.smallest_effect)
 
 
 def _beyond(answer: Answer) -> str:
@@ -144,8 +144,7 @@ def _about_precision(answer: Answer) -> list[str]:
         f"{_half(found.half_width)} cannot be told from none"
     )
     kind = "confirm_" if knobs_of(answer.candidate) else ""
-    worth = float(answer.settings["search.smallest_effect"])  # type: ignore[arg-type]
-    times = (found.with_unlimited_seeds / worth) ** 2
+    times = (found.with_unlimited_seeds / answer.smallest_effect) ** 2
     if found.seeds == 1:
         return [f"{said}. What more seeds would bring shows with two at least: {_line(answer, **{f'{kind}seeds': 3})}"]
     unlimited = f"with unlimited seeds that would be {_half(found.with_unlimited_seeds)}"
@@ -158,7 +157,7 @@ def _about_precision(answer: Answer) -> list[str]:
         return [f"{said}; {unlimited}. More splits may help more: {_line(answer, **more)}"]
     return [
         f"{said}; {unlimited}. More splits would only be shorter ones, so only more data would show less: for effects "
-        f"of {percent(worth)} about {times:.0f} times as many rows."
+        f"of {_worth(answer)} about {times:.0f} times as many rows."
     ]
 
 
@@ -315,8 +314,7 @@ def _listed(parts: Sequence[str]) -> str:
 
 def interval(effect: Effect, answer: Answer) -> str:
     """Write an interval with its confidence."""
-    confidence = percent(float(answer.settings["search.confidence"]))  # type: ignore[arg-type]
-    return f"{confidence} interval {bounds(effect)}"
+    return f"{percent(answer.confidence)} interval {bounds(effect)}"
 
 
 def bounds(effect: Effect) -> str:
@@ -369,7 +367,7 @@ def table(answer: Answer) -> list[list[str]]:
 
 def table_note(answer: Answer) -> str:
     """Say how to read the table."""
-    confidence = percent(float(answer.settings["search.confidence"]))  # type: ignore[arg-type]
+    confidence = percent(answer.confidence)
     return (
         f"Effects are changes of the validation loss against no regularization, beyond {_beyond(answer)}; less is "
         f"better. A knob's value was chosen on other splits than it was judged on, so where the best value differs "

@@ -16,13 +16,14 @@ from lstmreg.errors import NoUsableTrialError
 from lstmreg.knobs import KNOBS
 
 from .card import log_loss
-from .evidence import Effect, Evidence, Record, Replicate, against_losses
+from .evidence import Effect, Evidence, against_losses
+from .records import Record, Replicate, Result, Stage
 from .space import Setting, key, knobs_of, ladder, without_knobs
 
 LEARNING_RATE = "training.learning_rate"
 
 #: The stages that run settings beside the baseline on the choosing replicates.
-_CHOOSING = ("alone", "together")
+_CHOOSING: tuple[Stage, ...] = ("alone", "together")
 
 
 def choosing_replicates(evidence: Evidence) -> list[Replicate]:
@@ -40,7 +41,7 @@ def chosen_learning_rate(evidence: Evidence) -> float:
     losses: dict[float, list[float]] = defaultdict(list)
     for record in evidence.records["baseline"]:
         rate = float(record.setting[LEARNING_RATE])
-        losses[rate].append(record.log_loss if record.failure is None else math.inf)
+        losses[rate].append(math.inf if record.result is None else record.result.log_loss)
     best = min(losses, key=lambda rate: float(np.mean(losses[rate])))
     if not math.isfinite(np.mean(losses[best])):
         reasons = [r.failure for r in evidence.records["baseline"] if r.failure is not None]
@@ -50,8 +51,8 @@ def chosen_learning_rate(evidence: Evidence) -> float:
     return best
 
 
-def baseline_records(evidence: Evidence) -> dict[Replicate, Record]:
-    """Return the unregularized model's trials at its chosen learning rate."""
+def baseline_results(evidence: Evidence) -> dict[Replicate, Result]:
+    """Return what the unregularized model's trials gave at its chosen learning rate."""
     return evidence.results({LEARNING_RATE: chosen_learning_rate(evidence)}, ["baseline"])
 
 
@@ -60,7 +61,7 @@ def ratios(evidence: Evidence, setting: Setting) -> dict[Replicate, float]:
 
     Where it failed, it counts as worse.
     """
-    baseline = {replicate: record.log_loss for replicate, record in baseline_records(evidence).items()}
+    baseline = {replicate: result.log_loss for replicate, result in baseline_results(evidence).items()}
     if not setting:
         return dict.fromkeys(baseline, 0.0)
     return against_losses(evidence.trials(setting, _CHOOSING), baseline)
@@ -137,7 +138,7 @@ def sampled_scores(evidence: Evidence, before: int | None = None) -> list[tuple[
         evidence: The evidence.
         before: Only of proposals at earlier positions.
     """
-    baseline = {replicate: record.log_loss for replicate, record in baseline_records(evidence).items()}
+    baseline = {replicate: result.log_loss for replicate, result in baseline_results(evidence).items()}
     wanted = sampling_replicates(evidence)
     cells: dict[int, dict[Replicate, Record]] = defaultdict(dict)
     for record in evidence.records["together"]:
@@ -161,7 +162,7 @@ def shortlist(evidence: Evidence) -> list[Setting]:
 def favourite(evidence: Evidence) -> Setting:
     """Return the setting with the best score of all that ran on every choosing replicate."""
     tried: dict[str, Setting] = {key({}): {}}
-    for stage in ("alone", "together"):
+    for stage in _CHOOSING:
         tried |= {key(r.setting): r.setting for r in evidence.records[stage]}
     return min(tried.values(), key=lambda s: score(evidence, s))
 

@@ -1,4 +1,4 @@
-"""What the experiment knows: one record per trial, and effects of settings from paired records."""
+"""What the experiment knows: all trials of a run, and effects of settings from pairs of them."""
 
 from __future__ import annotations
 
@@ -6,74 +6,15 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from scipy.special import stdtrit
 
 from lstmreg.config import Config, Dimension
 
-from .card import DataCard, log_loss
+from .card import DataCard
+from .records import STAGES, Record, Replicate, Result, Stage
 from .space import Setting, key
-
-#: The stages of the experiment, in order; each is one Optuna study.
-STAGES = ("baseline", "alone", "together", "confirm", "test")
-
-
-@dataclass(frozen=True, order=True)
-class Replicate:
-    """One repetition of a setting: which split, and which of its seeds, both counted from 0."""
-
-    split: int
-    seed: int
-
-
-@dataclass(frozen=True)
-class Record:
-    """One trial.
-
-    Attributes:
-        stage: One of :data:`STAGES`.
-        number: The trial's number in its study.
-        role: Why it was run, such as ``alone``, ``sampled``, ``shortlist`` or ``leave one out``.
-        setting: What differs from the baseline.
-        replicate: On what.
-        failure: Why it has no result, or ``None``.
-        result: What the training gave: ``val_loss``, ``train_loss``, ``best_epoch``, the curves ``train`` and
-            ``val``, ``seconds``; of a test trial also ``test_error`` and ``predictions``.
-        position: Of a sampled trial: which of the proposals.
-        traceback: Of an error that is no divergence.
-        rows: First row of the split's validation part, and the row after its last.
-        learning_rate: That of the baseline from which the setting differs; ``None`` in the stage that chooses it.
-    """
-
-    stage: str
-    number: int
-    role: str
-    setting: Setting
-    replicate: Replicate
-    failure: str | None
-    result: dict[str, Any]
-    position: int | None = None
-    traceback: str | None = None
-    rows: tuple[int, int] = (0, 0)
-    learning_rate: float | None = None
-
-    @property
-    def is_cut(self) -> bool:
-        """Whether the search ended it early: its loss is then what it had reached, and no more."""
-        return bool(self.result.get("stopped") == "callback")
-
-    @property
-    def identity(self) -> tuple[str, Replicate]:
-        """What the trial was of; two trials with the same identity repeat each other."""
-        return key(self.setting), self.replicate
-
-    @property
-    def log_loss(self) -> float:
-        """The logarithm of the best epoch's validation loss: differences of it are relative effects."""
-        return log_loss(self.result["val_loss"])
-
 
 #: A training that failed counts as the worst of its setting's, and as a loss twice as high at least.
 _LEAST_HARM = math.log(2.0)
@@ -174,26 +115,26 @@ class Evidence:
     config: Config
     card: DataCard
     dimensions: dict[str, Dimension]
-    records: dict[str, list[Record]] = field(default_factory=lambda: {stage: [] for stage in STAGES})
+    records: dict[Stage, list[Record]] = field(default_factory=lambda: {stage: [] for stage in STAGES})
     looks: int = 0
     tested: int = 0
 
-    def trials(self, setting: Setting, stages: Iterable[str]) -> dict[Replicate, Record]:
+    def trials(self, setting: Setting, stages: Iterable[Stage]) -> dict[Replicate, Record]:
         """Return the trials of a setting that went to their end or failed, by replicate."""
         wanted = key(setting)
         return {
             r.replicate: r for stage in stages for r in self.records[stage] if not r.is_cut and key(r.setting) == wanted
         }
 
-    def results(self, setting: Setting, stages: Iterable[str]) -> dict[Replicate, Record]:
-        """Return the successful trials of a setting, by replicate."""
-        return {replicate: r for replicate, r in self.trials(setting, stages).items() if r.failure is None}
+    def results(self, setting: Setting, stages: Iterable[Stage]) -> dict[Replicate, Result]:
+        """Return what a setting's trials gave that did not fail, by replicate."""
+        return {replicate: r.result for replicate, r in self.trials(setting, stages).items() if r.result is not None}
 
-    def failures(self, setting: Setting, stages: Iterable[str]) -> int:
+    def failures(self, setting: Setting, stages: Iterable[Stage]) -> int:
         """Count the trials of a setting that failed."""
-        return sum(r.failure is not None for r in self.trials(setting, stages).values())
+        return sum(r.result is None for r in self.trials(setting, stages).values())
 
-    def log_ratios(self, setting: Setting, against: Setting, stages: Iterable[str]) -> dict[Replicate, float]:
+    def log_ratios(self, setting: Setting, against: Setting, stages: Iterable[Stage]) -> dict[Replicate, float]:
         """Pair two settings: the log ratio of their losses on each replicate where the second one finished.
 
         Where the first one failed there, it counts as worse, or the setting that fails most would look best.
@@ -202,7 +143,7 @@ class Evidence:
         theirs = {replicate: r.log_loss for replicate, r in self.results(against, stages).items()}
         return against_losses(self.trials(setting, stages), theirs)
 
-    def effect(self, setting: Setting, against: Setting, stages: Iterable[str]) -> Effect | None:
+    def effect(self, setting: Setting, against: Setting, stages: Iterable[Stage]) -> Effect | None:
         """Return what a setting does relative to another; ``None`` if they share no replicate."""
         stages = list(stages)
         found = self.log_ratios(setting, against, stages)
@@ -212,5 +153,6 @@ class Evidence:
 def against_losses(trials: dict[Replicate, Record], log_losses: dict[Replicate, float]) -> dict[Replicate, float]:
     """Return the log ratio of each trial's loss to a given one; a trial that failed counts as worse."""
     both = [replicate for replicate in log_losses if replicate in trials]
-    found = {r: trials[r].log_loss - log_losses[r] for r in both if trials[r].failure is None}
+    results = {replicate: trials[replicate].result for replicate in both}
+    found = {r: result.log_loss - log_losses[r] for r, result in results.items() if result is not None}
     return {r: found.get(r, max([_LEAST_HARM, *found.values()])) for r in both}

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,11 +24,12 @@ from lstmreg.training.single import Trained, train_configured
 from . import decisions
 from .card import DataCard, make_card
 from .config_file import read_config, settle, write_config
-from .evidence import STAGES, Evidence, Record, Replicate
+from .evidence import Evidence
 from .ledger import Job, Ledger, Outcome, Runner, Tell, check_file, owned, read_card, usable_study
 from .planning import Clock, Planner, trainings
 from .proposals import propose
 from .pruning import Medians
+from .records import STAGE_OF, STAGES, Record, Replicate, Result, Role, Stage
 from .space import (
     Setting,
     about_configured_knobs,
@@ -45,7 +46,7 @@ class Progress:
     """What a search tells while it runs: before it starts, where a stage begins, after each epoch, and of each trial.
 
     Attributes:
-        stage: Which stage it is in; ``plan`` before the first.
+        role: Why the trainings run that it is at; ``plan`` before the first.
         record: The trial that just ended, if one did.
         done: Trials done so far, earlier sittings included.
         planned: Trials in all, as far as can be said now.
@@ -56,7 +57,7 @@ class Progress:
         notes: What to know before it starts, a sentence each.
     """
 
-    stage: str
+    role: Role | Literal["plan"]
     record: Record | None
     done: int
     planned: int
@@ -68,6 +69,9 @@ class Progress:
 
 
 Listener = Callable[[Progress], None]
+
+#: The splits on which trainings run: those that choose settings, those that confirm them, and the test.
+Kind = Literal["choose", "confirm", "test"]
 
 #: What a trained job is worth, and what the study keeps of it.
 Valued = Callable[[Job, Trained], Outcome]
@@ -167,18 +171,17 @@ class _Experiment:
             for rate in rates
             for replicate in decisions.choosing_replicates(self.evidence)
         ]
-        self._run_jobs("baseline", "baseline", jobs, "choose", _plain)
+        self._run_jobs("baseline", jobs, "choose", _plain)
         rate = decisions.chosen_learning_rate(self.evidence)
         self.ledger.learning_rate = rate
         self.base = baseline_config(self.evidence.config, rate, len(self.series.features))
         self.baseline_losses = {
-            replicate: record.result["val_loss"]
-            for replicate, record in decisions.baseline_records(self.evidence).items()
+            replicate: result.val_loss for replicate, result in decisions.baseline_results(self.evidence).items()
         }
 
     def _alone(self) -> None:
         settings: list[Setting] = [{p: v} for p, d in self.knobs.items() for v in ladder(d)]
-        self._run_jobs("alone", "alone", self._on_all(settings, "alone"), "choose", self._paired)
+        self._run_jobs("alone", self._on_all(settings, "alone"), "choose", self._paired)
 
     def _together(self) -> None:
         """Let the sampler propose settings, some at a time, and run each on the same replicates."""
@@ -195,7 +198,7 @@ class _Experiment:
                 self.ledger.run_jobs("together", jobs, self._runner("choose", self._relative, limit))
                 self._refresh("together")
         jobs = self._on_all(decisions.shortlist(self.evidence), "shortlist")
-        self._run_jobs("together", "shortlist", jobs, "choose", self._relative)
+        self._run_jobs("shortlist", jobs, "choose", self._relative)
 
     def _proposed(self, first: int, count: int, replicates: list[Replicate]) -> list[Job]:
         """Return what is left to run of some proposals; what ran of them in an earlier sitting stays theirs."""
@@ -220,7 +223,7 @@ class _Experiment:
         while setting is not None:
             variants = [decisions.without(setting, path) for path in knobs_of(setting)]
             jobs = self._on_all([v for v in variants if v], "leave one out")
-            self._run_jobs("together", "leave one out", jobs, "choose", self._relative)
+            self._run_jobs("leave one out", jobs, "choose", self._relative)
             expendable = decisions.expendable_knob(self.evidence, setting)
             setting = None if expendable is None else decisions.without(setting, expendable)
 
@@ -233,7 +236,7 @@ class _Experiment:
             for seed in range(plan.confirm_seeds)
             for split in range(plan.confirm_splits)
         ]
-        self._run_jobs("confirm", "confirm", jobs, "confirm", _plain)
+        self._run_jobs("confirm", jobs, "confirm", _plain)
         self.ledger.note_look()
         self.evidence.looks = self.ledger.looks()
 
@@ -247,10 +250,10 @@ class _Experiment:
         def tested(job: Job, trained: Trained) -> Outcome:
             prediction, truth = trained.forecast(self.splits.test.origin, self.splits.test.end)
             test_error = forecast_error(self.base.training.loss, prediction, truth)
-            more = {"test_error": test_error, "predictions": _rounded(prediction)}
-            return Outcome(test_error, _result(trained) | more)
+            result = dataclasses.replace(_result(trained), test_error=test_error, predictions=_rounded(prediction))
+            return Outcome(test_error, result)
 
-        self._run_jobs("test", "test", jobs, "test", tested)
+        self._run_jobs("test", jobs, "test", tested)
         self.evidence.tested = self.ledger.tested()
 
     def _save_model(self) -> None:
@@ -260,14 +263,14 @@ class _Experiment:
         tested = self.evidence.results(setting, ["test"])
         if not tested:
             return
-        replicate = min(tested, key=lambda r: tested[r].result["val_loss"])
+        replicate = min(tested, key=lambda r: tested[r].val_loss)
 
         def save(number: int, outcome: Trained | Exception) -> None:
             if isinstance(outcome, Exception):
                 raise outcome
             models.save(directory, outcome.network, outcome.about())
 
-        task = self._task(Job(setting, replicate, "model"), "test")
+        task = self._task(Job(setting, replicate, "test"), "test")
         if task.config.model.members > 1:
             save(0, train_configured(task.config, self.series, task.split))
         else:  # as it was tested, to the last digit
@@ -281,13 +284,14 @@ class _Experiment:
         settings: list[Setting] = [{}, without_knobs(winner), winner]
         return list({key(s): s for s in settings}.values())
 
-    def _on_all(self, settings: list[Setting], role: str) -> list[Job]:
+    def _on_all(self, settings: list[Setting], role: Role) -> list[Job]:
         replicates = decisions.choosing_replicates(self.evidence)
         return [Job(setting, replicate, role) for setting in settings for replicate in replicates]
 
-    def _run_jobs(self, stage: str, role: str, jobs: list[Job], kind: str, valued: Valued) -> None:
+    def _run_jobs(self, role: Role, jobs: list[Job], kind: Kind, valued: Valued) -> None:
+        stage = STAGE_OF[role]
         # What a knob showed alone it need not show again together.
-        stages = ("alone", "together") if stage == "together" else (stage,)
+        stages: tuple[Stage, ...] = ("alone", "together") if stage == "together" else (stage,)
         done = {r.identity for s in stages for r in self.ledger.records(s) if not r.is_cut}
         missing = [job for job in jobs if job.identity not in done]
         finished = sum(r.role == role for r in self.ledger.records(stage))
@@ -297,7 +301,7 @@ class _Experiment:
         self.ledger.run_jobs(stage, missing, self._runner(kind, valued))
         self._refresh(stage)
 
-    def _runner(self, kind: str, valued: Valued, limit: Limit | None = None) -> Runner:
+    def _runner(self, kind: Kind, valued: Valued, limit: Limit | None = None) -> Runner:
         """Return what trains jobs of one kind at once, and tells what each is worth."""
 
         def run(jobs: list[Job], tell: Tell) -> None:
@@ -315,7 +319,7 @@ class _Experiment:
 
         return run
 
-    def _task(self, job: Job, kind: str) -> Task:
+    def _task(self, job: Job, kind: Kind) -> Task:
         config = with_settings(self.base, job.setting)
         split = self._split(kind, job.replicate)
         seed = _seed(self.base.search.seed, kind, split, job.replicate.seed)
@@ -326,14 +330,15 @@ class _Experiment:
         """Note a trial's loss relative to the baseline's on the same replicate."""
         outcome = _plain(job, trained)
         relative = outcome.value / self.baseline_losses[job.replicate]
-        return Outcome(outcome.value, outcome.result | {"relative": relative})
+        return Outcome(outcome.value, dataclasses.replace(outcome.result, relative=relative))
 
     def _relative(self, job: Job, trained: Trained) -> Outcome:
         """Value a trial by its relative loss: Optuna compares trials, and losses of two splits do not compare."""
-        outcome = self._paired(job, trained)
-        return Outcome(outcome.result["relative"], outcome.result)
+        result = self._paired(job, trained).result
+        assert result.relative is not None
+        return Outcome(result.relative, result)
 
-    def _split(self, kind: str, replicate: Replicate) -> Split:
+    def _split(self, kind: Kind, replicate: Replicate) -> Split:
         if kind == "test":
             return self.splits.final
         return (self.splits.choose if kind == "choose" else self.splits.confirm)[replicate.split]
@@ -345,7 +350,7 @@ class _Experiment:
         notes = (*self.plan_in_words, *about_configured_knobs(self.evidence.config, self.evidence.dimensions))
         self.listener(Progress("plan", None, self._done(), self._total(), notes=notes))
 
-    def _begin(self, role: str, size: int, *, together: int, replicates: int = 1) -> None:
+    def _begin(self, role: Role, size: int, *, together: int, replicates: int = 1) -> None:
         self.planned[role] = size
         self.progress = Progress(role, None, 0, 0, together, replicates)
         self._say(record=None, epoch=0)
@@ -368,7 +373,7 @@ class _Experiment:
     def _total(self) -> int:
         return max(sum(self.planned.values()), self._done())
 
-    def _refresh(self, stage: str) -> None:
+    def _refresh(self, stage: Stage) -> None:
         self.evidence.records[stage] = self.ledger.records(stage)
 
 
@@ -377,24 +382,24 @@ def _plain(job: Job, trained: Trained) -> Outcome:
     return Outcome(trained.result.val_loss, _result(trained))
 
 
-def _result(trained: Trained) -> dict[str, Any]:
+def _result(trained: Trained) -> Result:
     """Return what the study keeps of a training."""
     fit = trained.result
-    return {
-        "val_loss": fit.val_loss,
-        "train_loss": fit.train_loss,
-        "best_epoch": fit.best_epoch,
-        "stopped": fit.stopped,
-        "train": [float(f"{epoch.train_loss:.5g}") for epoch in fit.history],
-        "val": [float(f"{epoch.val_loss:.5g}") for epoch in fit.history],
-        "seconds": round(fit.seconds, 4),
-    }
+    return Result(
+        val_loss=fit.val_loss,
+        train_loss=fit.train_loss,
+        best_epoch=fit.best_epoch,
+        stopped=fit.stopped,
+        train=[float(f"{epoch.train_loss:.5g}") for epoch in fit.history],
+        val=[float(f"{epoch.val_loss:.5g}") for epoch in fit.history],
+        seconds=round(fit.seconds, 4),
+    )
 
 
-_KINDS = {"choose": 0, "confirm": 1, "test": 2}
+_KINDS: dict[Kind, int] = {"choose": 0, "confirm": 1, "test": 2}
 
 
-def _seed(seed: int, kind: str, split: Split, number: int) -> int:
+def _seed(seed: int, kind: Kind, split: Split, number: int) -> int:
     """Return a replicate's seed; the same for every setting, so that settings can be paired.
 
     It belongs to the rows and not to the number of the split among others, which changes when a run is widened.

@@ -43,7 +43,8 @@ def truth(evidence: Evidence) -> NDArray[np.float64]:
 
 def predictions(evidence: Evidence, setting: Setting) -> dict[int, NDArray[np.float64]]:
     """Return what a setting's networks predicted ``(M, O)``, by seed."""
-    return {r.seed: np.array(t.result["predictions"]) for r, t in sorted(evidence.results(setting, ["test"]).items())}
+    tested = sorted(evidence.results(setting, ["test"]).items())
+    return {replicate.seed: np.array(result.predictions) for replicate, result in tested}
 
 
 def case_losses(evidence: Evidence, predicted: NDArray[np.float64]) -> NDArray[np.float64]:

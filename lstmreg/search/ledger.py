@@ -20,11 +20,11 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from lstmreg.config import Config
-from lstmreg.data.splits import Splits
+from lstmreg.data.splits import Split, Splits
 from lstmreg.errors import ConfigError, CorruptFileError, DataError, NoUsableTrialError
 from lstmreg.training import DivergedError
 
-from .evidence import STAGES, Record, Replicate
+from .records import STAGE_OF, STAGES, Record, Replicate, Result, Role, Stage
 from .space import Setting, key
 
 #: After so many identical errors in a row the search stops: the next trial would fail as well.
@@ -46,7 +46,7 @@ class Job:
 
     setting: Setting
     replicate: Replicate
-    role: str
+    role: Role
     position: int | None = None
     parameters: dict[str, Any] = field(default_factory=dict)
     distributions: dict[str, BaseDistribution] = field(default_factory=dict)
@@ -62,7 +62,7 @@ class Outcome:
     """How a job ended: the trial's value and its result."""
 
     value: float
-    result: dict[str, Any]
+    result: Result
 
 
 #: Told of each job that has ended: its number, and how; an exception if it failed.
@@ -135,7 +135,7 @@ class Ledger:
         check_file(path)
         self.config = config
         self.learning_rate: float | None = None
-        on = {"confirm": splits.confirm, "test": (splits.final,)}
+        on: dict[Stage, tuple[Split, ...]] = {"confirm": splits.confirm, "test": (splits.final,)}
         self._rows = {stage: [(s.origin, s.end) for s in on.get(stage, splits.choose)] for stage in STAGES}
         self._heard = heard
         self._storage = optuna.storages.RDBStorage(f"sqlite:///{path.absolute()}")
@@ -178,13 +178,16 @@ class Ledger:
         """Return how many settings ever met the test rows, those of a narrower run included."""
         return len({(key(r.setting), r.learning_rate) for r in self._records["test"]})
 
-    def _read(self, stage: str) -> list[Record]:
+    def _read(self, stage: Stage) -> list[Record]:
         """Read the finished trials; what a process of another version left running is none."""
         states = (TrialState.COMPLETE, TrialState.FAIL, TrialState.PRUNED)
         done = self._studies[stage].get_trials(deepcopy=False, states=states)
-        return [_record(stage, trial) for trial in done if "rows" in trial.user_attrs]
+        try:
+            return [_record(stage, trial) for trial in done if "rows" in trial.user_attrs]
+        except ValueError as error:
+            raise _damaged(self.config.directory / "study.db", str(error)) from None
 
-    def records(self, stage: str) -> list[Record]:
+    def records(self, stage: Stage) -> list[Record]:
         """Return the finished trials of a stage, in an order that does not depend on which of them ended first.
 
         Of a run that was widened only those count whose validation rows are those of a split as the splits are now,
@@ -198,16 +201,15 @@ class Ledger:
         ]
         return sorted(found, key=lambda r: (r.position is None, r.position or 0, r.role, r.identity))
 
-    def run_jobs(self, stage: str, jobs: list[Job], run: Runner) -> None:
+    def run_jobs(self, stage: Stage, jobs: list[Job], run: Runner) -> None:
         """Run ``jobs``; each becomes a trial of the stage's study when it has ended, so that none is left open."""
 
         def tell(number: int, outcome: Outcome | Exception) -> None:
             study, job = self._studies[stage], jobs[number]
             attributes, value = self._attributes(stage, job), None
             if isinstance(outcome, Outcome):
-                attributes["result"], value = outcome.result, outcome.value
-                is_cut = outcome.result["stopped"] == "callback"
-                state = TrialState.PRUNED if is_cut else TrialState.COMPLETE
+                attributes["result"], value = outcome.result.to_attribute(), outcome.value
+                state = TrialState.PRUNED if outcome.result.is_cut else TrialState.COMPLETE
             else:
                 attributes |= _reasons(outcome)
                 state = TrialState.FAIL
@@ -221,7 +223,7 @@ class Ledger:
 
         run(jobs, tell)
 
-    def _attributes(self, stage: str, job: Job) -> dict[str, Any]:
+    def _attributes(self, stage: Stage, job: Job) -> dict[str, Any]:
         attributes: dict[str, Any] = {
             "setting": job.setting,
             "replicate": [job.replicate.split, job.replicate.seed],
@@ -255,21 +257,33 @@ def _stop_if_hopeless(records: list[Record]) -> None:
         )
 
 
-def _record(stage: str, trial: FrozenTrial) -> Record:
+def _record(stage: Stage, trial: FrozenTrial) -> Record:
+    """Return a finished trial as the experiment knows it.
+
+    Raises:
+        ValueError: If it is none that a search has written; it names the trial.
+    """
     attributes = trial.user_attrs
-    return Record(
-        stage=stage,
-        number=trial.number,
-        role=attributes["role"],
-        setting=attributes["setting"],
-        replicate=Replicate(*attributes["replicate"]),
-        failure=attributes.get("failure"),
-        result=attributes.get("result", {}),
-        position=attributes.get("position"),
-        traceback=attributes.get("traceback"),
-        rows=tuple(attributes["rows"]),
-        learning_rate=attributes.get("learning_rate"),
-    )
+    failure = attributes.get("failure")
+    try:
+        if missing := [name for name in ("role", "setting", "replicate") if name not in attributes]:
+            raise ValueError(f"it has no {missing[0]}")
+        if attributes["role"] not in [role for role, its_stage in STAGE_OF.items() if its_stage == stage]:
+            raise ValueError(f"its role is {attributes['role']!r}")
+        return Record(
+            number=trial.number,
+            role=attributes["role"],
+            setting=attributes["setting"],
+            replicate=Replicate(*attributes["replicate"]),
+            result=None if failure is not None else Result.from_attribute(attributes.get("result")),
+            failure=failure,
+            position=attributes.get("position"),
+            traceback=attributes.get("traceback"),
+            rows=tuple(attributes["rows"]),
+            learning_rate=attributes.get("learning_rate"),
+        )
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"trial {trial.number} of stage {stage!r}: {error}") from None
 
 
 def read_card(config: Config) -> dict[str, Any]:
@@ -307,6 +321,8 @@ def check_file(path: Path) -> None:
     except sqlite3.DatabaseError as error:
         verdict = str(error)
     if verdict != "ok" or path.stat().st_size == 0:
-        raise CorruptFileError(
-            f"{path}: the study is damaged ({verdict}). Move the file aside and run the search again."
-        )
+        raise _damaged(path, verdict)
+
+
+def _damaged(path: Path, reason: str) -> CorruptFileError:
+    return CorruptFileError(f"{path}: the study is damaged ({reason}). Move the file aside and run the search again.")

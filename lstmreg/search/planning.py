@@ -19,7 +19,7 @@ from lstmreg.training.fitting import Epoch
 from lstmreg.training.population import fit_population
 from lstmreg.training.population.together import members_at_once
 
-from .evidence import Record
+from .records import Record, Role
 from .space import Setting, baseline_config, ladder
 
 #: A quick search is the largest plan that should take no longer, in seconds.
@@ -38,7 +38,7 @@ _PATIENCES = 2.5
 _EVALUATION = 0.3
 
 
-def trainings(config: Config, plan: Plan) -> dict[str, int]:
+def trainings(config: Config, plan: Plan) -> dict[Role, int]:
     """Return how many trainings each part of a search will take, about: some follow from what was found before."""
     knobs = {p: d for p, d in config.search.dimensions.items() if p in KNOBS}
     replicates, confirming = plan.splits * plan.seeds, plan.confirm_splits * plan.confirm_seeds
@@ -175,8 +175,8 @@ class Clock:
     def heard(self, record: Record) -> None:
         """Take a training in that has ended."""
         self._latest = time.monotonic()
-        if "seconds" in record.result:
-            self._seconds.append(record.result["seconds"])
+        if record.result is not None:
+            self._seconds.append(record.result.seconds)
 
     def seconds_left(self, trainings: int) -> float | None:
         """Estimate how long so many further trainings will take."""

@@ -6,7 +6,8 @@ import math
 import statistics
 from itertools import accumulate
 
-from .evidence import Evidence, Replicate
+from .evidence import Evidence
+from .records import Replicate
 
 #: A median of fewer trainings is no limit for others.
 _ENOUGH = 10
@@ -29,8 +30,8 @@ class Medians:
         self._known: dict[tuple[Replicate, int], float] = {}
         others = [r for r in evidence.records["together"] if r.position is not None and r.position < before]
         for record in [*evidence.records["alone"], *others]:
-            if record.failure is None:
-                self._curves.setdefault(record.replicate, []).append(list(accumulate(record.result["val"], min)))
+            if record.result is not None:
+                self._curves.setdefault(record.replicate, []).append(list(accumulate(record.result.val, min)))
 
     def are_exceeded(self, replicate: Replicate, epoch: int, loss: float) -> bool:
         """Tell whether the best loss so far of a training is worse than the limit at that epoch."""

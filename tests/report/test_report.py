@@ -146,6 +146,16 @@ def test_a_confirmed_answer_names_knobs_and_values(answer: Answer) -> None:
     assert "−12 % (95 % interval −18 % to −5.0 %)" in words.sentences(shown)[0]
 
 
+def test_the_rules_of_the_answer_are_its_own_and_every_word_follows_them(answer: Answer) -> None:
+    assert (answer.confidence, answer.smallest_effect) == (0.95, 0.02)
+    content = json.loads(documents.as_json(answer))
+    assert (content["confidence"], content["smallest_effect"]) == (0.95, 0.02)
+    assert (content["settings"]["search.confidence"], content["settings"]["search.smallest_effect"]) == (0.95, 0.02)
+    stricter = dataclasses.replace(confirmed(answer, kernel_l2=0.01), confidence=0.9, smallest_effect=0.125)
+    assert "−12 % (90 % interval −18 % to −5.0 %)" in words.sentences(stricter)[0]
+    assert "an improvement of 12.5 %" in words.table_note(stricter)
+
+
 def unconfirmed(answer: Answer, **changes: object) -> Answer:
     """Return an answer that recommends nothing, with a model that beats the floor."""
     plain = dataclasses.replace(

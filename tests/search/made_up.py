@@ -10,7 +10,8 @@ import numpy as np
 
 from lstmreg.config import Config, DataConfig, SearchConfig
 from lstmreg.search.card import DataCard
-from lstmreg.search.evidence import Evidence, Record, Replicate
+from lstmreg.search.evidence import Evidence
+from lstmreg.search.records import STAGE_OF, Record, Replicate, Result, Role
 from lstmreg.search.space import Setting
 
 KNOB = "model.kernel_l2"
@@ -55,23 +56,27 @@ def made_up(
 
 
 def ran(
-    evidence: Evidence, stage: str, setting: Setting, split: int, seed: int, loss: float | None, **more: Any
+    evidence: Evidence, role: Role, setting: Setting, split: int, seed: int, loss: float | None, **more: Any
 ) -> None:
     """Put a trial in; without a loss it failed."""
-    curve = [2.0, loss or 0.0]
-    result = {"val_loss": loss, "train_loss": 0.5, "best_epoch": 1, "stopped": "patience", "train": curve, "val": curve}
-    records = evidence.records[stage]
+    records = evidence.records[STAGE_OF[role]]
     records.append(
         Record(
-            stage=stage,
             number=len(records),
-            role=stage,
+            role=role,
             setting=setting,
             replicate=Replicate(split, seed),
             failure="diverged" if loss is None else None,
-            result={} if loss is None else result | more,
+            result=None if loss is None else gave(loss, **more),
         )
     )
+
+
+def gave(loss: float, **more: Any) -> Result:
+    """Return what a training gave that reached a loss in its second epoch."""
+    curve = [2.0, loss]
+    usual = {"train_loss": 0.5, "best_epoch": 1, "stopped": "patience", "train": curve, "val": curve, "seconds": 0.0}
+    return Result(val_loss=loss, **usual | more)
 
 
 def whole(confirmed: np.ndarray, plain: np.ndarray, alone: float = 0.5, **options: Any) -> Evidence:
@@ -89,6 +94,6 @@ def whole(confirmed: np.ndarray, plain: np.ndarray, alone: float = 0.5, **option
         for seed in range(2):
             predictions = [[1.0 + 0.1 * seed]] * 20
             ran(evidence, "test", setting, 0, seed, 1.0, test_error=1.0, predictions=predictions)
-    ran(evidence, "together", {KNOB: 0.01}, 0, 0, alone)
+    ran(evidence, "sampled", {KNOB: 0.01}, 0, 0, alone)
     evidence.records["together"][0] = dataclasses.replace(evidence.records["together"][0], position=0)
     return evidence

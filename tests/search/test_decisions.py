@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from lstmreg.search import decisions
-from lstmreg.search.evidence import Replicate
 from lstmreg.search.pruning import Medians
-from tests.search.made_up import KNOB, made_up, ran, whole
+from lstmreg.search.records import Replicate
+from tests.search.made_up import KNOB, gave, made_up, ran, whole
 
 
 def losses(value: float, splits: int = 6, seeds: int = 5, noise: float = 0.01) -> np.ndarray:
@@ -97,8 +97,7 @@ def test_trainings_are_cut_by_others_on_the_same_split_alone() -> None:
     evidence = made_up()
     for split, loss in ((0, 0.1), (1, 10.0)):
         for k in range(11):
-            ran(evidence, "alone", {KNOB: float(k)}, split, 0, loss * (1 + k))
-            evidence.records["alone"][-1].result["val"] = [loss * (1 + k)] * 30
+            ran(evidence, "alone", {KNOB: float(k)}, split, 0, loss * (1 + k), val=[loss * (1 + k)] * 30)
     limits = Medians(evidence, before=0)
     patience = evidence.config.training.patience
     assert limits.at(Replicate(0, 0), patience - 1) == math.inf  # regularized models learn more slowly
@@ -112,7 +111,7 @@ def test_trainings_are_cut_by_others_on_the_same_split_alone() -> None:
 def test_a_training_that_was_cut_is_no_result_of_its_setting() -> None:
     evidence = whole(losses(0.5), losses(1.0))
     cut = evidence.records["alone"][0]
-    evidence.records["alone"][0] = dataclasses.replace(cut, result=cut.result | {"stopped": "callback"})
+    evidence.records["alone"][0] = dataclasses.replace(cut, result=gave(0.5, stopped="callback"))
     assert decisions.score(evidence, {KNOB: 0.01}) == 0.5 * math.log(0.5) * 2  # from the trial of the stage together
     evidence.records["together"].clear()
     assert decisions.score(evidence, {KNOB: 0.01}) == math.inf

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lstmreg.search.evidence import Effect, Replicate, Resolution
+from lstmreg.search.evidence import Effect, Resolution
+from lstmreg.search.records import Replicate
 
 
 def test_an_interval_is_students_over_split_means() -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import re
 import shutil
+import sqlite3
 from collections import Counter
 from pathlib import Path
 
@@ -21,11 +23,13 @@ from lstmreg.errors import ConfigError, CorruptFileError, DataError, NoUsableTri
 from lstmreg.report import words
 from lstmreg.search import decisions, planning
 from lstmreg.search.config_file import settle, write_config
-from lstmreg.search.evidence import STAGES, Evidence, Record, Replicate
+from lstmreg.search.evidence import Evidence
+from lstmreg.search.records import STAGES, Record, Replicate
 from lstmreg.search.space import baseline_config, key
 from lstmreg.training import trainer
 from lstmreg.training.population.together import Task, train_together
 from lstmreg.training.single import Trained, train_single
+from tests.search.made_up import gave
 from tests.tiny import tiny_config, write_series
 
 
@@ -58,17 +62,17 @@ def test_records_are_what_the_studies_hold(evidence: Evidence) -> None:
         assert sorted(r.number for r in evidence.records[stage]) == list(range(len(study.trials)))
         for record in evidence.records[stage]:
             trial = study.trials[record.number]
-            assert record.result == trial.user_attrs["result"]
+            assert record.result.to_attribute() == trial.user_attrs["result"]
             expected = {"together": "relative", "test": "test_error"}.get(stage, "val_loss")
-            assert trial.value == record.result[expected]
+            assert trial.value == getattr(record.result, expected)
 
 
 def test_a_trials_value_is_its_best_epoch_and_not_its_last(evidence: Evidence) -> None:
     for stage in STAGES:
         for record in evidence.records[stage]:
-            curve = record.result["val"]
-            assert record.result["best_epoch"] == int(np.argmin(curve))
-            assert record.result["val_loss"] == pytest.approx(min(curve), rel=1e-4)
+            curve = record.result.val
+            assert record.result.best_epoch == int(np.argmin(curve))
+            assert record.result.val_loss == pytest.approx(min(curve), rel=1e-4)
 
 
 def test_every_knob_and_value_ran_alone_on_every_replicate_of_the_baseline(evidence: Evidence) -> None:
@@ -77,13 +81,13 @@ def test_every_knob_and_value_ran_alone_on_every_replicate_of_the_baseline(evide
     wanted = [{"model.kernel_l2": 1e-4}, {"model.kernel_l2": 1e-2}, {"model.dropout": 0.2}]
     wanted += [{"model.recurrent_dropout": 0.1}, {"model.recurrent_dropout": 0.3}]
     assert ran == Counter({(key(s), r): 1 for s in wanted for r in replicates})
-    assert set(decisions.baseline_records(evidence)) == replicates
+    assert set(decisions.baseline_results(evidence)) == replicates
 
 
 def test_the_baseline_has_the_learning_rate_with_the_least_mean_log_loss(evidence: Evidence) -> None:
     by_rate: dict[float, list[float]] = {}
     for record in evidence.records["baseline"]:
-        by_rate.setdefault(record.setting["training.learning_rate"], []).append(record.result["val_loss"])
+        by_rate.setdefault(record.setting["training.learning_rate"], []).append(record.result.val_loss)
     best = min(by_rate, key=lambda rate: float(np.prod(by_rate[rate])))
     assert decisions.chosen_learning_rate(evidence) == best
 
@@ -99,11 +103,11 @@ def test_every_proposal_is_new_and_runs_on_the_same_replicates(evidence: Evidenc
 
 def test_the_shortlist_compares_proposals_on_the_same_replicates(evidence: Evidence) -> None:
     """A proposal that met the easy split alone would look best, whatever it is worth."""
-    baseline = decisions.baseline_records(evidence)
+    baseline = decisions.baseline_results(evidence)
     by_hand = {}
     for record in evidence.records["together"]:
         if record.role == "sampled":
-            ratio = math.log(record.result["val_loss"] / baseline[record.replicate].result["val_loss"])
+            ratio = math.log(record.result.val_loss / baseline[record.replicate].val_loss)
             by_hand.setdefault(key(record.setting), []).append(ratio)
     best = min(by_hand, key=lambda setting: float(np.mean(by_hand[setting])))
     assert [key(s) for s in decisions.shortlist(evidence)] == [best]
@@ -125,10 +129,10 @@ def test_a_record_can_be_trained_again_from_its_setting_alone(evidence: Evidence
     )
     told: list[Trained] = []
     train_together([Task(config, split)], series, lambda number, outcome: told.append(outcome))
-    assert told[0].result.val_loss == record.result["val_loss"]  # to the last bit, whoever trained beside it
+    assert told[0].result.val_loss == record.result.val_loss  # to the last bit, whoever trained beside it
     alone = train_single(config, series, split).result
-    assert alone.val_loss == pytest.approx(record.result["val_loss"], rel=1e-5)
-    assert record.result["val_loss"] != twin.result["val_loss"]
+    assert alone.val_loss == pytest.approx(record.result.val_loss, rel=1e-5)
+    assert record.result.val_loss != twin.result.val_loss
 
 
 def test_winner_baseline_and_what_is_left_out_are_confirmed_on_splits_that_chose_nothing(evidence: Evidence) -> None:
@@ -176,8 +180,8 @@ def test_the_saved_model_gives_the_tested_predictions(evidence: Evidence) -> Non
     with torch.no_grad():
         predicted = outputs.unscaled(network(torch.from_numpy(windows.inputs)).numpy())
     tested = evidence.results(decisions.recommended(evidence), ["test"]).values()
-    best = min(tested, key=lambda r: r.result["val_loss"])
-    np.testing.assert_allclose(predicted, best.result["predictions"], rtol=1e-6)
+    best = min(tested, key=lambda result: result.val_loss)
+    np.testing.assert_allclose(predicted, best.predictions, rtol=1e-6)
 
 
 def test_a_single_column_is_searched_for_input_dropout_with_a_mask_for_each_gate(folder: Path) -> None:
@@ -205,8 +209,12 @@ def test_reading_a_run_gives_the_same_evidence_wherever_its_folder_lies(evidence
 
 def trainings(evidence: Evidence) -> list[tuple[object, ...]]:
     """What ran, on which rows, and what came out."""
+
+    def loss(record: Record) -> float | None:
+        return None if record.result is None else record.result.val_loss
+
     return sorted(
-        (stage, key(r.setting), r.rows, r.replicate.seed, str(r.position), r.result.get("val_loss"), str(r.failure))
+        (stage, key(r.setting), r.rows, r.replicate.seed, str(r.position), loss(r), str(r.failure))
         for stage in STAGES
         for r in evidence.records[stage]
     )
@@ -216,7 +224,7 @@ def test_a_finished_search_run_again_trains_nothing(folder: Path) -> None:
     config = dataclasses.replace(tiny_config(folder), name="again")
     before = search.run(config)
     heard: list[str] = []
-    same = search.run(config, lambda p: heard.append(p.stage) if p.record else None)
+    same = search.run(config, lambda p: heard.append(p.role) if p.record else None)
     assert heard == []
     assert same.records == before.records
     assert same.looks == 1
@@ -304,7 +312,7 @@ def test_a_search_cut_anywhere_goes_on_to_the_same_result(folder: Path, evidence
 
     def outcome(records: Evidence) -> list[list[object]]:
         return [
-            [r.stage, r.role, r.setting, r.replicate, r.result["val_loss"]]
+            [r.stage, r.role, r.setting, r.replicate, r.result.val_loss]
             for stage in STAGES
             for r in records.records[stage]
         ]
@@ -469,7 +477,7 @@ def test_a_step_is_measured_and_the_time_left_falls_as_trainings_end(folder: Pat
     assert 0 < step < 1
     clock = planning.Clock(2.0)
     assert 19 < (clock.seconds_left(10) or 0) <= 20
-    ended = Record("alone", 0, "alone", {}, Replicate(0, 0), None, {"seconds": 0.5})
+    ended = Record(0, "alone", {}, Replicate(0, 0), gave(1.0, seconds=0.5))
     clock.heard(ended)
     assert 4.5 < (clock.seconds_left(10) or 0) <= 5
     assert planning.Clock(None).seconds_left(10) is None
@@ -522,6 +530,32 @@ def test_a_damaged_study_is_refused_and_left_as_it_is(evidence: Evidence, tmp_pa
         search.read(directory)
     assert raised.value.exit_code == 4
     assert path.read_bytes() == bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("result", {"val_loss": 0.5}, "its result has no train_loss"),
+        ("result", [0.5], "its result is no mapping: [0.5]"),
+        ("role", "confirm", "its role is 'confirm'"),
+        ("role", ["alone"], "its role is ['alone']"),
+    ],
+)
+def test_a_damaged_trial_is_refused_by_its_number(
+    evidence: Evidence, tmp_path: Path, name: str, value: object, said: str
+) -> None:
+    directory = tmp_path / evidence.config.run_name
+    shutil.copytree(evidence.config.directory, directory)
+    study = studies(directory)["alone"]
+    with sqlite3.connect(directory / "study.db") as database:
+        database.execute(
+            "UPDATE trial_user_attributes SET value_json = ? WHERE trial_id = ? AND key = ?",
+            (json.dumps(value), study.trials[3]._trial_id, name),
+        )
+    with pytest.raises(CorruptFileError) as caught:
+        search.read(directory)
+    reason = f"the study is damaged (trial 3 of stage 'alone': {said}). Move the file aside and run the search again."
+    assert str(caught.value) == f"{directory / 'study.db'}: {reason}"
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:

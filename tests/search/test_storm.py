@@ -118,9 +118,7 @@ def test_killing_the_search_at_random_moments_loses_and_doubles_nothing(tmp_path
     whole = search.read(tmp_path / "runs/whole")
 
     def outcome(evidence: search.Evidence) -> list[tuple[str, str, object, float]]:
-        return [
-            (r.stage, str(r.setting), r.replicate, r.result["val_loss"]) for s in evidence.records.values() for r in s
-        ]
+        return [(r.stage, str(r.setting), r.replicate, r.result.val_loss) for s in evidence.records.values() for r in s]
 
     assert outcome(killed) == outcome(whole)
     assert decisions.winner(killed) == decisions.winner(whole)

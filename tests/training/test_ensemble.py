@@ -110,8 +110,8 @@ def test_a_search_compares_single_networks_and_saves_an_ensemble(tmp_path):
     config = tiny_config(tmp_path)
     evidence = search.run(dataclasses.replace(config, model=dataclasses.replace(config.model, members=2)))
     alone = search.run(dataclasses.replace(config, name="alone"))
-    assert [r.result["val_loss"] for r in evidence.records["baseline"]] == [
-        r.result["val_loss"] for r in alone.records["baseline"]
+    assert [r.result.val_loss for r in evidence.records["baseline"]] == [
+        r.result.val_loss for r in alone.records["baseline"]
     ]
     network, about = models.load(evidence.config.directory)
     single_network, _ = models.load(alone.config.directory)

@@ -1,0 +1,62 @@
+"""What a training gave goes into a study and comes back, or is refused."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, get_args
+
+import pytest
+
+from lstmreg.search.records import STAGE_OF, STAGES, Result, Role
+from tests.search.made_up import gave
+
+TESTED = gave(0.5, relative=0.9, test_error=2.0, predictions=[[1.0, 2.0], [3.0, float("nan")]])
+
+
+@pytest.mark.parametrize("result", [gave(0.5), gave(float("inf"), stopped="callback"), TESTED])
+def test_a_result_comes_back_from_the_study_as_it_was(result: Result) -> None:
+    kept = json.dumps(result.to_attribute())
+    assert repr(Result.from_attribute(json.loads(kept))) == repr(result)  # NaN equals nothing
+
+
+def test_what_a_trial_does_not_have_is_not_kept() -> None:
+    usual = ["val_loss", "train_loss", "best_epoch", "stopped", "train", "val", "seconds"]
+    assert list(gave(0.5).to_attribute()) == usual
+    assert list(TESTED.to_attribute()) == [*usual, "relative", "test_error", "predictions"]
+
+
+def test_what_another_version_kept_beside_it_is_no_damage() -> None:
+    assert Result.from_attribute(gave(0.5).to_attribute() | {"memory": 3}) == gave(0.5)
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        ({"val_loss": None}, "its result has val_loss=None"),
+        ({"train_loss": "0.5"}, "its result has train_loss='0.5'"),
+        ({"best_epoch": 1.5}, "its result has best_epoch=1.5"),
+        ({"best_epoch": True}, "its result has best_epoch=True"),
+        ({"val": [1.0, "2"]}, r"its result has val=\[1.0, '2'\]"),
+        ({"stopped": 1}, "its result has stopped=1"),
+        ({"predictions": [1.0]}, r"its result has predictions=\[1.0\]"),
+        ({"best_epoch": 2}, "contradict"),
+        ({"best_epoch": -1}, "contradict"),
+        ({"train": [1.0]}, "contradict"),
+    ],
+)
+def test_a_damaged_result_is_refused(damage: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        Result.from_attribute(gave(0.5).to_attribute() | damage)
+
+
+@pytest.mark.parametrize("name", list(gave(0.5).to_attribute()))
+def test_a_result_without_one_of_its_parts_is_refused(name: str) -> None:
+    kept = gave(0.5).to_attribute()
+    del kept[name]
+    with pytest.raises(ValueError, match=f"its result has no {name}"):
+        Result.from_attribute(kept)
+
+
+def test_every_role_has_its_stage() -> None:
+    assert set(STAGE_OF) == set(get_args(Role))
+    assert tuple(dict.fromkeys(STAGE_OF.values())) == STAGES
