@@ -185,6 +185,7 @@ def loaded_by(code: str) -> set[str]:
         ("import lstmreg; lstmreg.LSTM(2, 3); lstmreg.L2; lstmreg.penalties", {"torch"}),
         ("import lstmreg; lstmreg.interop.__all__", set()),
         ("import lstmreg; lstmreg.interop.load_model", {"torch"}),
+        ("import lstmreg.verbs, lstmreg.cli", {"rich"}),
     ],
 )
 def test_a_name_loads_only_what_it_needs(code: str, loaded: set[str]) -> None:
