@@ -12,7 +12,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -168,20 +167,29 @@ def test_fit_says_which_forecast_it_does_not_beat_and_what_to_do_about_a_trend(f
     assert about["difference"]["lag"] == 12
 
 
-def test_ctrl_c_ends_a_fit_at_its_best_epoch_and_saves_it(folder: Path) -> None:
-    arguments = ["fit", "-c", "lstmreg.yaml", "--training.max_epochs=100000", "--training.patience=100000"]
-    with subprocess.Popen(
-        command(*arguments),
+def talkative(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Start the command line with no patience for silence: it says all the time where it is."""
+    program = "import sys; from lstmreg import cli; from lstmreg.terminal import pulse; pulse._SILENCE = 0.02; "
+    return subprocess.Popen(
+        [sys.executable, "-c", program + "sys.exit(cli.main())", *arguments],
         cwd=folder,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    ) as process:
-        while not (folder / "runs/waves/fit").exists():
-            assert process.poll() is None
-            time.sleep(0.05)
-        time.sleep(3)
+    )
+
+
+def wait_for(process: subprocess.Popen[str], pattern: str) -> None:
+    """Read what is printed up to a line that begins like this."""
+    assert process.stdout is not None
+    assert any(re.match(pattern, line) for line in process.stdout), "it ended before"
+
+
+def test_ctrl_c_ends_a_fit_at_its_best_epoch_and_saves_it(folder: Path) -> None:
+    arguments = ["fit", "-c", "lstmreg.yaml", "--training.max_epochs=100000", "--training.patience=100000"]
+    with talkative(folder, *arguments) as process:
+        wait_for(process, r"  Training, epoch \d{2,} of at most 100000; ")
         process.send_signal(signal.SIGINT)
         shown, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
@@ -379,19 +387,12 @@ def test_an_interrupted_search_closes_its_trial_and_the_same_line_goes_on(
     folder: Path, sent: signal.Signals, code: int
 ) -> None:
     arguments = ["search", "-c", "lstmreg.yaml", "--training.max_epochs=150", "--training.patience=150"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-    process = subprocess.Popen(
-        command(*arguments), cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    finished = 0
-    while finished < 2:  # two trials are done, the third is on its way
-        line = process.stdout.readline()
-        assert line, "the search ended before it could be interrupted"
-        finished += re.match(r" +\d+/\d+ ", line) is not None
-    time.sleep(0.4)
-    process.send_signal(sent)
-    _, said = process.communicate(timeout=60)
+    with talkative(folder, *arguments) as process:
+        for _ in range(2):
+            wait_for(process, r" +\d+/\d+ ")  # a setting is done
+        wait_for(process, r"  .+, epoch \d+, \d+ of \d+ trainings; ")  # others are on their way
+        process.send_signal(sent)
+        _, said = process.communicate(timeout=60)
     assert process.returncode == code
     assert "Every finished trial is kept. Go on with: lstmreg search -c lstmreg.yaml" in said
     assert "Traceback" not in said
