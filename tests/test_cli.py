@@ -12,19 +12,21 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import yaml
-from rich.console import Console
+from jsonargparse import ArgumentParser, Namespace
 
-from lstmreg.cli import _config, _FitLines, _parse, _TrialLines
-from lstmreg.config import DataConfig, from_dict
-from lstmreg.errors import ConfigError
+from lstmreg import __version__
+from lstmreg.cli import main, parse
+from lstmreg.config import Config, DataConfig, from_dict
+from lstmreg.errors import ConfigError, DataError
 from lstmreg.search.experiment import Progress
 from lstmreg.search.records import Record, Replicate
-from lstmreg.terminal import Pulse
+from lstmreg.terminal import Console, FitLines, Pulse, TrialLines, say
+from lstmreg.verbs import VERBS, Verb
+from lstmreg.verbs.settings import VerbWithSettings
 from tests.search.made_up import gave
 from tests.tiny import write_series
 
@@ -67,6 +69,12 @@ def lstmreg(folder: Path, *arguments: str, **environment: str) -> subprocess.Com
         timeout=240,
         check=False,
     )
+
+
+def config_of(arguments: list[str]) -> Config:
+    verb, parsed = parse(arguments)
+    assert isinstance(verb, VerbWithSettings)
+    return verb.config(parsed)
 
 
 def test_a_search_ends_with_its_answer_and_its_files_and_goes_on_when_asked_again(folder: Path) -> None:
@@ -160,20 +168,29 @@ def test_fit_says_which_forecast_it_does_not_beat_and_what_to_do_about_a_trend(f
     assert about["difference"]["lag"] == 12
 
 
-def test_ctrl_c_ends_a_fit_at_its_best_epoch_and_saves_it(folder: Path) -> None:
-    arguments = ["fit", "-c", "lstmreg.yaml", "--training.max_epochs=100000", "--training.patience=100000"]
-    with subprocess.Popen(
-        command(*arguments),
+def talkative(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Start the command line with no patience for silence: it says all the time where it is."""
+    program = "import sys; from lstmreg import cli; from lstmreg.terminal import pulse; pulse._SILENCE = 0.02; "
+    return subprocess.Popen(
+        [sys.executable, "-c", program + "sys.exit(cli.main())", *arguments],
         cwd=folder,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    ) as process:
-        while not (folder / "runs/waves/fit").exists():
-            assert process.poll() is None
-            time.sleep(0.05)
-        time.sleep(3)
+    )
+
+
+def wait_for(process: subprocess.Popen[str], pattern: str) -> None:
+    """Read what is printed up to a line that begins like this."""
+    assert process.stdout is not None
+    assert any(re.match(pattern, line) for line in process.stdout), "it ended before"
+
+
+def test_ctrl_c_ends_a_fit_at_its_best_epoch_and_saves_it(folder: Path) -> None:
+    arguments = ["fit", "-c", "lstmreg.yaml", "--training.max_epochs=100000", "--training.patience=100000"]
+    with talkative(folder, *arguments) as process:
+        wait_for(process, r"  Training, epoch \d{2,} of at most 100000; ")
         process.send_signal(signal.SIGINT)
         shown, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
@@ -188,10 +205,73 @@ def test_help_and_arguments_load_nothing_heavy(folder: Path) -> None:
     assert shown.returncode == 0
     for verb in ("demo", "fit", "search", "report"):
         assert verb in shown.stdout
-    heavy = "import sys; from lstmreg.cli import _parse; _parse(['search', '-c', 'lstmreg.yaml']); "
+    heavy = "import sys; from lstmreg.cli import parse; parse(['search', '-c', 'lstmreg.yaml']); "
     heavy += "print([m for m in ('torch', 'lightning', 'optuna', 'matplotlib', 'scipy') if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", heavy], cwd=folder, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_the_version_is_told(folder: Path) -> None:
+    told = lstmreg(folder, "--version")
+    assert (told.returncode, told.stdout.split()) == (0, ["lstmreg", __version__])
+
+
+class Count(Verb):
+    """A verb that somebody adds."""
+
+    name = "count"
+    help = "count up to a number"
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("last", type=int, help="where to stop")
+        parser.add_argument("--by", type=int, default=1, help="how far a step is")
+
+    def run(self, arguments: Namespace, out: Console) -> None:
+        if arguments.by < 1:
+            raise DataError(f"--by must be at least 1, got {arguments.by}.")
+        say(out, " ".join(str(number) for number in range(1, arguments.last + 1, arguments.by)))
+
+
+WITH_COUNT = [*VERBS, Count()]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["count", "5"], 0, "1 2 3 4 5\n"),
+        (["count", "5", "--by=2"], 0, "1 3 5\n"),
+        (["count", "5", "--by", "0"], 3, "lstmreg: --by must be at least 1, got 0.\n"),
+        (["count"], 2, "lstmreg: required: last. 'lstmreg count --help' says more.\n"),
+        (["count", "many"], 2, "lstmreg: last must be a whole number, got 'many'.\n"),
+        (["count", "5", "6"], 2, "lstmreg: unknown argument 6. 'lstmreg count --help' lists what there is.\n"),
+        (["count", "5", "--bye=2"], 2, "lstmreg: unknown argument --bye. Did you mean '--by'?\n"),
+        ([], 2, "lstmreg: name what to do: demo, fit, search, report, convert, count. 'lstmreg --help' says more.\n"),
+    ],
+)
+def test_a_verb_is_added_by_its_object_alone(
+    arguments: list[str], code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments, WITH_COUNT) == code
+    shown = capsys.readouterr()
+    assert (shown.out, shown.err) == ((said, "") if code == 0 else ("", said))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["--help"], ["count up to a number", *(verb.help for verb in VERBS)]),
+        (["count", "--help"], ["count up to a number", "where to stop", "--by BY", "how far a step is (type: int"]),
+    ],
+)
+def test_an_added_verb_is_in_the_help(
+    arguments: list[str], parts: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments, WITH_COUNT)
+    assert ended.value.code == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    for part in parts:
+        assert part in shown
 
 
 def test_printed_configuration_is_one_that_can_be_read_again(folder: Path) -> None:
@@ -274,7 +354,7 @@ REQUIRED = ["--data.path", "waves.csv", "--data.target", "wave"]
 )
 def test_a_mistaken_argument_is_answered_with_the_right_one(arguments: list[str], said: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        _config(_parse(arguments)[arguments[0]])
+        config_of(arguments)
     assert said in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
 
@@ -286,8 +366,8 @@ def test_what_stands_behind_a_section_is_not_imported(folder: Path) -> None:
 
 
 def test_a_section_may_be_given_whole(folder: Path) -> None:
-    parsed = _parse(["fit", "--data", "{path: waves.csv, target: wave, season: 7, difference: season}"])
-    assert _config(parsed["fit"]).data == DataConfig("waves.csv", "wave", season=7, difference="season")
+    config = config_of(["fit", "--data", "{path: waves.csv, target: wave, season: 7, difference: season}"])
+    assert config.data == DataConfig("waves.csv", "wave", season=7, difference="season")
 
 
 def test_verbose_shows_where_an_error_comes_from(folder: Path) -> None:
@@ -308,19 +388,12 @@ def test_an_interrupted_search_closes_its_trial_and_the_same_line_goes_on(
     folder: Path, sent: signal.Signals, code: int
 ) -> None:
     arguments = ["search", "-c", "lstmreg.yaml", "--training.max_epochs=150", "--training.patience=150"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-    process = subprocess.Popen(
-        command(*arguments), cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    finished = 0
-    while finished < 2:  # two trials are done, the third is on its way
-        line = process.stdout.readline()
-        assert line, "the search ended before it could be interrupted"
-        finished += re.match(r" +\d+/\d+ ", line) is not None
-    time.sleep(0.4)
-    process.send_signal(sent)
-    _, said = process.communicate(timeout=60)
+    with talkative(folder, *arguments) as process:
+        for _ in range(2):
+            wait_for(process, r" +\d+/\d+ ")  # a setting is done
+        wait_for(process, r"  .+, epoch \d+, \d+ of \d+ trainings; ")  # others are on their way
+        process.send_signal(sent)
+        _, said = process.communicate(timeout=60)
     assert process.returncode == code
     assert "Every finished trial is kept. Go on with: lstmreg search -c lstmreg.yaml" in said
     assert "Traceback" not in said
@@ -380,7 +453,7 @@ def record(split: int, relative: float) -> Record:
 def lines_of(*told: Progress) -> list[str]:
     """Return what is printed of a search that tells this, where there is no terminal."""
     stream = io.StringIO()
-    with _TrialLines(Console(file=stream, width=200)) as lines:
+    with TrialLines(Console(file=stream, width=200)) as lines:
         for progress in told:
             lines.show(progress)
     return stream.getvalue().splitlines()
@@ -400,9 +473,9 @@ def test_a_single_trial_is_compared_with_nothing_and_several_by_their_mean() -> 
 
 def test_a_log_hears_of_a_silent_stage_every_half_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("lstmreg.cli.Pulse", functools.partial(Pulse, clock=lambda: now[0]))
+    monkeypatch.setattr("lstmreg.terminal.progress.Pulse", functools.partial(Pulse, clock=lambda: now[0]))
     stream = io.StringIO()
-    with _TrialLines(Console(file=stream, width=200)) as lines:
+    with TrialLines(Console(file=stream, width=200)) as lines:
         lines.show(Progress("alone", None, 0, 90, together=90, replicates=15))
         for epoch in range(1, 100):
             now[0] += 10
@@ -416,9 +489,9 @@ def test_a_log_hears_of_a_silent_stage_every_half_minute(monkeypatch: pytest.Mon
 
 def test_a_long_fit_says_its_epoch_and_how_long_it_may_take(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("lstmreg.cli.Pulse", functools.partial(Pulse, clock=lambda: now[0]))
+    monkeypatch.setattr("lstmreg.terminal.progress.Pulse", functools.partial(Pulse, clock=lambda: now[0]))
     stream = io.StringIO()
-    with _FitLines(Console(file=stream, width=200), 200) as lines:
+    with FitLines(Console(file=stream, width=200), 200) as lines:
         for tenth in range(31):
             lines.show(tenth / 10)
             now[0] += 12

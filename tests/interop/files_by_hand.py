@@ -219,12 +219,11 @@ class Outcome:
 
     kind: str  #: ``loaded`` or the name of the exception
     message: str
-    seconds: float
     megabytes: int  #: the peak of the process or of one that it started
 
 
 _LOADER = """
-import json, resource, sys, time
+import json, resource, sys
 from pathlib import Path
 from lstmreg import interop
 from lstmreg.interop import loading
@@ -239,14 +238,12 @@ sys.stdout.write("ready\\n")
 sys.stdout.flush()
 for line in sys.stdin:
     path, architecture = json.loads(line)
-    started = time.perf_counter()
     try:
         interop.load_model(path, architecture)
         kind, message = "loaded", ""
     except BaseException as error:
         kind, message = type(error).__name__, str(error)
-    seconds = time.perf_counter() - started
-    sys.stdout.write(json.dumps([kind, message[:5000], seconds, peak()]) + "\\n")
+    sys.stdout.write(json.dumps([kind, message[:5000], peak()]) + "\\n")
     sys.stdout.flush()
     del message
 """
@@ -267,7 +264,7 @@ class Loader:
         self._process.stdin.flush()
         ready, _, _ = select.select([self._process.stdout], [], [], timeout)
         line = self._process.stdout.readline() if ready else b""
-        outcome = Outcome(*json.loads(line)) if line else Outcome("ended" if ready else "hung", "", timeout, 0)
+        outcome = Outcome(*json.loads(line)) if line else Outcome("ended" if ready else "hung", "", 0)
         if not line or outcome.megabytes >= PEAK:
             self.close()
         return outcome

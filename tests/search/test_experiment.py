@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 import re
@@ -10,6 +11,7 @@ import shutil
 import sqlite3
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import optuna
@@ -471,15 +473,22 @@ def test_a_plan_is_kept_with_the_run_and_never_made_again(tmp_path: Path, monkey
     assert settle(thorough, 300).search.plan == planning.possible_plans(config, 300)[-1] != PLANS[0]
 
 
-def test_a_step_is_measured_and_the_time_left_falls_as_trainings_end(folder: Path) -> None:
-    config = tiny_config(folder)
+def test_a_step_is_measured_and_the_time_left_falls_as_trainings_end(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, now = tiny_config(folder), [1000.0]
+    epochs = itertools.count(step=3.0)  # each takes three seconds
+    monkeypatch.setattr(planning, "time", SimpleNamespace(perf_counter=lambda: next(epochs), monotonic=lambda: now[0]))
     step = planning.seconds_a_step(config, 2)
-    assert 0 < step < 1
+    members = min(planning._MEMBERS, planning.members_at_once(config))
+    assert step == pytest.approx(3 / members / (planning._BATCHES + planning._EVALUATION))
     clock = planning.Clock(2.0)
-    assert 19 < (clock.seconds_left(10) or 0) <= 20
+    assert clock.seconds_left(10) == 20
+    now[0] += 1.5
+    assert clock.seconds_left(10) == 18.5
     ended = Record(0, "alone", {}, Replicate(0, 0), gave(1.0, seconds=0.5))
     clock.heard(ended)
-    assert 4.5 < (clock.seconds_left(10) or 0) <= 5
+    assert clock.seconds_left(10) == 5
     assert planning.Clock(None).seconds_left(10) is None
 
 

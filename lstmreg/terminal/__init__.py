@@ -1,0 +1,13 @@
+"""What is drawn on the terminal: where the work is, and what came of it."""
+
+from .console import Console as Console
+from .console import open_console as open_console
+from .console import say as say
+from .console import say_unbroken as say_unbroken
+from .progress import FitLines as FitLines
+from .progress import TrialLines as TrialLines
+from .pulse import Pulse as Pulse
+from .pulse import duration as duration
+from .results import show_answer as show_answer
+from .results import show_fit as show_fit
+from .results import show_layers as show_layers

@@ -1,0 +1,124 @@
+"""What came of it, in sentences and tables: of a fit, of a search, of reading a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+from rich.text import Text
+
+from lstmreg.errors import printable
+
+from .console import Console, say, say_unbroken
+
+if TYPE_CHECKING:
+    from lstmreg.interop.summary import Found
+    from lstmreg.report import Answer
+    from lstmreg.training import FitResult
+    from lstmreg.training.single import HeldOut
+
+
+def show_fit(held_out: HeldOut, members: int, out: Console) -> None:
+    """Show whose weights remain, how good they are beside forecasts without a model, and what to do about it.
+
+    Args:
+        held_out: The fit.
+        members: How many networks were asked for.
+        out: Where to.
+    """
+    trained = held_out.trained
+    for note in trained.data.series.notes:
+        say(out, printable(note))
+    losses = f"training loss {trained.train_loss:.4g}, validation loss {trained.val_loss:.4g}"
+    say(out, f"{_kept(trained.results)}: {losses}.")
+    if len(trained.results) < members:
+        say(out, f"{members - len(trained.results)} of {members} networks diverged and are left out.", "bold")
+    if len(trained.results) > 1:
+        alone = sorted(fit.val_loss for fit in trained.results)
+        say(out, f"These are losses of their mean; alone, validation losses are {alone[0]:.4g} to {alone[-1]:.4g}.")
+    elif (fit := trained.results[0]).kept_epoch != fit.best_epoch:
+        lowest = fit.history[fit.best_epoch].val_loss
+        say(out, f"The lowest validation loss was {lowest:.4g}, in epoch {fit.best_epoch}.")
+    if all(f.stopped == "max_epochs" and f.best_epoch == len(f.history) - 1 for f in trained.results):
+        say(out, "The last epoch was the best: raise training.max_epochs.", "bold")
+    table = Table("forecast", "validation loss", f"test {held_out.metric}", box=None, pad_edge=False)
+    table.add_row("this model", f"{trained.val_loss:.4g}", f"{held_out.test_error:.4g}", style="bold")
+    for name, loss in held_out.val_floors.items():
+        table.add_row(name, f"{loss:.4g}", f"{held_out.test_floors[name]:.4g}")
+    out.print(table)
+    for sentence in _judgement(held_out):
+        say(out, sentence, "bold")
+
+
+def _judgement(held_out: HeldOut) -> list[str]:
+    """Say where the model is no better than a forecast without one, and what may be behind that."""
+    said = []
+    for rows, error, behind in (
+        ("validation", "loss", held_out.val_behind),
+        ("test", held_out.metric, held_out.test_behind),
+    ):
+        if behind is not None:
+            said.append(
+                f"On the {rows} rows the model does not beat the best forecast without a model, {behind.floor}: "
+                f"{error} {behind.network:.4g} against {behind.error:.4g}."
+            )
+    outside, windower = held_out.outside, held_out.trained.data.windower
+    if outside.is_trend:
+        count, where = max((outside.above, "above"), (outside.below, "below"))
+        before = "the row before" if windower.lag == 1 else f"{windower.lag} rows before"
+        what = f"a change from {before}" if windower.lag else "a target"
+        said.append(
+            f"{count} of {outside.rows} test rows have {what} {where} all that the training rows show, and a network "
+            f"hardly forecasts what it has never seen. {_remedy_for_a_trend(windower.lag)}"
+        )
+    return said
+
+
+def _remedy_for_a_trend(lag: int) -> str:
+    if lag:
+        return "Train on more recent rows, or try another data.difference."
+    return (
+        "Let it learn changes: data.difference: 1 (from the row before), or season (from data.season rows before); "
+        "forecasts stay in the target's units."
+    )
+
+
+def _kept(results: Sequence[FitResult]) -> str:
+    """Say whose weights remain. Epochs count from 0, here as in results and in Lightning."""
+    if len(results) > 1:
+        epochs = ", ".join(str(fit.kept_epoch) for fit in results)
+        return f"{len(results)} networks, at epochs {epochs}, counted from 0"
+    (fit,) = results
+    which = "Best" if fit.kept_epoch == fit.best_epoch else "Last"
+    return f"{which} epoch {fit.kept_epoch} of {len(fit.history)}, counted from 0"
+
+
+def show_answer(answer: Answer, directory: Path, out: Console) -> None:
+    """Show the answer in words, the table of knobs, and what lies in the run's folder."""
+    from lstmreg.report import words
+
+    out.print()
+    say(out, words.headline(answer), "bold green" if answer.is_confirmed else "bold")
+    for sentence in words.sentences(answer):
+        say(out, f"\n{printable(sentence)}")
+    header, *rows = words.table(answer)
+    table = Table(*header, box=None, pad_edge=False, title_justify="left")
+    for row in rows:
+        table.add_row(*row, style="bold" if row[-1] == "use" else None)
+    out.print()
+    out.print(table)
+    out.print()
+    say_unbroken(out, f"Report: {directory / 'report.html'}", "bold")
+    say(out, "Also there: answer.json, answer.md, model.json, model.safetensors, study.db")
+
+
+def show_layers(layers: Iterable[Found], out: Console) -> None:
+    """Show what a model consists of, a row for each layer."""
+    table = Table("layer", "Keras", "weights", "settings", box=None, pad_edge=False)
+    for layer in layers:
+        table.add_row(
+            *(Text(printable(t)) for t in (layer.name, layer.keras_class, f"{layer.parameters:,}", layer.settings))
+        )
+    out.print(table)

@@ -1,0 +1,11 @@
+"""What the command line can do, one object each. Another verb is one in a file of its own, and its place here."""
+
+from .convert import Convert
+from .demo import Demo
+from .fit import Fit
+from .report import Report
+from .search import Search
+from .verb import Verb as Verb
+
+#: In the order in which ``lstmreg --help`` lists them.
+VERBS: tuple[Verb, ...] = (Demo(), Fit(), Search(), Report(), Convert())

@@ -1,0 +1,70 @@
+"""``lstmreg fit``."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+
+from jsonargparse import Namespace
+
+from lstmreg.errors import NoUsableTrialError
+from lstmreg.terminal import Console, FitLines, say_unbroken, show_fit
+
+from .settings import VerbWithSettings
+
+
+class Fit(VerbWithSettings):
+    """Trains one model, or ``model.members`` of them, compares it with forecasts that need none, and saves it."""
+
+    name = "fit"
+    help = "train one model as configured"
+
+    def run(self, arguments: Namespace, out: Console) -> None:
+        """Train, save and show; after Ctrl-C as well, with the best epoch so far."""
+        from lstmreg.data.splits import hold_out
+        from lstmreg.data.table import read_series
+
+        config = self.config(arguments)
+        # Loading torch takes seconds; what is wrong with the data can be said before.
+        hold_out(len(read_series(config.data)), config.data)
+        from lstmreg import models
+        from lstmreg.training import DivergedError
+        from lstmreg.training.single import fit_held_out
+        from lstmreg.training.watching import WatchBatches
+
+        directory = config.directory / "fit"
+        directory.mkdir(parents=True, exist_ok=True)
+        try:
+            with FitLines(out, config.training.max_epochs) as lines, _StopAtInterrupt() as stop:
+
+                def watch(epochs: float) -> bool:
+                    lines.show(epochs)
+                    return stop.asked
+
+                held_out = fit_held_out(config, [WatchBatches(watch)])
+        except DivergedError as error:
+            raise NoUsableTrialError(str(error)) from None
+        models.save(directory, held_out.trained.network, held_out.trained.about())
+        show_fit(held_out, config.model.members, out)
+        say_unbroken(out, f"Saved: {directory}/model.json, {directory}/model.safetensors")
+        if stop.asked:
+            raise KeyboardInterrupt
+
+
+class _StopAtInterrupt:
+    """Lets the first Ctrl-C end a single fit after its batch, so that the best epoch is tested and saved."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __enter__(self) -> _StopAtInterrupt:
+        self._handler = signal.signal(signal.SIGINT, self._ask)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self._handler)
+
+    def _ask(self, signal_number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
