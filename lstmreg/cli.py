@@ -343,7 +343,6 @@ _USE = {
 def _fit(parsed: Namespace, out: Console) -> None:
     config = _config(parsed)
     hold_out(len(read_series(config.data)), config.data)
-    from lstmreg import models
     from lstmreg.training import DivergedError
     from lstmreg.training.single import fit_held_out
 
@@ -354,7 +353,7 @@ def _fit(parsed: Namespace, out: Console) -> None:
             held_out = fit_held_out(config, [_epochs(lines.show, stop)])
     except DivergedError as error:
         raise NoUsableTrialError(str(error)) from None
-    models.save(directory, held_out.trained.network, held_out.trained.about())
+    held_out.trained.forecaster().save(directory)
     _show_fit(held_out, config.model.members, out)
     out.print(Text(f"Saved: {directory}/model.json, {directory}/model.safetensors"), soft_wrap=True)
     if stop.asked:
