@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from lstmreg.constraints import MinMaxNorm as MinMaxNorm
     from lstmreg.constraints import NonNeg as NonNeg
     from lstmreg.constraints import UnitNorm as UnitNorm
+    from lstmreg.forecaster import Forecaster as Forecaster
+    from lstmreg.forecaster import load as load
     from lstmreg.layers import LSTM as LSTM
     from lstmreg.layers import apply_constraints as apply_constraints
     from lstmreg.layers import penalties as penalties
@@ -58,6 +60,8 @@ _HOMES = {
     "Ensemble": "models",
     "Network": "models",
     "Population": "population",
+    "Forecaster": "forecaster",
+    "load": "forecaster",
     "TrainingModule": "training",
     "BestWeights": "training",
     "DivergedError": "training",

@@ -4,29 +4,21 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import hashlib
-import json
 import os
-import statistics
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from lstmreg import initializers
+from lstmreg import initializers, saved
 from lstmreg.config import ModelConfig
-from lstmreg.errors import CorruptFileError
-from lstmreg.files import read_file, write_atomically
 from lstmreg.knobs import layer_arguments
 from lstmreg.layers import LSTM
 from lstmreg.regularizers import L1L2
 
-_FORMAT = 1
-_DESCRIPTION_BYTES = 64 << 20
+#: Says in ``model.json`` that it is a network of this file.
+FORMAT = 1
 
 
 class Network(nn.Module):
@@ -175,37 +167,27 @@ def rebuild(description: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Ne
         CorruptFileError: If a weight is missing, too many, not finite, or has another shape.
     """
     config = ModelConfig(**description["model"])
-    dtype = statistics.mode([w.dtype for w in weights.values()] or [torch.float32])
     with torch.device("meta"):
         one = Network(dataclasses.replace(config, members=1), description["input_size"], description["output_size"])
-        expected = one.to(dtype).state_dict()
+        expected = one.state_dict()
         if config.members > 1:
             expected = {f"members.{k}.{name}": w for k in range(config.members) for name, w in expected.items()}
-        check_weights(expected, weights)
+        saved.check_weights(expected, weights)
         network = one if config.members == 1 else Ensemble(copy.deepcopy(one) for _ in range(config.members))
     network.load_state_dict(weights, assign=True)
     return network
 
 
-def save(directory: str | os.PathLike[str], network: Network | Ensemble, about: dict[str, Any]) -> None:
+def save(directory: str | os.PathLike[str], network: Network | Ensemble, about: Mapping[str, Any]) -> None:
     """Write ``model.json`` and ``model.safetensors`` into ``directory``.
 
     Args:
-        directory: An existing folder.
+        directory: The folder; it is made if there is none.
         network: What to save.
-        about: Anything that JSON holds, to be returned by :func:`load`: columns, scales, scores.
+        about: Anything that JSON holds, to be returned by :func:`load`. What forecasts a table, its columns and scales
+            included, is a :class:`lstmreg.Forecaster`, which saves itself.
     """
-    directory = Path(directory)
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    content = safetensors.torch.save(weights)
-    description = {
-        "format": _FORMAT,
-        **describe(network),
-        "weights_sha256": hashlib.sha256(content).hexdigest(),
-        "about": about,
-    }
-    write_atomically(directory / "model.safetensors", content)
-    write_atomically(directory / "model.json", json.dumps(description, indent=1) + "\n")
+    saved.write(directory, FORMAT, {**describe(network), "about": about}, network.state_dict())
 
 
 def load(directory: str | os.PathLike[str]) -> tuple[Network | Ensemble, dict[str, Any]]:
@@ -217,43 +199,9 @@ def load(directory: str | os.PathLike[str]) -> tuple[Network | Ensemble, dict[st
     Raises:
         CorruptFileError: If a file is missing or damaged, or the two do not belong together.
     """
-    directory = Path(directory)
-    if not (directory / "model.json").exists():
-        has = "no model.json in this folder" if directory.is_dir() else "no such folder"
-        raise CorruptFileError(
-            f"{directory}: no saved model ({has}). A fit saves into runs/NAME/fit, a search into runs/NAME."
-        )
-    try:
-        description = json.loads(read_file(directory / "model.json", _DESCRIPTION_BYTES))
-        content = read_file(directory / "model.safetensors")
-        if description["format"] != _FORMAT:
-            raise CorruptFileError(
-                f"{directory / 'model.json'}: format {description['format']!r}; this version reads {_FORMAT}."
-            )
-        weights = safetensors.torch.load(content)
-        try:
-            network = rebuild(description, weights)
-        except CorruptFileError as error:
-            raise CorruptFileError(f"{directory / 'model.safetensors'}: {error}") from None
-        if hashlib.sha256(content).hexdigest() != description["weights_sha256"]:
-            raise CorruptFileError(f"{directory}: model.safetensors is not what model.json was saved with.")
-        about: dict[str, Any] = description["about"]
-    except CorruptFileError:
-        raise
-    except (OSError, KeyError, TypeError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
-        reason = str(error).splitlines()[0]
-        raise CorruptFileError(f"{directory}: not a saved model, or a damaged one ({reason}).") from None
-    return network.eval(), about
+    return saved.read(directory, {FORMAT: restore})
 
 
-def check_weights(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
-    """Compare names, shapes and types, and name the first tensor that is wrong."""
-    for name in sorted({*expected, *found}):
-        wanted, got = (
-            f"{tensors[name].dtype} {tuple(tensors[name].shape)}" if name in tensors else "absent"
-            for tensors in (expected, found)
-        )
-        if wanted != got:
-            raise CorruptFileError(f"{name} must be {wanted}, got {got}.")
-        if not bool(found[name].isfinite().all()):
-            raise CorruptFileError(f"{name} is not finite.")
+def restore(description: Mapping[str, Any], weights: Mapping[str, Tensor]) -> tuple[Network | Ensemble, dict[str, Any]]:
+    """Make what :func:`load` returns of what the files hold."""
+    return rebuild(description, weights).eval(), description["about"]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,9 @@ from lstmreg.errors import DataError, did_you_mean
 from .cells import numbers
 from .csv_file import read_table
 from .times import check_order, gap_notes, time_stamps
+
+#: The settings of :class:`DataConfig` by which another file like the first one is read.
+READING = ("time", "sort", "delimiter", "decimal", "thousands", "missing")
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,7 @@ class Series:
         target: ``(N,)`` float64.
         labels: What stands in the time column, row by row; without one the row's number in the file.
         notes: What the reader did or noticed, one sentence each.
+        reading: The settings by which the file was read: those of ``READING``, by name.
     """
 
     path: str
@@ -39,6 +44,7 @@ class Series:
     target: NDArray[np.float64]
     labels: tuple[str, ...]
     notes: tuple[str, ...]
+    reading: Mapping[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.target)
@@ -85,6 +91,7 @@ def read_series(config: DataConfig) -> Series:
         target=values[:, names.index(config.target)],
         labels=tuple(labels[k] for k in keep),
         notes=tuple(notes),
+        reading={name: getattr(config, name) for name in READING},
     )
 
 

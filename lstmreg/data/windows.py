@@ -84,6 +84,11 @@ class Windower:
     target: Scaler
     lag: int = 0
 
+    @property
+    def past(self) -> int:
+        """How many rows must lie before a forecast's first step."""
+        return self.window + self.lag
+
     @classmethod
     def fit(cls, series: Series, train_rows: int, window: int, horizon: int, lag: int = 0) -> Windower:
         """Fit the scalers on the first ``train_rows`` rows."""
@@ -108,11 +113,18 @@ class Windower:
         Its inputs are the ``window`` rows before the first target, which may lie before ``start``: the past
         is known when a forecast is made.
         """
-        first = max(start, self.window + self.lag)
+        first = max(start, self.past)
         rows = np.arange(first, max(first, stop - self.horizon + 1))
+        return Windows(self.before(series, rows), self._targets(series, rows), rows)
+
+    def before(self, series: Series, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the inputs ``(N, T, D)`` of forecasts from ``rows`` on, scaled: the window before each.
+
+        The rows are neighbours, each with :attr:`past` rows before it; the last may be the one after the series' end.
+        """
         x = self.inputs.scaled(_inputs(series, self.lag))
-        before = sliding_window_view(x, self.window, axis=0, writeable=True).transpose(0, 2, 1)
-        return Windows(before[first - self.window :][: len(rows)], self._targets(series, rows), rows)
+        windows = sliding_window_view(x, self.window, axis=0, writeable=True).transpose(0, 2, 1)
+        return windows[rows[0] - self.window :][: len(rows)] if len(rows) else windows[:0]
 
     def _targets(self, series: Series, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         if self.lag == 0:

@@ -15,9 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lstmreg import models
+from lstmreg import models, saved
 from lstmreg.errors import UNEXPECTED, ConfigError, CorruptFileError
 from lstmreg.layers import LSTM
+from lstmreg.models import Ensemble, Network
 
 from . import folder
 from .describing import as_keras_model, description_of
@@ -56,8 +57,13 @@ def load_model(path: PathLike, architecture: PathLike | None = None) -> KerasMod
         Traceback (most recent call last):
         lstmreg.errors.CorruptFileError: https://example.org/model.h5: is no file here; lstmreg has no network code...
     """
-    if folder.is_ours(path):
-        return folder.load(Path(path)) if folder.is_converted(path) else _trained(Path(path))
+    if saved.is_there(path):
+        makers: dict[saved.Format, saved.Maker[Any]] = {
+            models.FORMAT: models.restore,
+            folder.FORMAT: folder.restore,
+        }
+        found = saved.read(path, makers)
+        return found if isinstance(found, KerasModel) else _trained(*found)
     container = open_container(path)
     with _named(container.path):
         config, version = _config(container, architecture)
@@ -66,9 +72,8 @@ def load_model(path: PathLike, architecture: PathLike | None = None) -> KerasMod
         return weights.build(description, weights.find(description, container))
 
 
-def _trained(directory: Path) -> KerasModel:
-    """Read a network that lstmreg trained; what its numbers mean, where they are no levels, goes along as a note."""
-    network, about = models.load(directory)
+def _trained(network: Network | Ensemble, about: Any) -> KerasModel:
+    """Convert a network that lstmreg trained; what its numbers mean, where they are no levels, goes along as a note."""
     model = as_keras_model(network)
     difference = about.get("difference") if isinstance(about, dict) else None
     if isinstance(difference, dict):

@@ -125,4 +125,4 @@ def save_model(module: nn.Module, directory: PathLike) -> None:
         module: As for :func:`save_weights`.
         directory: The folder; it is made if there is none.
     """
-    folder.save(as_keras_model(module), Path(directory))
+    folder.save(as_keras_model(module), directory)

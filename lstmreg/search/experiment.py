@@ -11,7 +11,6 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lstmreg import models
 from lstmreg.config import Config, with_settings
 from lstmreg.data.floors import forecast_error
 from lstmreg.data.splits import Split, make_splits
@@ -268,7 +267,7 @@ class _Experiment:
         def save(number: int, outcome: Trained | Exception) -> None:
             if isinstance(outcome, Exception):
                 raise outcome
-            models.save(directory, outcome.network, outcome.about())
+            outcome.forecaster().save(directory)
 
         task = self._task(Job(setting, replicate, "test"), "test")
         if task.config.model.members > 1:

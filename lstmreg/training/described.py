@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lstmreg import models
+from lstmreg import models, saved
 from lstmreg.errors import UNEXPECTED, CorruptFileError
 from lstmreg.interop import KerasModel, folder
 from lstmreg.models import Ensemble, Network
@@ -52,5 +52,5 @@ class Described(nn.Module):
                 return models.rebuild(self.description, weights)
             return folder.rebuild(self.description, weights)
         except UNEXPECTED as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+            reason = saved.reason(error)
             raise CorruptFileError(f"the checkpoint's network and its weights do not fit ({reason}).") from None

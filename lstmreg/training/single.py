@@ -20,6 +20,7 @@ from lstmreg.data.module import WindowsDataModule
 from lstmreg.data.splits import Split, hold_out
 from lstmreg.data.table import Series, read_series
 from lstmreg.data.windows import Windower
+from lstmreg.forecaster import Forecaster
 from lstmreg.initializers import seeded
 from lstmreg.models import Ensemble, Network
 from lstmreg.population import Population
@@ -64,47 +65,23 @@ class Trained:
         Returns:
             Predictions ``(N, O)`` and the true values ``(N, O)``.
         """
-        windows = self.data.windower.cut(self.data.series, start, stop)
-        device = next(self.network.parameters()).device
-        with torch.no_grad():
-            scaled = self.network(torch.from_numpy(windows.inputs).to(device)).cpu().numpy()
+        series, windower = self.data.series, self.data.windower
+        windows = windower.cut(series, start, stop)
         return (
-            self.data.windower.unscaled(self.data.series, windows.rows, scaled),
-            self.data.windower.unscaled(self.data.series, windows.rows, windows.targets),
+            self.forecaster().forecast_from(series, windows.rows),
+            windower.unscaled(series, windows.rows, windows.targets),
+        )
+
+    def forecaster(self) -> Forecaster:
+        """Return what is saved: the network, and what it needs to forecast a table like the one it was trained on."""
+        series = self.data.series
+        return Forecaster(
+            self.network, series.features, series.target_name, self.data.windower, series.reading, self.val_loss
         )
 
     def about(self) -> dict[str, Any]:
         """Describe the network for its ``model.json``: the columns it reads, their scales, its score."""
-        windower, series = self.data.windower, self.data.series
-        about = {
-            "features": list(series.features),
-            "target": series.target_name,
-            "window": windower.window,
-            "horizon": windower.horizon,
-            "inputs": {"mean": windower.inputs.mean.tolist(), "scale": windower.inputs.scale.tolist()},
-            "outputs": {"mean": float(windower.target.mean), "scale": float(windower.target.scale)},
-            "val_loss": self.val_loss,
-        }
-        if windower.lag:
-            own_past = [name for name in series.features if name == series.target_name]
-            about["difference"] = {
-                "lag": windower.lag,
-                "inputs": own_past,
-                "use": _use_of_differences(own_past, windower.lag),
-            }
-        return about
-
-
-def _use_of_differences(own_past: list[str], lag: int) -> str:
-    """Say what a reader of ``model.json`` must know where the target was differenced."""
-    before = "the row before" if lag == 1 else f"{lag} rows before"
-    goes_in = f"column {own_past[0]!r} goes in as its change from {before}. " if own_past else ""
-    known = (
-        "the last known value of the target, for each step of the horizon"
-        if lag == 1
-        else f"the target's value {lag} rows before that step, or as many times {lag} as it takes to be known by then"
-    )
-    return f"{goes_in}What comes out is a change: times scale plus mean, it is what to add to {known}"
+        return self.forecaster().about()
 
 
 def train_configured(config: Config, series: Series, split: Split, callbacks: Sequence[pl.Callback] = ()) -> Trained:

@@ -27,7 +27,6 @@ class Fit(VerbWithSettings):
         config = self.config(arguments)
         # Loading torch takes seconds; what is wrong with the data can be said before.
         hold_out(len(read_series(config.data)), config.data)
-        from lstmreg import models
         from lstmreg.training import DivergedError
         from lstmreg.training.single import fit_held_out
         from lstmreg.training.watching import WatchBatches
@@ -44,7 +43,7 @@ class Fit(VerbWithSettings):
                 held_out = fit_held_out(config, [WatchBatches(watch)])
         except DivergedError as error:
             raise NoUsableTrialError(str(error)) from None
-        models.save(directory, held_out.trained.network, held_out.trained.about())
+        held_out.trained.forecaster().save(directory)
         show_fit(held_out, config.model.members, out)
         say_unbroken(out, f"Saved: {directory}/model.json, {directory}/model.safetensors")
         if stop.asked:

@@ -17,6 +17,7 @@ import numpy as np
 import optuna
 import pytest
 
+import lstmreg
 from lstmreg import models, report, search
 from lstmreg.config import PLANNED, PLANS, Config, Plan, with_settings
 from lstmreg.data.splits import make_splits
@@ -184,6 +185,12 @@ def test_the_saved_model_gives_the_tested_predictions(evidence: Evidence) -> Non
     tested = evidence.results(decisions.recommended(evidence), ["test"]).values()
     best = min(tested, key=lambda result: result.val_loss)
     np.testing.assert_allclose(predicted, best.predictions, rtol=1e-6)
+
+    forecaster = lstmreg.load(evidence.config.directory)
+    assert isinstance(forecaster, lstmreg.Forecaster)
+    rows, forecasts = forecaster.historical_forecasts(evidence.config.data.path, test.origin, test.end)
+    assert list(rows) == list(range(test.origin, test.end))
+    np.testing.assert_allclose(forecasts, best.result["predictions"], rtol=1e-6)
 
 
 def test_a_single_column_is_searched_for_input_dropout_with_a_mask_for_each_gate(folder: Path) -> None:

@@ -1,0 +1,301 @@
+"""A network with what it needs to forecast a table in the table's own units, saved and loaded as one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from lstmreg import models, saved
+from lstmreg.config import DataConfig
+from lstmreg.data.table import READING, Series, read_series
+from lstmreg.data.windows import Scaler, Windower
+from lstmreg.errors import DataError, did_you_mean
+from lstmreg.interop import KerasModel, folder
+from lstmreg.models import Ensemble, Network
+
+#: A CSV file by its path; columns by their names, as in a dict or a data frame; or an array ``(N, columns)``.
+Table = str | os.PathLike[str] | Mapping[str, ArrayLike] | ArrayLike
+
+#: So many windows go through the network at once: the states of all steps of a long table would not fit.
+_WINDOWS_AT_ONCE = 1 << 14
+
+
+@dataclass(frozen=True, eq=False)
+class Forecaster:
+    """Forecasts a table: scales it, differences it where the network learned changes, and undoes both.
+
+    ``lstmreg fit`` and ``lstmreg search`` save one; :func:`lstmreg.load` returns it.
+
+    Args:
+        network: Reads windows ``(B, T, D)``, scaled, and returns ``(B, O)``.
+        features: Names of its input columns, D.
+        target: Name of the column that it forecasts.
+        windower: Window, horizon, difference, and the scales that the training rows gave.
+        reading: How a file like that of the training is read: settings of :class:`DataConfig` by name.
+        val_loss: Of the training, if known.
+
+    Raises:
+        ValueError: If the network has other sizes, or is stateful: each window begins with zeros.
+
+    Example:
+        >>> import numpy as np
+        >>> from lstmreg import ModelConfig
+        >>> scaler, target = Scaler(np.zeros(2), np.ones(2)), Scaler(np.array(5.0), np.array(2.0))
+        >>> network = Network(ModelConfig(hidden_size=8), input_size=2, output_size=3).eval()
+        >>> forecaster = Forecaster(network, ("price", "sales"), "sales", Windower(12, 3, scaler, target))
+        >>> forecaster.predict({"price": np.ones(20), "sales": np.arange(20.0)}).shape
+        (3,)
+    """
+
+    network: Network | Ensemble
+    features: tuple[str, ...]
+    target: str
+    windower: Windower
+    reading: Mapping[str, Any] = field(default_factory=dict)
+    val_loss: float | None = None
+
+    def __post_init__(self) -> None:
+        sizes = {
+            "input_size": (self.network.input_size, len(self.features)),
+            "output_size": (self.network.output_size, self.windower.horizon),
+            "number of scales": (self.windower.inputs.scale.size, len(self.features)),
+        }
+        for name, (got, expected) in sizes.items():
+            if got != expected:
+                raise ValueError(f"{name} must be {expected}, as the columns and the horizon are, got {got}.")
+        if self.network.config.stateful:
+            raise ValueError("a forecaster's network must not be stateful: each window begins with zeros.")
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns that a table must have, in the order of an array's.
+
+        The inputs; and the target, if it is none of them and changes are to be added to its last known values.
+        """
+        needs_target = self.windower.lag > 0 and self.target not in self.features
+        return (*self.features, self.target) if needs_target else self.features
+
+    def predict(self, table: Table) -> NDArray[np.float64]:
+        """Forecast the steps after a table's last row.
+
+        Args:
+            table: Rows in their own units, oldest first: the path of a CSV file; a mapping or data frame with the
+                :attr:`columns` among its own; or an array ``(N, columns)`` in their order, ``(N,)`` for a single one.
+
+        Shape:
+            ``(O,)``, in the target's own units.
+
+        Raises:
+            DataError: If a column is missing, a value is not finite, or the rows are too few for a window.
+        """
+        series = self._series(table)
+        after_the_last: NDArray[np.float64] = self.forecast_from(series, np.array([len(series)]))[0]
+        return after_the_last
+
+    def historical_forecasts(
+        self, table: Table, start: int = 0, stop: int | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Forecast from each row of a table on, as if it and all after it were not known yet.
+
+        Args:
+            table: As for :meth:`predict`.
+            start: The first row to forecast from, counted from 0. Default: the first with a whole window before it,
+                as wherever ``start`` has none.
+            stop: The row after the last one to forecast from. Default: that after the table's end is the last.
+
+        Returns:
+            The rows ``(N,)`` at which the forecasts begin, and the forecasts ``(N, O)``.
+
+        Raises:
+            DataError: As :meth:`predict`.
+        """
+        series = self._series(table)
+        end = len(series) + 1
+        first = max(start, self.windower.past)
+        rows = np.arange(first, max(first, end if stop is None else min(stop, end)))
+        return rows, self.forecast_from(series, rows)
+
+    @torch.no_grad()
+    def forecast_from(self, series: Series, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Forecast ``(N, O)`` from neighbouring ``rows`` of a series on, each with a whole window before it."""
+        windows = torch.from_numpy(self.windower.before(series, rows))
+        like = next(self.network.parameters())
+        was_training = self.network.training
+        self.network.eval()
+        parts = torch.split(windows, _WINDOWS_AT_ONCE)
+        outputs = [self.network(part.to(like)).to(windows).numpy() for part in parts]
+        self.network.train(was_training)
+        return self.windower.unscaled(series, rows, np.concatenate(outputs))
+
+    def _series(self, table: Table) -> Series:
+        """Return a table as a series; its target is that of the model only where :attr:`columns` have it."""
+        if isinstance(table, (str, os.PathLike)):
+            series = read_series(self._data(os.fspath(table)))
+        else:
+            values = self._values(table)
+            target = values[:, self.columns.index(self._target)]
+            inputs = values[:, : len(self.features)]
+            series = Series("the table", "", self.features, self._target, inputs, target, (), ())
+        if len(series) < self.windower.past:
+            before = f" and {self.windower.lag} rows before it" if self.windower.lag else ""
+            raise DataError(
+                f"{series.path}: {len(series)} rows are too few; the model needs {self.windower.past} to forecast the "
+                f"next (a window of {self.windower.window}{before})."
+            )
+        return series
+
+    @property
+    def _target(self) -> str:
+        return self.target if self.target in self.columns else self.columns[0]
+
+    def _data(self, path: str) -> DataConfig:
+        return DataConfig(path, self._target, list(self.features), **self.reading)
+
+    def _values(self, table: Mapping[str, ArrayLike] | ArrayLike) -> NDArray[np.float64]:
+        """Return the columns ``(N, columns)`` of a table that is no file."""
+        names = table if isinstance(table, Mapping) else getattr(table, "columns", None)  # those of a data frame
+        values = _numbers(table) if names is None else self._by_name(table, list(names))
+        if values.ndim == 1 and len(self.columns) == 1:
+            values = values[:, None]
+        if values.ndim != 2 or values.shape[1] != len(self.columns):
+            expected = f"(N, {len(self.columns)}), the columns {', '.join(self.columns)}"
+            raise DataError(f"the table must have shape {expected}, got {values.shape}.")
+        too_large = ~(np.abs(values) <= np.finfo(np.float32).max)
+        if too_large.any():
+            row, column = np.argwhere(too_large)[0]
+            raise DataError(
+                f"the table must be finite in float32, got {values[row, column]} in row {row}, column "
+                f"{self.columns[column]!r}. Fill it, or leave the row out."
+            )
+        return values
+
+    def _by_name(self, table: Any, names: list[Any]) -> NDArray[np.float64]:
+        for column in self.columns:
+            if column not in names:
+                known = [str(name) for name in names]
+                raise DataError(
+                    f"the table has no column {column!r}, which the model reads; columns: "
+                    f"{', '.join(known)}.{did_you_mean(column, known)}"
+                )
+        columns = [_numbers(table[name]) for name in self.columns]
+        if len({column.shape for column in columns}) > 1:
+            lengths = ", ".join(f"{name} {column.shape}" for name, column in zip(self.columns, columns, strict=True))
+            raise DataError(f"the columns must be equally long, got {lengths}.")
+        return np.stack(columns, axis=-1)
+
+    def save(self, directory: str | os.PathLike[str]) -> None:
+        """Write ``model.json`` and ``model.safetensors`` into a folder, which is made if there is none."""
+        models.save(directory, self.network, self.about())
+
+    def about(self) -> dict[str, Any]:
+        """Return what ``model.json`` says beside the network: the columns, their scales, how its numbers are meant."""
+        windower = self.windower
+        about = {
+            "features": list(self.features),
+            "target": self.target,
+            "window": windower.window,
+            "horizon": windower.horizon,
+            "inputs": {"mean": windower.inputs.mean.tolist(), "scale": windower.inputs.scale.tolist()},
+            "outputs": {"mean": float(windower.target.mean), "scale": float(windower.target.scale)},
+            "reading": dict(self.reading),
+            "val_loss": self.val_loss,
+        }
+        if windower.lag:
+            own_past = [name for name in self.features if name == self.target]
+            use = _use_of_differences(own_past, windower.lag)
+            about["difference"] = {"lag": windower.lag, "inputs": own_past, "use": use}
+        return about
+
+    @classmethod
+    def restored(cls, network: Network | Ensemble, about: Mapping[str, Any]) -> Forecaster:
+        """Make the forecaster whose :meth:`about` is given.
+
+        Raises:
+            KeyError, TypeError, ValueError: If it is not what :meth:`about` returns.
+        """
+        lag = about.get("difference", {"lag": 0})["lag"]
+        counts = {"window": about["window"], "horizon": about["horizon"], "lag": lag}
+        for name, count in counts.items():
+            if type(count) is not int or count < (name != "lag"):
+                raise ValueError(f"{name} must be a count, got {count!r:.40}.")
+        inputs, target = (_scaler(name, about[name], axes) for name, axes in (("inputs", 1), ("outputs", 0)))
+        reading = {name: value for name, value in about.get("reading", {}).items() if name in READING}
+        features = tuple(_texts("features", about["features"]))
+        (name,) = _texts("target", [about["target"]])
+        windower = Windower(counts["window"], counts["horizon"], inputs, target, lag)
+        forecaster = cls(network, features, name, windower, reading, about.get("val_loss"))
+        forecaster._data("")  # whose rules the reading keeps, or this is where it says so
+        return forecaster
+
+
+def load(directory: str | os.PathLike[str]) -> Forecaster | Network | Ensemble | KerasModel:
+    """Load what was saved into a folder, whichever kind it is; a module is in eval mode.
+
+    Args:
+        directory: A run's folder, ``runs/NAME/fit`` of a fit and ``runs/NAME`` of a search; or a converted model's; or
+            that of :func:`lstmreg.models.save`.
+
+    Returns:
+        A :class:`Forecaster` of a run; a ``KerasModel`` of a converted model; and of a network that was saved without
+        columns and scales the network itself.
+
+    Raises:
+        CorruptFileError: If a file is missing or damaged, or the two do not belong together.
+    """
+    makers: dict[saved.Format, saved.Maker[Forecaster | Network | Ensemble | KerasModel]] = {
+        models.FORMAT: _restore,
+        folder.FORMAT: folder.restore,
+    }
+    return saved.read(directory, makers)
+
+
+_FORECASTERS = {"features", "target", "window", "horizon", "inputs", "outputs"}
+
+
+def _restore(description: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> Forecaster | Network | Ensemble:
+    network, about = models.restore(description, weights)
+    if isinstance(about, Mapping) and about.keys() >= _FORECASTERS:
+        return Forecaster.restored(network, about)
+    return network
+
+
+def _scaler(name: str, written: Mapping[str, Any], axes: int) -> Scaler:
+    mean, scale = (np.array(written[which], dtype=np.float64) for which in ("mean", "scale"))
+    are_well = (
+        mean.shape == scale.shape and mean.ndim == axes and np.isfinite([mean, scale]).all() and (scale > 0).all()
+    )
+    if not are_well:
+        raise ValueError(f"the scales of the {name} must be finite and positive, one for each column.")
+    return Scaler(mean, scale)
+
+
+def _texts(name: str, written: Iterable[Any]) -> list[str]:
+    texts = list(written)
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError(f"{name} must be names of columns, got {texts!r:.80}.")
+    return texts
+
+
+def _numbers(values: Any) -> NDArray[np.float64]:
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise DataError(f"the table must hold numbers, got {str(values)[:80]!r}.") from None
+
+
+def _use_of_differences(own_past: list[str], lag: int) -> str:
+    """Say what a reader of ``model.json`` must know where the target was differenced."""
+    before = "the row before" if lag == 1 else f"{lag} rows before"
+    goes_in = f"column {own_past[0]!r} goes in as its change from {before}. " if own_past else ""
+    known = (
+        "the last known value of the target, for each step of the horizon"
+        if lag == 1
+        else f"the target's value {lag} rows before that step, or as many times {lag} as it takes to be known by then"
+    )
+    return f"{goes_in}What comes out is a change: times scale plus mean, it is what to add to {known}"
