@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from lstmreg.config import ModelConfig
 from lstmreg.initializers import seeded
 from lstmreg.knobs import KNOBS
+from lstmreg.layers import LSTM
+from lstmreg.layers.cell import Cell
 from lstmreg.layers.penalty import is_regularized
 from lstmreg.layers.population import SERVED, LayerPopulation, MemberTerm, States, member_totals
 from lstmreg.models import Network
@@ -231,13 +233,20 @@ def _heads(h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return torch.baddbmm(bias.unsqueeze(1), h, weight.mT)
 
 
+def _cells(network: Network) -> Iterator[tuple[str, Cell]]:
+    """Yield each cell, with the path of the layer that it is in."""
+    for index, layer in enumerate(network.layers):
+        assert isinstance(layer, LSTM)
+        for cell in layer.cells():
+            yield f"layers.{index}", cell
+
+
 def _row(network: Network) -> Tensor:
     """Return all parameters of a network, flat; the second bias of a layer, if somebody wrote it, is in the first."""
-    state = network.state_dict()
+    second = {f"{path}.{cell.name('bias_ih')}": cell.weight("bias_hh") for path, cell in _cells(network)}
     parts = []
     for name, parameter in network.named_parameters():
-        second = name.replace("bias_ih", "bias_hh")
-        parts.append((parameter + state[second] if second != name else parameter).flatten())
+        parts.append((parameter + second[name] if name in second else parameter).flatten())
     return torch.cat(parts)
 
 
@@ -249,9 +258,8 @@ def _fill(network: Network, row: Tensor) -> None:
         parameters.values(), torch.split(row, [p.numel() for p in parameters.values()]), strict=True
     ):
         parameter.copy_(part.view_as(parameter))
-    for name, buffer in network.named_buffers():
-        if "bias_hh" in name:
-            buffer.zero_()
+    for _, cell in _cells(network):
+        cell.weight("bias_hh").zero_()
 
 
 def _check(networks: Sequence[Network]) -> None:

@@ -9,6 +9,7 @@ from torch import nn
 
 from lstmreg import activations, constraints, regularizers
 from lstmreg.layers import LSTM
+from lstmreg.layers.cell import STEMS, Cell
 from lstmreg.models import Ensemble, Network
 
 from .keras.file.container import Array
@@ -124,12 +125,13 @@ def _stack(lstm: LSTM, *, is_last_used: bool, first: int = 0) -> list[LayerDescr
     made = []
     for layer in range(lstm.num_layers):
         is_sequence = layer < lstm.num_layers - 1 or not is_last_used
+        cells = [_settings(lstm, cell, is_sequence) for cell in lstm.cells_of(layer)]
         if lstm.bidirectional:
-            ahead, back = (_settings(lstm, layer, direction, is_sequence) for direction in (0, 1))
+            ahead, back = cells
             both: Settings = {"merge_mode": "concat", "layer": ahead, "backward_layer": back}
             kind, settings = Bidirectional.__name__, {**both, "activity_regularizer": None}
         else:
-            kind, settings = RNN.__name__, _settings(lstm, layer, 0, is_sequence)
+            kind, settings = RNN.__name__, cells[0]
         made.append(LayerDescription(_name(lstm, first + layer), kind, settings, keras_class=_class(lstm)))
     return made
 
@@ -146,20 +148,19 @@ def _numbered(name: str, number: int) -> str:
     return name + (f"_{number}" if number else "")
 
 
-def _settings(lstm: LSTM, layer: int, direction: int, is_sequence: bool) -> Settings:
-    seeds = lstm.cell_seeds
+def _settings(lstm: LSTM, cell: Cell, is_sequence: bool) -> Settings:
     return {
         "units": lstm.hidden_size,
         "use_bias": lstm.bias,
         "return_sequences": is_sequence,
         "return_state": False,
-        "go_backwards": lstm.go_backwards or direction == 1,
+        "go_backwards": lstm.go_backwards or cell.direction == 1,
         "stateful": lstm.stateful,
         "zero_output_for_mask": is_sequence if lstm.bidirectional else lstm.zero_output_for_mask,
         "per_gate_masks": lstm.per_gate_masks,
         "per_gate_input_masks": lstm.per_gate_input_masks,
-        "seed": None if seeds is None else seeds[layer * (1 + lstm.bidirectional) + direction],
-        **{name: _in_words(name, lstm.setting_of(name, layer)) for name in (*ALIKE, "activity_regularizer")},
+        "seed": cell.seed,
+        **{name: _in_words(name, cell.setting(name)) for name in (*ALIKE, "activity_regularizer")},
     }
 
 
@@ -180,18 +181,14 @@ def _in_words(name: str, value: Any) -> Any:
 def _arrays(lstm: LSTM, first: int = 0) -> dict[str, Array]:
     """Return an LSTM's weights by their path in a ``.weights.h5`` file."""
     found: dict[str, Array] = {}
-    for cell, cell_weights in enumerate(keras_weights(lstm)):
-        layer, direction = divmod(cell, 1 + lstm.bidirectional)
-        place = f"layers/{_name(lstm, first + layer)}/"
-        place += ("forward_layer/", "backward_layer/")[direction] if lstm.bidirectional else ""
+    for cell, cell_weights in zip(lstm.cells(), keras_weights(lstm), strict=True):
+        place = f"layers/{_name(lstm, first + cell.layer)}/"
+        place += ("forward_layer/", "backward_layer/")[cell.direction] if lstm.bidirectional else ""
         found |= {f"{place}cell/vars/{index}": array for index, array in enumerate(cell_weights)}
     return found
 
 
 def keras_weights(lstm: LSTM) -> list[list[Array]]:
     """Return kernel ``(D, 4H)``, recurrent kernel ``(H, 4H)`` and bias ``(4H)`` of each layer and direction."""
-    found = []
-    for w_ih, w_hh, *biases in lstm.all_weights:
-        tensors = [w_ih.t(), w_hh.t(), *([biases[0] + biases[1]] if lstm.bias else [])]
-        found.append([tensor.detach().cpu().numpy().copy() for tensor in tensors])
-    return found
+    kinds = [kind for kind in STEMS if kind != "bias" or lstm.bias]
+    return [[cell.in_keras(kind).detach().cpu().numpy().copy() for kind in kinds] for cell in lstm.cells()]

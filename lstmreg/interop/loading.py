@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lstmreg import models
 from lstmreg.errors import UNEXPECTED, ConfigError, CorruptFileError
@@ -146,8 +146,10 @@ def _two_ways(layer: Bidirectional) -> LSTM:
     options = {name: getattr(ahead, name) for name in _KEPT}
     seed = None if ahead.seed is None else [ahead.seed, back.seed]
     both = LSTM(ahead.input_size, ahead.hidden_size, bidirectional=True, seed=seed, **options)
-    state = dict(ahead.state_dict())
-    state |= {f"{name}_reverse": tensor for name, tensor in back.state_dict().items()}
+    state: dict[str, Tensor] = {}
+    for cell, source in zip(both.cells(), (ahead, back), strict=True):
+        (alone,), weights = source.cells(), source.state_dict()
+        state |= {name: weights[its] for name, its in zip(cell.names, alone.names, strict=True)}
     both.load_state_dict(state, assign=True)
     return both.eval()
 

@@ -21,7 +21,9 @@ from lstmreg import activations
 from lstmreg.errors import ConfigError
 from lstmreg.files import write_atomically
 from lstmreg.layers import LSTM
+from lstmreg.layers.cell import Cell
 from lstmreg.models import Ensemble, Network
+from lstmreg.ops import Result
 
 from .extras import need
 from .keras.modules.beginnings import Embedding
@@ -310,32 +312,33 @@ def _check(lstm: LSTM) -> None:
         raise ConfigError("an ONNX file keeps no states between calls; stateful must be False.")
 
 
-class _PlainLSTM(LSTM):
-    """The layer while it is traced: each cell is the stand-in, and masked steps are taken out before and put back."""
+class _PlainCell(Cell):
+    """A cell as the file has it; masked steps are taken out before and put back after."""
 
-    def _is_stock(self, x: Tensor, valid: Tensor | None) -> bool:
-        return False
-
-    def _run_cell(
-        self, cell: int, x: Tensor, h_0: Tensor, c_0: Tensor, valid: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        layer, direction = divmod(cell, self._num_directions)
-        w_ih, w_hh, bias = self._weights(f"_l{layer}" + ("_reverse" if direction == 1 else ""))
+    def run(self, x: Tensor, h_0: Tensor, c_0: Tensor, valid: Tensor | None) -> Result:
+        w_ih, w_hh, bias, reverse = self.weight("weight_ih"), self.weight("weight_hh"), self.bias, self.direction == 1
         if bias is None:
-            bias = w_ih.new_zeros(4 * self.hidden_size)
-        functions = [
-            activations.name_of(self.setting_of(name, layer)) for name in ("activation", "recurrent_activation")
-        ]
+            bias = w_ih.new_zeros(4 * self.lstm.hidden_size)
+        functions = [activations.name_of(function) for function in self.activations]
         weights = (h_0, c_0, w_ih, w_hh, bias)
         if valid is None:
             lengths = x.new_zeros(x.shape[1], dtype=torch.long) + x.shape[0]
-            output, h_n, c_n = torch.ops.lstmreg.onnx_lstm(x, *weights, lengths, direction == 1, *functions)
+            output, h_n, c_n = torch.ops.lstmreg.onnx_lstm(x, *weights, lengths, reverse, *functions)
             return output, h_n, c_n
         lengths = valid.sum(0)
-        output, h_n, c_n = torch.ops.lstmreg.onnx_lstm(_packed(x, valid), *weights, lengths, direction == 1, *functions)
+        output, h_n, c_n = torch.ops.lstmreg.onnx_lstm(_packed(x, valid), *weights, lengths, reverse, *functions)
         any_valid = (lengths > 0).unsqueeze(-1)
-        held = _held(output, valid, reverse=direction == 1)
+        held = _held(output, valid, reverse=reverse)
         return held, torch.where(any_valid, h_n, h_0), torch.where(any_valid, c_n, c_0)
+
+
+class _PlainLSTM(LSTM):
+    """The layer while it is traced."""
+
+    _cell = _PlainCell
+
+    def _is_stock(self, x: Tensor, valid: Tensor | None) -> bool:
+        return False
 
 
 def _packed(x: Tensor, valid: Tensor) -> Tensor:

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from lstmreg import activations, initializers, ops
-from lstmreg import dropout as masks
+from lstmreg import initializers, ops
 from lstmreg.activations import Activation
 from lstmreg.constraints import Constraint
 from lstmreg.errors import InputError
-from lstmreg.regularizers import ELASTIC, L1L2, Regularizer
+from lstmreg.regularizers import L1L2, Regularizer
 from lstmreg.tracing import in_backward, in_forward_mode, in_vmap, is_compiling, is_recorded, is_symbolic
 
 from . import arguments
 from .arguments import Named, PerLayer
-from .penalty import ActivityRecord, Term, is_trainable, totals
+from .penalty import ActivityRecord, Term, totals
 from .stand_in import StandIn
 
 States = tuple[Tensor, Tensor]
@@ -159,135 +155,29 @@ class LSTM(StandIn):
         seed: int | Sequence[int] | None = None,
         backend: str = "auto",
     ) -> None:
+        given = locals()
         super().__init__()
-        #: The settings that some layer has not at their defaults.
-        self._turned: frozenset[str] = frozenset()
-        self.num_layers = num_layers  # first, since lists are checked against it
-        self.input_size = input_size
-        self.hidden_size = hidden_size
-        self.bias = bias
-        self.batch_first = batch_first
-        self.dropout = dropout
-        self.bidirectional = bidirectional
-        self.proj_size = proj_size
-        self.recurrent_dropout = recurrent_dropout
-        self.kernel_regularizer = kernel_regularizer
-        self.recurrent_regularizer = recurrent_regularizer
-        self.bias_regularizer = bias_regularizer
-        self.activity_regularizer = activity_regularizer
-        self.activity_steps = activity_steps
-        self.kernel_constraint = kernel_constraint
-        self.recurrent_constraint = recurrent_constraint
-        self.bias_constraint = bias_constraint
-        self.activation = activation
-        self.recurrent_activation = recurrent_activation
-        self.kernel_initializer = kernel_initializer
-        self.recurrent_initializer = recurrent_initializer
-        self.bias_initializer = bias_initializer
-        self.unit_forget_bias = unit_forget_bias
-        self.initializer = initializer
-        self.zero_output_for_mask = zero_output_for_mask
-        self.go_backwards = go_backwards
-        self.stateful = stateful
-        self.per_gate_masks = per_gate_masks
-        self.per_gate_input_masks = per_gate_input_masks
-        self.backend = backend
+        for name in arguments.SETTINGS:  # sizes first, since what follows is checked against them
+            setattr(self, name, given[name])
         self.seed = seed
         self._carried: States | None = None
         self._activity = ActivityRecord()
         #: Whether a forward pass with gradients has used the weights, so that an optimizer may have moved them.
         self._was_used = False
 
-        new: dict[str, Any] = {"device": device, "dtype": dtype}
-        for suffix, layer in self._cells():
-            width = input_size if layer == 0 else self._output_size * self._num_directions
-            shapes = {"weight_ih": (4 * hidden_size, width), "weight_hh": (4 * hidden_size, self._output_size)}
-            if self.bias:
-                shapes["bias_ih"] = (4 * hidden_size,)  # type: ignore[assignment]
-            if proj_size > 0:
-                shapes["weight_hr"] = (proj_size, hidden_size)
-            for stem, shape in shapes.items():
-                self.register_parameter(stem + suffix, nn.Parameter(torch.empty(shape, **new)))
-            if self.bias:
-                self.register_buffer(f"bias_hh{suffix}", torch.empty(4 * hidden_size, **new))
+        for cell in self.cells():
+            cell.make_weights(device=device, dtype=dtype)
         self.reset_parameters()
 
-    # What the arguments become; settled, whenever they are set.
-    dropout: Any
-    recurrent_dropout: Any
-    kernel_regularizer: Any
-    recurrent_regularizer: Any
-    bias_regularizer: Any
-    activity_regularizer: Any
-    activity_steps: str
-    kernel_constraint: Any
-    recurrent_constraint: Any
-    bias_constraint: Any
-    activation: Any
-    recurrent_activation: Any
-    kernel_initializer: Any
-    recurrent_initializer: Any
-    bias_initializer: Any
-    unit_forget_bias: bool
-    initializer: str
-    zero_output_for_mask: bool
-    go_backwards: bool
-    stateful: bool
-    per_gate_masks: bool
-    per_gate_input_masks: bool | None
-    backend: str
-    seed: Any
-    #: How many masks each layer and direction has drawn from its seed. Not in the ``state_dict``.
-    draws: Tensor
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name == "seed":
-            cells = self.num_layers * self._num_directions
-            self._seeds = arguments.seeds(value, cells)
-            self.draws = torch.zeros(cells, dtype=torch.int64, device="cpu")
-        elif name in arguments.SETTINGS:
-            value = arguments.settle(name, value, vars(self))
-        super().__setattr__(name, value)
-        if name in _DEFAULTS:
-            is_left = all(v == _DEFAULTS[name] for v in (value if isinstance(value, tuple) else [value]))
-            self._turned = self._turned - {name} if is_left else self._turned | {name}
-
-    def setting_of(self, name: str, layer: int) -> Any:
-        """Return a knob's value for one layer."""
-        value = getattr(self, name)
-        return value[layer] if isinstance(value, tuple) else value
-
     # ------------------------------------------------------------------ weights
-
-    def _weights(self, suffix: str) -> tuple[Tensor, Tensor, Tensor | None]:
-        bias = getattr(self, f"bias_ih{suffix}") + getattr(self, f"bias_hh{suffix}") if self.bias else None
-        return getattr(self, f"weight_ih{suffix}"), getattr(self, f"weight_hh{suffix}"), bias
 
     def reset_parameters(self) -> None:
         """Draw new weights as the initializers say; set the second bias to zero, unless they are torch's."""
         if self.initializer == "torch":
             initializers.torch_(self._flat_weights, self.hidden_size)
             return
-        for suffix, _ in self._cells():
-            self.kernel_initializer(getattr(self, f"weight_ih{suffix}"))
-            self.recurrent_initializer(getattr(self, f"weight_hh{suffix}"))
-            if self.bias:
-                self._initialize_biases(getattr(self, f"bias_ih{suffix}"), getattr(self, f"bias_hh{suffix}"))
-            if self.proj_size > 0:
-                limit = 1.0 / math.sqrt(self.hidden_size)  # Keras has none: as nn.LSTM does
-                nn.init.uniform_(getattr(self, f"weight_hr{suffix}"), -limit, limit)
-
-    @torch.no_grad()
-    def _initialize_biases(self, trained: Tensor, second: Tensor) -> None:
-        self.bias_initializer(trained)
-        if self.unit_forget_bias:
-            trained[self.hidden_size : 2 * self.hidden_size] = 1.0
-        nn.init.zeros_(second)
-
-    @property
-    def cell_seeds(self) -> list[int] | None:
-        """The seed of each layer and direction, or ``None`` for torch's global generator."""
-        return self._seeds
+        for cell in self.cells():
+            cell.reset_parameters()
 
     def to_torch(self) -> nn.LSTM:
         """Copy the weights into a plain ``nn.LSTM`` that gives this layer's outputs in eval mode.
@@ -298,10 +188,8 @@ class LSTM(StandIn):
         Raises:
             ValueError: If ``nn.LSTM`` has no counterpart: other activations, or ``go_backwards``.
         """
-        for layer in range(self.num_layers):
-            used = self.setting_of("activation", layer), self.setting_of("recurrent_activation", layer)
-            if used != (torch.tanh, torch.sigmoid):
-                raise ValueError("nn.LSTM has no other activations than tanh and sigmoid; export this layer itself.")
+        if any(cell.activations != (torch.tanh, torch.sigmoid) for cell in self.cells()):
+            raise ValueError("nn.LSTM has no other activations than tanh and sigmoid; export this layer itself.")
         if self.go_backwards:
             raise ValueError("nn.LSTM cannot go backwards only; flip its input, and use go_backwards=False.")
         first = self.all_weights[0][0]
@@ -402,7 +290,7 @@ class LSTM(StandIn):
             raise InputError(f"input must have the weights' type {own}, got {input.dtype}. Use input.to({own}).")
 
     def _initial_states(self, like: Tensor, batch: int, hx: States | None, batched: bool) -> States:
-        cells = self.num_layers * self._num_directions
+        cells = self.num_layers * self.directions
         if self.stateful and hx is None and in_backward():
             raise RuntimeError(
                 "a stateful layer cannot run again during backward: activation checkpointing would begin with a "
@@ -415,7 +303,7 @@ class LSTM(StandIn):
                     f"{self._carried[0].shape[1]}, got {int(batch)}. Call reset_state() first."
                 )
             return self._carried[0].to(like), self._carried[1].to(like)
-        sizes = self._output_size, self.hidden_size
+        sizes = self.output_size, self.hidden_size
         if hx is None:
             return like.new_zeros(cells, batch, sizes[0]), like.new_zeros(cells, batch, sizes[1])
         for name, state, size in zip(("h_0", "c_0"), hx, sizes, strict=True):
@@ -462,92 +350,20 @@ class LSTM(StandIn):
             if self.go_backwards:
                 x = x.flip(0)
             outputs = []
-            for direction in range(self._num_directions):
-                cell = layer * self._num_directions + direction
-                held, h_n, c_n = self._run_cell(cell, x, states[0][cell], states[1][cell], valid)
+            for cell in self.cells_of(layer):
+                held, h_n, c_n = cell.run(x, states[0][cell.index], states[1][cell.index], valid)
                 output = held
                 if valid is not None and not packed and (self.zero_output_for_mask or self.bidirectional):
                     output = held * valid.unsqueeze(-1)
-                if self.training and self.setting_of("activity_regularizer", layer) is not None:
-                    counted = self._counted(layer, direction, held, output, valid if packed else None)
-                    self._activity.add(self.setting_of("activity_regularizer", layer), counted, x.shape[1])
+                regularizer = cell.setting("activity_regularizer")
+                if self.training and regularizer is not None:
+                    penalised = cell.penalised_output(held, output, valid if packed else None)
+                    self._activity.add(regularizer, penalised, x.shape[1])
                 outputs.append(output)
                 finals.append((h_n, c_n))
             x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
         h_n, c_n = (_stack(states) for states in zip(*finals, strict=True))
         return x, h_n, c_n
-
-    def _counted(self, layer: int, direction: int, held: Tensor, output: Tensor, valid: Tensor | None) -> Tensor:
-        """Return what the activity regularizer of a layer looks at: all steps, the valid ones, or the last."""
-        if self.activity_steps == "all" or layer < self.num_layers - 1:
-            return output if valid is None else output[valid]
-        # Keras' Bidirectional zeroes its sequences, but not what return_sequences=False returns.
-        shown = output if self.zero_output_for_mask and not self.bidirectional else held
-        return shown[-1 if direction == 0 else 0]
-
-    def _run_cell(
-        self, cell: int, x: Tensor, h_0: Tensor, c_0: Tensor, valid: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        layer, direction = divmod(cell, self._num_directions)
-        suffix = f"_l{layer}" + ("_reverse" if direction == 1 else "")
-        w_ih, w_hh, bias = self._weights(suffix)
-        input_mask, recurrent_mask = self._draw_masks(cell, layer, x) if self.training else (None, None)
-        return ops.lstm(
-            x,
-            h_0,
-            c_0,
-            w_ih,
-            w_hh,
-            bias,
-            w_hr=getattr(self, f"weight_hr{suffix}") if self.proj_size > 0 else None,
-            input_mask=input_mask,
-            recurrent_mask=recurrent_mask,
-            valid=valid,
-            reverse=direction == 1,
-            activations=(self.setting_of("activation", layer), self.setting_of("recurrent_activation", layer)),
-            backend=self.backend,
-        )
-
-    # ------------------------------------------------------------------ dropout
-
-    def _draw_masks(self, cell: int, layer: int, x: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        """Draw the masks of one call, in Keras' order: all of the input, then all of the recurrence."""
-        of_input, of_state = self.masks_drawn(layer)
-        return (
-            self._draw(cell, self.setting_of("dropout", layer), of_input, x, x.shape[-1]),
-            self._draw(cell, self.setting_of("recurrent_dropout", layer), of_state, x, self.hidden_size),
-        )
-
-    def masks_drawn(self, layer: int) -> tuple[int, int]:
-        """Return how many masks a layer draws for each sequence, of its input and of its recurrence: 0, 1 or 4."""
-        of_state = 0
-        if self.setting_of("recurrent_dropout", layer) > 0:
-            of_state = 4 if self.per_gate_masks else 1
-        if self.setting_of("dropout", layer) == 0:
-            return 0, of_state
-        per_gate = of_state == 4 if self.per_gate_input_masks is None else self.per_gate_input_masks
-        return 4 if per_gate else 1, of_state
-
-    def _draw(self, cell: int, rate: float, groups: int, x: Tensor, width: int) -> Tensor | None:
-        if groups == 0:
-            return None
-        if self._seeds is None:
-            return masks.draw_mask(rate, groups, x.shape[1], width, device=x.device, dtype=x.dtype)
-        if in_backward():
-            raise RuntimeError(
-                "seeded dropout masks cannot be drawn again during backward: activation checkpointing would "
-                "get other masks, and so wrong gradients. Use seed=None, which checkpointing restores."
-            )
-        return masks.draw_keras_mask(
-            rate,
-            groups,
-            x.shape[1],
-            width,
-            seed=self._seeds[cell],
-            draws=self.draws[cell],
-            device=x.device,
-            dtype=x.dtype,
-        )
 
     # ------------------------------------------------------------------ penalties
 
@@ -564,21 +380,11 @@ class LSTM(StandIn):
 
     def penalty_terms(self) -> Iterator[Term]:
         """Yield each penalty, for :func:`lstmreg.penalties`."""
-        for suffix, layer in self._cells():
-            for kind, stem in _PENALISED.items():
-                name = stem + suffix
-                regularizer = self.setting_of(f"{kind}_regularizer", layer)
-                if regularizer is not None and (kind != "bias" or self.bias) and is_trainable(self, name):
-                    weight = getattr(self, name)
-                    as_it_is = isinstance(regularizer, ELASTIC) and kind != "bias"
-                    yield Term(kind, weight, regularizer, weight if as_it_is else self._as_in_keras(name, weight))
-        if any(self.setting_of("activity_regularizer", layer) is not None for layer in range(self.num_layers)):
+        for cell in self.cells():
+            yield from cell.penalty_terms()
+        if any(cell.setting("activity_regularizer") is not None for cell in self.cells()):
             # Before the first forward there is nothing, which costs nothing, but the kind is there.
             yield from self._activity.read() or [Term("activity", self, L1L2(), self._zero())]
-
-    def _as_in_keras(self, name: str, weight: Tensor) -> Tensor:
-        """Return a weight in Keras' layout: a matrix transposed, the bias as the sum of both."""
-        return weight + getattr(self, name.replace("bias_ih", "bias_hh")) if "bias" in name else weight.t()
 
     @torch.no_grad()
     def apply_constraints(self) -> None:
@@ -588,21 +394,8 @@ class LSTM(StandIn):
         gradient. Here a weight is projected if it is trainable and has a gradient now, or the layer has run with
         gradients before; whether they were set to zero in between does not matter.
         """
-        for suffix, layer in self._cells():
-            for kind, stem in _PENALISED.items():
-                name = stem + suffix
-                constraint = self.setting_of(f"{kind}_constraint", layer)
-                if constraint is None or (kind == "bias" and not self.bias) or not is_trainable(self, name):
-                    continue
-                weight: Tensor = getattr(self, name)
-                if not (self._was_used or weight.grad is not None):
-                    continue
-                projected = constraint(self._as_in_keras(name, weight))
-                projected = projected - getattr(self, f"bias_hh{suffix}") if kind == "bias" else projected.t()
-                if parametrize.is_parametrized(self, name):
-                    setattr(self, name, projected)  # by way of the parametrization's right_inverse
-                else:
-                    weight.copy_(projected)
+        for cell in self.cells():
+            cell.apply_constraints(self._was_used)
 
     @property
     def _first_weight(self) -> Tensor:
@@ -611,45 +404,6 @@ class LSTM(StandIn):
 
     def _zero(self) -> Tensor:
         return self._first_weight.new_zeros(())
-
-    # ------------------------------------------------------------------ being a module
-
-    def extra_repr(self) -> str:
-        """Show the sizes, and of the knobs those that are turned."""
-        shown = [f"{self.input_size}, {self.hidden_size}"]
-        shown += [f"{name}={_spoken(getattr(self, name))}" for name in _DEFAULTS if name in self._turned]
-        return ", ".join(shown)
-
-
-#: The kinds of weights that have regularizers and constraints, and torch's names of them.
-_PENALISED = {"kernel": "weight_ih", "recurrent": "weight_hh", "bias": "bias_ih"}
-
-#: The settings that a layer shows when they are turned.
-_DEFAULTS: dict[str, Any] = {
-    "num_layers": 1,
-    "bias": True,
-    "batch_first": False,
-    "dropout": 0.0,
-    "bidirectional": False,
-    "proj_size": 0,
-    "recurrent_dropout": 0.0,
-    "kernel_regularizer": None,
-    "recurrent_regularizer": None,
-    "bias_regularizer": None,
-    "activity_regularizer": None,
-    "activity_steps": "all",
-    "kernel_constraint": None,
-    "recurrent_constraint": None,
-    "bias_constraint": None,
-    "activation": torch.tanh,
-    "recurrent_activation": torch.sigmoid,
-    "zero_output_for_mask": False,
-    "go_backwards": False,
-    "stateful": False,
-    "per_gate_masks": True,
-    "per_gate_input_masks": None,
-    "seed": None,
-}
 
 
 _CONSTRAINTS = frozenset({"kernel_constraint", "recurrent_constraint", "bias_constraint"})
@@ -661,9 +415,3 @@ _NOT_STOCK_IN_TRAINING = _NOT_STOCK | {"dropout", "recurrent_dropout", "activity
 
 def _stack(states: tuple[Tensor, ...]) -> Tensor:
     return states[0].unsqueeze(0) if len(states) == 1 else torch.stack(states)
-
-
-def _spoken(value: Any) -> str:
-    if isinstance(value, tuple):
-        return f"[{', '.join(map(_spoken, value))}]"
-    return repr(activations.name_of(value) or value)

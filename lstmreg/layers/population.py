@@ -12,6 +12,7 @@ from lstmreg import ops
 from lstmreg.dropout import draw_member_masks
 from lstmreg.regularizers import ELASTIC, MemberStrengths, Regularizer, member_nets
 
+from .cell import STEMS
 from .lstm import LSTM
 from .penalty import KINDS
 
@@ -54,7 +55,7 @@ class LayerPopulation:
 
     def __init__(self, members: Sequence[LSTM], like: Tensor) -> None:
         self._layer = members[0]
-        self._suffixes = [suffix for suffix, _ in self._layer._cells()]
+        self._cells = self._layer.cells()
         self._draws = {member.masks_drawn(0) for member in members}
         self._rates = [
             torch.tensor([getattr(m, name) for m in members], dtype=torch.float64, device=like.device)
@@ -83,22 +84,22 @@ class LayerPopulation:
             ``output (K, T, B, directions * H)``, the last states, and what the activity costs.
         """
         batch = x.shape[-2]
-        zeros = x.new_zeros(len(weights["weight_hh_l0"]), batch, self._layer.hidden_size)
+        zeros = x.new_zeros(len(weights[self._cells[0].name("weight_hh")]), batch, self._layer.hidden_size)
         outputs, finals, terms = [], [], []
-        for direction, suffix in enumerate(self._suffixes):
-            h_0, c_0 = (zeros, zeros) if states is None else (states[0][:, direction], states[1][:, direction])
+        for cell in self._cells:
+            h_0, c_0 = (zeros, zeros) if states is None else (states[0][:, cell.index], states[1][:, cell.index])
             input_mask, recurrent_mask = (None, None) if generators is None else self._draw(x, generators)
             output, h_n, c_n = ops.lstm(
                 x,
                 h_0,
                 c_0,
-                weights[f"weight_ih{suffix}"],
-                weights[f"weight_hh{suffix}"],
-                weights[f"bias_ih{suffix}"],
+                weights[cell.name("weight_ih")],
+                weights[cell.name("weight_hh")],
+                weights[cell.name("bias_ih")],
                 input_mask=input_mask,
                 recurrent_mask=recurrent_mask,
-                reverse=direction == 1,
-                activations=(self._layer.activation, self._layer.recurrent_activation),
+                reverse=cell.direction == 1,
+                activations=cell.activations,
             )
             if generators is not None and self._strengths["activity"] != (None, None):
                 # The last output is the last state.
@@ -123,10 +124,10 @@ class LayerPopulation:
 
     def weight_terms(self, weights: Mapping[str, Tensor]) -> Iterator[MemberTerm]:
         """Yield what the weights cost."""
-        for suffix in self._suffixes:
-            for kind, stem in (("kernel", "weight_ih"), ("recurrent", "weight_hh"), ("bias", "bias_ih")):
+        for cell in self._cells:
+            for kind, stem in STEMS.items():
                 if self._strengths[kind] != (None, None):
-                    yield MemberTerm(kind, self._strengths[kind], weights[stem + suffix])
+                    yield MemberTerm(kind, self._strengths[kind], weights[cell.name(stem)])
 
 
 def _strengths(regularizers: Sequence[Regularizer | None], like: Tensor) -> MemberStrengths:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
 
+from .cell import Cell
+from .settings import Configured
 
-class StandIn(nn.Module):
+
+class StandIn(Configured):
     """A module that has the weights of an ``nn.LSTM`` and the members that code calls on one.
 
     It is no subclass: torch's compiler breaks the graph at every instance of ``nn.LSTM``, and torch's own methods
@@ -17,14 +19,6 @@ class StandIn(nn.Module):
     """
 
     mode = "LSTM"
-
-    input_size: int
-    hidden_size: int
-    num_layers: int
-    bias: bool
-    batch_first: bool
-    bidirectional: bool
-    proj_size: int
 
     # torch's own, which ask for nothing but the members above and below.
     check_input: Any = nn.RNNBase.check_input
@@ -36,26 +30,26 @@ class StandIn(nn.Module):
 
     # ------------------------------------------------------------------ weights
 
-    @property
-    def _num_directions(self) -> int:
-        return 2 if self.bidirectional else 1
+    #: The class of its cells.
+    _cell: type[Cell] = Cell
 
-    @property
-    def _output_size(self) -> int:
-        return self.proj_size or self.hidden_size
+    def cells(self) -> list[Cell]:
+        """Return every layer in each direction, in ``nn.LSTM``'s order.
 
-    def _cells(self) -> Iterator[tuple[str, int]]:
-        """Yield the name suffix and the layer of each cell (a layer in one direction) in torch's order."""
-        for layer in range(self.num_layers):
-            yield f"_l{layer}", layer
-            if self.bidirectional:
-                yield f"_l{layer}_reverse", layer
+        Example:
+            >>> from lstmreg import LSTM
+            >>> [cell.name("weight_ih") for cell in LSTM(3, 8, bidirectional=True).cells()]
+            ['weight_ih_l0', 'weight_ih_l0_reverse']
+        """
+        return [cell for layer in range(self.num_layers) for cell in self.cells_of(layer)]
+
+    def cells_of(self, layer: int) -> list[Cell]:
+        """Return the cells of one layer: one for each direction."""
+        return [self._cell(self, layer, direction) for direction in range(self.directions)]
 
     @property
     def _all_weights(self) -> list[list[str]]:
-        kinds = ["weight_ih", "weight_hh", *(["bias_ih", "bias_hh"] if self.bias else [])]
-        kinds += ["weight_hr"] if self.proj_size > 0 else []
-        return [[kind + suffix for kind in kinds] for suffix, _ in self._cells()]
+        return [cell.names for cell in self.cells()]
 
     @property
     def all_weights(self) -> list[list[Tensor]]:
@@ -75,8 +69,8 @@ class StandIn(nn.Module):
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         # A foreign bias_hh was trained; here only the sum is. `state_dict` is load_state_dict's own copy.
-        for suffix, _ in self._cells():
-            theirs, ours = f"{prefix}bias_hh{suffix}", f"{prefix}bias_ih{suffix}"
+        for cell in self.cells():
+            theirs, ours = prefix + cell.name("bias_hh"), prefix + cell.name("bias_ih")
             if theirs in state_dict and ours in state_dict:
                 state_dict[ours] = state_dict[ours] + state_dict[theirs]
                 state_dict[theirs] = torch.zeros_like(state_dict[theirs])

@@ -18,7 +18,8 @@ from lstmreg.activations import Activation
 from lstmreg.tracing import is_compiling
 
 from . import dispatch, onnx, opaque
-from .call import Call, Result
+from .call import Call
+from .call import Result as Result
 from .dispatch import BACKENDS as BACKENDS
 from .native import stack as stack
 

@@ -515,3 +515,17 @@ def test_settings_that_are_set_later_are_those_of_a_layer_that_had_them_from_the
     assert_close(changed.penalty(), made.penalty())
     with pytest.raises(TypeError):
         changed.recurrent_dropout[0] = 1.0  # which nobody would check
+
+
+def test_cells_are_the_layers_in_each_direction_with_their_weights_settings_and_seeds():
+    lstm = LSTM(3, 5, num_layers=2, bidirectional=True, proj_size=2, dropout=[0.1, 0.3], seed=[4, 5, 6, 7])
+    cells = lstm.cells()
+    assert [(cell.layer, cell.direction, cell.index) for cell in cells] == [(0, 0, 0), (0, 1, 1), (1, 0, 2), (1, 1, 3)]
+    assert [cell.names for cell in cells] == nn.LSTM(3, 5, 2, bidirectional=True, proj_size=2)._all_weights
+    assert [cell.setting("dropout") for cell in cells] == [0.1, 0.1, 0.3, 0.3]
+    assert [cell.seed for cell in cells] == [4, 5, 6, 7]
+    lstm.dropout = 0.2
+    lstm.bias_hh_l1_reverse.fill_(3.0)
+    assert cells[3].setting("dropout") == 0.2  # it is the layer's own, whenever it is set
+    assert torch.equal(cells[3].in_keras("bias"), lstm.bias_ih_l1_reverse + 3.0)
+    assert torch.equal(cells[3].in_keras("kernel"), lstm.weight_ih_l1_reverse.t())

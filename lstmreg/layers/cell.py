@@ -1,0 +1,222 @@
+"""A cell: a layer of an LSTM in one direction, with its weights, masks, seed, settings and penalties."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from lstmreg import dropout, ops
+from lstmreg.regularizers import ELASTIC
+from lstmreg.tracing import in_backward
+
+from .penalty import Term, is_trainable
+from .settings import Configured
+
+#: What Keras calls the weights that have regularizers and constraints, and torch's stems of their names.
+STEMS = {"kernel": "weight_ih", "recurrent": "weight_hh", "bias": "bias_ih"}
+
+
+class Cell:
+    """A layer of an LSTM in one direction, as :meth:`lstmreg.LSTM.cells` gives it.
+
+    It keeps nothing itself: weights, settings and draws are those that the LSTM has when they are asked for.
+
+    Attributes:
+        lstm: The LSTM whose part it is.
+        layer: Its layer, counted from the input.
+        direction: 0, or 1 for the one that reads from the end.
+    """
+
+    def __init__(self, lstm: Configured, layer: int, direction: int) -> None:
+        self.lstm = lstm
+        self.layer = layer
+        self.direction = direction
+
+    @property
+    def index(self) -> int:
+        """Its place among all cells, in ``nn.LSTM``'s order: that of states, seeds and lists of weights."""
+        return self.layer * self.lstm.directions + self.direction
+
+    def setting(self, name: str) -> Any:
+        """Return the value of a setting in this cell's layer."""
+        return self.lstm.setting_of(name, self.layer)
+
+    @property
+    def activations(self) -> tuple[Any, Any]:
+        """``activation`` and ``recurrent_activation``."""
+        return self.setting("activation"), self.setting("recurrent_activation")
+
+    # ------------------------------------------------------------------ weights
+
+    def name(self, stem: str) -> str:
+        """Return the name of one of its weights, such as ``weight_ih_l0_reverse``; ``stem`` is ``weight_ih``."""
+        return f"{stem}_l{self.layer}_reverse" if self.direction == 1 else f"{stem}_l{self.layer}"
+
+    @property
+    def names(self) -> list[str]:
+        """The names of its weights, in ``nn.LSTM``'s order."""
+        stems = ["weight_ih", "weight_hh", *(["bias_ih", "bias_hh"] if self.lstm.bias else [])]
+        return [self.name(stem) for stem in (*stems, *(["weight_hr"] if self.lstm.proj_size > 0 else []))]
+
+    def weight(self, stem: str) -> Tensor:
+        """Return one of its weights, by the stem of its name."""
+        weight: Tensor = getattr(self.lstm, self.name(stem))
+        return weight
+
+    @property
+    def bias(self) -> Tensor | None:
+        """The bias of the gates: the sum of the trained one and the second."""
+        return self.weight("bias_ih") + self.weight("bias_hh") if self.lstm.bias else None
+
+    def in_keras(self, kind: str) -> Tensor:
+        """Return ``kernel`` ``(D, 4H)``, ``recurrent`` ``(H, 4H)`` or ``bias`` ``(4H)`` as Keras has it."""
+        return self._in_keras(kind, self.weight(STEMS[kind]))
+
+    def _in_keras(self, kind: str, weight: Tensor) -> Tensor:
+        return weight + self.weight("bias_hh") if kind == "bias" else weight.t()
+
+    def make_weights(self, **new: Any) -> None:
+        """Give the LSTM this cell's weights, with nothing in them yet; ``new`` is where they lie and their type."""
+        lstm = self.lstm
+        gates, output = 4 * lstm.hidden_size, lstm.output_size
+        width = lstm.input_size if self.layer == 0 else output * lstm.directions
+        shapes: dict[str, tuple[int, ...]] = {"weight_ih": (gates, width), "weight_hh": (gates, output)}
+        if lstm.bias:
+            shapes["bias_ih"] = (gates,)
+        if lstm.proj_size > 0:
+            shapes["weight_hr"] = (lstm.proj_size, lstm.hidden_size)
+        for stem, shape in shapes.items():
+            lstm.register_parameter(self.name(stem), nn.Parameter(torch.empty(shape, **new)))
+        if lstm.bias:
+            lstm.register_buffer(self.name("bias_hh"), torch.empty(gates, **new))
+
+    def reset_parameters(self) -> None:
+        """Draw new weights as the initializers say, and set the second bias to zero."""
+        lstm = self.lstm
+        lstm.kernel_initializer(self.weight("weight_ih"))
+        lstm.recurrent_initializer(self.weight("weight_hh"))
+        if lstm.bias:
+            self._reset_biases()
+        if lstm.proj_size > 0:
+            limit = 1.0 / math.sqrt(lstm.hidden_size)  # Keras has none: as nn.LSTM does
+            nn.init.uniform_(self.weight("weight_hr"), -limit, limit)
+
+    @torch.no_grad()
+    def _reset_biases(self) -> None:
+        trained, units = self.weight("bias_ih"), self.lstm.hidden_size
+        self.lstm.bias_initializer(trained)
+        if self.lstm.unit_forget_bias:
+            trained[units : 2 * units] = 1.0
+        nn.init.zeros_(self.weight("bias_hh"))
+
+    # ------------------------------------------------------------------ forward
+
+    def run(self, x: Tensor, h_0: Tensor, c_0: Tensor, valid: Tensor | None) -> ops.Result:
+        """Run over ``x (T, B, D)`` from states ``(B, H)``; with masks, if the LSTM is training."""
+        weights = self.weight("weight_ih"), self.weight("weight_hh"), self.bias
+        input_mask, recurrent_mask = self._draw_masks(x) if self.lstm.training else (None, None)
+        return ops.lstm(
+            x,
+            h_0,
+            c_0,
+            *weights,
+            w_hr=self.weight("weight_hr") if self.lstm.proj_size > 0 else None,
+            input_mask=input_mask,
+            recurrent_mask=recurrent_mask,
+            valid=valid,
+            reverse=self.direction == 1,
+            activations=self.activations,
+            backend=self.lstm.backend,
+        )
+
+    @property
+    def seed(self) -> int | None:
+        """The seed of its masks, or ``None`` for torch's global generator."""
+        seeds = self.lstm.cell_seeds
+        return None if seeds is None else seeds[self.index]
+
+    def _draw_masks(self, x: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """Draw the masks of one call, in Keras' order: all of the input, then all of the recurrence."""
+        of_input, of_state = self.lstm.masks_drawn(self.layer)
+        return (
+            self._draw(self.setting("dropout"), of_input, x, x.shape[-1]),
+            self._draw(self.setting("recurrent_dropout"), of_state, x, self.lstm.hidden_size),
+        )
+
+    def _draw(self, rate: float, groups: int, x: Tensor, width: int) -> Tensor | None:
+        if groups == 0:
+            return None
+        seed = self.seed
+        if seed is None:
+            return dropout.draw_mask(rate, groups, x.shape[1], width, device=x.device, dtype=x.dtype)
+        if in_backward():
+            raise RuntimeError(
+                "seeded dropout masks cannot be drawn again during backward: activation checkpointing would "
+                "get other masks, and so wrong gradients. Use seed=None, which checkpointing restores."
+            )
+        return dropout.draw_keras_mask(
+            rate,
+            groups,
+            x.shape[1],
+            width,
+            seed=seed,
+            draws=self.lstm.draws[self.index],
+            device=x.device,
+            dtype=x.dtype,
+        )
+
+    # ------------------------------------------------------------------ penalties
+
+    def penalised_output(self, held: Tensor, output: Tensor, valid: Tensor | None) -> Tensor:
+        """Return what the activity regularizer looks at: all steps, the valid ones, or the last.
+
+        Args:
+            held: The output of each step; that of a masked one is the one before.
+            output: The output as the layer shows it.
+            valid: Which steps count; all of them if ``None``.
+        """
+        lstm = self.lstm
+        if lstm.activity_steps == "all" or self.layer < lstm.num_layers - 1:
+            return output if valid is None else output[valid]
+        # Keras' Bidirectional zeroes its sequences, but not what return_sequences=False returns.
+        shown = output if lstm.zero_output_for_mask and not lstm.bidirectional else held
+        return shown[-1 if self.direction == 0 else 0]
+
+    def penalty_terms(self) -> Iterator[Term]:
+        """Yield what its trained weights cost."""
+        for kind, name, regularizer in self._trained("regularizer"):
+            weight = getattr(self.lstm, name)
+            as_it_is = isinstance(regularizer, ELASTIC) and kind != "bias"
+            yield Term(kind, weight, regularizer, weight if as_it_is else self._in_keras(kind, weight))
+
+    def apply_constraints(self, was_used: bool) -> None:
+        """Project each constrained weight that is trained, and that an optimizer may have moved.
+
+        Args:
+            was_used: Whether it may have, though there is no gradient now.
+        """
+        for kind, name, constraint in self._trained("constraint"):
+            weight: Tensor = getattr(self.lstm, name)
+            if not (was_used or weight.grad is not None):
+                continue
+            projected = constraint(self._in_keras(kind, weight))
+            projected = projected - self.weight("bias_hh") if kind == "bias" else projected.t()
+            if parametrize.is_parametrized(self.lstm, name):
+                setattr(self.lstm, name, projected)  # by way of the parametrization's right_inverse
+            else:
+                weight.copy_(projected)
+
+    def _trained(self, rule: str) -> Iterator[tuple[str, str, Any]]:
+        """Yield kind, name and rule (its regularizer, or its constraint) of each weight that is trained and has one."""
+        for kind, stem in STEMS.items():
+            value = self.setting(f"{kind}_{rule}")
+            if value is None or (kind == "bias" and not self.lstm.bias):
+                continue
+            name = self.name(stem)
+            if is_trainable(self.lstm, name):
+                yield kind, name, value
