@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
 from lstmreg.activations import Activation
 from lstmreg.errors import InputError
+
+V = TypeVar("V")
+
+
+class Differentiable(NamedTuple, Generic[V]):
+    """One thing for each tensor of a call that has a gradient: the tensor itself, its gradient, its shape."""
+
+    x: V
+    h_0: V
+    c_0: V
+    w_ih: V
+    w_hh: V
+    bias: V
 
 
 class Call(NamedTuple):
@@ -53,6 +67,15 @@ class Call(NamedTuple):
         for name, tensor, shape in expected:
             if tensor is not None and tensor.shape != shape:
                 raise InputError(f"{name} must have shape {shape}, got {tuple(tensor.shape)}.")
+
+    @property
+    def differentiable(self) -> Differentiable[Tensor | None]:
+        """The tensors that have gradients in every backend."""
+        return Differentiable(self.x, self.h_0, self.c_0, self.w_ih, self.w_hh, self.bias)
+
+    def with_differentiable(self, tensors: Iterable[Tensor | None]) -> Call:
+        """Return a call with other tensors in their places."""
+        return self._replace(**Differentiable._make(tensors)._asdict())
 
     @property
     def models(self) -> int | None:

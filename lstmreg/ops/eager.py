@@ -8,8 +8,8 @@ from torch import Tensor
 from lstmreg.tracing import in_forward_mode, in_vmap
 
 from . import recurrence
-from .call import Call, Result
-from .recurrence import Cotangents, Gradients
+from .call import Call, Differentiable, Result
+from .recurrence import Cotangents, Gradients, Kept
 
 
 def why_not(call: Call) -> str | None:
@@ -74,11 +74,12 @@ class _Views:
 
 
 class _Passes:
-    def kept_shapes(self, call: Call) -> tuple[tuple[int, ...], ...]:
+    def kept_shapes(self, call: Call) -> Kept[tuple[int, ...]]:
         steps, (batch, hidden) = call.steps, call.h_0.shape[-2:]
-        return (steps, call.models or 1, 4, batch, hidden), (steps, call.models or 1, batch, hidden)
+        lead = steps, call.models or 1
+        return Kept(gates=(*lead, 4, batch, hidden), cells=(*lead, batch, hidden))
 
-    def forward(self, call: Call, keep: bool) -> tuple[Result, tuple[Tensor, ...]]:
+    def forward(self, call: Call, keep: bool) -> tuple[Result, Kept[Tensor] | None]:
         v = _Views(call)
         gates_x = torch.matmul(v.masked_x(), v.w_ih.mT)  # (K, 4, T*B, H)
         if v.bias is not None:
@@ -111,10 +112,10 @@ class _Passes:
         result = output.transpose(0, 1), h.clone(), c.clone()
         if call.models is None:
             result = result[0][0], result[1][0], result[2][0]
-        return result, (gates, cells) if keep else ()
+        return result, Kept(gates, cells) if keep else None
 
     def backward(
-        self, call: Call, output: Tensor, kept: tuple[Tensor, ...], grads: Cotangents, needed: tuple[bool, ...]
+        self, call: Call, output: Tensor, kept: Kept[Tensor], grads: Cotangents, needed: Differentiable[bool]
     ) -> Gradients:
         v, (gates, cells) = _Views(call), kept
         d_output, d_h, d_c = (None if g is None else g if call.models is not None else g.unsqueeze(0) for g in grads)
@@ -179,8 +180,10 @@ class _Passes:
             torch.matmul(rows.mT, h),
             None if call.bias is None else rows.sum(2),
         ]
-        shapes = [None if t is None else t.shape for t in call[:6]]
-        return tuple(None if g is None or s is None else g.reshape(s) for g, s in zip(found, shapes, strict=True))
+        shapes = [None if t is None else t.shape for t in call.differentiable]
+        return Differentiable._make(
+            None if g is None or s is None else g.reshape(s) for g, s in zip(found, shapes, strict=True)
+        )
 
 
 PASSES = _Passes()

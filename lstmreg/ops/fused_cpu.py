@@ -12,8 +12,8 @@ from torch import Tensor
 from lstmreg.tracing import in_forward_mode, in_transform, is_compiling
 
 from . import compiled, recurrence
-from .call import Call, Result
-from .recurrence import Cotangents, Gradients
+from .call import Call, Differentiable, Result
+from .recurrence import Cotangents, Gradients, Kept
 
 _REALS = {torch.float32: "float", torch.float64: "double"}
 
@@ -27,7 +27,7 @@ def why_not(call: Call) -> str | None:
     if 0 in call.x.shape[-3:-1]:
         return "it needs at least one step and one sequence"
     dtype = call.x.dtype
-    for t in (*call[:6], call.input_mask, call.recurrent_mask):
+    for t in (*call.differentiable, call.input_mask, call.recurrent_mask):
         if t is not None and not t.is_cpu:
             return "it runs on the CPU"
         if t is not None and (t.dtype != dtype or dtype not in _REALS):
@@ -66,27 +66,25 @@ class _Problem(ctypes.Structure):
 
 
 class _Passes:
-    def kept_shapes(self, call: Call) -> tuple[tuple[int, ...], ...]:
+    def kept_shapes(self, call: Call) -> Kept[tuple[int, ...]]:
         """Return the shapes of the gates and of the cell states, whose rows are padded to whole vectors."""
         lead, (batch, hidden) = call.w_hh.shape[:-2], call.h_0.shape[-2:]
         width = _library(call.x.dtype).lstmreg_width(hidden)
         padded = (hidden + width - 1) // width * width
-        return (*lead, call.steps, 4, batch, padded), (*lead, call.steps, batch, padded)
+        return Kept(gates=(*lead, call.steps, 4, batch, padded), cells=(*lead, call.steps, batch, padded))
 
-    def forward(self, call: Call, keep: bool) -> tuple[Result, tuple[Tensor, ...]]:
+    def forward(self, call: Call, keep: bool) -> tuple[Result, Kept[Tensor] | None]:
         library = _library(call.x.dtype)
         call = _laid_out(call)
         lead, steps, (batch, hidden) = call.w_hh.shape[:-2], call.steps, call.h_0.shape[-2:]
         output = call.x.new_empty(*lead, steps, batch, hidden)
         h_n, c_n = torch.empty_like(call.h_0), torch.empty_like(call.c_0)
-        kept: tuple[Tensor, ...] = ()
-        if keep:
-            kept = tuple(call.x.new_empty(shape) for shape in self.kept_shapes(call))
+        kept = Kept(*(call.x.new_empty(shape) for shape in self.kept_shapes(call))) if keep else None
         _compute(library.lstmreg_forward, call, (output, h_n, c_n), kept)
         return (output, h_n, c_n), kept
 
     def backward(
-        self, call: Call, output: Tensor, kept: tuple[Tensor, ...], grads: Cotangents, needed: tuple[bool, ...]
+        self, call: Call, output: Tensor, kept: Kept[Tensor], grads: Cotangents, needed: Differentiable[bool]
     ) -> Gradients:
         library = _library(call.x.dtype)
         call = _laid_out(call)
@@ -96,35 +94,36 @@ class _Passes:
         d_h, d_c = (None if g is None else _contiguous(g) for g in (d_h, d_c))
         lead = call.w_hh.shape[:-2]
         x_shape = call.x.shape if call.x.dim() == 3 + len(lead) else (*lead, *call.x.shape)
-        shapes = [x_shape, *(None if t is None else t.shape for t in call[1:6])]
         # The weights' gradients cost nothing to leave out; those of x and of the states are skipped if nobody asks.
-        wanted = (*needed[:3], True, True, call.bias is not None)
-        found = [
-            call.x.new_empty(s) if want and s is not None else None for s, want in zip(shapes, wanted, strict=True)
-        ]
-        _compute(
-            library.lstmreg_backward,
-            call,
-            (output, None, None),
-            kept,
-            (d_output, d_h, d_c),
-            tuple(found),
+        found: Gradients = Differentiable(
+            x=call.x.new_empty(x_shape) if needed.x else None,
+            h_0=torch.empty_like(call.h_0) if needed.h_0 else None,
+            c_0=torch.empty_like(call.c_0) if needed.c_0 else None,
+            w_ih=torch.empty_like(call.w_ih),
+            w_hh=torch.empty_like(call.w_hh),
+            bias=None if call.bias is None else torch.empty_like(call.bias),
         )
-        if found[0] is not None and found[0].shape != call.x.shape:
-            found[0] = found[0].sum(0)  # of data that the models share
-        return tuple(found)
+        cotangents = Cotangents(d_output, d_h, d_c)
+        _compute(library.lstmreg_backward, call, (output, None, None), kept, cotangents, found)
+        if found.x is not None and found.x.shape != call.x.shape:
+            return found._replace(x=found.x.sum(0))  # of data that the models share
+        return found
 
 
 PASSES = _Passes()
+
+_NOTHING_KEPT = Kept(None, None)
+_NO_COTANGENTS = Cotangents(None, None, None)
+_NO_GRADIENTS: Gradients = Differentiable(None, None, None, None, None, None)
 
 
 def _compute(
     function: Any,
     call: Call,
     results: tuple[Tensor | None, ...],
-    kept: tuple[Tensor, ...],
-    grads: tuple[Tensor | None, ...] = (None,) * 3,
-    found: tuple[Tensor | None, ...] = (None,) * 6,
+    kept: Kept[Tensor] | None,
+    grads: Cotangents = _NO_COTANGENTS,
+    found: Gradients = _NO_GRADIENTS,
 ) -> None:
     batch, hidden = call.h_0.shape[-2:]
     x_strides = _strides(call.x)
@@ -142,13 +141,13 @@ def _compute(
         _groups(call.recurrent_mask),
         *x_strides,
         valid_model,
-        *((0, 0, 0) if grads[0] is None else _strides(grads[0])),
-        *map(_address, call[:6]),
+        *((0, 0, 0) if grads.output is None else _strides(grads.output)),
+        *map(_address, call.differentiable),
         _address(call.input_mask),
         _address(call.recurrent_mask),
         _address(call.valid),
         *map(_address, results),
-        *map(_address, kept or (None, None)),
+        *map(_address, kept or _NOTHING_KEPT),
         *map(_address, grads),
         *map(_address, found),
         None,

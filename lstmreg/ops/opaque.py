@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from . import dispatch, eager, fused_cpu
-from .call import Call, Result
-from .recurrence import TwoPasses
+from .call import Call, Differentiable, Result
+from .recurrence import Cotangents, Inputs, Kept, TwoPasses, take, wants_gradients
 
 #: Those of the backends that bring their own backward pass; for the others ``eager`` goes back, and once more forward.
 PASSES: dict[str, TwoPasses] = {"fused_cpu": fused_cpu.PASSES, "eager": eager.PASSES}
@@ -25,11 +25,9 @@ def why_not(call: Call) -> str | None:
 
 def lstm(call: Call, backend: str) -> Result:
     """Compute what :func:`lstmreg.ops.lstm` defines, for a call that ``why_not`` admits."""
-    masks = call.input_mask, call.recurrent_mask, call.valid
     # Chosen here, while the code is read, because what is kept for the backward pass depends on it.
     chosen = dispatch.choose(call, backend)
-    training = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in call[:6])
-    output, h_n, c_n, *_ = _forward(*call[:6], *masks, call.reverse, chosen, training)
+    output, h_n, c_n, *_ = _forward(*Inputs.of(call), call.reverse, chosen, wants_gradients(call))
     return output, h_n, c_n
 
 
@@ -51,20 +49,21 @@ def _forward(
     backend: str,
     training: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    call = Call(x, h_0, c_0, w_ih, w_hh, bias, None, input_mask, recurrent_mask, valid, reverse)
+    call = Inputs(x, h_0, c_0, w_ih, w_hh, bias, input_mask, recurrent_mask, valid).call(reverse)
+    kept = None
     if backend in PASSES:
         (output, h_n, c_n), kept = PASSES[backend].forward(call, training)
     else:
-        (output, h_n, c_n), kept = dispatch.run(call, backend), ()
-    gates, cells = kept or (x.new_empty(0), x.new_empty(0))
+        output, h_n, c_n = dispatch.run(call, backend)
+    gates, cells = kept or Kept(x.new_empty(0), x.new_empty(0))
     return output.contiguous(), h_n.clone(), c_n.clone(), gates, cells  # results may not share memory
 
 
 @_forward.register_fake
-def _(x: Tensor, h_0: Tensor, c_0: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    call = Call(x, h_0, c_0, *rest[:3])
-    backend, training = rest[-2:]
-    shapes = PASSES[backend].kept_shapes(call) if training and backend in PASSES else ((0,), (0,))
+def _(*arguments: Any) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    inputs, (reverse, backend, training) = take(Inputs, arguments)
+    call, x, h_0, c_0 = inputs.call(reverse), inputs.x, inputs.h_0, inputs.c_0
+    shapes = PASSES[backend].kept_shapes(call) if training and backend in PASSES else Kept((0,), (0,))
     output = x.new_empty(*h_0.shape[:-2], call.steps, *h_0.shape[-2:])
     gates, cells = (x.new_empty(shape) for shape in shapes)
     return output, h_0.new_empty(h_0.shape), c_0.new_empty(c_0.shape), gates, cells
@@ -90,30 +89,37 @@ def _backward(
     reverse: bool,
     backend: str,
 ) -> list[Tensor]:
-    call = Call(x, h_0, c_0, w_ih, w_hh, bias, None, input_mask, recurrent_mask, valid, reverse)
+    call = Inputs(x, h_0, c_0, w_ih, w_hh, bias, input_mask, recurrent_mask, valid).call(reverse)
     passes = PASSES.get(backend, eager.PASSES)
-    kept = (gates, cells) if backend in PASSES else passes.forward(call, True)[1]
-    found = passes.backward(call, output, kept, (d_output, d_h, d_c), (True,) * 6)
+    kept = Kept(gates, cells) if backend in PASSES else passes.forward(call, True)[1]
+    assert kept is not None
+    every = Differentiable(x=True, h_0=True, c_0=True, w_ih=True, w_hh=True, bias=True)
+    found = passes.backward(call, output, kept, Cotangents(d_output, d_h, d_c), every)
     return [g.contiguous() for g in found if g is not None]
 
 
 @_backward.register_fake
 def _(d_output: Tensor, d_h: Tensor, d_c: Tensor, *tensors: Any) -> list[Tensor]:
-    return [t.new_empty(t.shape) for t in tensors[:6] if t is not None]
+    differentiable, _ = take(Differentiable, tensors)
+    return [t.new_empty(t.shape) for t in differentiable if t is not None]
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    *tensors, ctx.reverse, ctx.backend, _ = inputs
+    tensors, (ctx.reverse, ctx.backend, _) = take(Inputs, inputs)
     result, _, _, gates, cells = output
     ctx.save_for_backward(*tensors, result, gates, cells)
 
 
 def _differentiate(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
     saved = ctx.saved_tensors
-    shapes = saved[-3].shape, saved[1].shape, saved[2].shape
-    full = [saved[0].new_zeros(shape) if g is None else g for g, shape in zip(grads[:3], shapes, strict=True)]
+    inputs, (output, _, _) = take(Inputs, saved)
+    cotangents, _ = take(Cotangents, grads)
+    shapes = output.shape, inputs.h_0.shape, inputs.c_0.shape
+    full = [inputs.x.new_zeros(shape) if g is None else g for g, shape in zip(cotangents, shapes, strict=True)]
     found = iter(_backward(*full, *saved, ctx.reverse, ctx.backend))
-    return (*(None if t is None else next(found) for t in saved[:6]), *[None] * 6)
+    differentiable, masks = take(Differentiable, inputs)
+    of_tensors = [None if t is None else next(found) for t in differentiable]
+    return (*of_tensors, *[None] * len(masks), None, None, None)  # reverse, backend, training
 
 
 _forward.register_autograd(_differentiate, setup_context=_keep)

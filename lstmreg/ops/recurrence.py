@@ -6,8 +6,8 @@ of cotangents, is rare, and is computed by the definition.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Iterator, Sequence
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -15,74 +15,120 @@ from torch import Tensor
 from lstmreg.tracing import in_transform, is_batch
 
 from . import reference
-from .call import Call, Result
+from .call import Call, Differentiable, Result
 
-#: Gradients of ``output``, ``h_n`` and ``c_n``; ``None`` where nothing asked for one.
-Cotangents = tuple[Tensor | None, Tensor | None, Tensor | None]
+V = TypeVar("V")
+Named = TypeVar("Named", bound=tuple[Any, ...])
 
-#: Gradients of ``x, h_0, c_0, w_ih, w_hh, bias``.
-Gradients = tuple[Tensor | None, ...]
+Gradients = Differentiable[Tensor | None]
+
+
+class Cotangents(NamedTuple):
+    """Gradients of a result; ``None`` where nothing asked for one."""
+
+    output: Tensor | None = None
+    h_n: Tensor | None = None
+    c_n: Tensor | None = None
+
+
+class Kept(NamedTuple, Generic[V]):
+    """What a forward pass keeps for the backward pass (the tensors, or their shapes); each backend in its layout."""
+
+    gates: V
+    cells: V
+
+
+class Inputs(NamedTuple):
+    """The tensors of a call of a backend with two passes, which autograd takes one by one."""
+
+    x: Tensor
+    h_0: Tensor
+    c_0: Tensor
+    w_ih: Tensor
+    w_hh: Tensor
+    bias: Tensor | None
+    input_mask: Tensor | None
+    recurrent_mask: Tensor | None
+    valid: Tensor | None
+
+    @classmethod
+    def of(cls, call: Call) -> Inputs:
+        """Return those of a call."""
+        masks = call.input_mask, call.recurrent_mask, call.valid
+        return cls(call.x, call.h_0, call.c_0, call.w_ih, call.w_hh, call.bias, *masks)
+
+    def call(self, reverse: bool) -> Call:
+        """Return the call that they are the tensors of."""
+        x, h_0, c_0, w_ih, w_hh, bias, input_mask, recurrent_mask, valid = self
+        return Call(x, h_0, c_0, w_ih, w_hh, bias, None, input_mask, recurrent_mask, valid, reverse)
+
+
+def take(kind: type[Named], flat: Sequence[Any]) -> tuple[Named, Sequence[Any]]:
+    """Take a named tuple off the beginning of what autograd has as one flat sequence; return it, and the rest."""
+    count = len(kind._fields)  # type: ignore[attr-defined]
+    return kind(*flat[:count]), flat[count:]
 
 
 class TwoPasses(Protocol):
     """A backend with a forward and a backward pass."""
 
-    def kept_shapes(self, call: Call) -> tuple[tuple[int, ...], ...]:
+    def kept_shapes(self, call: Call) -> Kept[tuple[int, ...]]:
         """Return the shapes of what ``forward`` keeps."""
         ...
 
-    def forward(self, call: Call, keep: bool) -> tuple[Result, tuple[Tensor, ...]]:
+    def forward(self, call: Call, keep: bool) -> tuple[Result, Kept[Tensor] | None]:
         """Return the result and, if ``keep``, what ``backward`` needs."""
         ...
 
     def backward(
-        self, call: Call, output: Tensor, kept: tuple[Tensor, ...], grads: Cotangents, needed: tuple[bool, ...]
+        self, call: Call, output: Tensor, kept: Kept[Tensor], grads: Cotangents, needed: Differentiable[bool]
     ) -> Gradients:
-        """Return the gradients of a call's first six tensors, at least where they are ``needed``."""
+        """Return the gradients, at least where they are ``needed``."""
         ...
 
 
 def run(call: Call, passes: TwoPasses) -> Result:
     """Compute a call, so that autograd can go back through it."""
-    wanted = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in call[:6])
-    if not wanted:
+    if not wants_gradients(call):
         return passes.forward(call, keep=False)[0]
-    tensors = (*call[:6], call.input_mask, call.recurrent_mask, call.valid)
     recurrence: Any = _Transformable if in_transform() else _Recurrence
-    output, h_n, c_n, *_ = recurrence.apply(passes, call.reverse, *tensors)
+    output, h_n, c_n, *_ = recurrence.apply(passes, call.reverse, *Inputs.of(call))
     return output, h_n, c_n
 
 
-def _call(reverse: bool, tensors: Sequence[Any]) -> Call:
-    x, h_0, c_0, w_ih, w_hh, bias, input_mask, recurrent_mask, valid = tensors
-    return Call(x, h_0, c_0, w_ih, w_hh, bias, None, input_mask, recurrent_mask, valid, reverse)
+def wants_gradients(call: Call) -> bool:
+    """Tell whether a call may be followed by a backward pass."""
+    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in call.differentiable)
 
 
-def _forward(passes: TwoPasses, reverse: bool, *tensors: Tensor | None) -> tuple[Tensor, ...]:
-    result, kept = passes.forward(_call(reverse, tensors), keep=True)
+def _forward(passes: TwoPasses, reverse: bool, *tensors: Any) -> tuple[Tensor, ...]:
+    result, kept = passes.forward(Inputs(*tensors).call(reverse), keep=True)
+    assert kept is not None
     return *result, *kept
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     ctx.passes, ctx.reverse, *tensors = inputs
-    ctx.save_for_backward(*tensors, output[0], *output[3:])
-    ctx.mark_non_differentiable(*output[3:])
+    outputs, _, _, *kept = output
+    ctx.save_for_backward(*tensors, outputs, *kept)
+    ctx.mark_non_differentiable(*kept)
     ctx.set_materialize_grads(False)
 
 
 def _backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
-    saved = ctx.saved_tensors
-    tensors, output, kept = saved[:9], saved[9], saved[10:]
-    needed = ctx.needs_input_grad[2:8]
-    call, cotangents = _call(ctx.reverse, tensors), grads[:3]
+    inputs, (output, *kept) = take(Inputs, ctx.saved_tensors)
+    _, _, *needed_of_inputs = ctx.needs_input_grad
+    needed, of_masks = take(Differentiable, needed_of_inputs)
+    call = inputs.call(ctx.reverse)
+    cotangents, _ = take(Cotangents, grads)
     if in_transform() or any(map(is_batch, cotangents)):
         found = _by_definition(call, cotangents)
     else:
         with torch.no_grad():
-            found = ctx.passes.backward(call, output, kept, cotangents, needed)
+            found = ctx.passes.backward(call, output, Kept(*kept), cotangents, needed)
         if torch.is_grad_enabled():  # create_graph=True
-            found = _Again.apply(ctx.reverse, len(found), *found, *tensors, *cotangents)  # type: ignore[no-untyped-call]
-    return (None, None, *found, None, None, None)
+            found = Differentiable(*_Again.apply(ctx.reverse, *found, *inputs, *cotangents))  # type: ignore[no-untyped-call]
+    return (None, None, *found, *[None] * len(of_masks))
 
 
 class _Transformable(torch.autograd.Function):
@@ -109,48 +155,47 @@ class _Again(torch.autograd.Function):
     """Hands gradients on, as functions of what they depend on; their own derivatives are those of the definition."""
 
     @staticmethod
-    def forward(ctx: Any, reverse: bool, count: int, *inputs: Any) -> Gradients:
-        ctx.reverse, ctx.count = reverse, count
-        ctx.save_for_backward(*inputs[count:])
+    def forward(ctx: Any, reverse: bool, *tensors: Any) -> tuple[Tensor | None, ...]:
+        found, sources = take(Differentiable, tensors)
+        ctx.reverse = reverse
+        ctx.save_for_backward(*sources)
         ctx.set_materialize_grads(False)
-        return tuple(inputs[:count])
+        return tuple(found)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
         saved = ctx.saved_tensors
-        call, cotangents = _call(ctx.reverse, saved[:9]), saved[9:]
+        inputs, of_results = take(Inputs, saved)
+        call, cotangents = inputs.call(ctx.reverse), Cotangents(*of_results)
         if all(g is None for g in grads):
-            return tuple([None] * (2 + ctx.count + len(saved)))
+            return (None, *[None] * len(grads), *[None] * len(saved))
 
         def gradients(*leaves: Tensor) -> tuple[Tensor, ...]:
             given = iter(leaves)
-            tensors = [None if t is None else next(given) for t in call[:6]]
-            found = _by_definition(_with(call, tensors), [None if g is None else next(given) for g in cotangents])
+            replaced = call.with_differentiable(_in_places(call.differentiable, given))
+            found = _by_definition(replaced, Cotangents(*_in_places(cotangents, given)))
             return tuple(f for f, g in zip(found, grads, strict=True) if f is not None and g is not None)
 
-        differentiable = [*call[:6], *cotangents]
-        leaves = [t for t in differentiable if t is not None]
+        leaves = [t for t in (*call.differentiable, *cotangents) if t is not None]
         _, pull = torch.func.vjp(gradients, *leaves)  # type: ignore[misc]
-        found = iter(pull(tuple(g for g in grads if g is not None)))
-        of_tensors, of_grads = (
-            [None if t is None else next(found) for t in part] for part in (differentiable[:6], cotangents)
-        )
-        return (None, None, *[None] * ctx.count, *of_tensors, None, None, None, *of_grads)
+        slopes = iter(pull(tuple(g for g in grads if g is not None)))
+        of_tensors, of_cotangents = _in_places(call.differentiable, slopes), _in_places(cotangents, slopes)
+        of_masks = [None] * (len(inputs) - len(of_tensors))
+        return (None, *[None] * len(grads), *of_tensors, *of_masks, *of_cotangents)
 
 
-def _by_definition(call: Call, grads: Sequence[Tensor | None]) -> Gradients:
-    """Return the gradients of a call's first six tensors in operations that can be batched and differentiated again."""
+def _by_definition(call: Call, grads: Cotangents) -> Gradients:
+    """Return a call's gradients in operations that can be batched and differentiated again."""
 
     def outputs(*leaves: Tensor) -> tuple[Tensor, ...]:
-        given = iter(leaves)
-        result = reference.lstm(_with(call, [None if t is None else next(given) for t in call[:6]]))
-        return tuple(y for y, g in zip(result, grads, strict=True) if g is not None)
+        replaced = call.with_differentiable(_in_places(call.differentiable, iter(leaves)))
+        return tuple(y for y, g in zip(reference.lstm(replaced), grads, strict=True) if g is not None)
 
-    _, pull = torch.func.vjp(outputs, *(t for t in call[:6] if t is not None))  # type: ignore[misc]
+    _, pull = torch.func.vjp(outputs, *(t for t in call.differentiable if t is not None))  # type: ignore[misc]
     found = iter(pull(tuple(g for g in grads if g is not None)))
-    return tuple(None if t is None else next(found) for t in call[:6])
+    return Differentiable(*_in_places(call.differentiable, found))
 
 
-def _with(call: Call, tensors: Sequence[Tensor | None]) -> Call:
-    """Return a call with other tensors in its first six places."""
-    return Call._make((*tensors, *call[6:]))
+def _in_places(places: Sequence[Tensor | None], given: Iterator[Tensor]) -> list[Tensor | None]:
+    """Take a tensor for each place that has one."""
+    return [None if place is None else next(given) for place in places]
