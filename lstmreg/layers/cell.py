@@ -30,17 +30,15 @@ class Cell:
         lstm: The LSTM whose part it is.
         layer: Its layer, counted from the input.
         direction: 0, or 1 for the one that reads from the end.
+        index: Its place among all cells, in ``nn.LSTM``'s order: that of states, seeds and lists of weights.
     """
 
     def __init__(self, lstm: Configured, layer: int, direction: int) -> None:
         self.lstm = lstm
         self.layer = layer
         self.direction = direction
-
-    @property
-    def index(self) -> int:
-        """Its place among all cells, in ``nn.LSTM``'s order: that of states, seeds and lists of weights."""
-        return self.layer * self.lstm.directions + self.direction
+        self.index = layer * lstm.directions + direction
+        self._suffix = f"_l{layer}_reverse" if direction == 1 else f"_l{layer}"
 
     def setting(self, name: str) -> Any:
         """Return the value of a setting in this cell's layer."""
@@ -55,7 +53,7 @@ class Cell:
 
     def name(self, stem: str) -> str:
         """Return the name of one of its weights, such as ``weight_ih_l0_reverse``; ``stem`` is ``weight_ih``."""
-        return f"{stem}_l{self.layer}_reverse" if self.direction == 1 else f"{stem}_l{self.layer}"
+        return stem + self._suffix
 
     @property
     def names(self) -> list[str]:
@@ -65,7 +63,7 @@ class Cell:
 
     def weight(self, stem: str) -> Tensor:
         """Return one of its weights, by the stem of its name."""
-        weight: Tensor = getattr(self.lstm, self.name(stem))
+        weight: Tensor = getattr(self.lstm, stem + self._suffix)
         return weight
 
     @property

@@ -380,9 +380,10 @@ class LSTM(StandIn):
 
     def penalty_terms(self) -> Iterator[Term]:
         """Yield each penalty, for :func:`lstmreg.penalties`."""
-        for cell in self.cells():
+        cells = self.cells()
+        for cell in cells:
             yield from cell.penalty_terms()
-        if any(cell.setting("activity_regularizer") is not None for cell in self.cells()):
+        if any(cell.setting("activity_regularizer") is not None for cell in cells):
             # Before the first forward there is nothing, which costs nothing, but the kind is there.
             yield from self._activity.read() or [Term("activity", self, L1L2(), self._zero())]
 

@@ -69,9 +69,9 @@ class Call(NamedTuple):
                 raise InputError(f"{name} must have shape {shape}, got {tuple(tensor.shape)}.")
 
     @property
-    def differentiable(self) -> Differentiable[Tensor | None]:
-        """The tensors that have gradients in every backend."""
-        return Differentiable(self.x, self.h_0, self.c_0, self.w_ih, self.w_hh, self.bias)
+    def differentiable(self) -> tuple[Tensor | None, ...]:
+        """The tensors that have gradients in every backend, in the order of :class:`Differentiable`."""
+        return self.x, self.h_0, self.c_0, self.w_ih, self.w_hh, self.bias
 
     def with_differentiable(self, tensors: Iterable[Tensor | None]) -> Call:
         """Return a call with other tensors in their places."""
