@@ -45,7 +45,7 @@ dropout: [0.1, 0.2]
 def test_a_layer_takes_classes_by_their_path_names_and_keras_dicts() -> None:
     lstm = made(LSTM, LAYER)
     assert lstm.kernel_regularizer == L2(0.25)
-    assert lstm.recurrent_regularizer == [L1(0.5), L2()]
+    assert lstm.recurrent_regularizer == (L1(0.5), L2())
     assert lstm.bias_regularizer == L2(0.125)
     assert lstm.activity_regularizer == Orthogonal()
     assert lstm.kernel_constraint == MaxNorm(3.0)
