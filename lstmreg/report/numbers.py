@@ -32,6 +32,9 @@ from lstmreg.search.space import (
     without_knobs,
 )
 
+#: Where more trainings than this share were cut short, nothing is said of knobs.
+MOSTLY = 0.5
+
 Verdict = Literal[
     "use",
     "helps alone, not needed",
@@ -242,9 +245,7 @@ def answer(evidence: Evidence) -> Answer:
         candidate_curve=_curve(_last_confirming(evidence, candidate)) if candidate else None,
         gap=float(np.mean([_gap(result) for result in baseline_results])),
         turn=float(np.mean([result.val[-1] / result.val_loss for result in baseline_results])),
-        cut_short=float(np.mean([result.stopped == "max_epochs" for result in baseline_results]))
-        if evidence.config.training.patience is not None
-        else 0.0,
+        cut_short=_cut_short(evidence),
         sizes_effect=_sizes_effect(evidence, candidate),
         resolution=_resolution(evidence, candidate),
         most_splits=_most_splits(evidence),
@@ -305,7 +306,14 @@ def _knob(evidence: Evidence, path: str, candidate: Setting, recommended: Settin
     return Knob(
         name=name,
         keras=keras,
-        verdict="use" if path in recommended else _verdict(evidence, alone, is_confirmed=bool(knobs_of(recommended))),
+        verdict="use"
+        if path in recommended
+        else _verdict(
+            evidence,
+            alone,
+            is_confirmed=bool(knobs_of(recommended)),
+            is_cut_short=_cut_short(evidence) > MOSTLY,
+        ),
         value=recommended.get(path, decisions.best_value(evidence, path, dimension)),
         alone=alone,
         doses=[_dose(evidence, path, v) for v in ladder(dimension) if decisions.ratios(evidence, {path: v})],
@@ -313,9 +321,15 @@ def _knob(evidence: Evidence, path: str, candidate: Setting, recommended: Settin
     )
 
 
-def _verdict(evidence: Evidence, alone: Effect | None, *, is_confirmed: bool) -> Verdict:
-    """Return what the interval of a knob's effect alone says, and no more."""
-    if alone is None:
+def _cut_short(evidence: Evidence) -> float:
+    """Return which share of the baseline's trainings ended before the patience did; none where there is no patience."""
+    stopped = [result.stopped for result in evidence.results({}, ["confirm"]).values()]
+    return float(np.mean([how == "max_epochs" for how in stopped])) if evidence.config.training.patience else 0.0
+
+
+def _verdict(evidence: Evidence, alone: Effect | None, *, is_confirmed: bool, is_cut_short: bool) -> Verdict:
+    """Return what the interval of a knob's effect alone says, and no more; of half a training, nothing."""
+    if alone is None or is_cut_short:
         return "cannot tell"
     if alone.low > 0:
         return "harms"
@@ -427,6 +441,6 @@ def _settings(evidence: Evidence) -> dict[str, Scalar | list[Scalar] | None]:
     shown += [f"training.{n}" for n in ("optimizer", "learning_rate", "loss", "batch_size", "max_epochs", "patience")]
     return {
         **{path: configured(base, path) for path in shown},
-        **{f"data.{n}": getattr(evidence.config.data, n) for n in ("window", "horizon", "season")},
+        **{f"data.{n}": getattr(evidence.config.data, n) for n in ("window", "horizon", "season", "difference")},
         **{f"search.{name}": value for name, value in rules.items()},
     }

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from lstmreg.search.evidence import Effect
 from lstmreg.search.space import Setting, key, knobs_of, short, without_knobs
 
-from .numbers import Answer, Knob
+from .numbers import MOSTLY, Answer, Knob
 
 FLOOR_NAMES = {
     "mean": "the mean of the training rows",
@@ -40,7 +40,7 @@ def headline(answer: Answer) -> str:
 
 
 def _is_cut_short(answer: Answer) -> bool:
-    return answer.cut_short > 0.5
+    return answer.cut_short > MOSTLY
 
 
 def _has_sure_effect(answer: Answer) -> bool:
@@ -83,6 +83,7 @@ def details(answer: Answer) -> list[str]:
         _about_learning_rate(answer),
         *_about_configured(answer),
         *_about_single_column(answer),
+        *_about_differences(answer),
         *answer.data.notes,
     ]
     return [sentence for sentence in said if sentence not in summary(answer)]
@@ -139,14 +140,17 @@ def _about_precision(answer: Answer) -> list[str]:
     found = answer.resolution
     if answer.is_confirmed or found is None or not open_ones:
         return []
-    said = (
-        f"With {found.splits} splits and {found.seeds} seed{'s' if found.seeds > 1 else ''} on each, effects within "
-        f"{_half(found.half_width)} cannot be told from none"
-    )
+    shown = f"effects within {_half(found.half_width)} cannot be told from none"
+    if found.half_width >= 1:
+        shown = "hardly any effect can be told from none"
+    said = f"With {found.splits} splits and {found.seeds} seed{'s' if found.seeds > 1 else ''} on each, {shown}"
     kind = "confirm_" if knobs_of(answer.candidate) else ""
     times = (found.with_unlimited_seeds / answer.smallest_effect) ** 2
+    if found.splits < _ENOUGH_SPLITS and found.splits < answer.most_splits:
+        more = {f"{kind}splits": min(answer.most_splits, 2 * found.splits)}
+        return [f"{said}: so few splits hardly agree by themselves. More of them: {_line(answer, **more)}"]
     if found.seeds == 1:
-        return [f"{said}. What more seeds would bring shows with two at least: {_line(answer, **{f'{kind}seeds': 3})}"]
+        return [f"{said}. What more seeds would bring shows with two at least: {_line(answer, **{f'{kind}seeds': 2})}"]
     unlimited = f"with unlimited seeds that would be {_half(found.with_unlimited_seeds)}"
     if found.with_unlimited_seeds < _NOTHING * found.half_width:
         unlimited = "nearly all of that is the spread of seeds"
@@ -160,6 +164,9 @@ def _about_precision(answer: Answer) -> list[str]:
         f"of {_worth(answer)} about {times:.0f} times as many rows."
     ]
 
+
+#: With fewer, an interval over splits is wide whatever the seeds show.
+_ENOUGH_SPLITS = 4
 
 #: Seeds are worth adding where unlimited ones would leave less than this of an interval.
 _MUCH_LESS = 0.8
@@ -283,7 +290,8 @@ def _about_overfitting(answer: Answer) -> str:
         return (
             f"Most trainings without regularization reached training.max_epochs = "
             f"{answer.settings['training.max_epochs']} while their validation loss was still falling or had just "
-            f"stopped to: this says nothing about overfitting yet."
+            f"stopped to: this says nothing about overfitting yet. Ask again, in a folder of its own: "
+            f"{_longer(answer)}"
         )
     if answer.gap < 1.1 and answer.turn < 1.1:
         return "The unregularized model hardly overfits: its two losses stay close."
@@ -291,6 +299,23 @@ def _about_overfitting(answer: Answer) -> str:
         f"Without regularization, averaged over the fresh splits, the validation loss is {gap} times the training "
         f"loss at the best epoch, and {turn} times its best where training stopped."
     )
+
+
+def _longer(answer: Answer) -> str:
+    """Write the line that asks the same with more epochs."""
+    epochs = 3 * int(answer.settings["training.max_epochs"])  # type: ignore[arg-type]
+    return f"{_line(answer)} --training.max_epochs={epochs} --name={shlex.quote(f'{answer.run}-{epochs}')}"
+
+
+def _about_differences(answer: Answer) -> list[str]:
+    difference = answer.settings["data.difference"]
+    if difference is None:
+        return []
+    since = "one season before" if difference == "season" else "the row before"
+    return [
+        f"The network learns how much the target changes from {since} (data.difference: {difference}); its losses are "
+        f"those of changes, and its forecasts and test errors are in the target's units."
+    ]
 
 
 def _about_single_column(answer: Answer) -> list[str]:

@@ -50,8 +50,8 @@ def settle(config: Config, rows: int) -> Config:
     if different:
         raise ConfigError(
             f"{config.directory} was begun with another configuration ({'; '.join(different)}). More splits, seeds, "
-            f"trials and values may be asked for; for another question, give this run another name, or remove the "
-            f"folder."
+            f"trials and values may be asked for; for another question, give this run another name (--name=...), or "
+            f"remove the folder."
         )
     return config
 

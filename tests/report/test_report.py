@@ -224,7 +224,20 @@ def test_only_intervals_that_rule_effects_out_say_that_a_knob_is_of_no_use(answe
 def test_a_verdict_follows_from_the_interval(
     evidence: Evidence, alone: Effect | None, is_confirmed: bool, verdict: str
 ) -> None:
-    assert numbers._verdict(evidence, alone, is_confirmed=is_confirmed) == verdict
+    assert numbers._verdict(evidence, alone, is_confirmed=is_confirmed, is_cut_short=False) == verdict
+    assert numbers._verdict(evidence, alone, is_confirmed=is_confirmed, is_cut_short=True) == "cannot tell"
+
+
+def test_a_search_that_was_cut_short_says_how_to_ask_again(answer: Answer) -> None:
+    (said,) = [s for s in words.details(unconfirmed(answer, cut_short=0.6)) if "training.max_epochs" in s]
+    epochs = 3 * int(answer.settings["training.max_epochs"])
+    assert f"runs/waves/config.yaml --training.max_epochs={epochs} --name=waves-{epochs}" in said
+
+
+def test_that_changes_are_learned_is_said(answer: Answer) -> None:
+    assert not any("data.difference" in said for said in words.sentences(answer))
+    differenced = dataclasses.replace(answer, settings=answer.settings | {"data.difference": "season"})
+    assert any("from one season before (data.difference: season)" in said for said in words.sentences(differenced))
 
 
 @pytest.mark.parametrize(
@@ -234,7 +247,9 @@ def test_a_verdict_follows_from_the_interval(
         (Resolution(0.18, 0.0, 4, 3), r"all of that is the spread of seeds, so more seeds would help: LINEseeds=6"),
         (Resolution(0.18, 0.17, 4, 3), r"would be ±17 %. More splits may help more: LINEsplits=8"),
         (Resolution(0.18, 0.17, 8, 3), r"only more data would show less: for effects of 2 % about 72 times"),
-        (Resolution(0.18, 0.18, 4, 1), r"1 seed on each.*shows with two at least: LINEseeds=3"),
+        (Resolution(0.18, 0.18, 4, 1), r"1 seed on each.*shows with two at least: LINEseeds=2"),
+        (Resolution(0.18, 0.05, 2, 3), r"so few splits hardly agree by themselves. More of them: LINEsplits=4"),
+        (Resolution(1.5, 1.2, 4, 3), r"on each, hardly any effect can be told from none"),
     ],
 )
 def test_where_nothing_could_be_shown_it_is_said_what_would_show_it(

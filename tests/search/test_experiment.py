@@ -190,7 +190,7 @@ def test_the_saved_model_gives_the_tested_predictions(evidence: Evidence) -> Non
     assert isinstance(forecaster, lstmreg.Forecaster)
     rows, forecasts = forecaster.historical_forecasts(evidence.config.data.path, test.origin, test.end)
     assert list(rows) == list(range(test.origin, test.end))
-    np.testing.assert_allclose(forecasts, best.result["predictions"], rtol=1e-6)
+    np.testing.assert_allclose(forecasts, best.predictions, rtol=1e-6)
 
 
 def test_a_single_column_is_searched_for_input_dropout_with_a_mask_for_each_gate(folder: Path) -> None:

@@ -50,7 +50,7 @@ def test_a_layer_takes_classes_by_their_path_names_and_keras_dicts() -> None:
     assert lstm.activity_regularizer == Orthogonal()
     assert lstm.kernel_constraint == MaxNorm(3.0)
     assert lstm.kernel_initializer == HeUniform()
-    assert lstm.dropout == [0.1, 0.2]
+    assert lstm.dropout == (0.1, 0.2)
 
 
 def test_a_network_of_the_users_own_takes_one_too() -> None:
