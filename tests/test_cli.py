@@ -170,7 +170,8 @@ def test_fit_says_which_forecast_it_does_not_beat_and_what_to_do_about_a_trend(f
 
 def talkative(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     """Start the command line with no patience for silence: it says all the time where it is."""
-    program = "import sys; from lstmreg import cli; from lstmreg.terminal import pulse; pulse._SILENCE = 0.02; "
+    program = "import signal, sys; from lstmreg import cli; from lstmreg.terminal import pulse; pulse._SILENCE = 0.02; "
+    program += "signal.signal(signal.SIGINT, signal.default_int_handler); "  # which a background job does not have
     return subprocess.Popen(
         [sys.executable, "-c", program + "sys.exit(cli.main())", *arguments],
         cwd=folder,
