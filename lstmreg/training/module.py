@@ -97,7 +97,8 @@ class TrainingModule(pl.LightningModule):
         A batch is ``(x, y)``; ``x`` goes into the network as it is.
 
     Raises:
-        TypeError: If ``network`` is not given, and a checkpoint does not say how to make it.
+        TypeError: If ``criterion`` or ``optimizer`` is no function, or ``network`` is not given, and a checkpoint does
+            not say how to make it.
         ValueError: If ``y`` has another shape than the prediction where the criterion compares number by number.
         DivergedError: In training, at the step whose loss is NaN or infinite.
     """
@@ -111,6 +112,13 @@ class TrainingModule(pl.LightningModule):
         learning_rate: float = 1e-3,
     ) -> None:
         super().__init__()
+        if not callable(criterion) or isinstance(criterion, type):
+            raise TypeError(
+                f"criterion must be a function of prediction and y, such as torch.nn.functional.l1_loss or "
+                f"torch.nn.CrossEntropyLoss(), got {criterion!r}."
+            )
+        if optimizer is not None and not callable(optimizer):
+            raise TypeError(f"optimizer must be a function of parameters, such as torch.optim.SGD, got {optimizer!r}.")
         self.network = network if isinstance(network, nn.Module) else Described(network)
         self.criterion = criterion
         self.optimizer = optimizer

@@ -652,3 +652,16 @@ def test_the_last_epoch_that_is_kept_has_a_finite_validation_loss():
     assert validated(network) == pytest.approx(result.val_loss, rel=1e-6)
     with pytest.raises(DivergedError):
         overshoot(Own(), spoilt := Spoilt(range(10)), criterion=spoilt, keep="last", patience=None)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"criterion": "mse"}, r"criterion must be a function .*torch.nn.CrossEntropyLoss\(\), got 'mse'"),
+        ({"criterion": nn.MSELoss}, r"criterion must be a function .*, got <class"),
+        ({"optimizer": "adam"}, r"optimizer must be a function of parameters, such as torch.optim.SGD, got 'adam'"),
+    ],
+)
+def test_what_is_no_function_is_refused_when_it_is_given(given, said):
+    with pytest.raises(TypeError, match=said):
+        TrainingModule(nn.Linear(2, 1), **given)
