@@ -18,7 +18,7 @@ class Demo(Search):
     """Searches on the yearly sunspot numbers."""
 
     name = "demo"
-    help = "find out which knobs help on the yearly sunspot numbers (about two minutes)"
+    help = "find out which knobs help on the yearly sunspot numbers (a few minutes)"
     default_files = (_DATA / "demo.yaml",)
 
     def run(self, arguments: Namespace, out: Console) -> None:
