@@ -7,17 +7,29 @@ the offending setting by its path in the file.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
 from lstmreg.errors import ConfigError, did_you_mean
 from lstmreg.knobs import KNOBS
+from lstmreg.rules import (
+    FLAG_OR_NULL,
+    FRACTION,
+    NOT_NEGATIVE,
+    ONE_CHARACTER,
+    POSITIVE,
+    SEED,
+    WHOLE,
+    Rule,
+    between,
+    check_section,
+    declared,
+    require,
+    ruled,
+)
 
 #: Keras' names of activations, as :mod:`lstmreg.activations` has them (which would load torch).
 ACTIVATIONS = (
@@ -60,147 +72,12 @@ THOUSANDS = (",", ".", " ", "'")
 
 _MAX_SIZE = 16384
 
-
-def _require(ok: bool, name: str, rule: str, value: object) -> None:
-    if not ok:
-        raise ConfigError(f"{name} must be {rule}, got {value!r}.")
-
-
-# ---------------------------------------------------------------------- rules
-
-
-@dataclass(frozen=True)
-class Rule:
-    """What values a setting may have.
-
-    Attributes:
-        words: As they stand behind "must be".
-        holds: Whether a value is one of them.
-        near: Of names: those among which one that is not known is looked for.
-    """
-
-    words: str
-    holds: Callable[[Any], bool]
-    near: tuple[str, ...] = ()
-
-    def check(self, path: str, value: object) -> None:
-        """Raise a ``ConfigError`` that names the setting if it may not have a value."""
-        if not self.holds(value):
-            raise ConfigError(f"{path} must be {self.words}, got {value!r}.{did_you_mean(str(value), self.near)}")
-
-
-def _between(least: int, most: int = 1_000_000_000) -> Rule:
-    return Rule(f"between {least} and {most}", lambda value: least <= value <= most)
-
-
-_WHOLE = Rule("a whole number", lambda value: float(value).is_integer())
-_POSITIVE = Rule("finite and positive", lambda value: math.isfinite(value) and value > 0)
-_NOT_NEGATIVE = Rule("finite and not negative", lambda value: math.isfinite(value) and value >= 0)
-_FRACTION = Rule("between 0 and 1", lambda value: math.isfinite(value) and 0 < value < 1)
-_FLAG_OR_NULL = Rule("true, false or null", lambda value: isinstance(value, bool))
-_SEED = _between(0, 2**32 - 1)
 _ACTIVATION = Rule(f"one of Keras' names, {', '.join(ACTIVATIONS)}", lambda value: value in ACTIVATIONS, ACTIVATIONS)
-_ONE_CHARACTER = Rule("one character", lambda value: len(value) == 1)
 _LAG = Rule("1, 'season' or null", lambda value: (value, type(value)) in ((1, int), ("season", str)))
 _TEST_FRACTION = Rule(
     "above 0 and below 0.5 (a single fit validates on as many rows, and trains on the others; the default is 0.15)",
     lambda value: math.isfinite(value) and 0 < value < 0.5,
 )
-
-
-def _rules(*rules: Rule, filled: str | None = None, is_searchable: bool = True) -> dict[str, Any]:
-    """Return what stands beside a setting, as its field's metadata; :class:`Declared` says what it means."""
-    return {"rules": rules, "filled": filled, "is_searchable": is_searchable}
-
-
-def kinds_of(declared_type: Any) -> tuple[Any, ...]:
-    """Return the members of a union, or the type itself."""
-    return get_args(declared_type) if get_origin(declared_type) in (Union, UnionType) else (declared_type,)
-
-
-def choices_of(declared_type: Any) -> tuple[str, ...]:
-    """Return the values that a ``Literal`` lists, also one within a union."""
-    return tuple(value for kind in kinds_of(declared_type) if get_origin(kind) is Literal for value in get_args(kind))
-
-
-@dataclass(frozen=True)
-class Declared:
-    """What is declared of one setting, read off its field: its type, and what stands beside it.
-
-    Attributes:
-        type: The field's, resolved.
-        rules: That a value must keep, in this order; of a list each of its values. Those of a knob are in its table.
-        filled: Of a list that must not be empty: what it is a list of.
-        is_searchable: Whether a search may vary it.
-    """
-
-    type: Any
-    rules: tuple[Rule, ...]
-    filled: str | None
-    is_searchable: bool
-
-    @property
-    def kinds(self) -> tuple[Any, ...]:
-        """The types of which it may be, the first one being that of a single value."""
-        return kinds_of(self.type)
-
-    @property
-    def may_be_null(self) -> bool:
-        """Whether it may be left open."""
-        return NoneType in self.kinds
-
-    @property
-    def may_be_list(self) -> bool:
-        """Whether it takes a list of values."""
-        return any(get_origin(kind) is list for kind in self.kinds)
-
-    @property
-    def may_differ_by_layer(self) -> bool:
-        """Whether it takes one value or a list of such."""
-        return self.may_be_list and get_origin(self.kinds[0]) is not list
-
-    def check(self, path: str, value: Any) -> None:
-        """Raise a ``ConfigError`` if the setting may not have a value."""
-        if value is None and self.may_be_null:
-            return
-        are_several = isinstance(value, list) if self.may_differ_by_layer else self.may_be_list
-        values = list(value) if are_several else [value]
-        if self.filled is not None:
-            _require(len(values) > 0, path, self.filled, [])
-        for each in values:
-            for rule in self.rules:
-                rule.check(path, each)
-            if path in KNOBS:
-                KNOBS[path].check(each)
-
-
-def declared(section: type) -> dict[str, Declared]:
-    """Return what is declared of each setting of a section, by name."""
-    whichever: Any = section  # as a key any class will do, whatever its instances are
-    return _read_off(whichever)
-
-
-@functools.cache
-def _read_off(section: Any) -> dict[str, Declared]:
-    types = get_type_hints(section)
-    return {spec.name: _declared(types[spec.name], **spec.metadata) for spec in dataclasses.fields(section)}
-
-
-def _declared(
-    kind: Any, rules: tuple[Rule, ...] = (), filled: str | None = None, is_searchable: bool = True
-) -> Declared:
-    if choices := choices_of(kind):
-        rules = (Rule("one of " + ", ".join(choices), lambda value: value in choices), *rules)
-    return Declared(kind, rules, filled, is_searchable)
-
-
-def _check(section: Any, prefix: str) -> None:
-    """Check every setting of a section against the rules that stand beside it."""
-    for name, setting in declared(type(section)).items():
-        setting.check(prefix + name, getattr(section, name))
-
-
-# ---------------------------------------------------------------------- settings
 
 
 @dataclass(frozen=True)
@@ -229,36 +106,36 @@ class DataConfig:
 
     path: str
     target: str
-    features: list[str] | None = field(default=None, metadata=_rules(filled="a list of columns"))
+    features: list[str] | None = field(default=None, metadata=ruled(filled="a list of columns"))
     time: str | None = None
-    window: int = field(default=24, metadata=_rules(_between(1)))
-    horizon: int = field(default=1, metadata=_rules(_between(1)))
-    season: int | None = field(default=None, metadata=_rules(_between(1)))
+    window: int = field(default=24, metadata=ruled(between(1)))
+    horizon: int = field(default=1, metadata=ruled(between(1)))
+    season: int | None = field(default=None, metadata=ruled(between(1)))
     missing: Literal["error", "ffill", "drop"] = "error"
     sort: bool = False
-    delimiter: str = field(default=",", metadata=_rules(_ONE_CHARACTER))
+    delimiter: str = field(default=",", metadata=ruled(ONE_CHARACTER))
     decimal: Literal[".", ","] = "."
-    test_fraction: float = field(default=0.15, metadata=_rules(_TEST_FRACTION))
-    difference: int | str | None = field(default=None, metadata=_rules(_LAG))
+    test_fraction: float = field(default=0.15, metadata=ruled(_TEST_FRACTION))
+    difference: int | str | None = field(default=None, metadata=ruled(_LAG))
     thousands: str | None = None
 
     def __post_init__(self) -> None:
         if self.delimiter in ("\\t", "tab"):  # as people write it on a command line
             object.__setattr__(self, "delimiter", "\t")
-        _check(self, "data.")
-        _require(
+        check_section(self, "data.")
+        require(
             self.difference != "season" or self.season is not None,
             "data.season",
             "set where data.difference is 'season'",
             self.season,
         )
-        _require(
+        require(
             self.thousands is None or (self.thousands in THOUSANDS and self.thousands != self.decimal),
             "data.thousands",
             f"one of {', '.join(map(repr, THOUSANDS))}, and not data.decimal",
             self.thousands,
         )
-        _require(not self.sort or self.time is not None, "data.time", "set where data.sort is", self.time)
+        require(not self.sort or self.time is not None, "data.time", "set where data.sort is", self.time)
 
     @property
     def lag(self) -> int:
@@ -303,8 +180,8 @@ class ModelConfig:
             networks; the model that is saved has all members.
     """
 
-    hidden_size: int | list[int] = field(default=32, metadata=_rules(_WHOLE, _between(1, _MAX_SIZE)))
-    num_layers: int = field(default=1, metadata=_rules(_between(1, 1000)))
+    hidden_size: int | list[int] = field(default=32, metadata=ruled(WHOLE, between(1, _MAX_SIZE)))
+    num_layers: int = field(default=1, metadata=ruled(between(1, 1000)))
     bidirectional: bool = False
     kernel_l1: float | list[float] = 0.0
     kernel_l2: float | list[float] = 0.0
@@ -316,18 +193,18 @@ class ModelConfig:
     activity_l2: float | list[float] = 0.0
     dropout: float | list[float] = 0.0
     recurrent_dropout: float | list[float] = 0.0
-    stateful: bool = field(default=False, metadata=_rules(is_searchable=False))
-    per_gate_input_masks: bool | None = field(default=None, metadata=_rules(_FLAG_OR_NULL))
-    activation: str | list[str] = field(default="tanh", metadata=_rules(_ACTIVATION))
-    recurrent_activation: str | list[str] = field(default="sigmoid", metadata=_rules(_ACTIVATION))
+    stateful: bool = field(default=False, metadata=ruled(is_searchable=False))
+    per_gate_input_masks: bool | None = field(default=None, metadata=ruled(FLAG_OR_NULL))
+    activation: str | list[str] = field(default="tanh", metadata=ruled(_ACTIVATION))
+    recurrent_activation: str | list[str] = field(default="sigmoid", metadata=ruled(_ACTIVATION))
     head_initializer: Literal["torch", "keras"] = "torch"
-    members: int = field(default=1, metadata=_rules(_between(1, 1000), is_searchable=False))
+    members: int = field(default=1, metadata=ruled(between(1, 1000), is_searchable=False))
 
     def __post_init__(self) -> None:
         declared(type(self))["num_layers"].check("model.num_layers", self.num_layers)  # by which lists are judged
         for name in self.per_layer():
             self._values(name)
-        _check(self, "model.")
+        check_section(self, "model.")
 
     @classmethod
     def per_layer(cls) -> tuple[str, ...]:
@@ -368,20 +245,20 @@ class TrainingConfig:
         keep: Whose weights remain: those of the epoch with the lowest validation loss, or of the last one.
     """
 
-    learning_rate: float = field(default=0.003, metadata=_rules(_POSITIVE))
+    learning_rate: float = field(default=0.003, metadata=ruled(POSITIVE))
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
-    weight_decay: float = field(default=0.0, metadata=_rules(_NOT_NEGATIVE))
-    gradient_clip: float | None = field(default=None, metadata=_rules(_POSITIVE))
+    weight_decay: float = field(default=0.0, metadata=ruled(NOT_NEGATIVE))
+    gradient_clip: float | None = field(default=None, metadata=ruled(POSITIVE))
     loss: Literal["mse", "mae", "huber"] = "mse"
-    batch_size: int = field(default=32, metadata=_rules(_between(1)))
-    max_epochs: int = field(default=200, metadata=_rules(_between(1)))
-    patience: int | None = field(default=20, metadata=_rules(_between(1)))
-    min_delta: float = field(default=0.0, metadata=_rules(_NOT_NEGATIVE))
-    seed: int = field(default=0, metadata=_rules(_SEED, is_searchable=False))
+    batch_size: int = field(default=32, metadata=ruled(between(1)))
+    max_epochs: int = field(default=200, metadata=ruled(between(1)))
+    patience: int | None = field(default=20, metadata=ruled(between(1)))
+    min_delta: float = field(default=0.0, metadata=ruled(NOT_NEGATIVE))
+    seed: int = field(default=0, metadata=ruled(SEED, is_searchable=False))
     keep: Literal["best", "last"] = "best"
 
     def __post_init__(self) -> None:
-        _check(self, "training.")
+        check_section(self, "training.")
 
 
 @dataclass(frozen=True)
@@ -402,11 +279,11 @@ class Range:
 
     def __post_init__(self) -> None:
         ok = math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high
-        _require(ok, "search.space: low", "below high", f"low={self.low}, high={self.high}")
-        _require(not self.log or self.low > 0, "search.space: low", "positive where log is true", self.low)
+        require(ok, "search.space: low", "below high", f"low={self.low}, high={self.high}")
+        require(not self.log or self.low > 0, "search.space: low", "positive where log is true", self.low)
         if self.step is not None:
-            _POSITIVE.check("search.space: step", self.step)
-            _require(not self.log, "search.space: step", "null where log is true", self.step)
+            POSITIVE.check("search.space: step", self.step)
+            require(not self.log, "search.space: step", "null where log is true", self.step)
 
 
 #: What a search tries for one setting: some values, or an interval.
@@ -475,27 +352,27 @@ class SearchConfig:
             takes.
     """
 
-    trials: int | None = field(default=None, metadata=_rules(_between(1)))
+    trials: int | None = field(default=None, metadata=ruled(between(1)))
     space: dict[str, Range | list[Scalar]] | None = None
     learning_rates: list[float] = field(
-        default_factory=lambda: [0.001, 0.003, 0.01], metadata=_rules(_POSITIVE, filled="a list of rates")
+        default_factory=lambda: [0.001, 0.003, 0.01], metadata=ruled(POSITIVE, filled="a list of rates")
     )
-    splits: int | None = field(default=None, metadata=_rules(_between(2, 1000)))
-    seeds: int | None = field(default=None, metadata=_rules(_between(1, 1000)))
-    confirm_splits: int | None = field(default=None, metadata=_rules(_between(2, 1000)))
-    confirm_seeds: int | None = field(default=None, metadata=_rules(_between(1, 1000)))
-    test_seeds: int | None = field(default=None, metadata=_rules(_between(2, 1000)))
-    shortlist: int = field(default=3, metadata=_rules(_between(1, 1000)))
-    smallest_effect: float = field(default=0.02, metadata=_rules(_FRACTION))
-    confidence: float = field(default=0.95, metadata=_rules(_FRACTION))
-    batch: int = field(default=6, metadata=_rules(_between(1, 1000)))
+    splits: int | None = field(default=None, metadata=ruled(between(2, 1000)))
+    seeds: int | None = field(default=None, metadata=ruled(between(1, 1000)))
+    confirm_splits: int | None = field(default=None, metadata=ruled(between(2, 1000)))
+    confirm_seeds: int | None = field(default=None, metadata=ruled(between(1, 1000)))
+    test_seeds: int | None = field(default=None, metadata=ruled(between(2, 1000)))
+    shortlist: int = field(default=3, metadata=ruled(between(1, 1000)))
+    smallest_effect: float = field(default=0.02, metadata=ruled(FRACTION))
+    confidence: float = field(default=0.95, metadata=ruled(FRACTION))
+    batch: int = field(default=6, metadata=ruled(between(1, 1000)))
     prune: bool = True
     sampler: Literal["tpe", "random", "gp"] = "tpe"
-    seed: int = field(default=0, metadata=_rules(_SEED))
+    seed: int = field(default=0, metadata=ruled(SEED))
     effort: Literal["quick", "thorough"] = "quick"
 
     def __post_init__(self) -> None:
-        _check(self, "search.")
+        check_section(self, "search.")
 
     @property
     def plan(self) -> Plan:
@@ -541,14 +418,14 @@ class Config:
     runs: str = "runs"
 
     def __post_init__(self) -> None:
-        _check(self, "")
-        _require(
+        check_section(self, "")
+        require(
             re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._ -]{0,99}", self.run_name) is not None,
             "name",
             "up to 100 letters, digits, '.', '_', '-' or blanks, and no path",
             self.run_name,
         )
-        _require(
+        require(
             not self.model.stateful,
             "model.stateful",
             "false, because windows of a table are trained in random order",
@@ -565,7 +442,7 @@ class Config:
             values: list[Any] = [dimension.low, dimension.high]
         else:
             values = dimension
-            _require(len(values) > 0, f"search.space: {path}", "a list with at least one value", values)
+            require(len(values) > 0, f"search.space: {path}", "a list with at least one value", values)
         for value in values:
             _replaced(getattr(self, path.split(".")[0]), path, value)  # raises where it breaks the setting's rule
 
@@ -616,13 +493,13 @@ def _as_declared(section: Any, path: str, value: Scalar) -> Scalar:
     kind = declared(type(section))[path.split(".")[1]].kinds[0]
     if kind is int:
         whole = isinstance(value, (int, float)) and not isinstance(value, bool) and float(value).is_integer()
-        _require(whole, path, "a whole number", value)
+        require(whole, path, "a whole number", value)
         return int(value)
     if kind is float:
-        _require(isinstance(value, (int, float)) and not isinstance(value, bool), path, "a number", value)
+        require(isinstance(value, (int, float)) and not isinstance(value, bool), path, "a number", value)
         return float(value)
     if kind is bool:
-        _require(isinstance(value, bool), path, "true or false", value)
+        require(isinstance(value, bool), path, "true or false", value)
     return value
 
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import yaml
 
-from lstmreg.config import Config, DataConfig, ModelConfig, SearchConfig, TrainingConfig, choices_of, declared
+from lstmreg.config import Config, DataConfig, ModelConfig, SearchConfig, TrainingConfig
 from lstmreg.errors import ConfigError, did_you_mean
+from lstmreg.rules import choices_of, declared
 
 _LARGEST = 100_000
 _DEEPEST = 20
