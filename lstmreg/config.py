@@ -413,7 +413,7 @@ class Config:
     model: ModelConfig = field(default_factory=ModelConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
-    task: Literal["forecast"] = "forecast"
+    task: str = "forecast"
     name: str | None = None
     runs: str = "runs"
 

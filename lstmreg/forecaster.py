@@ -22,9 +22,6 @@ from lstmreg.models import Ensemble, Network
 #: A CSV file by its path; columns by their names, as in a dict or a data frame; or an array ``(N, columns)``.
 Table = str | os.PathLike[str] | Mapping[str, ArrayLike] | ArrayLike
 
-#: So many windows go through the network at once: the states of all steps of a long table would not fit.
-_WINDOWS_AT_ONCE = 1 << 14
-
 
 @dataclass(frozen=True, eq=False)
 class Forecaster:
@@ -121,17 +118,10 @@ class Forecaster:
         rows = np.arange(first, max(first, end if stop is None else min(stop, end)))
         return rows, self.forecast_from(series, rows)
 
-    @torch.no_grad()
     def forecast_from(self, series: Series, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Forecast ``(N, O)`` from neighbouring ``rows`` of a series on, each with a whole window before it."""
         windows = torch.from_numpy(self.windower.before(series, rows))
-        like = next(self.network.parameters())
-        was_training = self.network.training
-        self.network.eval()
-        parts = torch.split(windows, _WINDOWS_AT_ONCE)
-        outputs = [self.network(part.to(like)).to(windows).numpy() for part in parts]
-        self.network.train(was_training)
-        return self.windower.unscaled(series, rows, np.concatenate(outputs))
+        return self.windower.unscaled(series, rows, models.outputs(self.network, windows).numpy())
 
     def _series(self, table: Table) -> Series:
         """Return a table as a series; its target is that of the model only where :attr:`columns` have it."""

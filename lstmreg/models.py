@@ -149,6 +149,31 @@ class Ensemble(nn.Module):
         return torch.stack([member(x) for member in self.members]).mean(0)
 
 
+#: So many sequences go through a network at once: the states of all steps of a long table would not fit.
+_SEQUENCES_AT_ONCE = 1 << 14
+
+
+@torch.no_grad()
+def outputs(network: Network | Ensemble, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
+    """Return what a network gives for any number of sequences, in eval mode; its mode is kept.
+
+    Args:
+        network: The network.
+        inputs: ``(N, T, D)``, in any floating dtype.
+        lengths: ``(N,)`` where they differ.
+
+    Returns:
+        ``(N, O)``, on the device and in the dtype of ``inputs``.
+    """
+    like = next(network.parameters())
+    was_training = network.training
+    network.eval()
+    parts = zip(*(torch.split(t, _SEQUENCES_AT_ONCE) for t in (inputs, lengths) if t is not None), strict=True)
+    found = [network(x.to(like), *rest).to(inputs) for x, *rest in parts]
+    network.train(was_training)
+    return torch.cat(found)
+
+
 def describe(network: Network | Ensemble) -> dict[str, Any]:
     """Return what :func:`rebuild` needs, as plain types."""
     return {

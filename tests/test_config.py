@@ -13,10 +13,11 @@ import yaml
 
 from lstmreg import Config, DataConfig, ModelConfig, Range, SearchConfig, TrainingConfig, activations
 from lstmreg.config import ACTIVATIONS, default_space, from_dict, searchable, with_settings
-from lstmreg.data.splits import Split
+from lstmreg.data.blocks import Block
 from lstmreg.data.table import Series
 from lstmreg.errors import ConfigError
 from lstmreg.knobs import KNOBS
+from lstmreg.tasks import Forecast, read_task
 from lstmreg.training.single import train_single
 from lstmreg.yaml_file import declared_type, known_settings, read_yaml
 
@@ -169,8 +170,8 @@ def test_an_ensemble_is_no_setting_of_a_search():
 
 
 def test_a_task_that_is_none_is_refused():
-    with pytest.raises(ConfigError, match=r"^task must be "):
-        Config(DataConfig(**TABLE), task="guess")
+    with pytest.raises(ConfigError, match=r"^task must be one of .*forecast.*Did you mean 'forecast'"):
+        read_task(Config(DataConfig(**TABLE), task="forcast"))
 
 
 def test_a_table_has_no_batches_in_order_of_time_for_a_stateful_network():
@@ -352,7 +353,8 @@ def outcome(settings: dict) -> tuple:
     small = Config(DataConfig(**TABLE, window=3), ModelConfig(hidden_size=4), training)
     values = np.sin(np.arange(60.0))
     series = Series("table.csv", "", ("y",), "y", values[:, None], values, tuple(map(str, range(60))), ())
-    trained = train_single(with_settings(small, settings), series, Split(40, 60))
+    task = Forecast(small.data, series)
+    trained = train_single(with_settings(small, settings), task, task.split(Block(40, 60)))
     weights = {name: weight.tolist() for name, weight in trained.network.state_dict().items()}
     return [dataclasses.astuple(epoch) for epoch in trained.result.history], weights
 

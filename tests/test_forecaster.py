@@ -13,12 +13,12 @@ import torch
 
 import lstmreg
 from lstmreg import DataConfig, Ensemble, Forecaster, ModelConfig, Network, interop, models
-from lstmreg.data.module import WindowsDataModule
-from lstmreg.data.splits import Split
+from lstmreg.data.blocks import Block
 from lstmreg.data.table import Series, read_series
 from lstmreg.data.windows import Scaler, Windower
 from lstmreg.errors import CorruptFileError, DataError
-from lstmreg.training.single import Trained
+from lstmreg.tasks import Forecast
+from lstmreg.training.single import Lesson, Trained
 
 ROWS, WINDOW = 40, 5
 
@@ -43,9 +43,12 @@ def trained(features: list[str], horizon: int, lag: int, members: int = 1, **rea
     inputs = np.stack([table[name] for name in features], axis=1)
     labels = tuple(map(str, range(ROWS)))
     series = Series("t.csv", "", tuple(features), "sales", inputs, table["sales"], labels, (), reading)
-    data = WindowsDataModule(series, Split(25, ROWS), window=WINDOW, horizon=horizon, lag=lag)
+    difference = {0: None, 1: 1}.get(lag, "season")
+    question = DataConfig("t.csv", "sales", window=WINDOW, horizon=horizon, difference=difference, season=lag or None)
+    task = Forecast(question, series)
+    lesson = Lesson.of(task, task.split(Block(25, ROWS)))
     networks = [Network(config, len(features), horizon).eval() for _ in range(members)]
-    return Trained(networks[0] if members == 1 else Ensemble(networks), data, (), 0.5, 0.25)
+    return Trained(networks[0] if members == 1 else Ensemble(networks), lesson, (), 0.5, 0.25)
 
 
 def as_array(forecaster: Forecaster) -> np.ndarray:
@@ -63,18 +66,18 @@ def reloaded(forecaster: Forecaster, directory: Path) -> Forecaster:
 @pytest.mark.parametrize(("features", "horizon", "lag"), CASES)
 def test_what_is_loaded_forecasts_bit_for_bit_as_what_was_trained(features, horizon, lag, members, tmp_path):
     made = trained(features, horizon, lag, members)
-    forecaster = reloaded(made.forecaster(), tmp_path)
-    expected, _ = made.forecast(25, ROWS)
+    forecaster = reloaded(made.predictor(), tmp_path)
+    expected = made.predict(made.lesson.split.validation)
     rows, forecasts = forecaster.historical_forecasts(as_array(forecaster), 25, ROWS - horizon + 1)
     assert list(rows) == list(range(25, ROWS - horizon + 1))
     np.testing.assert_array_equal(forecasts, expected)
-    assert forecaster.about() == made.about()
+    assert forecaster.about() == made.predictor().about()
     assert (forecaster.val_loss, forecaster.network.training) == (0.25, False)
 
 
 @pytest.mark.parametrize(("features", "horizon", "lag"), CASES)
 def test_a_forecast_knows_the_rows_before_it_and_no_others(features, horizon, lag):
-    forecaster = trained(features, horizon, lag).forecaster()
+    forecaster = trained(features, horizon, lag).predictor()
     table = as_array(forecaster)
     rows, forecasts = forecaster.historical_forecasts(table)
     assert list(rows) == list(range(WINDOW + lag, ROWS + 1))
@@ -86,7 +89,7 @@ def test_a_forecast_knows_the_rows_before_it_and_no_others(features, horizon, la
 
 @pytest.mark.parametrize("lag", [0, 1, 4])
 def test_scales_and_differences_are_undone_as_by_hand(lag):
-    forecaster = trained(["price", "sales"], 6, lag).forecaster()
+    forecaster = trained(["price", "sales"], 6, lag).predictor()
     head = forecaster.network.head
     torch.nn.init.zeros_(head.weight)
     torch.nn.init.constant_(head.bias, 0.5)  # of what it learns, half a standard deviation above the mean
@@ -108,7 +111,7 @@ class Frame:
 
 def test_a_table_may_be_columns_by_name_a_data_frame_an_array_or_a_file(tmp_path):
     reading = {"time": "day", "sort": True, "delimiter": ";", "decimal": ",", "thousands": None, "missing": "drop"}
-    forecaster = reloaded(trained(["price"], 2, 1, **reading).forecaster(), tmp_path)
+    forecaster = reloaded(trained(["price"], 2, 1, **reading).predictor(), tmp_path)
     assert forecaster.columns == ("price", "sales")  # the changes that it learned are to be added to something
     expected = forecaster.predict(as_array(forecaster))
     table = {"more": ["x"] * ROWS, **columns()}
@@ -131,7 +134,7 @@ def test_the_series_of_a_file_keeps_how_it_was_read(tmp_path):
 
 
 def test_a_file_needs_no_target_where_the_model_does_not(tmp_path):
-    forecaster = trained(["price"], 2, 0).forecaster()
+    forecaster = trained(["price"], 2, 0).predictor()
     path = tmp_path / "new.csv"
     path.write_text("price\n" + "\n".join(str(float(value)) for value in columns()["price"]))
     np.testing.assert_array_equal(forecaster.predict(path), forecaster.predict(columns()["price"]))
@@ -152,7 +155,7 @@ BAD_TABLES: dict[str, tuple[Any, str]] = {
 
 @pytest.mark.parametrize(("table", "message"), BAD_TABLES.values(), ids=BAD_TABLES)
 def test_a_table_that_does_not_fit_is_refused_with_the_reason(table, message):
-    forecaster = trained(["price", "sales"], 1, 2).forecaster()
+    forecaster = trained(["price", "sales"], 1, 2).predictor()
     with pytest.raises(DataError, match=message):
         forecaster.predict(table)
     with pytest.raises(DataError, match=message):
@@ -162,29 +165,29 @@ def test_a_table_that_does_not_fit_is_refused_with_the_reason(table, message):
 def test_a_file_without_a_column_is_refused_by_its_name(tmp_path):
     (tmp_path / "new.csv").write_text("price\n" + "1\n" * ROWS)
     with pytest.raises(DataError, match=r"unknown column 'sales' in .*new\.csv"):
-        trained(["price", "sales"], 1, 0).forecaster().predict(tmp_path / "new.csv")
+        trained(["price", "sales"], 1, 0).predictor().predict(tmp_path / "new.csv")
 
 
 def test_a_forecast_leaves_the_networks_mode_and_drops_nothing():
     made = trained(["price", "sales"], 1, 0)
     dropping = Network(ModelConfig(hidden_size=4, dropout=0.5), 2, 1).train()
-    forecaster = Forecaster(dropping, ("price", "sales"), "sales", made.data.windower)
+    forecaster = Forecaster(dropping, ("price", "sales"), "sales", made.lesson.encoder)
     np.testing.assert_array_equal(forecaster.predict(columns()), forecaster.predict(columns()))
     assert dropping.training
     assert not made.network.training
-    made.forecaster().predict(columns())
+    made.predictor().predict(columns())
     assert not made.network.training
 
 
 def test_a_network_of_double_precision_forecasts_too():
-    forecaster = trained(["price", "sales"], 1, 1).forecaster()
+    forecaster = trained(["price", "sales"], 1, 1).predictor()
     single = forecaster.predict(columns())
     forecaster.network.double()
     np.testing.assert_allclose(forecaster.predict(columns()), single, rtol=1e-6)
 
 
 def test_from_rows_without_a_window_nothing_is_forecast():
-    forecaster = trained(["price", "sales"], 3, 0).forecaster()
+    forecaster = trained(["price", "sales"], 3, 0).predictor()
     rows, forecasts = forecaster.historical_forecasts(columns(), stop=2)
     assert (rows.shape, forecasts.shape) == ((0,), (0, 3))
 
@@ -204,10 +207,10 @@ def test_a_network_that_does_not_fit_its_columns_is_refused():
 
 def test_a_model_that_was_saved_before_its_reading_was_forecasts(tmp_path):
     made = trained(["price", "sales"], 2, 1)
-    about = {name: value for name, value in made.about().items() if name != "reading"}
+    about = {name: value for name, value in made.predictor().about().items() if name != "reading"}
     models.save(tmp_path, made.network, about)
     forecaster = lstmreg.load(tmp_path)
-    np.testing.assert_array_equal(forecaster.predict(columns()), made.forecaster().predict(columns()))
+    np.testing.assert_array_equal(forecaster.predict(columns()), made.predictor().predict(columns()))
 
 
 def test_a_converted_model_and_a_network_by_itself_come_back_by_the_same_door(tmp_path):
@@ -264,7 +267,7 @@ DAMAGES: dict[str, Callable[[dict[str, Any]], Any]] = {
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_facts_that_do_not_fit_are_refused_when_they_are_read(damage, tmp_path):
-    trained(["price", "sales"], 1, 1).forecaster().save(tmp_path)
+    trained(["price", "sales"], 1, 1).predictor().save(tmp_path)
     path = tmp_path / "model.json"
     description = json.loads(path.read_text())
     path.write_text(json.dumps(description | {"about": damage(description["about"])}))

@@ -24,6 +24,7 @@ FLOORS = {
     "activations": 0,
     "constraints": 0,
     "files": 0,
+    "criteria": 0,
     "saved": 0,
     "config": 0,
     "yaml_file": 0,
@@ -38,12 +39,13 @@ FLOORS = {
     "population": 3,
     "data": 2,
     "forecaster": 4,
-    "training": 5,
-    "search": 6,
-    "report": 7,
-    "terminal": 8,
-    "verbs": 9,
-    "cli": 10,
+    "tasks": 5,
+    "training": 6,
+    "search": 7,
+    "report": 8,
+    "terminal": 9,
+    "verbs": 10,
+    "cli": 11,
 }
 
 #: The same inside ``interop``, whose rooms are folders; of those on one floor no two files import each other.

@@ -1,11 +1,10 @@
-"""What a forecast must beat: predictions that need no model, and the error that compares them."""
+"""What a forecast must beat: predictions that need no model, from earlier rows alone."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .splits import Split
 from .table import Series
 from .windows import last_known
 
@@ -35,24 +34,3 @@ def floor_predictions(
     if season is not None and season <= rows.min():
         floors["seasonal"] = last_known(y, rows, horizon, season)
     return floors
-
-
-def floors_on(
-    series: Series, split: Split, horizon: int, season: int | None
-) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]:
-    """Return the true values ``(N, O)`` behind a split's origin, and what each floor predicts there."""
-    rows = split.first_steps(horizon)
-    truth = series.target[rows[:, None] + np.arange(horizon)]
-    return truth, floor_predictions(series, split.origin, rows, horizon, season)
-
-
-def forecast_error(loss: str, prediction: NDArray[np.float64], truth: NDArray[np.float64]) -> float:
-    """Return the error in the target's units: mean absolute for the loss ``mae``, else root mean square."""
-    if loss == "mae":
-        return float(np.abs(prediction - truth).mean())
-    return float(np.sqrt(np.square(prediction - truth).mean()))
-
-
-def error_name(loss: str) -> str:
-    """Name what :func:`forecast_error` returns."""
-    return "mean absolute error" if loss == "mae" else "root mean square error"

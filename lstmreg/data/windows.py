@@ -62,12 +62,6 @@ class Windows:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def between(self, start: int, stop: int) -> Windows:
-        """Return those whose targets all lie in rows ``[start, stop)``, in the same memory."""
-        horizon = self.targets.shape[1]
-        chosen = slice(*np.searchsorted(self.rows, [start, max(start, stop - horizon + 1)]))
-        return Windows(self.inputs[chosen], self.targets[chosen], self.rows[chosen])
-
 
 @dataclass(frozen=True)
 class Windower:

@@ -187,17 +187,16 @@ def predictions(answer: Answer) -> str:
 
 def _draw_forecasts(ax: Axes, answer: Answer, step: int) -> None:
     shown = len(next(iter(answer.test.predictions.values())))
-    horizon = len(next(iter(answer.test.predictions.values()))[0])
-    # The last window's last step is the last row of the test.
-    first = len(answer.data.test_truth) - horizon + 1 - shown + step
-    rows = slice(first, first + shown)
     places = range(shown)
-    ax.plot(places, answer.data.test_truth[rows], color="black", linewidth=1.4, label="truth")
+    truth = [steps[step] for steps in answer.data.test_truth[-shown:]]
+    ax.plot(places, truth, color="black", linewidth=1.4, label="truth")
     for name, color in _forecast_colors(answer):
         values = [steps[step] for steps in answer.test.predictions[name]]
         ax.plot(places, values, color=color, linewidth=1.1, label=_forecast_label(answer, name))
     every = max(1, shown // 6)
-    ax.set_xticks(list(places)[::every], [t[:19] for t in answer.data.test_labels[rows][::every]])
+    # A case is known by its first step; the time of this one is the first step of a later case.
+    times = [*answer.data.test_labels[len(answer.data.test_labels) - shown + step :], *[""] * step]
+    ax.set_xticks(list(places)[::every], [t[:19] for t in times[::every]])
     ax.set_ylabel(answer.data.target[:40])
 
 

@@ -12,14 +12,12 @@ from typing import Literal
 import numpy as np
 
 from lstmreg.config import Scalar
-from lstmreg.data.floors import error_name, forecast_error
 from lstmreg.errors import NoUsableTrialError
 from lstmreg.knobs import KNOBS
 from lstmreg.search import decisions, held_out
 from lstmreg.search.card import DataCard
 from lstmreg.search.evidence import Effect, Evidence, Resolution, relative
 from lstmreg.search.held_out import Averaging
-from lstmreg.search.planning import has_long_blocks
 from lstmreg.search.records import STAGES, Result, Stage
 from lstmreg.search.space import (
     Setting,
@@ -44,9 +42,6 @@ Verdict = Literal[
     "cannot tell",
     "not searched",
 ]
-
-#: Student's quantile falls little where there are more.
-_ENOUGH_SPLITS = 8
 
 #: How many of the last test windows a picture shows.
 _SHOWN = 400
@@ -248,7 +243,7 @@ def answer(evidence: Evidence) -> Answer:
         cut_short=_cut_short(evidence),
         sizes_effect=_sizes_effect(evidence, candidate),
         resolution=_resolution(evidence, candidate),
-        most_splits=_most_splits(evidence),
+        most_splits=evidence.card.most_splits,
         turned_off=turned_off(evidence.config, evidence.dimensions),
         kept_on=kept_on(evidence.config, evidence.dimensions),
         looks=evidence.looks,
@@ -386,17 +381,6 @@ def _resolution(evidence: Evidence, candidate: Setting) -> Resolution | None:
     return typical[len(typical) // 2] if typical else None
 
 
-def _most_splits(evidence: Evidence) -> int:
-    """Return how many splits of either kind would not be very short; more than eight hardly narrow an interval."""
-    config = evidence.config
-    for count in range(_ENOUGH_SPLITS, 0, -1):
-        plan = config.search.plan
-        wider = {n: max(getattr(plan, n), count) for n in ("splits", "confirm_splits")}
-        if has_long_blocks(evidence.card.rows, config, dataclasses.replace(plan, **wider)):
-            return count
-    return 0
-
-
 def _test(evidence: Evidence, candidate: Setting) -> Test:
     # The candidate differs from what it is compared with by its knobs, or if it has none by its sizes.
     compared = without_knobs(candidate) if knobs_of(candidate) else {}
@@ -409,12 +393,10 @@ def _test(evidence: Evidence, candidate: Setting) -> Test:
     predicted = {name: held_out.predictions(evidence, setting) for name, setting in shown.items()}
     predicted = {name: by_seed for name, by_seed in predicted.items() if by_seed}
     averages = {name: held_out.averaging(evidence, setting) for name, setting in shown.items()}
-    truth, loss = held_out.truth(evidence), evidence.config.training.loss
-    steps = range(evidence.config.data.horizon)
     baseline, plain = error({}), error(compared)
     assert baseline is not None  # or there is no answer
     return Test(
-        metric=error_name(loss),
+        metric=held_out.metric(evidence),
         baseline=baseline,
         plain=baseline if plain is None else plain,
         candidate=error(candidate) if candidate else None,
@@ -425,9 +407,7 @@ def _test(evidence: Evidence, candidate: Setting) -> Test:
         averaging={name: averaged for name, averaged in averages.items() if averaged is not None},
         predictions={name: by_seed[min(by_seed)][-_SHOWN:].tolist() for name, by_seed in predicted.items()},
         error_by_step={
-            name: [
-                float(np.mean([forecast_error(loss, p[:, k], truth[:, k]) for p in by_seed.values()])) for k in steps
-            ]
+            name: np.mean([held_out.errors_by_step(evidence, p) for p in by_seed.values()], axis=0).tolist()
             for name, by_seed in predicted.items()
         },
     )

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from lstmreg.config import Config
-from lstmreg.data.floors import floors_on, forecast_error
-from lstmreg.data.splits import Split, Splits
-from lstmreg.data.table import Series
-from lstmreg.data.windows import Windower
-from lstmreg.training.fitting import CRITERIA
-from lstmreg.training.single import floor_losses
+from lstmreg.tasks import Split, Splits, Task
+from lstmreg.training.single import Lesson, floor_losses
 
 #: A loss below this, in units of the target's variance, is no loss but the rounding of 32 bits.
 _ROUNDING = 1e-12
@@ -26,34 +23,42 @@ class DataCard:
     Attributes:
         path: The file.
         sha256: Of its bytes.
-        rows: Rows in use, N.
+        size: Rows in use, or sequences.
         features: Input columns.
-        target: The column to forecast.
+        target: What is predicted.
         notes: What the reader noticed, a sentence each.
-        choose: First and last target row of each choosing split, as the time column labels them.
+        choose: First and last case of each choosing split, as their labels say.
         confirm: Likewise of each confirming split.
         test: Likewise of the test.
+        choose_keys: By which the trials of each choosing split are known.
+        confirm_keys: Likewise of each confirming split.
+        final_key: Likewise of the split whose models meet the test.
+        most_splits: So many splits of either kind the cases allow without getting very short.
         floors: Validation loss of each prediction without a model, on each confirming split, in scaled units.
-        test_floors: Their error on the test rows, in the target's units.
-        test_labels: Time of each test row.
-        test_truth: The true value there.
-        test_scale: The standard deviation by which the tested models' losses are scaled.
+        test_floors: Their most important error on the test, in the user's units.
+        test_labels: How a reader knows each test case.
+        test_truth: The truth of each test case.
+        scales: What losses and errors of the test need beside predictions and truth.
     """
 
     path: str
     sha256: str
-    rows: int
+    size: int
     features: list[str]
     target: str
     notes: list[str]
     choose: list[list[str]]
     confirm: list[list[str]]
     test: list[str]
+    choose_keys: list[list[int]]
+    confirm_keys: list[list[int]]
+    final_key: list[int]
+    most_splits: int
     floors: dict[str, list[float]]
     test_floors: dict[str, float]
     test_labels: list[str]
-    test_truth: list[float]
-    test_scale: float
+    test_truth: list[list[float]]
+    scales: dict[str, Any]
 
     @property
     def best_floor(self) -> str:
@@ -61,36 +66,41 @@ class DataCard:
         return min(self.floors, key=lambda name: float(np.mean([log_loss(x) for x in self.floors[name]])))
 
 
-def make_card(config: Config, series: Series, splits: Splits) -> DataCard:
+def make_card(config: Config, task: Task, splits: Splits, most_splits: int) -> DataCard:
     """Describe the data of a run."""
 
-    def span(split: Split) -> list[str]:
-        return [series.labels[split.origin], series.labels[split.end - 1]]
+    def spans(of: tuple[Split, ...]) -> list[list[str]]:
+        return [list(split.span) for split in of]
 
-    def floors(split: Split) -> dict[str, float]:
-        data = config.data
-        windower = Windower.fit(series, split.origin, data.window, data.horizon, data.lag)
-        return floor_losses(series, split, windower, CRITERIA[config.training.loss], config.data.season)
+    def keys(of: tuple[Split, ...]) -> list[list[int]]:
+        return [list(split.key) for split in of]
 
-    per_split = [floors(split) for split in splits.confirm]
-    truth, predicted = floors_on(series, splits.test, config.data.horizon, config.data.season)
-    tested = slice(splits.test.origin, splits.test.end)
-    scale = Windower.fit(series, splits.final.origin, config.data.window, config.data.horizon).target.scale
+    per_split = [floor_losses(config.training, Lesson.of(task, split)) for split in splits.confirm]
+    final = splits.final
+    truth, scales = task.truth(final.judged), task.scales(task.encoder(final))
+    test_floors = {
+        name: task.errors(config.training, floor, truth, scales)
+        for name, floor in task.floors(final, final.judged).items()
+    }
     return DataCard(
-        path=series.path,
-        sha256=series.sha256,
-        rows=len(series),
-        features=list(series.features),
-        target=series.target_name,
-        notes=list(series.notes),
-        choose=[span(s) for s in splits.choose],
-        confirm=[span(s) for s in splits.confirm],
-        test=span(splits.test),
+        path=task.path,
+        sha256=task.sha256,
+        size=task.size,
+        features=list(task.features),
+        target=task.target,
+        notes=list(task.notes),
+        choose=spans(splits.choose),
+        confirm=spans(splits.confirm),
+        test=list(final.span),
+        choose_keys=keys(splits.choose),
+        confirm_keys=keys(splits.confirm),
+        final_key=list(final.key),
+        most_splits=most_splits,
         floors={name: [losses[name] for losses in per_split] for name in per_split[0]},
-        test_floors={name: forecast_error(config.training.loss, floor, truth) for name, floor in predicted.items()},
-        test_labels=list(series.labels[tested]),
-        test_truth=[float(value) for value in series.target[tested]],
-        test_scale=float(scale),
+        test_floors={name: next(iter(errors.values())) for name, errors in test_floors.items()},
+        test_labels=task.labels(final.judged),
+        test_truth=truth.tolist(),
+        scales=scales,
     )
 
 

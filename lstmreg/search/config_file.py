@@ -12,6 +12,7 @@ import yaml
 from lstmreg.config import PLANNED, Config, Dimension, Plan, Range, SearchConfig, from_dict
 from lstmreg.errors import ConfigError, CorruptFileError
 from lstmreg.files import write_atomically
+from lstmreg.tasks import Task
 from lstmreg.yaml_file import read_yaml
 
 from .planning import possible_plans
@@ -24,7 +25,7 @@ _FREE = {"search.effort", "runs", "name"}
 _MAY_GROW = {*(f"search.{name}" for name in PLANNED), "search.shortlist"}
 
 
-def settle(config: Config, rows: int) -> Config:
+def settle(config: Config, task: Task) -> Config:
     """Return what is in force for a run: of one that has begun, what it was begun with, and what was widened since.
 
     What the configuration leaves open stays as it was, unless a thorough search is asked for. More splits, seeds,
@@ -32,7 +33,7 @@ def settle(config: Config, rows: int) -> Config:
 
     Args:
         config: What is asked for now.
-        rows: How many the data have.
+        task: The question and the data.
 
     Raises:
         ConfigError: If the run was begun with another configuration; it shows the difference.
@@ -40,7 +41,7 @@ def settle(config: Config, rows: int) -> Config:
     if not (config.directory / "config.yaml").exists():
         return config
     begun = read_config(config.directory)
-    config = dataclasses.replace(config, search=_filled(begun.search.plan, config, rows))
+    config = dataclasses.replace(config, search=_filled(begun.search.plan, config, task))
     theirs, ours = dataclasses.asdict(begun), dataclasses.asdict(config)
     different = [
         f"{name}: {old!r} then, {new!r} now"
@@ -56,11 +57,11 @@ def settle(config: Config, rows: int) -> Config:
     return config
 
 
-def _filled(begun: Plan, config: Config, rows: int) -> SearchConfig:
+def _filled(begun: Plan, config: Config, task: Task) -> SearchConfig:
     """Fill in what is left open; a run that has gone further than so many trials stays as far as it is."""
     plan = begun
     if config.search.effort == "thorough":
-        most = possible_plans(config, rows)[-1]
+        most = possible_plans(config, task)[-1]
         plan = Plan(**{name: max(getattr(begun, name), getattr(most, name)) for name in PLANNED})
     filled = config.search.planned(plan)
     return dataclasses.replace(filled, trials=max(filled.plan.trials, begun.trials))

@@ -12,20 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstmreg.config import Config, with_settings
-from lstmreg.data.floors import forecast_error
-from lstmreg.data.splits import Split, make_splits
-from lstmreg.data.table import Series, read_series
 from lstmreg.knobs import KNOBS
+from lstmreg.tasks import Split, Task, read_task
 from lstmreg.training.fitting import Epoch
-from lstmreg.training.population.together import Task, populations, train_together
+from lstmreg.training.population.together import Assignment, populations, train_together
 from lstmreg.training.single import Trained, train_configured
 
-from . import decisions
+from . import decisions, held_out
 from .card import DataCard, make_card
 from .config_file import read_config, settle, write_config
 from .evidence import Evidence
 from .ledger import Job, Ledger, Outcome, Runner, Tell, check_file, owned, read_card, usable_study
-from .planning import Clock, Planner, trainings
+from .planning import Clock, Planner, most_splits, trainings
 from .proposals import propose
 from .pruning import Medians
 from .records import STAGE_OF, STAGES, Record, Replicate, Result, Role, Stage
@@ -79,7 +77,7 @@ Valued = Callable[[Job, Trained], Outcome]
 Limit = Callable[[Replicate, int, float], bool]
 
 
-def run(config: Config, listener: Listener = lambda progress: None) -> Evidence:
+def run(config: Config, listener: Listener = lambda progress: None, *, task: Task | None = None) -> Evidence:
     """Run the experiment in ``config.directory``, or go on with it.
 
     Every finished trial is kept at once: after an interruption the same call goes on where it was. What the
@@ -88,6 +86,7 @@ def run(config: Config, listener: Listener = lambda progress: None) -> Evidence:
     Args:
         config: The run. One that has begun may be widened: more splits, seeds, trials, values and learning rates.
         listener: Told of each stage and each trial.
+        task: The data, if they have been read for the task that ``config`` names.
 
     Returns:
         The evidence; :func:`lstmreg.report.answer` draws the answer from it.
@@ -100,16 +99,16 @@ def run(config: Config, listener: Listener = lambda progress: None) -> Evidence:
         OSError: If it cannot be written, as when the disk is full; what was told before is kept.
         KeyboardInterrupt: On Ctrl-C, after the trial at hand was closed.
     """
-    series = read_series(config.data)
+    task = read_task(config) if task is None else task
     with owned(config.directory), usable_study(config.directory):
-        config = settle(config, len(series))
-        make_splits(len(series), config.data, config.search)
+        config = settle(config, task)
+        task.splits(config.search)
         check_file(config.directory / "study.db")
-        planner = None if (config.directory / "config.yaml").exists() else Planner(config, series)
+        planner = None if (config.directory / "config.yaml").exists() else Planner(config, task)
         if planner is not None:
             config = dataclasses.replace(config, search=config.search.planned(planner.choose()))
         write_config(config)
-        return _Experiment(config, series, listener, planner).run()
+        return _Experiment(config, task, listener, planner).run()
 
 
 def read(directory: Path) -> Evidence:
@@ -121,7 +120,7 @@ def read(directory: Path) -> Evidence:
     config = read_config(directory)
     with usable_study(directory):
         card = DataCard(**read_card(config))
-        ledger = Ledger(config, make_splits(card.rows, config.data, config.search))
+        ledger = Ledger(config, card)
         evidence = Evidence(config, card, config.search.dimensions)
         evidence.looks, evidence.tested = ledger.looks(), ledger.tested()
         evidence.records["baseline"] = ledger.records("baseline")
@@ -134,11 +133,11 @@ def read(directory: Path) -> Evidence:
 class _Experiment:
     """One sitting: decides what to run next from the evidence, and has the ledger run it."""
 
-    def __init__(self, config: Config, series: Series, listener: Listener, planner: Planner | None) -> None:
-        self.series = series
-        self.splits = make_splits(len(series), config.data, config.search)
-        self.ledger = Ledger(config, self.splits, self._heard)
-        card = make_card(config, series, self.splits)
+    def __init__(self, config: Config, task: Task, listener: Listener, planner: Planner | None) -> None:
+        self.task = task
+        self.splits = task.splits(config.search)
+        card = make_card(config, task, self.splits, most_splits(config, task))
+        self.ledger = Ledger(config, card, self._heard)
         self.ledger.keep_card(dataclasses.asdict(card))
         self.evidence = Evidence(config, card, config.search.dimensions)
         self.knobs = {p: d for p, d in self.evidence.dimensions.items() if p in KNOBS}
@@ -173,7 +172,7 @@ class _Experiment:
         self._run_jobs("baseline", jobs, "choose", _plain)
         rate = decisions.chosen_learning_rate(self.evidence)
         self.ledger.learning_rate = rate
-        self.base = baseline_config(self.evidence.config, rate, len(self.series.features))
+        self.base = baseline_config(self.evidence.config, rate, len(self.task.features))
         self.baseline_losses = {
             replicate: result.val_loss for replicate, result in decisions.baseline_results(self.evidence).items()
         }
@@ -247,9 +246,9 @@ class _Experiment:
         ]
 
         def tested(job: Job, trained: Trained) -> Outcome:
-            prediction, truth = trained.forecast(self.splits.test.origin, self.splits.test.end)
-            test_error = forecast_error(self.base.training.loss, prediction, truth)
-            result = dataclasses.replace(_result(trained), test_error=test_error, predictions=_rounded(prediction))
+            predictions = trained.predict(self.splits.final.judged)
+            test_error = held_out.error(self.evidence, predictions)
+            result = dataclasses.replace(_result(trained), test_error=test_error, predictions=_rounded(predictions))
             return Outcome(test_error, result)
 
         self._run_jobs("test", jobs, "test", tested)
@@ -267,13 +266,13 @@ class _Experiment:
         def save(number: int, outcome: Trained | Exception) -> None:
             if isinstance(outcome, Exception):
                 raise outcome
-            outcome.forecaster().save(directory)
+            outcome.predictor().save(directory)
 
-        task = self._task(Job(setting, replicate, "test"), "test")
-        if task.config.model.members > 1:
-            save(0, train_configured(task.config, self.series, task.split))
+        assignment = self._assignment(Job(setting, replicate, "test"), "test")
+        if assignment.config.model.members > 1:
+            save(0, train_configured(assignment.config, self.task, assignment.split))
         else:  # as it was tested, to the last digit
-            train_together([task], self.series, save)
+            train_together([assignment], self.task, save)
 
     # ------------------------------------------------------------------ parts of a stage
 
@@ -294,7 +293,7 @@ class _Experiment:
         done = {r.identity for s in stages for r in self.ledger.records(s) if not r.is_cut}
         missing = [job for job in jobs if job.identity not in done]
         finished = sum(r.role == role for r in self.ledger.records(stage))
-        together = max((len(p) for p in populations([self._task(job, kind) for job in missing])), default=0)
+        together = max((len(p) for p in populations([self._assignment(job, kind) for job in missing])), default=0)
         replicates = len({job.replicate for job in jobs})
         self._begin(role, finished + len(missing), together=together, replicates=replicates)
         self.ledger.run_jobs(stage, missing, self._runner(kind, valued))
@@ -314,16 +313,16 @@ class _Experiment:
                 return limit is not None and limit(jobs[number].replicate, len(epochs) - 1, best)
 
             self.progress = dataclasses.replace(self.progress, epoch=0)
-            train_together([self._task(job, kind) for job in jobs], self.series, ended, epoch_ended)
+            train_together([self._assignment(job, kind) for job in jobs], self.task, ended, epoch_ended)
 
         return run
 
-    def _task(self, job: Job, kind: Kind) -> Task:
+    def _assignment(self, job: Job, kind: Kind) -> Assignment:
         config = with_settings(self.base, job.setting)
         split = self._split(kind, job.replicate)
         seed = _seed(self.base.search.seed, kind, split, job.replicate.seed)
         config = dataclasses.replace(config, training=dataclasses.replace(config.training, seed=seed))
-        return Task(config, split)
+        return Assignment(config, split)
 
     def _paired(self, job: Job, trained: Trained) -> Outcome:
         """Note a trial's loss relative to the baseline's on the same replicate."""
@@ -401,12 +400,12 @@ _KINDS: dict[Kind, int] = {"choose": 0, "confirm": 1, "test": 2}
 def _seed(seed: int, kind: Kind, split: Split, number: int) -> int:
     """Return a replicate's seed; the same for every setting, so that settings can be paired.
 
-    It belongs to the rows and not to the number of the split among others, which changes when a run is widened.
+    It belongs to the cases and not to the number of the split among others, which changes when a run is widened.
     """
-    entropy = (seed, _KINDS[kind], split.origin, split.end, number)
+    entropy = (seed, _KINDS[kind], *split.key, number)
     return int(np.random.SeedSequence(entropy).generate_state(1)[0])
 
 
-def _rounded(prediction: NDArray[np.float64]) -> list[list[float]]:
+def _rounded(predictions: NDArray[np.float64]) -> list[list[float]]:
     """Return predictions as the study keeps them, as precise as the network's 32 bits."""
-    return [[float(f"{value:.8g}") for value in steps] for steps in prediction]
+    return [[float(f"{value:.8g}") for value in row] for row in predictions]

@@ -6,12 +6,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from lstmreg.data.floors import forecast_error
-from lstmreg.training.fitting import CRITERIA
+from lstmreg.tasks import task_named
 
 from .card import log_loss
 from .evidence import Effect, Evidence, relative
@@ -36,9 +34,8 @@ class Averaging:
 
 
 def truth(evidence: Evidence) -> NDArray[np.float64]:
-    """Return the true values ``(M, O)`` behind the test's windows."""
-    values = np.array(evidence.card.test_truth)
-    return np.lib.stride_tricks.sliding_window_view(values, evidence.config.data.horizon)
+    """Return the truth ``(M, O)`` of the test's cases."""
+    return np.array(evidence.card.test_truth)
 
 
 def predictions(evidence: Evidence, setting: Setting) -> dict[int, NDArray[np.float64]]:
@@ -48,11 +45,33 @@ def predictions(evidence: Evidence, setting: Setting) -> dict[int, NDArray[np.fl
 
 
 def case_losses(evidence: Evidence, predicted: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the loss of each test window ``(M)``, scaled as the validation loss is."""
-    scaled = torch.from_numpy((predicted - truth(evidence)) / evidence.card.test_scale)
-    criterion = CRITERIA[evidence.config.training.loss]
-    losses: NDArray[np.float64] = criterion(scaled, torch.zeros_like(scaled), reduction="none").mean(1).numpy()  # type: ignore[call-arg]
-    return losses
+    """Return the loss of each test case ``(M)``, scaled as the validation loss is."""
+    task = task_named(evidence.config.task)
+    return task.losses(evidence.config.training, predicted, truth(evidence), evidence.card.scales)
+
+
+def errors(evidence: Evidence, predicted: NDArray[np.float64]) -> dict[str, float]:
+    """Return the errors of predictions of the test's cases, in the user's units, the most important first."""
+    task = task_named(evidence.config.task)
+    return task.errors(evidence.config.training, predicted, truth(evidence), evidence.card.scales)
+
+
+def error(evidence: Evidence, predicted: NDArray[np.float64]) -> float:
+    """Return the most important of them."""
+    return next(iter(errors(evidence, predicted).values()))
+
+
+def metric(evidence: Evidence) -> str:
+    """Return its name."""
+    return next(iter(errors(evidence, truth(evidence))))
+
+
+def errors_by_step(evidence: Evidence, predicted: NDArray[np.float64]) -> list[float]:
+    """Return the most important error of each column of the predictions by itself: of each step ahead."""
+    task, true = task_named(evidence.config.task), truth(evidence)
+    columns = [(predicted[:, [k]], true[:, [k]]) for k in range(true.shape[1])]
+    found = [task.errors(evidence.config.training, p, t, evidence.card.scales) for p, t in columns]
+    return [next(iter(errors.values())) for errors in found]
 
 
 def effect(evidence: Evidence, setting: Setting, against: Setting) -> Effect | None:
@@ -108,12 +127,11 @@ def averaging(evidence: Evidence, setting: Setting) -> Averaging | None:
     if len(found) < 2:
         return None
     average = np.mean(found, axis=0)
-    loss, true = evidence.config.training.loss, truth(evidence)
     single = float(np.mean([case_losses(evidence, p).mean() for p in found]))
     averaged = float(case_losses(evidence, average).mean())
     return Averaging(
         members=len(found),
-        single=float(np.mean([forecast_error(loss, p, true) for p in found])),
-        averaged=forecast_error(loss, average, true),
+        single=float(np.mean([error(evidence, p) for p in found])),
+        averaged=error(evidence, average),
         change=relative(log_loss(averaged) - log_loss(single)),
     )

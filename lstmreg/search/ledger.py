@@ -20,10 +20,10 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from lstmreg.config import Config
-from lstmreg.data.splits import Split, Splits
 from lstmreg.errors import ConfigError, CorruptFileError, DataError, NoUsableTrialError
 from lstmreg.training import DivergedError
 
+from .card import DataCard
 from .records import STAGE_OF, STAGES, Record, Replicate, Result, Role, Stage
 from .space import Setting, key
 
@@ -127,7 +127,7 @@ class Ledger:
     def __init__(
         self,
         config: Config,
-        splits: Splits,
+        card: DataCard,
         heard: Callable[[Record], None] = lambda record: None,
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -135,8 +135,8 @@ class Ledger:
         check_file(path)
         self.config = config
         self.learning_rate: float | None = None
-        on: dict[Stage, tuple[Split, ...]] = {"confirm": splits.confirm, "test": (splits.final,)}
-        self._rows = {stage: [(s.origin, s.end) for s in on.get(stage, splits.choose)] for stage in STAGES}
+        on = {"confirm": card.confirm_keys, "test": [card.final_key]}
+        self._splits = {stage: [tuple(k) for k in on.get(stage, card.choose_keys)] for stage in STAGES}
         self._heard = heard
         self._storage = optuna.storages.RDBStorage(f"sqlite:///{path.absolute()}")
         self._studies = {
@@ -183,21 +183,21 @@ class Ledger:
         states = (TrialState.COMPLETE, TrialState.FAIL, TrialState.PRUNED)
         done = self._studies[stage].get_trials(deepcopy=False, states=states)
         try:
-            return [_record(stage, trial) for trial in done if "rows" in trial.user_attrs]
+            return [_record(stage, trial) for trial in done if "split" in trial.user_attrs]
         except ValueError as error:
             raise _damaged(self.config.directory / "study.db", str(error)) from None
 
     def records(self, stage: Stage) -> list[Record]:
         """Return the finished trials of a stage, in an order that does not depend on which of them ended first.
 
-        Of a run that was widened only those count whose validation rows are those of a split as the splits are now,
+        Of a run that was widened only those count that ran on a split as the splits are now,
         and whose setting differs from the baseline as it is now.
         """
-        places = {rows: number for number, rows in enumerate(self._rows[stage])}
+        places = {split: number for number, split in enumerate(self._splits[stage])}
         found = [
-            dataclasses.replace(record, replicate=Replicate(places[record.rows], record.replicate.seed))
+            dataclasses.replace(record, replicate=Replicate(places[record.split], record.replicate.seed))
             for record in self._records[stage]
-            if record.rows in places and (stage == "baseline" or record.learning_rate == self.learning_rate)
+            if record.split in places and (stage == "baseline" or record.learning_rate == self.learning_rate)
         ]
         return sorted(found, key=lambda r: (r.position is None, r.position or 0, r.role, r.identity))
 
@@ -227,7 +227,7 @@ class Ledger:
         attributes: dict[str, Any] = {
             "setting": job.setting,
             "replicate": [job.replicate.split, job.replicate.seed],
-            "rows": list(self._rows[stage][job.replicate.split]),
+            "split": list(self._splits[stage][job.replicate.split]),
             "role": job.role,
         }
         if stage != "baseline":
@@ -279,7 +279,7 @@ def _record(stage: Stage, trial: FrozenTrial) -> Record:
             failure=failure,
             position=attributes.get("position"),
             traceback=attributes.get("traceback"),
-            rows=tuple(attributes["rows"]),
+            split=tuple(attributes["split"]),
             learning_rate=attributes.get("learning_rate"),
         )
     except (TypeError, ValueError) as error:

@@ -10,14 +10,14 @@ from collections.abc import Sequence
 import torch
 
 from lstmreg.config import PLANS, Config, Plan, with_settings
-from lstmreg.data.splits import Splits, make_splits
-from lstmreg.data.table import Series
 from lstmreg.errors import DataError
 from lstmreg.knobs import KNOBS
 from lstmreg.population import Population
+from lstmreg.tasks import Splits, Task
 from lstmreg.training.fitting import Epoch
 from lstmreg.training.population import fit_population
 from lstmreg.training.population.together import members_at_once
+from lstmreg.training.single import Lesson
 
 from .records import Record, Role
 from .space import Setting, baseline_config, ladder
@@ -25,16 +25,22 @@ from .space import Setting, baseline_config, ladder
 #: A quick search is the largest plan that should take no longer, in seconds.
 _QUICK = 300.0
 
-#: Fewer windows in a block are a poor measure of a loss, so a plan with shorter blocks is not chosen.
-_WINDOWS = 12
+#: Fewer cases are a poor measure of a loss, so a plan with shorter splits is not chosen.
+_CASES = 12
+
+#: Student's quantile falls little where there are more.
+_ENOUGH_SPLITS = 8
 
 #: Members, batches and epochs of the trial training; its first epoch is not timed, since it loads and compiles.
 _MEMBERS, _BATCHES, _EPOCHS = 32, 2, 3
 
+#: Cases in its batches, at most.
+_ROWS = 4096
+
 #: A training usually ends after so many times the patience.
 _PATIENCES = 2.5
 
-#: What evaluating a window costs, of what training on it does.
+#: What evaluating a case costs, of what training on it does.
 _EVALUATION = 0.3
 
 
@@ -59,20 +65,20 @@ class Planner:
 
     Args:
         config: The run; what it leaves open is planned.
-        series: Its data.
+        task: The question and the data.
     """
 
-    def __init__(self, config: Config, series: Series) -> None:
-        self._config, self._series = config, series
+    def __init__(self, config: Config, task: Task) -> None:
+        self._config, self._task = config, task
         try:
-            self._seconds_a_step = seconds_a_step(config, len(series.features))
+            self._seconds_a_step = seconds_a_step(config, task)
         except RuntimeError:
             # The trainings will meet it as well, and the study keeps its traceback.
             self._seconds_a_step = math.nan
 
     def choose(self) -> Plan:
         """Return the plan to follow: what is open is that of the largest plan that the effort allows."""
-        possible = possible_plans(self._config, len(self._series))
+        possible = possible_plans(self._config, self._task)
         if self._config.search.effort == "thorough":
             return possible[-1]
         return [possible[0], *(plan for plan in possible if self.seconds(plan) <= _QUICK)][-1]
@@ -82,9 +88,9 @@ class Planner:
         training = self._config.training
         patience = math.inf if training.patience is None else training.patience
         epochs = min(training.max_epochs, _PATIENCES * patience)
-        choose = _splits(len(self._series), self._config, plan).choose
-        windows = [s.origin - self._config.data.window + _EVALUATION * (s.end - s.origin) for s in choose]
-        return epochs * self._seconds_a_step * sum(windows) / len(windows) / training.batch_size
+        choose = _splits(self._config, self._task, plan).choose
+        cases = [len(split.train) + _EVALUATION * len(split.validation) for split in choose]
+        return epochs * self._seconds_a_step * sum(cases) / len(cases) / training.batch_size
 
     def seconds(self, plan: Plan) -> float:
         """Estimate what a search takes."""
@@ -97,7 +103,7 @@ class Planner:
             f"{plan.splits} splits with {_counted(plan.seeds, 'seed')} each, and judged on {plan.confirm_splits} "
             f"others with {_counted(plan.confirm_seeds, 'seed')}; {plan.trials} proposals try all knobs together."
         )
-        more = possible_plans(self._config, len(self._series))[-1]
+        more = possible_plans(self._config, self._task)[-1]
         if self._config.search.effort == "quick" and more != plan:
             said += f" With --search.effort=thorough about {self._trainings(more)}{self._duration(more)}."
         return said
@@ -110,42 +116,52 @@ class Planner:
         return sum(trainings(self._config, plan).values())
 
 
-def possible_plans(config: Config, rows: int) -> list[Plan]:
-    """Return the plans that so many rows allow, from the least on, with what is given in place of what they say."""
+def possible_plans(config: Config, task: Task) -> list[Plan]:
+    """Return the plans that the data allow, from the least on, with what is given in place of what they say."""
     plans = [config.search.planned(plan).plan for plan in PLANS]
-    return [plan for plan in plans if has_long_blocks(rows, config, plan)] or plans[:1]
+    return [plan for plan in plans if has_long_splits(config, task, plan)] or plans[:1]
 
 
-def has_long_blocks(rows: int, config: Config, plan: Plan) -> bool:
-    """Tell whether the blocks of a plan have enough windows to measure a loss."""
+def most_splits(config: Config, task: Task) -> int:
+    """Return how many splits of either kind would not be very short; more than eight hardly narrow an interval."""
+    plan = config.search.plan
+    for count in range(_ENOUGH_SPLITS, 0, -1):
+        wider = {name: max(getattr(plan, name), count) for name in ("splits", "confirm_splits")}
+        if has_long_splits(config, task, dataclasses.replace(plan, **wider)):
+            return count
+    return 0
+
+
+def has_long_splits(config: Config, task: Task, plan: Plan) -> bool:
+    """Tell whether the splits of a plan have enough cases to measure a loss."""
     try:
-        splits = _splits(rows, config, plan)
+        splits = _splits(config, task, plan)
     except DataError:
         return False
-    shortest = min(s.end - s.origin for s in (*splits.choose, *splits.confirm))
-    return shortest - config.data.horizon + 1 >= _WINDOWS
+    return min(len(split.validation) for split in (*splits.choose, *splits.confirm)) >= _CASES
 
 
-def _splits(rows: int, config: Config, plan: Plan) -> Splits:
-    search = dataclasses.replace(config.search, **dataclasses.asdict(plan))
-    return make_splits(rows, config.data, search)
+def _splits(config: Config, task: Task, plan: Plan) -> Splits:
+    return task.splits(dataclasses.replace(config.search, **dataclasses.asdict(plan)))
 
 
-def seconds_a_step(config: Config, input_columns: int) -> float:
+def seconds_a_step(config: Config, task: Task) -> float:
     """Measure a step of a population of networks such as the search trains, for each of its members.
 
-    They learn made-up batches, so that it takes a moment whatever the size of the table.
+    They learn a batch or two again and again, so that it takes a moment whatever the size of the data; inputs of
+    nothing but zeros let none diverge.
     """
     knobs: list[Setting] = [{}]
     for path, dimension in config.search.dimensions.items():
         knobs += [{path: value} for value in ladder(dimension)[:1] if path in KNOBS]
     most = min(_MEMBERS, members_at_once(config))
-    base = baseline_config(config, config.search.learning_rates[0], input_columns)
+    base = baseline_config(config, config.search.learning_rates[0], len(task.features))
     alone = dataclasses.replace(base, model=dataclasses.replace(base.model, members=1))  # as a search compares them
     models = [with_settings(alone, knobs[k % len(knobs)]).model for k in range(most)]
-    rows = min(config.training.batch_size, 4096)
-    x = torch.zeros(rows, config.data.window, input_columns)
-    batch = x, torch.zeros(rows, config.data.horizon)
+    lesson = Lesson.of(task, _splits(config, task, possible_plans(config, task)[0]).choose[0])
+    x, y = next(iter(lesson.module(min(config.training.batch_size, _ROWS), seed=0).train_dataloader()))
+    batch = (torch.zeros_like(x[0]), x[1]) if isinstance(x, tuple) else torch.zeros_like(x), y
+    rows = len(y)
     training = dataclasses.replace(config.training, max_epochs=_EPOCHS, patience=_EPOCHS)
     ended: list[float] = []
 
@@ -154,8 +170,9 @@ def seconds_a_step(config: Config, input_columns: int) -> float:
             ended.append(time.perf_counter())
         return False
 
-    population = Population.of(models, input_columns, config.data.horizon)
-    fit_population(population, ([batch] * _BATCHES, [batch]), training, watch=watch)
+    population = Population(task.network(model) for model in models)
+    criterion = task.criterion(training, lesson.encoder)
+    fit_population(population, ([batch] * _BATCHES, [batch]), training, criterion=criterion, watch=watch)
     steps = (len(ended) - 1) * (_BATCHES + _EVALUATION) * most * rows / config.training.batch_size
     return (ended[-1] - ended[0]) / steps
 

@@ -52,8 +52,8 @@ class Result:
         val: Validation loss after each epoch.
         seconds: How long it took.
         relative: The validation loss relative to the baseline's on the same replicate; ``None`` where none compares.
-        test_error: Of a test trial: the error on the test rows, in the target's units.
-        predictions: Of a test trial: what it forecast there, ``(windows, steps)``.
+        test_error: Of a test trial: the most important error on the test, in the user's units.
+        predictions: Of a test trial: what it predicted there, a row for each case.
     """
 
     val_loss: float
@@ -122,7 +122,7 @@ class Record:
         failure: Why it has no result, or ``None``.
         position: Of a sampled trial: which of the proposals.
         traceback: Of an error that is no divergence.
-        rows: First row of the split's validation part, and the row after its last.
+        split: The key of its split, by which it is known whatever other splits there are.
         learning_rate: That of the baseline from which the setting differs; ``None`` in the stage that chooses it.
     """
 
@@ -134,7 +134,7 @@ class Record:
     failure: str | None = None
     position: int | None = None
     traceback: str | None = None
-    rows: tuple[int, int] = (0, 0)
+    split: tuple[int, ...] = ()
     learning_rate: float | None = None
 
     @property

@@ -29,7 +29,7 @@ def show_fit(held_out: HeldOut, members: int, out: Console) -> None:
         out: Where to.
     """
     trained = held_out.trained
-    for note in trained.data.series.notes:
+    for note in trained.lesson.task.notes:
         say(out, printable(note))
     losses = f"training loss {trained.train_loss:.4g}, validation loss {trained.val_loss:.4g}"
     say(out, f"{_kept(trained.results)}: {losses}.")
@@ -53,7 +53,7 @@ def show_fit(held_out: HeldOut, members: int, out: Console) -> None:
 
 
 def _judgement(held_out: HeldOut) -> list[str]:
-    """Say where the model is no better than a forecast without one, and what may be behind that."""
+    """Say where the model is no better than a prediction without one, and what may be behind that."""
     said = []
     for rows, error, behind in (
         ("validation", "loss", held_out.val_behind),
@@ -64,25 +64,7 @@ def _judgement(held_out: HeldOut) -> list[str]:
                 f"On the {rows} rows the model does not beat the best forecast without a model, {behind.floor}: "
                 f"{error} {behind.network:.4g} against {behind.error:.4g}."
             )
-    outside, windower = held_out.outside, held_out.trained.data.windower
-    if outside.is_trend:
-        count, where = max((outside.above, "above"), (outside.below, "below"))
-        before = "the row before" if windower.lag == 1 else f"{windower.lag} rows before"
-        what = f"a change from {before}" if windower.lag else "a target"
-        said.append(
-            f"{count} of {outside.rows} test rows have {what} {where} all that the training rows show, and a network "
-            f"hardly forecasts what it has never seen. {_remedy_for_a_trend(windower.lag)}"
-        )
-    return said
-
-
-def _remedy_for_a_trend(lag: int) -> str:
-    if lag:
-        return "Train on more recent rows, or try another data.difference."
-    return (
-        "Let it learn changes: data.difference: 1 (from the row before), or season (from data.season rows before); "
-        "forecasts stay in the target's units."
-    )
+    return [*said, *held_out.warnings]
 
 
 def _kept(results: Sequence[FitResult]) -> str:

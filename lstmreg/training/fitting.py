@@ -14,18 +14,13 @@ from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor, nn
 
 from lstmreg.config import TrainingConfig
+from lstmreg.criteria import CRITERIA, Criterion
 
 from . import trainer
 from .batches import Data, as_loaders, check_data
 from .best import BestWeights
-from .module import Criterion, DivergedError, TrainingModule, check_targets, reset_states
+from .module import DivergedError, TrainingModule, check_targets, reset_states
 from .optimizers import optimizer_named
-
-CRITERIA: dict[str, Criterion] = {
-    "mse": nn.functional.mse_loss,
-    "mae": nn.functional.l1_loss,
-    "huber": nn.functional.huber_loss,
-}
 
 Stopped = Literal["patience", "max_epochs", "callback", "diverged"]
 

@@ -10,12 +10,12 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 
+from lstmreg.criteria import Criterion
 from lstmreg.layers import LSTM, apply_constraints, penalties
 from lstmreg.layers.penalty import begin_activity
 
 from .described import Described, describe
 
-Criterion = Callable[[Tensor, Tensor], Tensor]
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
 

@@ -21,12 +21,12 @@ class Fit(VerbWithSettings):
 
     def run(self, arguments: Namespace, out: Console) -> None:
         """Train, save and show; after Ctrl-C as well, with the best epoch so far."""
-        from lstmreg.data.splits import hold_out
-        from lstmreg.data.table import read_series
+        from lstmreg.tasks import read_task
 
         config = self.config(arguments)
         # Loading torch takes seconds; what is wrong with the data can be said before.
-        hold_out(len(read_series(config.data)), config.data)
+        task = read_task(config)
+        task.hold_out()
         from lstmreg.training import DivergedError
         from lstmreg.training.single import fit_held_out
         from lstmreg.training.watching import WatchBatches
@@ -40,10 +40,10 @@ class Fit(VerbWithSettings):
                     lines.show(epochs)
                     return stop.asked
 
-                held_out = fit_held_out(config, [WatchBatches(watch)])
+                held_out = fit_held_out(config, [WatchBatches(watch)], task=task)
         except DivergedError as error:
             raise NoUsableTrialError(str(error)) from None
-        held_out.trained.forecaster().save(directory)
+        held_out.trained.predictor().save(directory)
         show_fit(held_out, config.model.members, out)
         say_unbroken(out, f"Saved: {directory}/model.json, {directory}/model.safetensors")
         if stop.asked:

@@ -28,14 +28,14 @@ class Search(VerbWithSettings):
     def search(self, config: Config, out: Console) -> None:
         """Run the experiment, write the answer, and show it."""
         # Loading torch takes seconds; what is wrong with the data can be said before.
-        from lstmreg.data.splits import make_splits
-        from lstmreg.data.table import read_series
+        from lstmreg.tasks import read_task
 
-        make_splits(len(read_series(config.data)), config.data, config.search)
+        task = read_task(config)
+        task.splits(config.search)
         from lstmreg import report, search
 
         with TrialLines(out) as lines:
-            evidence = search.run(config, lines.show)
+            evidence = search.run(config, lines.show, task=task)
         answer = report.answer(evidence)
         report.write(answer, config.directory)
         show_answer(answer, config.directory, out)

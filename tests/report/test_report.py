@@ -449,12 +449,12 @@ def test_legends_cover_no_curve(answer: Answer, monkeypatch: pytest.MonkeyPatch,
 def test_forecasts_are_shown_at_the_first_and_last_step_with_the_error_at_each(
     answer: Answer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    truth = [float(k) for k in range(20)]
+    truth = [[float(n + step) for step in range(7)] for n in range(14)]
     late = [[float(n + step) + step for step in range(7)] for n in range(14)]  # off by the number of steps
     test = dataclasses.replace(
         answer.test, predictions={"no regularization": late}, error_by_step={"no regularization": list(range(7))}
     )
-    data = dataclasses.replace(answer.data, test_truth=truth, test_labels=[str(k) for k in range(20)])
+    data = dataclasses.replace(answer.data, test_truth=truth, test_labels=[str(k) for k in range(14)])
     figure = drawn_figures(monkeypatch, figures.predictions, dataclasses.replace(answer, test=test, data=data))
     first, last, errors = figure.axes
     for ax, step in ((first, 0), (last, 6)):

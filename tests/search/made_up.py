@@ -39,18 +39,22 @@ def made_up(
     card = DataCard(
         path="made-up.csv",
         sha256="",
-        rows=1000,
+        size=1000,
         features=["y"],
         target="y",
         notes=[],
         choose=[["a", "b"]] * 2,
         confirm=[["a", "b"]] * confirm_splits,
         test=["a", "b"],
+        choose_keys=[[0, 1], [1, 2]],
+        confirm_keys=[[k, k + 1] for k in range(2, 2 + confirm_splits)],
+        final_key=[confirm_splits + 1, confirm_splits + 2],
+        most_splits=8,
         floors={"mean": [9.0] * confirm_splits, "persistence": floors or [5.0] * confirm_splits},
         test_floors={"mean": 2.0, "persistence": 1.0},
         test_labels=[str(k) for k in range(20)],
-        test_truth=[0.0] * 20,
-        test_scale=1.0,
+        test_truth=[[0.0]] * 20,
+        scales={"target": 1.0},
     )
     return Evidence(config, card, config.search.dimensions, looks=1)
 

@@ -20,7 +20,7 @@ import pytest
 import lstmreg
 from lstmreg import models, report, search
 from lstmreg.config import PLANNED, PLANS, Config, Plan, with_settings
-from lstmreg.data.splits import make_splits
+from lstmreg.data.blocks import make_blocks
 from lstmreg.data.table import read_series
 from lstmreg.errors import ConfigError, CorruptFileError, DataError, NoUsableTrialError
 from lstmreg.report import words
@@ -29,8 +29,9 @@ from lstmreg.search.config_file import settle, write_config
 from lstmreg.search.evidence import Evidence
 from lstmreg.search.records import STAGES, Record, Replicate
 from lstmreg.search.space import baseline_config, key
+from lstmreg.tasks import read_task
 from lstmreg.training import trainer
-from lstmreg.training.population.together import Task, train_together
+from lstmreg.training.population.together import Assignment, train_together
 from lstmreg.training.single import Trained, train_single
 from tests.search.made_up import gave
 from tests.tiny import tiny_config, write_series
@@ -121,28 +122,27 @@ def test_a_record_can_be_trained_again_from_its_setting_alone(evidence: Evidence
     record = next(r for r in evidence.records["alone"] if "model.recurrent_dropout" in r.setting)
     twin = next(r for r in evidence.records["baseline"] if r.replicate == record.replicate)
     config = evidence.config
-    series = read_series(config.data)
-    split = make_splits(len(series), config.data, config.search).choose[record.replicate.split]
-    base = baseline_config(config, decisions.chosen_learning_rate(evidence), len(series.features))
-    assert record.rows == (split.origin, split.end)
-    seed = np.random.SeedSequence((config.search.seed, 0, split.origin, split.end, record.replicate.seed))
+    task = read_task(config)
+    split = task.splits(config.search).choose[record.replicate.split]
+    base = baseline_config(config, decisions.chosen_learning_rate(evidence), len(task.features))
+    assert record.split == split.key
+    seed = np.random.SeedSequence((config.search.seed, 0, *split.key, record.replicate.seed))
     config = with_settings(base, record.setting)
     config = dataclasses.replace(
         config, training=dataclasses.replace(config.training, seed=int(seed.generate_state(1)[0]))
     )
     told: list[Trained] = []
-    train_together([Task(config, split)], series, lambda number, outcome: told.append(outcome))
+    train_together([Assignment(config, split)], task, lambda number, outcome: told.append(outcome))
     assert told[0].result.val_loss == record.result.val_loss  # to the last bit, whoever trained beside it
-    alone = train_single(config, series, split).result
+    alone = train_single(config, task, split).result
     assert alone.val_loss == pytest.approx(record.result.val_loss, rel=1e-5)
     assert record.result.val_loss != twin.result.val_loss
 
 
 def test_winner_baseline_and_what_is_left_out_are_confirmed_on_splits_that_chose_nothing(evidence: Evidence) -> None:
     winner = decisions.winner(evidence)
-    series = read_series(evidence.config.data)
-    splits = make_splits(len(series), evidence.config.data, evidence.config.search)
-    assert not set(splits.choose) & set(splits.confirm)
+    splits = read_task(evidence.config).splits(evidence.config.search)
+    assert not {s.key for s in splits.choose} & {s.key for s in splits.confirm}
     for setting in ({}, winner):
         assert set(evidence.results(setting, ["confirm"])) == {Replicate(0, 0), Replicate(1, 0)}
         assert len(evidence.results(setting, ["test"])) == 2
@@ -177,7 +177,7 @@ def test_the_saved_model_gives_the_tested_predictions(evidence: Evidence) -> Non
 
     network, about = models.load(evidence.config.directory)
     series = read_series(evidence.config.data)
-    test = make_splits(len(series), evidence.config.data, evidence.config.search).test
+    test = make_blocks(len(series), evidence.config.data, evidence.config.search).test
     inputs, outputs = (Scaler(*(np.array(about[k][n]) for n in ("mean", "scale"))) for k in ("inputs", "outputs"))
     windows = Windower(about["window"], about["horizon"], inputs, outputs).cut(series, test.origin, test.end)
     with torch.no_grad():
@@ -223,7 +223,7 @@ def trainings(evidence: Evidence) -> list[tuple[object, ...]]:
         return None if record.result is None else record.result.val_loss
 
     return sorted(
-        (stage, key(r.setting), r.rows, r.replicate.seed, str(r.position), loss(r), str(r.failure))
+        (stage, key(r.setting), r.split, r.replicate.seed, str(r.position), loss(r), str(r.failure))
         for stage in STAGES
         for r in evidence.records[stage]
     )
@@ -416,9 +416,9 @@ def test_fewer_splits_than_a_run_has_are_refused(tmp_path: Path) -> None:
     config = tiny_config(tmp_path, splits=3)
     config.directory.mkdir(parents=True)
     write_config(config)
-    assert settle(config, 120) == config
+    assert settle(config, read_task(config)) == config
     with pytest.raises(ConfigError, match=r"search\.splits: 3 then, 2 now"):
-        settle(tiny_config(tmp_path), 120)
+        settle(tiny_config(tmp_path), read_task(tiny_config(tmp_path)))
 
 
 def test_a_knob_that_is_configured_cannot_be_searched_later(tmp_path: Path) -> None:
@@ -428,7 +428,7 @@ def test_a_knob_that_is_configured_cannot_be_searched_later(tmp_path: Path) -> N
     write_config(config)
     space = dict(config.search.space or {}) | {"model.bias_l2": [0.01]}
     with pytest.raises(ConfigError, match=r"search\.space\.model\.bias_l2: None then"):
-        settle(dataclasses.replace(config, search=dataclasses.replace(config.search, space=space)), 120)
+        settle(dataclasses.replace(config, search=dataclasses.replace(config.search, space=space)), read_task(config))
 
 
 # ---------------------------------------------------------------------- the plan
@@ -442,42 +442,43 @@ def open_config(folder: Path, **search_settings: object) -> Config:
 def test_a_quick_search_is_the_largest_that_its_time_allows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, plan: Plan
 ) -> None:
-    monkeypatch.setattr(planning, "seconds_a_step", lambda config, columns: seconds)
+    monkeypatch.setattr(planning, "seconds_a_step", lambda config, task: seconds)
     write_series(tmp_path / "waves.csv", rows=900)
     config = open_config(tmp_path)
-    series = read_series(config.data)
-    assert planning.Planner(config, series).choose() == plan
+    task = read_task(config)
+    assert planning.Planner(config, task).choose() == plan
     given = open_config(tmp_path, splits=3)
-    assert planning.Planner(given, series).choose() == dataclasses.replace(plan, splits=3)
+    assert planning.Planner(given, task).choose() == dataclasses.replace(plan, splits=3)
     thorough = open_config(tmp_path, effort="thorough")
-    assert planning.Planner(thorough, series).choose() == PLANS[-1]
+    assert planning.Planner(thorough, task).choose() == PLANS[-1]
 
 
 def test_a_plan_has_no_blocks_that_are_too_short_to_judge_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(planning, "seconds_a_step", lambda config, columns: 1e-9)
+    monkeypatch.setattr(planning, "seconds_a_step", lambda config, task: 1e-9)
     write_series(tmp_path / "waves.csv", rows=200)
     config = open_config(tmp_path)
-    series = read_series(config.data)
-    chosen = planning.Planner(config, series).choose()
-    splits = make_splits(200, config.data, dataclasses.replace(config.search, **dataclasses.asdict(chosen)))
-    assert min(s.end - s.origin for s in (*splits.choose, *splits.confirm)) >= 12
+    task = read_task(config)
+    chosen = planning.Planner(config, task).choose()
+    splits = task.splits(dataclasses.replace(config.search, **dataclasses.asdict(chosen)))
+    assert min(len(s.validation) for s in (*splits.choose, *splits.confirm)) >= 12
     assert chosen != PLANS[-1]
 
 
 def test_a_plan_is_kept_with_the_run_and_never_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_series(tmp_path / "waves.csv", rows=300)
     config = open_config(tmp_path, learning_rates=[0.03], space={"model.kernel_l2": [1e-2]})
-    monkeypatch.setattr(planning, "seconds_a_step", lambda config, columns: 1e9)
+    monkeypatch.setattr(planning, "seconds_a_step", lambda config, task: 1e9)
     said: list[str] = []
     before = search.run(config, lambda progress: said.extend(progress.notes))
     assert re.search(r"about \d+ trainings, about \S+ hours.*--search\.effort=thorough about \d+, ", said[0])
     assert before.config.search.plan == PLANS[0]
-    monkeypatch.setattr(planning, "seconds_a_step", lambda config, columns: 1e-9)
+    monkeypatch.setattr(planning, "seconds_a_step", lambda config, task: 1e-9)
     again = search.run(config)
     assert again.config.search == before.config.search
     assert trainings(again) == trainings(before)
     thorough = dataclasses.replace(config, search=dataclasses.replace(config.search, effort="thorough"))
-    assert settle(thorough, 300).search.plan == planning.possible_plans(config, 300)[-1] != PLANS[0]
+    task = read_task(config)
+    assert settle(thorough, task).search.plan == planning.possible_plans(config, task)[-1] != PLANS[0]
 
 
 def test_a_step_is_measured_and_the_time_left_falls_as_trainings_end(
@@ -486,7 +487,7 @@ def test_a_step_is_measured_and_the_time_left_falls_as_trainings_end(
     config, now = tiny_config(folder), [1000.0]
     epochs = itertools.count(step=3.0)  # each takes three seconds
     monkeypatch.setattr(planning, "time", SimpleNamespace(perf_counter=lambda: next(epochs), monotonic=lambda: now[0]))
-    step = planning.seconds_a_step(config, 2)
+    step = planning.seconds_a_step(config, read_task(config))
     members = min(planning._MEMBERS, planning.members_at_once(config))
     assert step == pytest.approx(3 / members / (planning._BATCHES + planning._EVALUATION))
     clock = planning.Clock(2.0)
@@ -514,7 +515,7 @@ def test_changed_data_under_the_same_name_are_refused(tmp_path: Path) -> None:
     write_series(tmp_path / "waves.csv", seed=1)
     with pytest.raises(DataError, match="not the file that run 'waves' began with"):
         search.run(config)
-    assert search.read(directory).card.rows == 120
+    assert search.read(directory).card.size == 120
 
 
 def test_a_run_that_another_process_works_on_is_refused_with_its_pid(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ def evidence_of(
 ) -> Evidence:
     """Return evidence whose networks err by so much, ``(seeds, windows)``, on a series of zeros."""
     evidence = made_up()
-    card = dataclasses.replace(evidence.card, test_truth=[0.0] * errors.shape[1], test_scale=scale)
+    card = dataclasses.replace(evidence.card, test_truth=[[0.0]] * errors.shape[1], scales={"target": scale})
     evidence = dataclasses.replace(evidence, card=card, config=with_settings(evidence.config, {"training.loss": loss}))
     for setting, found in (({}, plain), ({KNOB: 0.01}, errors)):
         for seed, values in enumerate(found):

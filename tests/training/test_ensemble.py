@@ -10,8 +10,7 @@ import pytest
 import torch
 
 from lstmreg import Config, DivergedError, Ensemble, ModelConfig, Network, TrainingConfig, cli, models, search
-from lstmreg.data.splits import hold_out
-from lstmreg.data.table import read_series
+from lstmreg.tasks import read_task
 from lstmreg.training import single
 from lstmreg.training.single import Trained, fit_held_out, train_configured, train_single
 from tests.tiny import tiny_config
@@ -29,9 +28,8 @@ def configured(folder: Path, members: int, **training) -> Config:
 
 
 def train(config: Config) -> Trained:
-    series = read_series(config.data)
-    validation, _ = hold_out(len(series), config.data)
-    return train_configured(config, series, validation)
+    task = read_task(config)
+    return train_configured(config, task, task.hold_out())
 
 
 def test_an_ensemble_is_the_mean_of_networks_that_differ_in_their_seed(tmp_path):
@@ -39,23 +37,20 @@ def test_an_ensemble_is_the_mean_of_networks_that_differ_in_their_seed(tmp_path)
     trained = train(config)
     assert isinstance(trained.network, Ensemble)
     assert not trained.network.training
-    series = read_series(config.data)
-    alone = train_single(config, series, hold_out(len(series), config.data)[0])
+    alone = train_single(config, trained.lesson.task, trained.lesson.split)
     first, *others = trained.network.members
     torch.testing.assert_close(first.state_dict(), alone.network.state_dict(), rtol=1e-4, atol=1e-5)
     assert trained.results[0].val_loss == pytest.approx(alone.result.val_loss, rel=1e-4)
     for other in others:
         assert float((other.head.weight - first.head.weight).detach().abs().max()) > 0.01
-    for windows, told in [
-        (trained.data.train_windows, trained.train_loss),
-        (trained.data.validation_windows, trained.val_loss),
-    ]:
+    split, cases = trained.lesson.split, trained.lesson.cases
+    for numbers, told in [(split.train, trained.train_loss), (split.validation, trained.val_loss)]:
         with torch.no_grad():
-            x = torch.from_numpy(windows.inputs)
-            error = sum(member(x) for member in trained.network.members) / 3 - torch.from_numpy(windows.targets)
+            x, y = torch.from_numpy(cases.inputs[numbers]), torch.from_numpy(cases.targets[numbers])
+            error = sum(member(x) for member in trained.network.members) / 3 - y
         assert told == pytest.approx(float(error.square().mean()), rel=1e-5)
     assert trained.val_loss < np.mean([result.val_loss for result in trained.results])  # of a convex loss, always
-    assert trained.about()["val_loss"] == trained.val_loss
+    assert trained.predictor().about()["val_loss"] == trained.val_loss
 
 
 def test_one_member_is_a_network_as_before(tmp_path):
@@ -83,10 +78,11 @@ def test_members_that_diverge_are_left_out_while_two_are_left(diverging, tmp_pat
 
 
 def test_it_is_held_against_the_test_rows_as_one(tmp_path):
-    held = fit_held_out(configured(tmp_path, 2))
-    series = held.trained.data.series
-    _, test = hold_out(len(series), tiny_config(tmp_path).data)
-    prediction, truth = held.trained.forecast(test.origin, test.end)
+    config = configured(tmp_path, 2)
+    task = read_task(config)
+    held = fit_held_out(config, task=task)
+    test = task.hold_out().judged
+    prediction, truth = held.trained.predict(test), task.truth(test)
     assert held.test_error == pytest.approx(np.sqrt(np.square(prediction - truth).mean()), rel=1e-6)
 
 

@@ -14,10 +14,12 @@ from torch import Tensor
 
 from lstmreg import Config, DataConfig, DivergedError, ModelConfig, TrainingConfig
 from lstmreg.config import with_settings
-from lstmreg.data.splits import Split
+from lstmreg.data.blocks import Block
 from lstmreg.data.table import Series
 from lstmreg.knobs import KNOBS
-from lstmreg.training.single import Behind, HeldOut, Outside, Trained, fit_held_out, prepare, rows_outside, train_single
+from lstmreg.tasks import Forecast, read_task
+from lstmreg.tasks.forecast import Outside, rows_outside
+from lstmreg.training.single import Behind, HeldOut, Trained, fit_held_out, prepare, train_single
 
 DROPPING = {"model.dropout": 0.3, "model.recurrent_dropout": 0.3}
 
@@ -39,7 +41,8 @@ def train(settings: dict | None = None, *callbacks: pl.Callback) -> Trained:
     config = Config(DataConfig("table.csv", "y", window=3, horizon=2), ModelConfig(hidden_size=4), training)
     values = np.sin(np.arange(50.0)) * 3 + 5
     series = Series("table.csv", "", ("y",), "y", values[:, None], values, tuple(map(str, range(50))), ())
-    return train_single(with_settings(config, settings or {}), series, Split(35, 50), callbacks)
+    task = Forecast(config.data, series)
+    return train_single(with_settings(config, settings or {}), task, task.split(Block(35, 50)), callbacks)
 
 
 def assert_same(one: Trained, other: Trained, *, same: bool = True) -> None:
@@ -79,12 +82,11 @@ def test_turning_a_knob_moves_neither_the_initial_weights_nor_the_batches():
 )
 def test_losses_are_those_of_the_remaining_weights_without_dropout_and_penalties(loss, by_hand):
     trained = train(DROPPING | {"training.loss": loss, "model.kernel_l2": 0.1})
-    for windows, told in [
-        (trained.data.train_windows, trained.result.train_loss),
-        (trained.data.validation_windows, trained.result.val_loss),
-    ]:
+    split, cases = trained.lesson.split, trained.lesson.cases
+    for numbers, told in [(split.train, trained.result.train_loss), (split.validation, trained.result.val_loss)]:
+        x, y = torch.from_numpy(cases.inputs[numbers]), torch.from_numpy(cases.targets[numbers])
         with torch.no_grad():
-            errors = trained.network(torch.from_numpy(windows.inputs)) - torch.from_numpy(windows.targets)
+            errors = trained.network(x) - y
         assert told == pytest.approx(float(by_hand(errors)), rel=1e-6)
     assert trained.result.train_loss != trained.result.history[trained.result.best_epoch].train_loss
 
@@ -104,12 +106,12 @@ def test_a_small_network_has_one_thread_and_everybody_their_own_again(hidden_siz
 
 def test_a_forecast_is_in_the_units_of_the_target():
     trained = train()
-    prediction, truth = trained.forecast(35, 50)
-    target = trained.data.series.target
-    np.testing.assert_allclose(truth, [target[n : n + 2] for n in range(35, 49)], rtol=1e-6)
+    task, judged = trained.lesson.task, trained.lesson.split.validation
+    prediction, truth, target = trained.predict(judged), task.truth(judged), task.series.target
+    np.testing.assert_array_equal(truth, [target[n : n + 2] for n in range(35, 49)])
     mean, spread = target[:35].mean(), target[:35].std()
     assert np.square((prediction - truth) / spread).mean() == pytest.approx(trained.result.val_loss, rel=1e-5)
-    assert trained.about()["outputs"] == {"mean": pytest.approx(mean), "scale": pytest.approx(spread)}
+    assert trained.predictor().about()["outputs"] == {"mean": pytest.approx(mean), "scale": pytest.approx(spread)}
 
 
 def test_what_is_held_out_is_compared_with_the_floors(tmp_path):
@@ -117,9 +119,12 @@ def test_what_is_held_out_is_compared_with_the_floors(tmp_path):
     y = np.round(np.sin(np.arange(60.0)) * 3 + 5, 3)
     path.write_text("y\n" + "\n".join(map(str, y)))
     data = DataConfig(str(path), "y", window=3, season=6, test_fraction=0.2)
-    held = fit_held_out(Config(data, ModelConfig(4), TrainingConfig(max_epochs=2, loss="mae")))
+    config = Config(data, ModelConfig(4), TrainingConfig(max_epochs=2, loss="mae"))
+    task = read_task(config)
+    held = fit_held_out(config, task=task)
     assert held.metric == "mean absolute error"
-    prediction, truth = held.trained.forecast(48, 60)
+    judged = task.hold_out().judged
+    prediction, truth = held.trained.predict(judged), task.truth(judged)
     assert held.test_error == pytest.approx(np.abs(prediction - truth).mean(), rel=1e-6)
     floors = {"mean": y[:48].mean(), "persistence": y[47:59], "seasonal": y[42:54]}
     assert held.test_floors == pytest.approx(
@@ -136,22 +141,23 @@ def test_all_seeds_of_a_split_read_one_scaled_series_through_their_windows():
     names, labels = tuple(f"x{k}" for k in range(D)), tuple(map(str, range(rows)))
     series = Series("table.csv", "", names, "x0", values, values[:, 0].copy(), labels, ())
     config = Config(DataConfig("table.csv", "x0", window=window), ModelConfig(hidden_size=2))
-    prepare(config, series, Split(2000, 3000), {})  # what is loaded once
+    task = Forecast(config.data, series)
+    prepare(config, task, task.split(Block(2000, 3000)), {})  # what is loaded once
     tracemalloc.start()
     try:
         known = {}
         modules = [
-            prepare(with_settings(config, {"training.seed": seed}), series, split, known).data
-            for split in (Split(2000, 3000), Split(3000, 4000))
+            prepare(with_settings(config, {"training.seed": seed}), task, split, known).data
+            for split in (task.split(Block(2000, 3000)), task.split(Block(3000, 4000)))
             for seed in range(3)
         ]
         kept, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    scaled = rows * (D + 1) * 4 + rows * 8  # float32 of each column and the target, and the windows' rows
+    scaled = rows * (D + 1) * 4 + rows * 16  # float32 of each column and the target, and numbers of windows
     assert kept < 2 * scaled + 200_000  # a copy of the windows of one split alone would be 4.6 MB
     assert len({id(module) for module in modules}) == 6
-    assert sum(len(module.train_windows.inputs) for module in modules) == 3 * (2000 - window + 3000 - window)
+    assert sum(len(module.train) for module in modules) == 3 * (2000 - window + 3000 - window)
 
 
 # ---------------------------------------------------------------------- a trend, and learning changes
@@ -168,14 +174,15 @@ def write_passengers(path) -> np.ndarray:
 
 def fit_passengers(path, **data) -> HeldOut:
     question = DataConfig(str(path), "y", time="month", window=12, season=12, test_fraction=0.2, **data)
-    return fit_held_out(Config(question, ModelConfig(8), TrainingConfig(learning_rate=0.03, max_epochs=60)))
+    config = Config(question, ModelConfig(8), TrainingConfig(learning_rate=0.03, max_epochs=60))
+    return fit_held_out(config)
 
 
 def test_a_trend_that_a_network_cannot_follow_it_follows_by_changes(tmp_path):
     y = write_passengers(tmp_path / "p.csv")
     level = fit_passengers(tmp_path / "p.csv")
-    assert level.outside == (int((y[115:] > y[:86].max()).sum()), 0, 29)
-    assert level.outside.is_trend
+    (warning,) = level.warnings
+    assert warning.startswith(f"{int((y[115:] > y[:86].max()).sum())} of 29 test rows have a target above all")
     best = min(level.test_floors, key=level.test_floors.get)
     assert level.test_behind == Behind(best, level.test_floors[best], level.test_error)
     for difference in (1, "season"):
@@ -193,10 +200,11 @@ def test_errors_of_changes_are_in_the_units_of_the_target_and_losses_in_those_of
 ):
     y = write_passengers(tmp_path / "p.csv")
     held = fit_passengers(tmp_path / "p.csv", difference=difference, horizon=horizon)
-    prediction, truth = held.trained.forecast(115, 144)
-    np.testing.assert_allclose(truth, [y[n : n + horizon] for n in range(115, 145 - horizon)], rtol=1e-5)
+    task, judged = held.trained.lesson.task, held.trained.lesson.split.judged
+    prediction, truth = held.trained.predict(judged), task.truth(judged)
+    np.testing.assert_array_equal(truth, [y[n : n + horizon] for n in range(115, 145 - horizon)])
     assert held.test_error == pytest.approx(math.sqrt(np.square(prediction - truth).mean()))
-    about = held.trained.about()
+    about = held.trained.predictor().about()
     assert (about["difference"]["lag"], about["difference"]["inputs"]) == (lag, ["y"])
     assert str(lag) in about["difference"]["use"] or "the last known value" in about["difference"]["use"]
 
@@ -225,7 +233,7 @@ def test_what_happens_in_the_test_rows_changes_nothing_that_was_fitted_to_change
     (tmp_path / "p.csv").write_text("\n".join(lines[:116] + changed))
     after = fit_passengers(tmp_path / "p.csv", difference=1)
     assert_same(before.trained, after.trained)
-    assert before.trained.about() == after.trained.about()
+    assert before.trained.predictor().about() == after.trained.predictor().about()
     assert before.val_floors == after.val_floors
     assert before.test_error != after.test_error
 
@@ -244,7 +252,7 @@ def test_what_happens_in_the_test_rows_changes_nothing_that_was_fitted_to_change
 def test_test_rows_outside_of_what_training_has_shown_are_counted(values, lag, expected, is_trend):
     y = np.array(values, dtype=float)
     series = Series("table.csv", "", ("y",), "y", y[:, None], y, tuple(map(str, y)), ())
-    outside = rows_outside(series, 4, Split(8, 12), lag)
+    outside = rows_outside(series, 4, np.arange(8, 12), 1, lag)
     assert outside == Outside(*expected)
     assert outside.is_trend == is_trend
 
@@ -259,6 +267,6 @@ def test_test_rows_outside_of_what_training_has_shown_are_counted(values, lag, e
     ],
 )
 def test_a_network_is_behind_the_best_floor_if_it_is_no_better(error, floors, behind):
-    held = HeldOut(train(), {"mean": math.inf}, error, floors, "error", Outside(0, 0, 1))
+    held = HeldOut(train(), {"mean": math.inf}, {"error": error}, {name: {"error": e} for name, e in floors.items()})
     assert repr(held.test_behind) == repr(behind)
     assert held.val_behind is None

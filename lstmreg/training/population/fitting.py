@@ -8,11 +8,11 @@ import lightning.pytorch as pl
 import torch
 
 from lstmreg.config import TrainingConfig
+from lstmreg.criteria import Criterion
 from lstmreg.population import Population
 from lstmreg.training import trainer
 from lstmreg.training.batches import Data
 from lstmreg.training.fitting import FitResult
-from lstmreg.training.module import Criterion
 
 from .module import Listener, PopulationModule, Watch
 from .sources import as_sources

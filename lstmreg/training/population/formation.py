@@ -9,9 +9,9 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
+from lstmreg.criteria import Criterion
 from lstmreg.layers.population import States
 from lstmreg.population import Block, Population
-from lstmreg.training.module import Criterion
 
 from .lockstep import Part
 from .losses import Sums, member_losses

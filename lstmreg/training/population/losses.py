@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lstmreg.training.fitting import CRITERIA
-from lstmreg.training.module import Criterion, check_targets, require_shape_of
+from lstmreg.criteria import CRITERIA, Criterion
+from lstmreg.training.module import check_targets, require_shape_of
 
 from .lockstep import Part
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from lstmreg.config import TrainingConfig
+from lstmreg.criteria import CRITERIA, Criterion
 from lstmreg.population import Population
-from lstmreg.training.fitting import CRITERIA, Epoch, FitResult
-from lstmreg.training.module import Criterion
+from lstmreg.training.fitting import Epoch, FitResult
 
 from .formation import Formation
 from .lockstep import Lockstep, Part

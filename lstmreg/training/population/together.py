@@ -9,13 +9,11 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from lstmreg.config import Config
-from lstmreg.data.module import WindowsDataModule
-from lstmreg.data.splits import Split
-from lstmreg.data.table import Series
 from lstmreg.knobs import KNOBS
 from lstmreg.population import Population
+from lstmreg.tasks import Split, Task
 from lstmreg.training.fitting import Epoch, FitResult
-from lstmreg.training.single import Trained, prepare
+from lstmreg.training.single import Known, Trained, prepare
 
 from .fitting import fit_population
 
@@ -27,43 +25,43 @@ _BYTES_OF_WEIGHTS = 512 * 2**20
 
 
 @dataclass(frozen=True)
-class Task:
+class Assignment:
     """One training to do."""
 
     config: Config
     split: Split
 
 
-#: Told of each task that has ended: its number, and how; an exception if it failed.
+#: Told of each training that has ended: its number, and how; an exception if it failed.
 Listener = Callable[[int, Trained | Exception], None]
 
-#: Told after each epoch of a task: its number, and its epochs so far; ends it by returning true.
+#: Told after each epoch of a training: its number, and its epochs so far; ends it by returning true.
 Watch = Callable[[int, Sequence[Epoch]], bool]
 
 
 def train_together(
-    tasks: Sequence[Task], series: Series, listener: Listener, watch: Watch = lambda number, epochs: False
+    assignments: Sequence[Assignment], task: Task, listener: Listener, watch: Watch = lambda number, epochs: False
 ) -> None:
-    """Train every task as :func:`~lstmreg.training.single.train_single` would, many at once.
+    """Train each as :func:`~lstmreg.training.single.train_single` would, many at once.
 
     Args:
-        tasks: What to train. Those of one architecture, optimizer and loss make a population.
-        series: Their data.
-        listener: Called as soon as a task has ended, in the order in which they end.
-        watch: May end tasks early.
+        assignments: What to train. Those of one architecture, optimizer and loss make a population.
+        task: The question and the data.
+        listener: Called as soon as one has ended, in the order in which they end.
+        watch: May end them early.
 
     Raises:
-        KeyboardInterrupt: On Ctrl-C; tasks that had ended were told, the others were not.
+        KeyboardInterrupt: On Ctrl-C; those that had ended were told, the others were not.
     """
-    for numbers in populations(tasks):
-        _train(numbers, tasks, series, listener, watch)
+    for numbers in populations(assignments):
+        _train(numbers, assignments, task, listener, watch)
 
 
-def _train(numbers: list[int], tasks: Sequence[Task], series: Series, listener: Listener, watch: Watch) -> None:
-    """Train some tasks as one population; if that fails, in two halves: it may be the fault of one, or of so many."""
+def _train(numbers: list[int], assignments: Sequence[Assignment], task: Task, listener: Listener, watch: Watch) -> None:
+    """Train some as one population; if that fails, in two halves: it may be the fault of one, or of so many."""
     teller = _Teller(listener, watch)
     try:
-        _train_population(numbers, tasks, series, teller)
+        _train_population(numbers, assignments, task, teller)
     except Exception as error:
         left = [number for number in numbers if number not in teller.told]
         if teller.has_failed or not left:
@@ -74,11 +72,11 @@ def _train(numbers: list[int], tasks: Sequence[Task], series: Series, listener: 
         middle = (len(left) + 1) // 2
         for half in (left[:middle], left[middle:]):
             if half:
-                _train(half, tasks, series, listener, watch)
+                _train(half, assignments, task, listener, watch)
 
 
 class _Teller:
-    """Tells how tasks go, and knows whether an exception came from who was told."""
+    """Tells how trainings go, and knows whether an exception came from who was told."""
 
     def __init__(self, listener: Listener, watch: Watch) -> None:
         self._listener, self._watch = listener, watch
@@ -86,13 +84,13 @@ class _Teller:
         self.has_failed = False
 
     def tell(self, number: int, outcome: Trained | Exception) -> None:
-        """Tell that a task has ended."""
+        """Tell that a training has ended."""
         self.told.add(number)
         with self._noticed():
             self._listener(number, outcome)
 
     def watch(self, number: int, epochs: Sequence[Epoch]) -> bool:
-        """Tell of an epoch, and return whether the task ends there."""
+        """Tell of an epoch, and return whether the training ends there."""
         with self._noticed():
             return self._watch(number, epochs)
 
@@ -105,12 +103,12 @@ class _Teller:
             raise
 
 
-def populations(tasks: Sequence[Task]) -> Iterator[list[int]]:
-    """Yield the numbers of tasks that can be trained at once."""
-    numbers = sorted(range(len(tasks)), key=lambda n: _architecture(tasks[n].config))
-    for _, alike in groupby(numbers, key=lambda n: _architecture(tasks[n].config)):
+def populations(assignments: Sequence[Assignment]) -> Iterator[list[int]]:
+    """Yield the numbers of those that can be trained at once."""
+    numbers = sorted(range(len(assignments)), key=lambda n: _architecture(assignments[n].config))
+    for _, alike in groupby(numbers, key=lambda n: _architecture(assignments[n].config)):
         members = sorted(alike)
-        most = members_at_once(tasks[members[0]].config)
+        most = members_at_once(assignments[members[0]].config)
         for first in range(0, len(members), most):
             yield members[first : first + most]
 
@@ -127,25 +125,27 @@ def members_at_once(config: Config) -> int:
 
 
 def _architecture(config: Config) -> str:
-    """Return what the tasks of a population must share, as a text."""
+    """Return what a population must share, as a text."""
     model = {name: v for name, v in dataclasses.asdict(config.model).items() if f"model.{name}" not in KNOBS}
     return repr((model, config.training.optimizer, config.training.loss))
 
 
-def _train_population(numbers: list[int], tasks: Sequence[Task], series: Series, teller: _Teller) -> None:
-    """Train some tasks as one population."""
-    known: dict[object, WindowsDataModule] = {}
-    prepared = [prepare(tasks[number].config, series, tasks[number].split, known) for number in numbers]
-    population = Population(task.network for task in prepared)
+def _train_population(numbers: list[int], assignments: Sequence[Assignment], task: Task, teller: _Teller) -> None:
+    """Train some as one population."""
+    known: Known = {}
+    chosen = [assignments[number] for number in numbers]
+    prepared = [prepare(one.config, task, one.split, known) for one in chosen]
+    population = Population(one.network for one in prepared)
 
     def ended(member: int, result: FitResult) -> None:
-        trained = Trained.alone(population[member].eval(), prepared[member].data, result)
+        trained = Trained.alone(population[member].eval(), prepared[member].lesson, result)
         teller.tell(numbers[member], trained if result.failure is None else result.failure)
 
     fit_population(
         population,
-        [task.data for task in prepared],
-        [task.training for task in prepared],
+        [one.data for one in prepared],
+        [one.training for one in prepared],
+        criterion=prepared[0].criterion,
         watch=lambda member, epochs: teller.watch(numbers[member], epochs),
         listener=ended,
     )

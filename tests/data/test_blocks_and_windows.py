@@ -14,9 +14,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lstmreg import DataConfig, SearchConfig
-from lstmreg.data.floors import error_name, floor_predictions, floors_on, forecast_error
-from lstmreg.data.module import WindowsDataModule
-from lstmreg.data.splits import Split, Splits, hold_out, make_splits, rows_needed
+from lstmreg.data.blocks import Block, Blocks, hold_out, make_blocks, rows_needed
+from lstmreg.data.cases import Cases
+from lstmreg.data.floors import floor_predictions
+from lstmreg.data.module import CasesDataModule
 from lstmreg.data.table import Series
 from lstmreg.data.windows import Scaler, Windower
 from lstmreg.errors import DataError, LstmregError
@@ -46,14 +47,21 @@ def make_series(rows: int, D: int = 2, seed: int = 0) -> Series:
     return Series("table.csv", "", names, "x0", values, values[:, 0].copy(), labels, ())
 
 
-def make_module(rows: int = 40, **options) -> WindowsDataModule:
-    return WindowsDataModule(make_series(rows), Split(30, 38), **{"window": 4, "horizon": 2, "batch_size": 5} | options)
+def make_cases(window: int = 4) -> Cases:
+    """The windows of forty rows, scaled by the first thirty."""
+    series = make_series(40)
+    windows = Windower.fit(series, 30, window, 2).cut(series, 0, 40)
+    return Cases(windows.inputs, windows.targets)
+
+
+def make_module(seed: int = 0) -> CasesDataModule:
+    return CasesDataModule(make_cases(), np.arange(25), np.arange(26, 33), batch_size=5, seed=seed)
 
 
 # ---------------------------------------------------------------------- splits
 
 
-def assert_has_windows(split: Split, data: DataConfig) -> None:
+def assert_has_windows(split: Block, data: DataConfig) -> None:
     assert split.origin - data.window - data.lag - data.horizon >= 0  # at least one to train on
     assert split.end - split.origin >= data.horizon  # and one to judge by
 
@@ -61,7 +69,7 @@ def assert_has_windows(split: Split, data: DataConfig) -> None:
 @given(questions, searches, st.integers(0, 500))
 def test_every_row_is_judged_once_and_the_test_comes_last(data, search, spare):
     rows = rows_needed(data, search) + spare
-    splits = make_splits(rows, data, search)
+    splits = make_blocks(rows, data, search)
     assert (len(splits.choose), len(splits.confirm)) == (search.splits, search.confirm_splits)
     blocks = sorted(splits.choose + splits.confirm)
     assert list(splits.choose) == [b for b in blocks if b in splits.choose]
@@ -70,7 +78,7 @@ def test_every_row_is_judged_once_and_the_test_comes_last(data, search, spare):
     assert splits.final == blocks[-1]
     for before, after in pairwise([*blocks, splits.test]):
         assert before.end == after.origin
-    assert splits.test == Split(rows - round(rows * data.test_fraction), rows)
+    assert splits.test == Block(rows - round(rows * data.test_fraction), rows)
     for split in [*blocks, splits.test]:
         assert_has_windows(split, data)
 
@@ -78,10 +86,10 @@ def test_every_row_is_judged_once_and_the_test_comes_last(data, search, spare):
 @given(questions, searches)
 def test_the_rows_needed_are_enough_and_one_fewer_is_not(data, search):
     needed = rows_needed(data, search)
-    assert isinstance(make_splits(needed, data, search), Splits)
+    assert isinstance(make_blocks(needed, data, search), Blocks)
     for too_few in (needed - 1, needed // 2, 0):
         with pytest.raises(DataError, match=rf"table.csv: {too_few} rows .* at least {needed} are needed") as caught:
-            make_splits(too_few, data, search)
+            make_blocks(too_few, data, search)
         assert caught.value.exit_code == 3
 
 
@@ -95,7 +103,7 @@ def test_what_is_held_out_is_two_equal_parts_behind_the_training(data, rows):
         with pytest.raises(DataError, match=f"at least {needed} "):
             hold_out(needed - 1, data)
         return
-    assert test == Split(rows - round(rows * data.test_fraction), rows)
+    assert test == Block(rows - round(rows * data.test_fraction), rows)
     assert validation.end == test.origin
     assert validation.end - validation.origin == test.end - test.origin
     assert_has_windows(validation, data)
@@ -226,23 +234,10 @@ def test_the_changes_of_a_straight_line_are_scaled_to_zero_and_not_its_rounding_
     np.testing.assert_allclose(forecast[:, 0], y[windows.rows], rtol=1e-15)
 
 
-@given(st.integers(1, 6), st.integers(1, 5), lags, st.data())
-def test_windows_between_two_rows_are_those_cut_there_and_copy_nothing(window, horizon, lag, data):
-    N = data.draw(st.integers(window + horizon + lag, 25))
-    start, stop = sorted(data.draw(st.tuples(st.integers(0, N), st.integers(0, N))))
-    series = make_series(N)
-    windower = Windower.fit(series, lag + horizon, window, horizon, lag)
-    whole, expected = windower.cut(series, 0, N), windower.cut(series, start, stop)
-    part = whole.between(start, stop)
-    for name in ("rows", "inputs", "targets"):
-        np.testing.assert_array_equal(getattr(part, name), getattr(expected, name), strict=True)
-        assert not len(part) or np.shares_memory(getattr(part, name), getattr(whole, name))
-
-
 def test_neighbouring_windows_share_the_rows_that_they_have_in_common():
-    windows = make_module(window=4).train_windows
-    assert np.shares_memory(windows.inputs[0, 1:], windows.inputs[1, :-1])
-    assert np.shares_memory(windows.targets[0, 1:], windows.targets[1, :-1])
+    cases = make_cases()
+    assert np.shares_memory(cases.inputs[0, 1:], cases.inputs[1, :-1])
+    assert np.shares_memory(cases.targets[0, 1:], cases.targets[1, :-1])
 
 
 @given(st.integers(1, 40), moderate)
@@ -293,27 +288,10 @@ def test_floors_are_those_that_a_loop_finds(horizon, season, first, data):
         np.testing.assert_allclose(floors[name], predictions, rtol=1e-12, err_msg=name)
 
 
-def test_floors_of_a_split_forecast_its_windows_and_average_its_training_rows():
-    series, split = make_series(40), Split(30, 38)
-    truth, floors = floors_on(series, split, horizon=3, season=4)
-    np.testing.assert_array_equal(truth, [series.target[n : n + 3] for n in range(30, 36)])
-    np.testing.assert_array_equal(floors["mean"], np.full((6, 3), series.target[:30].mean()))
-    np.testing.assert_array_equal(floors["seasonal"], [series.target[n - 4 : n - 1] for n in range(30, 36)])
-
-
-@pytest.mark.parametrize(
-    ("loss", "error", "name"),
-    [("mae", 2.0, "mean absolute"), ("mse", math.sqrt(5), "root mean square"), ("huber", math.sqrt(5), "root mean sq")],
-)
-def test_an_error_is_in_the_units_of_the_target(loss, error, name):
-    assert forecast_error(loss, np.array([[1.0], [5.0]]), np.array([[2.0], [2.0]])) == pytest.approx(error, rel=1e-15)
-    assert error_name(loss).startswith(name)
-
-
 # ---------------------------------------------------------------------- batches
 
 
-def order(module: WindowsDataModule, epochs: int = 2) -> list[list[float]]:
+def order(module: CasesDataModule, epochs: int = 2) -> list[list[float]]:
     """Return which windows came in each epoch, known by their first target."""
     loader = module.train_dataloader()
     return [[float(y) for _, targets in loader for y in targets[:, 0]] for _ in range(epochs)]
@@ -334,18 +312,16 @@ def test_the_order_of_batches_is_the_seeds_alone(seed, world):
 def test_another_seed_or_epoch_is_another_order_of_the_same_windows():
     orders = [epoch for seed in (0, 1) for epoch in order(make_module(seed=seed))]
     assert len({tuple(epoch) for epoch in orders}) == 4
-    windows = make_module().train_windows
     for epoch in orders:
-        assert sorted(epoch) == sorted(windows.targets[:, 0].tolist())
+        assert sorted(epoch) == sorted(make_cases().targets[:25, 0].tolist())
 
 
 def test_batches_hold_every_window_of_their_part_once():
     module = make_module()
     sizes = [(len(x), len(y)) for x, y in module.train_dataloader()]
-    assert sizes == [(5, 5)] * 5  # targets of rows 4 to 29: 25 windows
+    assert sizes == [(5, 5)] * 5
     (x, y), *more = module.val_dataloader()
     assert not more
-    expected = module.windower.cut(module.series, 30, 38)
-    assert expected.rows.tolist() == list(range(30, 37))
-    np.testing.assert_array_equal(x, expected.inputs)
-    np.testing.assert_array_equal(y, expected.targets)
+    cases = make_cases()
+    np.testing.assert_array_equal(x, cases.inputs[26:33])
+    np.testing.assert_array_equal(y, cases.targets[26:33])

@@ -1,4 +1,4 @@
-"""Rolling-origin splits: train on what lies before a moment, validate on what follows it."""
+"""Rolling origins: what lies before a moment is for training, the block of rows behind it for validation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lstmreg.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True, order=True)
-class Split:
+class Block:
     """Rows ``[0, origin)`` are for training; targets in ``[origin, end)`` for validation (or the test)."""
 
     origin: int
@@ -25,8 +25,8 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Splits:
-    """The splits of one experiment.
+class Blocks:
+    """The blocks of one experiment.
 
     Attributes:
         choose: On which settings are chosen.
@@ -35,10 +35,10 @@ class Splits:
         test: The test rows themselves, as the validation part of a split.
     """
 
-    choose: tuple[Split, ...]
-    confirm: tuple[Split, ...]
-    final: Split
-    test: Split
+    choose: tuple[Block, ...]
+    confirm: tuple[Block, ...]
+    final: Block
+    test: Block
 
 
 #: The share of the rows before the test that no split validates on: the first origin lies behind it.
@@ -52,7 +52,7 @@ _LEAST_WINDOWS = 5
 _MANY = 100
 
 
-def make_splits(rows: int, data: DataConfig, search: SearchConfig) -> Splits:
+def make_blocks(rows: int, data: DataConfig, search: SearchConfig) -> Blocks:
     """Divide ``rows`` rows: test at the end, before it equal blocks of validation rows.
 
     The blocks of the two kinds alternate, so that both see short and long histories: a value of a knob
@@ -75,18 +75,18 @@ def make_splits(rows: int, data: DataConfig, search: SearchConfig) -> Splits:
             f"Give more rows, a shorter window, or fewer search.splits."
         )
     edges = [usable - size * (blocks - k) for k in range(blocks + 1)]
-    all_blocks = [Split(a, b) for a, b in pairwise(edges)]
+    all_blocks = [Block(a, b) for a, b in pairwise(edges)]
     # Which of the blocks confirm: spread evenly, the last one first of all.
     confirm = {blocks - 1 - k * blocks // plan.confirm_splits for k in range(plan.confirm_splits)}
-    return Splits(
+    return Blocks(
         choose=tuple(s for k, s in enumerate(all_blocks) if k not in confirm),
         confirm=tuple(s for k, s in enumerate(all_blocks) if k in confirm),
         final=all_blocks[-1],
-        test=Split(usable, rows),
+        test=Block(usable, rows),
     )
 
 
-def hold_out(rows: int, data: DataConfig) -> tuple[Split, Split]:
+def hold_out(rows: int, data: DataConfig) -> tuple[Block, Block]:
     """Divide ``rows`` rows for a single fit: the test at the end, and before it as long a validation part.
 
     Raises:
@@ -111,7 +111,7 @@ def hold_out(rows: int, data: DataConfig) -> tuple[Split, Split]:
             f"{data.path}: {rows} rows are too few for data.window={data.window}{_differenced(data)} and "
             f"data.horizon={data.horizon}; at least {needed} are needed. Give more rows or a shorter window."
         )
-    return Split(origin, rows - test_rows), Split(rows - test_rows, rows)
+    return Block(origin, rows - test_rows), Block(rows - test_rows, rows)
 
 
 def rows_needed(data: DataConfig, search: SearchConfig) -> int:

@@ -1,0 +1,16 @@
+"""Errors that readers of a field look at, in the units of what is predicted."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def mean_absolute_error(predictions: NDArray[np.float64], truth: NDArray[np.float64]) -> float:
+    """Return the mean distance from the truth."""
+    return float(np.abs(predictions - truth).mean())
+
+
+def root_mean_square_error(predictions: NDArray[np.float64], truth: NDArray[np.float64]) -> float:
+    """Return the root of the mean squared distance from the truth."""
+    return float(np.sqrt(np.square(predictions - truth).mean()))

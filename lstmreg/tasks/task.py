@@ -1,0 +1,191 @@
+"""What a task is: it makes cases of data, splits them, and says what predictions of them are worth.
+
+Whatever trains, searches or reports asks the task, and knows of none in particular; and a task knows neither who asks
+nor why. Nothing here loads torch before a network is asked for: what is wrong with the data is said before.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lstmreg.config import DataConfig, ModelConfig, SearchConfig, TrainingConfig
+from lstmreg.data.cases import Cases
+
+if TYPE_CHECKING:
+    from lstmreg.criteria import Criterion
+    from lstmreg.models import Ensemble, Network
+
+#: What the training cases of a split decide, such as scales; only its task looks inside.
+Encoder = Any
+
+#: Predictions, or the truth: a row for each case, in the user's own units.
+Values = NDArray[np.float64]
+
+_NONE: NDArray[np.int64] = np.empty(0, dtype=np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Which cases train a network, end its training, and judge it.
+
+    Attributes:
+        key: By which the record of a training knows its split again, whatever other splits there are: the same numbers
+            for the same cases.
+        span: The first and the last of the cases that it is for, in words.
+        train: Numbers of the cases that train.
+        validation: Numbers of those whose loss ends the training.
+        judged: Numbers of those that are looked at after it.
+    """
+
+    key: tuple[int, ...]
+    span: tuple[str, str]
+    train: NDArray[np.int64]
+    validation: NDArray[np.int64]
+    judged: NDArray[np.int64] = field(default_factory=lambda: _NONE)
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The splits of one experiment.
+
+    Attributes:
+        choose: On which settings are chosen.
+        confirm: On which the choice is judged; no case validates in both.
+        final: Trains the models that meet the test, which is what it judges.
+    """
+
+    choose: tuple[Split, ...]
+    confirm: tuple[Split, ...]
+    final: Split
+
+
+class Predictor(Protocol):
+    """A network with what it needs to predict from data in their own units; it can be saved."""
+
+    def save(self, directory: str | os.PathLike[str]) -> None:
+        """Write it into a folder, which is made if there is none."""
+
+
+class Task(ABC):
+    """A question, and the data to answer it from.
+
+    Attributes:
+        name: As it stands in ``lstmreg.yaml``.
+        cases_are: What its cases are called, such as ``windows``.
+        data: The settings by which the data were read.
+        path: Where they came from.
+        sha256: Of the file's bytes.
+        size: How many rows the table has, or how many sequences there are.
+        features: Names of the input columns, D.
+        target: Name of what is predicted.
+        notes: What was noticed while reading, a sentence each.
+    """
+
+    name: ClassVar[str]
+    cases_are: ClassVar[str]
+
+    data: DataConfig
+    path: str
+    sha256: str
+    size: int
+    features: tuple[str, ...]
+    target: str
+    notes: tuple[str, ...]
+
+    # ---------------------------------------------------------------- data
+
+    @classmethod
+    @abstractmethod
+    def read(cls, data: DataConfig) -> Self:
+        """Read the data.
+
+        Raises:
+            DataError: If they cannot be used.
+        """
+
+    @abstractmethod
+    def splits(self, search: SearchConfig) -> Splits:
+        """Return the splits of an experiment, of which none leaks.
+
+        Raises:
+            DataError: If there are too few cases; it says how many are needed.
+        """
+
+    @abstractmethod
+    def hold_out(self) -> Split:
+        """Return the split of a single fit: some cases train, some end the training, and the test is judged.
+
+        Raises:
+            DataError: If there are too few cases; it says how many are needed.
+        """
+
+    def labels(self, cases: NDArray[np.int64]) -> list[str]:
+        """Return how a reader knows each of some cases: its time, its name."""
+        return [str(case) for case in cases]
+
+    def warnings(self, split: Split) -> list[str]:
+        """Say what a reader must know who sees how a network does on the judged cases, a sentence each."""
+        return []
+
+    # ---------------------------------------------------------------- training
+
+    @abstractmethod
+    def encoder(self, split: Split) -> Encoder:
+        """Return what the training cases of a split decide; nothing else is ever looked at."""
+
+    @abstractmethod
+    def encoded(self, encoder: Encoder) -> Cases:
+        """Return all cases as a network reads them."""
+
+    @abstractmethod
+    def network(self, model: ModelConfig) -> Network:
+        """Return a new network of the sizes that the task needs."""
+
+    @abstractmethod
+    def criterion(self, training: TrainingConfig, encoder: Encoder) -> Criterion:
+        """Return what is minimized: the mean loss of a batch of outputs and targets."""
+
+    # ---------------------------------------------------------------- judging
+
+    @abstractmethod
+    def predictions(self, encoder: Encoder, outputs: NDArray[np.float32], cases: NDArray[np.int64]) -> Values:
+        """Return what a network's outputs ``(M, ...)`` for some cases mean, in the user's units."""
+
+    @abstractmethod
+    def truth(self, cases: NDArray[np.int64]) -> Values:
+        """Return what should have been predicted of some cases, in the user's units."""
+
+    @abstractmethod
+    def floors(self, split: Split, cases: NDArray[np.int64]) -> dict[str, Values]:
+        """Return predictions of some cases that need no network, from what may be known at the time, by name."""
+
+    @abstractmethod
+    def scales(self, encoder: Encoder) -> dict[str, Any]:
+        """Return what :meth:`losses` and :meth:`errors` must know beside predictions and truth, as JSON holds it."""
+
+    @classmethod
+    @abstractmethod
+    def losses(
+        cls, training: TrainingConfig, predictions: Values, truth: Values, scales: Mapping[str, Any]
+    ) -> NDArray[np.float64]:
+        """Return the loss of each case ``(M,)``, as a network is trained by it."""
+
+    @classmethod
+    @abstractmethod
+    def errors(
+        cls, training: TrainingConfig, predictions: Values, truth: Values, scales: Mapping[str, Any]
+    ) -> dict[str, float]:
+        """Return what readers of the field look at, by name, the most important first."""
+
+    # ---------------------------------------------------------------- out
+
+    @abstractmethod
+    def predictor(self, network: Network | Ensemble, encoder: Encoder, val_loss: float | None = None) -> Predictor:
+        """Return what is saved: the network, and what it needs to predict from data like these."""
