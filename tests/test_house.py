@@ -31,6 +31,7 @@ FLOORS = {
     "initializers": 0,
     "tracing": 0,
     "dropout": 0,
+    "losses": 0,
     "ops": 0,
     "layers": 1,
     "models": 2,
