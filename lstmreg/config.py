@@ -21,6 +21,7 @@ from lstmreg.rules import (
     NOT_NEGATIVE,
     ONE_CHARACTER,
     POSITIVE,
+    RATE,
     SEED,
     WHOLE,
     Rule,
@@ -178,6 +179,9 @@ class ModelConfig:
         head_initializer: What the head starts from: as torch's Linear, or as Keras' Dense (glorot_uniform, and zeros).
         members: Networks that differ in their seed alone, whose predictions are averaged. A search compares single
             networks; the model that is saved has all members.
+        embedding_size: Numbers in the vector of a token, E, in input columns that hold tokens. Null: of each column
+            half as many as it has tokens, at most 50.
+        embedding_dropout: Rate of dropping whole tokens of a sequence, each with all its occurrences, in [0, 1).
     """
 
     hidden_size: int | list[int] = field(default=32, metadata=ruled(WHOLE, between(1, _MAX_SIZE)))
@@ -199,6 +203,8 @@ class ModelConfig:
     recurrent_activation: str | list[str] = field(default="sigmoid", metadata=ruled(_ACTIVATION))
     head_initializer: Literal["torch", "keras"] = "torch"
     members: int = field(default=1, metadata=ruled(between(1, 1000), is_searchable=False))
+    embedding_size: int | None = field(default=None, metadata=ruled(between(1, _MAX_SIZE)))
+    embedding_dropout: float = field(default=0.0, metadata=ruled(RATE))
 
     def __post_init__(self) -> None:
         declared(type(self))["num_layers"].check("model.num_layers", self.num_layers)  # by which lists are judged
