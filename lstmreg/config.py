@@ -241,7 +241,9 @@ class TrainingConfig:
         optimizer: Which of torch's optimizers.
         weight_decay: The optimizer's weight decay.
         gradient_clip: Largest norm of the whole gradient, or null for none.
-        loss: What is minimized on the data: mean squared, mean absolute or Huber error, of scaled targets.
+        loss: What is minimized on the data: mean squared, mean absolute or Huber error, of scaled targets; or the cross
+            entropy of classes. Null: what suits the task, mse where it predicts numbers and cross_entropy where it
+            predicts classes.
         batch_size: Windows in a batch, B.
         max_epochs: Where training ends at the latest.
         patience: Epochs in a row without a lower validation loss (the mean over all of its windows) after which
@@ -249,22 +251,32 @@ class TrainingConfig:
         min_delta: By how much a validation loss must be lower to count as better.
         seed: Decides initial weights, batch order and masks, each from a stream of its own.
         keep: Whose weights remain: those of the epoch with the lowest validation loss, or of the last one.
+        label_smoothing: Of cross_entropy, in [0, 1): the part of a target that is shared by all classes.
+        class_weight: Of cross_entropy: balanced, so that rare classes count as much as frequent ones, or null.
     """
 
     learning_rate: float = field(default=0.003, metadata=ruled(POSITIVE))
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     weight_decay: float = field(default=0.0, metadata=ruled(NOT_NEGATIVE))
     gradient_clip: float | None = field(default=None, metadata=ruled(POSITIVE))
-    loss: Literal["mse", "mae", "huber"] = "mse"
+    loss: Literal["mse", "mae", "huber", "cross_entropy"] | None = None
     batch_size: int = field(default=32, metadata=ruled(between(1)))
     max_epochs: int = field(default=200, metadata=ruled(between(1)))
     patience: int | None = field(default=20, metadata=ruled(between(1)))
     min_delta: float = field(default=0.0, metadata=ruled(NOT_NEGATIVE))
     seed: int = field(default=0, metadata=ruled(SEED, is_searchable=False))
     keep: Literal["best", "last"] = "best"
+    label_smoothing: float = field(default=0.0, metadata=ruled(RATE))
+    class_weight: Literal["balanced"] | None = None
 
     def __post_init__(self) -> None:
         check_section(self, "training.")
+        if self.loss in (None, "cross_entropy"):
+            return
+        for name, off in (("label_smoothing", 0.0), ("class_weight", None)):
+            value = getattr(self, name)
+            shown = "null" if off is None else "0"
+            require(value == off, f"training.{name}", f"{shown} where training.loss is {self.loss}", value)
 
 
 @dataclass(frozen=True)
@@ -425,6 +437,14 @@ class Config:
 
     def __post_init__(self) -> None:
         check_section(self, "")
+        if self.training.loss is None:
+            object.__setattr__(self, "training", dataclasses.replace(self.training, loss="mse"))
+        require(
+            self.training.loss != "cross_entropy",
+            "training.loss",
+            "mse, mae, huber or null where numbers are forecast",
+            self.training.loss,
+        )
         require(
             re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._ -]{0,99}", self.run_name) is not None,
             "name",

@@ -246,7 +246,7 @@ def rebuild(description: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Ne
             description["input_size"],
             description["output_size"],
             steps=description.get("steps", "last"),  # which files had not from the beginning
-            vocabularies={column: tokens for column, tokens in description.get("vocabularies", [])},
+            vocabularies=dict(description.get("vocabularies", [])),
         )
         expected = one.state_dict()
         if config.members > 1:

@@ -98,9 +98,7 @@ def draw_member_token_masks(
 ) -> dict[int, Tensor]:
     """Draw for each of K models what :class:`Embeddings` draws: ``(K, 1, B, V)`` for each column."""
     return {
-        column: draw_member_masks(
-            rates, 1, x.shape[-3], tokens, generators=generators, device=x.device, dtype=x.dtype
-        )
+        column: draw_member_masks(rates, 1, x.shape[-3], tokens, generators=generators, device=x.device, dtype=x.dtype)
         for column, tokens in vocabularies.items()
     }
 
@@ -153,7 +151,8 @@ def _tokens(x: Tensor, column: int, count: int) -> Tensor:
         raise InputError(f"x must be of a type that holds whole numbers up to {count}, got {x.dtype}.")
     if len(wrong) > 0:
         raise InputError(
-            f"x must hold the numbers of tokens in column {column}, whole ones from 0 to {count}, got {wrong[0].item()}."
+            f"x must hold the numbers of tokens in column {column}, whole ones from 0 to {count}, "
+            f"got {wrong[0].item()}."
         )
     return tokens
 
