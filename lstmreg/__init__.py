@@ -77,7 +77,17 @@ _HOMES = {
 }
 
 #: Rooms with public functions of their own, such as ``lstmreg.search.run`` and ``lstmreg.models.load``.
-_ROOMS = ("activations", "constraints", "initializers", "interop", "models", "regularizers", "report", "search")
+_ROOMS = (
+    "activations",
+    "constraints",
+    "initializers",
+    "interop",
+    "losses",
+    "models",
+    "regularizers",
+    "report",
+    "search",
+)
 
 __all__ = [*_HOMES, "__version__"]
 

@@ -21,6 +21,7 @@ from lstmreg.rules import (
     NOT_NEGATIVE,
     ONE_CHARACTER,
     POSITIVE,
+    RATE,
     SEED,
     WHOLE,
     Rule,
@@ -178,6 +179,9 @@ class ModelConfig:
         head_initializer: What the head starts from: as torch's Linear, or as Keras' Dense (glorot_uniform, and zeros).
         members: Networks that differ in their seed alone, whose predictions are averaged. A search compares single
             networks; the model that is saved has all members.
+        embedding_size: Numbers in the vector of a token, E, in input columns that hold tokens. Null: of each column
+            half as many as it has tokens, at most 50.
+        embedding_dropout: Rate of dropping whole tokens of a sequence, each with all its occurrences, in [0, 1).
     """
 
     hidden_size: int | list[int] = field(default=32, metadata=ruled(WHOLE, between(1, _MAX_SIZE)))
@@ -199,6 +203,8 @@ class ModelConfig:
     recurrent_activation: str | list[str] = field(default="sigmoid", metadata=ruled(_ACTIVATION))
     head_initializer: Literal["torch", "keras"] = "torch"
     members: int = field(default=1, metadata=ruled(between(1, 1000), is_searchable=False))
+    embedding_size: int | None = field(default=None, metadata=ruled(between(1, _MAX_SIZE)))
+    embedding_dropout: float = field(default=0.0, metadata=ruled(RATE))
 
     def __post_init__(self) -> None:
         declared(type(self))["num_layers"].check("model.num_layers", self.num_layers)  # by which lists are judged
@@ -235,7 +241,9 @@ class TrainingConfig:
         optimizer: Which of torch's optimizers.
         weight_decay: The optimizer's weight decay.
         gradient_clip: Largest norm of the whole gradient, or null for none.
-        loss: What is minimized on the data: mean squared, mean absolute or Huber error, of scaled targets.
+        loss: What is minimized on the data: mean squared, mean absolute or Huber error, of scaled targets; or the cross
+            entropy of classes. Null: what suits the task, mse where it predicts numbers and cross_entropy where it
+            predicts classes.
         batch_size: Windows in a batch, B.
         max_epochs: Where training ends at the latest.
         patience: Epochs in a row without a lower validation loss (the mean over all of its windows) after which
@@ -243,22 +251,32 @@ class TrainingConfig:
         min_delta: By how much a validation loss must be lower to count as better.
         seed: Decides initial weights, batch order and masks, each from a stream of its own.
         keep: Whose weights remain: those of the epoch with the lowest validation loss, or of the last one.
+        label_smoothing: Of cross_entropy, in [0, 1): the part of a target that is shared by all classes.
+        class_weight: Of cross_entropy: balanced, so that rare classes count as much as frequent ones, or null.
     """
 
     learning_rate: float = field(default=0.003, metadata=ruled(POSITIVE))
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     weight_decay: float = field(default=0.0, metadata=ruled(NOT_NEGATIVE))
     gradient_clip: float | None = field(default=None, metadata=ruled(POSITIVE))
-    loss: Literal["mse", "mae", "huber"] = "mse"
+    loss: Literal["mse", "mae", "huber", "cross_entropy"] | None = None
     batch_size: int = field(default=32, metadata=ruled(between(1)))
     max_epochs: int = field(default=200, metadata=ruled(between(1)))
     patience: int | None = field(default=20, metadata=ruled(between(1)))
     min_delta: float = field(default=0.0, metadata=ruled(NOT_NEGATIVE))
     seed: int = field(default=0, metadata=ruled(SEED, is_searchable=False))
     keep: Literal["best", "last"] = "best"
+    label_smoothing: float = field(default=0.0, metadata=ruled(RATE))
+    class_weight: Literal["balanced"] | None = None
 
     def __post_init__(self) -> None:
         check_section(self, "training.")
+        if self.loss in (None, "cross_entropy"):
+            return
+        for name, off in (("label_smoothing", 0.0), ("class_weight", None)):
+            value = getattr(self, name)
+            shown = "null" if off is None else "0"
+            require(value == off, f"training.{name}", f"{shown} where training.loss is {self.loss}", value)
 
 
 @dataclass(frozen=True)

@@ -6,60 +6,97 @@ import copy
 import dataclasses
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from lstmreg import initializers, saved
 from lstmreg.config import ModelConfig
+from lstmreg.errors import ConfigError
 from lstmreg.knobs import layer_arguments
 from lstmreg.layers import LSTM
+from lstmreg.layers.embedding import Embeddings
+from lstmreg.layers.lengths import check_lengths, steps_within
 from lstmreg.regularizers import L1L2
+from lstmreg.tracing import is_symbolic
 
 #: Says in ``model.json`` that it is a network of this file.
 FORMAT = 1
 
 
 class Network(nn.Module):
-    """A stack of LSTMs with settings per layer, then a linear head on the last step.
+    """A stack of LSTMs with settings per layer, then a linear head on the last step, or on every step.
 
-    Because only its last step is used, the top layer's activity penalty counts that step alone, as in
-    Keras with ``return_sequences=False``.
+    Where only its last step is used, the top layer's activity penalty counts that step alone, as in
+    Keras with ``return_sequences=False``; else it counts all steps of a sequence.
+
+    Sequences of unequal lengths are padded at their ends. What stands there is never looked at, be it NaN, and how much
+    there is changes nothing; no prediction, penalty or gradient depends on the other sequences of the batch, beyond
+    rounding.
 
     Args:
         config: Sizes and knobs.
         input_size: Input features, D.
         output_size: Outputs, O.
+        steps: ``"last"`` to predict once for each sequence, ``"all"`` to predict at each of its steps.
+        vocabularies: Of each input column that holds tokens, by its number: how many there are, V. Its values are 1 to
+            V, or 0 for an unknown one. A vector takes its place, of ``config.embedding_size`` numbers; that of what is
+            unknown is zero. Default: no column holds tokens.
 
     Shape:
-        ``(B, T, D)`` in, ``(B, O)`` out.
+        ``(B, T, D)`` in, and ``lengths (B)`` where they are unequal; ``(B, O)`` out, or ``(B, T, O)`` where ``steps``
+        is ``"all"``, with zeros beyond the end of a sequence.
 
     Raises:
-        ValueError: If ``config`` has several ``members``; see :class:`Ensemble`.
+        ValueError: If ``config`` has several ``members``; see :class:`Ensemble`. If ``steps`` is another word, or
+            ``config.embedding_dropout`` has nothing to drop.
+        InputError: In a call, if ``lengths`` are not between 1 and T, or a column of tokens holds something else.
 
     Example:
         >>> import torch
         >>> network = Network(ModelConfig(hidden_size=[16, 8], num_layers=2, dropout=[0.0, 0.2]), 3, 1)
         >>> network(torch.zeros(4, 24, 3)).shape
         torch.Size([4, 1])
+        >>> network(torch.zeros(4, 24, 3), torch.tensor([24, 3, 17, 1])).shape
+        torch.Size([4, 1])
     """
 
-    def __init__(self, config: ModelConfig, input_size: int, output_size: int) -> None:
+    def __init__(
+        self,
+        config: ModelConfig,
+        input_size: int,
+        output_size: int,
+        *,
+        steps: Literal["last", "all"] = "last",
+        vocabularies: Mapping[int, int] | None = None,
+    ) -> None:
         super().__init__()
         if config.members > 1:
             raise ValueError(
                 f"a Network is one of the members; members must be 1, got {config.members}. "
                 f"Give lstmreg.Ensemble a network for each."
             )
+        if steps not in ("last", "all"):
+            raise ValueError(f"steps must be 'last' or 'all', got {steps!r}.")
         self.config = config
         self.input_size = input_size
         self.output_size = output_size
+        self.steps = steps
+        width, self.embeddings = input_size, None
+        if vocabularies:
+            self.embeddings = Embeddings(input_size, vocabularies, config.embedding_size, config.embedding_dropout)
+            width = self.embeddings.output_size
+        elif config.embedding_dropout > 0:
+            raise ConfigError(
+                f"model.embedding_dropout must be 0 where no input column holds tokens, "
+                f"got {config.embedding_dropout!r}."
+            )
         self.layers = nn.ModuleList()
-        width = input_size
         for index in range(config.num_layers):
-            is_top = index == config.num_layers - 1
-            layer = _lstm(config, index, width, is_top)
+            is_last_used = index == config.num_layers - 1 and steps == "last"
+            layer = _lstm(config, index, width, is_last_used)
             self.layers.append(layer)
             width = layer.hidden_size * (2 if config.bidirectional else 1)
         self.head = nn.Linear(width, output_size)
@@ -67,16 +104,48 @@ class Network(nn.Module):
             initializers.GlorotUniform()(self.head.weight)
             nn.init.zeros_(self.head.bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Predict from windows ``(B, T, D)``."""
+    @property
+    def vocabularies(self) -> dict[int, int]:
+        """The number of tokens of each column that holds some."""
+        return {} if self.embeddings is None else self.embeddings.vocabularies
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Predict from sequences ``(B, T, D)``, of which sequence ``b`` ends after ``lengths[b]`` steps.
+
+        Without ``lengths`` every step counts.
+        """
+        if lengths is not None and not is_symbolic(lengths):
+            return self._forward_unequal(x, lengths)
+        x = x if self.embeddings is None else self.embeddings(x)
         for layer in self.layers:
             x, (h_n, _) = layer(x)
-        last: Tensor = h_n.transpose(0, 1).flatten(1)  # (B, directions * H)
-        prediction: Tensor = self.head(last)
+        return self._prediction(x if self.steps == "all" else _ends(h_n))
+
+    def _forward_unequal(self, x: Tensor, lengths: Tensor) -> Tensor:
+        check_lengths(lengths, x)
+        steps = x.shape[1]
+        within = steps_within(lengths, steps, x.device).unsqueeze(-1)
+        if self.embeddings is not None:
+            x = self.embeddings(torch.where(within, x, 0.0))
+        packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
+        for layer in self.layers:
+            packed, (h_n, _) = layer(packed)
+        if self.steps == "last":
+            return self._prediction(_ends(h_n))
+        output, _ = pad_packed_sequence(packed, batch_first=True, total_length=steps)
+        return torch.where(within, self._prediction(output), 0.0)
+
+    def _prediction(self, features: Tensor) -> Tensor:
+        prediction: Tensor = self.head(features)
         return prediction
 
 
-def _lstm(config: ModelConfig, index: int, input_size: int, is_top: bool) -> LSTM:
+def _ends(h_n: Tensor) -> Tensor:
+    """Return the last outputs of a layer's directions side by side, ``(B, directions * H)``."""
+    return h_n.transpose(0, 1).flatten(1)
+
+
+def _lstm(config: ModelConfig, index: int, input_size: int, is_last_used: bool) -> LSTM:
     settings = config.layer(index)
     knobs: dict[str, Any] = {
         argument: L1L2(**value) if isinstance(value, dict) else value
@@ -89,7 +158,7 @@ def _lstm(config: ModelConfig, index: int, input_size: int, is_top: bool) -> LST
         bidirectional=config.bidirectional,
         stateful=config.stateful,
         per_gate_input_masks=config.per_gate_input_masks,
-        activity_steps="last" if is_top else "all",
+        activity_steps="last" if is_last_used else "all",
         activation=settings["activation"],
         recurrent_activation=settings["recurrent_activation"],
         **knobs,
@@ -110,7 +179,7 @@ class Ensemble(nn.Module):
         config: That of the members, with their number as ``members``.
 
     Shape:
-        ``(B, T, D)`` in, ``(B, O)`` out.
+        As of its members.
 
     Raises:
         TypeError: If a member is no :class:`Network`.
@@ -143,10 +212,12 @@ class Ensemble(nn.Module):
         self.members = nn.ModuleList(members)
         self.config = dataclasses.replace(first.config, members=len(members))
         self.input_size, self.output_size = first.input_size, first.output_size
+        self.steps, self.vocabularies = first.steps, first.vocabularies
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Predict from windows ``(B, T, D)``."""
-        return torch.stack([member(x) for member in self.members]).mean(0)
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Predict from sequences ``(B, T, D)``, as :meth:`Network.forward` does."""
+        given = (x,) if lengths is None else (x, lengths)
+        return torch.stack([member(*given) for member in self.members]).mean(0)
 
 
 #: So many sequences go through a network at once: the states of all steps of a long table would not fit.
@@ -180,6 +251,8 @@ def describe(network: Network | Ensemble) -> dict[str, Any]:
         "model": dataclasses.asdict(network.config),
         "input_size": network.input_size,
         "output_size": network.output_size,
+        "steps": network.steps,
+        "vocabularies": [[column, tokens] for column, tokens in network.vocabularies.items()],
     }
 
 
@@ -193,7 +266,13 @@ def rebuild(description: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Ne
     """
     config = ModelConfig(**description["model"])
     with torch.device("meta"):
-        one = Network(dataclasses.replace(config, members=1), description["input_size"], description["output_size"])
+        one = Network(
+            dataclasses.replace(config, members=1),
+            description["input_size"],
+            description["output_size"],
+            steps=description.get("steps", "last"),  # which files had not from the beginning
+            vocabularies=dict(description.get("vocabularies", [])),
+        )
         expected = one.state_dict()
         if config.members > 1:
             expected = {f"members.{k}.{name}": w for k in range(config.members) for name, w in expected.items()}

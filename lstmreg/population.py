@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import operator
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,8 @@ from lstmreg.initializers import seeded
 from lstmreg.knobs import KNOBS
 from lstmreg.layers import LSTM
 from lstmreg.layers.cell import Cell
+from lstmreg.layers.embedding import Embeddings, draw_member_token_masks, embed
+from lstmreg.layers.lengths import check_lengths, steps_within
 from lstmreg.layers.penalty import is_regularized
 from lstmreg.layers.population import SERVED, LayerPopulation, MemberTerm, States, member_totals
 from lstmreg.models import Network
@@ -33,7 +35,8 @@ class Population(nn.Module):
         weights: ``(K, P)``: row ``k`` holds all parameters of member ``k``, in the order of its ``parameters()``.
 
     Shape:
-        ``(B, T, D)``, shared by all, or ``(K, B, T, D)`` in; ``(K, B, O)`` out.
+        ``(B, T, D)``, shared by all, or ``(K, B, T, D)`` in, with ``lengths`` ``(B)`` or ``(K, B)`` where they are
+        unequal; ``(K, B, O)`` out, or ``(K, B, T, O)`` of networks that predict at every step.
 
     Raises:
         TypeError: If a member is no :class:`lstmreg.Network`.
@@ -61,7 +64,14 @@ class Population(nn.Module):
 
     @classmethod
     def of(
-        cls, configs: Sequence[ModelConfig], input_size: int, output_size: int, *, seeds: int | Sequence[int] = 0
+        cls,
+        configs: Sequence[ModelConfig],
+        input_size: int,
+        output_size: int,
+        *,
+        seeds: int | Sequence[int] = 0,
+        steps: Literal["last", "all"] = "last",
+        vocabularies: Mapping[int, int] | None = None,
     ) -> Population:
         """Make the networks of some configurations.
 
@@ -71,6 +81,8 @@ class Population(nn.Module):
             output_size: Outputs, O.
             seeds: Of the initial weights: one for all, so that members start alike and differ by their knobs
                 alone, or one for each member.
+            steps: As of :class:`lstmreg.Network`; likewise ``vocabularies``.
+            vocabularies: The number of tokens of each input column that holds some.
         """
         configs = list(configs) if not isinstance(configs, ModelConfig) else [configs]
         for config in configs:
@@ -82,7 +94,7 @@ class Population(nn.Module):
         networks = []
         for config, seed in zip(configs, own, strict=True):
             with seeded(seed):
-                networks.append(Network(config, input_size, output_size))
+                networks.append(Network(config, input_size, output_size, steps=steps, vocabularies=vocabularies))
         return cls(networks)
 
     def __len__(self) -> int:
@@ -100,7 +112,7 @@ class Population(nn.Module):
         sizes = f"{first.input_size}, {first.output_size}, hidden_size={first.config.hidden_size}"
         return f"{len(self)} members, {sizes}, num_layers={first.config.num_layers}"
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Predict with every member, as in evaluation: nothing is dropped.
 
         Stateful members go on from the states in which the last call ended; see :meth:`reset_state`.
@@ -110,7 +122,7 @@ class Population(nn.Module):
                 f"x must be a tensor (B, T, D) or (K, B, T, D), got {type(x).__name__}. One member by itself takes "
                 f"what a single network takes: population[k](x)."
             )
-        prediction, last = self.block(range(len(self))).run(self.weights, x, self._states_for(x))
+        prediction, last = self.block(range(len(self))).run(self.weights, x, self._states_for(x), lengths=lengths)
         if self.networks[0].config.stateful:
             self._carried = [(h.detach(), c.detach()) for h, c in last]
         return prediction
@@ -132,7 +144,9 @@ class Population(nn.Module):
 
     def kinds_of_masks(self, member: int) -> tuple[tuple[int, int], ...]:
         """Return what masks each layer of a member draws; members that agree in it can be trained in one block."""
-        return tuple(layer.masks_drawn(0) for layer in self.networks[member].layers)  # type: ignore[operator]
+        network = self.networks[member]
+        of_tokens = [] if network.embeddings is None else [(int(network.embeddings.dropout > 0), 0)]
+        return (*of_tokens, *(layer.masks_drawn(0) for layer in network.layers))  # type: ignore[operator]
 
     def kinds_of_penalties(self, member: int) -> set[str]:
         """Return the kinds of penalties that a member has; in a block with others it is given zeros of their kinds."""
@@ -151,9 +165,13 @@ class Block:
     def __init__(self, networks: Sequence[Network], like: Tensor) -> None:
         first = networks[0]
         self._input_size = first.input_size
+        self._is_for_all_steps = first.steps == "all"
         self._names = [name.rsplit(".", 1) for name, _ in first.named_parameters()]
         self._shapes = [p.shape for p in first.parameters()]
         self._sizes = [shape.numel() for shape in self._shapes]
+        self._embeddings = first.embeddings
+        rates = [0.0 if n.embeddings is None else n.embeddings.dropout for n in networks]
+        self._token_rates = torch.tensor(rates, dtype=torch.float64, device=like.device) if any(rates) else None
         self._layers = [
             LayerPopulation([n.layers[i] for n in networks], like)  # type: ignore[misc]
             for i in range(len(first.layers))
@@ -165,9 +183,10 @@ class Block:
         x: Tensor,
         states: list[States] | None = None,
         generators: Sequence[torch.Generator] | None = None,
+        lengths: Tensor | None = None,
     ) -> tuple[Tensor, list[States]]:
         """Predict as :meth:`run_and_penalize` does; return ``(K, B, O)`` and the last states of each layer."""
-        prediction, last, _ = self._run(self._named(weights), x, states, generators)
+        prediction, last, _ = self._run(self._named(weights), x, states, generators, lengths)
         return prediction, last
 
     def run_and_penalize(
@@ -176,6 +195,7 @@ class Block:
         x: Tensor,
         states: list[States] | None,
         generators: Sequence[torch.Generator],
+        lengths: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor], list[States]]:
         """Predict as in training.
 
@@ -184,12 +204,13 @@ class Block:
             x: ``(B, T, D)``, or ``(K, B, T, D)``.
             states: Initial states of each layer, or ``None`` for zeros.
             generators: One for each member, to draw its masks.
+            lengths: ``(B)``, or ``(K, B)``, where sequences are shorter than ``T``.
 
         Returns:
-            Predictions ``(K, B, O)``, penalties by kind ``(K)``, and the last states of each layer.
+            Predictions ``(K, B, O)``, or ``(K, B, T, O)``; penalties by kind ``(K)``; the last states of each layer.
         """
         named = self._named(weights)
-        prediction, last, terms = self._run(named, x, states, generators)
+        prediction, last, terms = self._run(named, x, states, generators, lengths)
         for i, layer in enumerate(self._layers):
             terms += layer.weight_terms(named[f"layers.{i}"])
         return prediction, member_totals(terms), last
@@ -208,22 +229,50 @@ class Block:
         x: Tensor,
         states: list[States] | None,
         generators: Sequence[torch.Generator] | None,
+        lengths: Tensor | None,
     ) -> tuple[Tensor, list[States], list[MemberTerm]]:
         if x.dim() not in (3, 4) or x.shape[-1] != self._input_size:
             raise ValueError(
                 f"x must be (B, T, D) or (K, B, T, D) with input_size={self._input_size} features D, "
                 f"got shape {tuple(x.shape)}."
             )
+        within = None
+        if lengths is not None:
+            check_lengths(lengths, x)
+            within = steps_within(lengths, x.shape[-2], x.device)
+            x = torch.where(within.unsqueeze(-1), x, 0.0)  # a product with what is not there may be NaN
+        if self._embeddings is not None:
+            x = self._embedded(x, self._embeddings, named["embeddings"], generators)
         x = x.transpose(-3, -2)
+        valid = None if within is None else within.transpose(-2, -1)
         terms: list[MemberTerm] = []
         last: list[States] = []
         for i, layer in enumerate(self._layers):
             initial = None if states is None else states[i]
-            x, final, activity = layer.run(x, named[f"layers.{i}"], initial, generators)
+            x, final, activity = layer.run(x, named[f"layers.{i}"], initial, generators, valid)
             terms += activity
             last.append(final)
-        h_n = last[-1][0].transpose(1, 2).flatten(2)  # (K, B, directions * H)
-        return _heads(h_n, **named["head"]), last, terms
+        if not self._is_for_all_steps:
+            h_n = last[-1][0].transpose(1, 2).flatten(2)  # (K, B, directions * H)
+            return _heads(h_n, **named["head"]), last, terms
+        output = x.transpose(-3, -2)
+        prediction = _heads(output.flatten(1, 2), **named["head"]).view(*output.shape[:-1], -1)
+        if within is not None:
+            prediction = torch.where(within.unsqueeze(-1), prediction, 0.0)
+        return prediction, last, terms
+
+    def _embedded(
+        self,
+        x: Tensor,
+        embeddings: Embeddings,
+        named: dict[str, Tensor],
+        generators: Sequence[torch.Generator] | None,
+    ) -> Tensor:
+        tables = {column: named[embeddings.name(column)] for column in embeddings.columns}
+        masks = None
+        if generators is not None and self._token_rates is not None:
+            masks = draw_member_token_masks(embeddings.vocabularies, self._token_rates, x, generators)
+        return embed(x, tables, masks)
 
 
 def _heads(h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -305,7 +354,7 @@ def _architecture(network: Network) -> dict[str, Any]:
     for name in ("hidden_size", "activation", "recurrent_activation"):
         if not isinstance(shared[name], list):
             shared[name] = [shared[name]] * network.config.num_layers
-    del shared["head_initializer"]  # which is past
+    del shared["head_initializer"], shared["embedding_dropout"]  # which is past, and which each has for itself
     weight = network.head.weight
-    sizes = {"input_size": network.input_size, "output_size": network.output_size}
+    sizes = {name: getattr(network, name) for name in ("input_size", "output_size", "steps", "vocabularies")}
     return {"num_layers": shared["num_layers"]} | shared | sizes | {"dtype": weight.dtype, "device": weight.device}

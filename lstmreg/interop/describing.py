@@ -31,7 +31,7 @@ def as_keras_model(module: nn.Module) -> KerasModel:
 
     Raises:
         TypeError: If it is something else, or has a regularizer, constraint or activation of the user's own.
-        ValueError: If Keras has no counterpart.
+        ValueError: If Keras has no counterpart, or the network has columns of tokens.
     """
     if isinstance(module, KerasModel):
         return module
@@ -83,13 +83,15 @@ def _ensemble(ensemble: Ensemble) -> tuple[ModelDescription, dict[str, Array]]:
 
 def _layers(network: Network, number: int = 0, members: int = 1) -> tuple[list[LayerDescription], dict[str, Array]]:
     """Return the layers of a network, which may be one of several members, and their weights."""
+    if network.embeddings is not None:
+        raise ValueError("a network with columns of tokens cannot become Keras' layers; vocabularies must be empty.")
     layers: list[LayerDescription] = []
     arrays: dict[str, Array] = {}
     for index, lstm in enumerate(network.layers):
         assert isinstance(lstm, LSTM)
-        is_top = index == len(network.layers) - 1
+        is_last_used = index == len(network.layers) - 1 and network.steps == "last"
         first = index * members + number
-        layers += _stack(lstm, is_last_used=is_top, first=first)
+        layers += _stack(lstm, is_last_used=is_last_used, first=first)
         arrays |= _arrays(lstm, first=first)
     settings: Settings = {**Dense.rules.defaults, **Dense.usual, "units": network.output_size}
     name = _numbered("dense", number)

@@ -71,6 +71,7 @@ class LayerPopulation:
         weights: Mapping[str, Tensor],
         states: States | None,
         generators: Sequence[torch.Generator] | None,
+        valid: Tensor | None = None,
     ) -> tuple[Tensor, States, list[MemberTerm]]:
         """Run all layers.
 
@@ -79,9 +80,11 @@ class LayerPopulation:
             weights: By their names in the layer, with a leading ``K``.
             states: ``(K, directions, B, H)`` each, or ``None`` for zeros.
             generators: One for each layer, to draw its masks; ``None`` in evaluation.
+            valid: Which steps lie within their sequences, ``(T, B)`` or ``(K, T, B)`` bool, or ``None`` for all.
 
         Returns:
-            ``output (K, T, B, directions * H)``, the last states, and what the activity costs.
+            ``output (K, T, B, directions * H)``, the last states, and what the activity costs. An output beyond the end
+            of a sequence is a held one, or zero.
         """
         batch = x.shape[-2]
         zeros = x.new_zeros(len(weights[self._cells[0].name("weight_hh")]), batch, self._layer.hidden_size)
@@ -98,12 +101,13 @@ class LayerPopulation:
                 weights[cell.name("bias_ih")],
                 input_mask=input_mask,
                 recurrent_mask=recurrent_mask,
+                valid=valid,
                 reverse=cell.direction == 1,
                 activations=cell.activations,
             )
             if generators is not None and self._strengths["activity"] != (None, None):
                 # The last output is the last state.
-                counted = output if self._layer.activity_steps == "all" else h_n
+                counted = _within(output, valid) if self._layer.activity_steps == "all" else h_n
                 l1, l2 = (None if s is None else s / batch for s in self._strengths["activity"])
                 terms.append(MemberTerm("activity", (l1, l2), counted))
             outputs.append(output)
@@ -128,6 +132,10 @@ class LayerPopulation:
             for kind, stem in STEMS.items():
                 if self._strengths[kind] != (None, None):
                     yield MemberTerm(kind, self._strengths[kind], weights[cell.name(stem)])
+
+
+def _within(output: Tensor, valid: Tensor | None) -> Tensor:
+    return output if valid is None else torch.where(valid.unsqueeze(-1), output, 0.0)
 
 
 def _strengths(regularizers: Sequence[Regularizer | None], like: Tensor) -> MemberStrengths:

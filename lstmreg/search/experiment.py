@@ -101,7 +101,7 @@ def run(config: Config, listener: Listener = lambda progress: None, *, task: Tas
     """
     task = read_task(config) if task is None else task
     with owned(config.directory), usable_study(config.directory):
-        config = settle(config, task)
+        config = settle(task.completed(config), task)
         task.splits(config.search)
         check_file(config.directory / "study.db")
         planner = None if (config.directory / "config.yaml").exists() else Planner(config, task)

@@ -20,8 +20,8 @@ from .losses import losses_of_numbers
 from .task import Split, Splits, Task, Values
 
 if TYPE_CHECKING:
-    from lstmreg.criteria import Criterion
     from lstmreg.forecaster import Forecaster
+    from lstmreg.losses import Criterion
     from lstmreg.models import Ensemble, Network
 
 
@@ -37,6 +37,7 @@ class Forecast(Task):
 
     name: ClassVar[str] = "forecast"
     cases_are: ClassVar[str] = "windows"
+    losses_by_name: ClassVar[tuple[str, ...]] = ("mse", "mae", "huber")
 
     def __init__(self, data: DataConfig, series: Series) -> None:
         self.data, self.series = data, series
@@ -120,9 +121,9 @@ class Forecast(Task):
 
     def criterion(self, training: TrainingConfig, encoder: Windower) -> Criterion:
         """Return the loss by its name."""
-        from lstmreg.criteria import CRITERIA
+        from lstmreg.losses import CRITERIA
 
-        return CRITERIA[training.loss]
+        return CRITERIA[str(training.loss)]
 
     # ---------------------------------------------------------------- judging
 
@@ -136,8 +137,9 @@ class Forecast(Task):
         return values
 
     def floors(self, split: Split, cases: NDArray[np.int64]) -> dict[str, Values]:
-        """Return the mean of the training rows, the last value, and that of one season ago."""
-        return floor_predictions(self.series, split.key[0], self._rows(cases), self.data.horizon, self.data.season)
+        """Return the mean of all rows before the first, the last value, and that of one season ago."""
+        rows = self._rows(cases)
+        return floor_predictions(self.series, int(rows[0]), rows, self.data.horizon, self.data.season)
 
     def scales(self, encoder: Windower) -> dict[str, Any]:
         """Return the standard deviation by which the target is scaled."""
@@ -148,7 +150,7 @@ class Forecast(Task):
         cls, training: TrainingConfig, predictions: Values, truth: Values, scales: Mapping[str, Any]
     ) -> NDArray[np.float64]:
         """Return the mean over the steps ahead, of scaled values."""
-        return losses_of_numbers(training.loss, predictions / scales["target"], truth / scales["target"])
+        return losses_of_numbers(str(training.loss), predictions / scales["target"], truth / scales["target"])
 
     @classmethod
     def errors(

@@ -6,6 +6,7 @@ nor why. Nothing here loads torch before a network is asked for: what is wrong w
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -15,11 +16,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lstmreg.config import DataConfig, ModelConfig, SearchConfig, TrainingConfig
+from lstmreg.config import Config, DataConfig, ModelConfig, SearchConfig, TrainingConfig
 from lstmreg.data.cases import Cases
+from lstmreg.rules import require
 
 if TYPE_CHECKING:
-    from lstmreg.criteria import Criterion
+    from lstmreg.losses import Criterion
     from lstmreg.models import Ensemble, Network
 
 #: What the training cases of a split decide, such as scales; only its task looks inside.
@@ -79,6 +81,7 @@ class Task(ABC):
     Attributes:
         name: As it stands in ``lstmreg.yaml``.
         cases_are: What its cases are called, such as ``windows``.
+        losses_by_name: What ``training.loss`` may be, the default first.
         data: The settings by which the data were read.
         path: Where they came from.
         sha256: Of the file's bytes.
@@ -90,6 +93,7 @@ class Task(ABC):
 
     name: ClassVar[str]
     cases_are: ClassVar[str]
+    losses_by_name: ClassVar[tuple[str, ...]]
 
     data: DataConfig
     path: str
@@ -98,6 +102,18 @@ class Task(ABC):
     features: tuple[str, ...]
     target: str
     notes: tuple[str, ...]
+
+    @classmethod
+    def completed(cls, config: Config) -> Config:
+        """Fill in what a configuration leaves to the task.
+
+        Raises:
+            ConfigError: If it asks for what the task does not have.
+        """
+        loss: Any = config.training.loss or cls.losses_by_name[0]
+        known = ", ".join(cls.losses_by_name)
+        require(loss in cls.losses_by_name, "training.loss", f"one of {known} where task is {cls.name}", loss)
+        return dataclasses.replace(config, training=dataclasses.replace(config.training, loss=loss))
 
     # ---------------------------------------------------------------- data
 

@@ -14,12 +14,13 @@ from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor, nn
 
 from lstmreg.config import TrainingConfig
-from lstmreg.criteria import CRITERIA, Criterion
+from lstmreg.losses import Criterion
 
 from . import trainer
 from .batches import Data, as_loaders, check_data
 from .best import BestWeights
-from .module import DivergedError, TrainingModule, check_targets, reset_states
+from .criteria import criterion_for, loss_of
+from .module import DivergedError, TrainingModule, predicted, reset_states
 from .optimizers import optimizer_named
 
 Stopped = Literal["patience", "max_epochs", "callback", "diverged"]
@@ -87,7 +88,11 @@ def fit(
         data: Gives training and validation batches ``(x, y)``: a data module, or a pair ``(training, validation)`` of
             loaders; of datasets; or of arrays or tensors, ``((x, y), (x_val, y_val))``. Of the last two, batches of
             ``training.batch_size`` are made, and those of training shuffled in an order that ``training.seed`` decides.
-        training: Learning rate, patience and the like. Default: ``TrainingConfig()``.
+            Where sequences have unequal lengths, ``x`` is the tuple ``(x, lengths)``, also among arrays:
+            ``((x, lengths), y)``; the network is called with both.
+        training: Learning rate, patience and the like. Default: ``TrainingConfig()``. Without a ``training.loss``, that
+            is cross entropy where the targets are classes, whole numbers without the prediction's last axis, and else
+            the mean squared error.
         criterion: In place of ``training.loss``.
         callbacks: Further Lightning callbacks.
 
@@ -96,6 +101,7 @@ def fit(
 
     Raises:
         TypeError: If ``data`` is something else, or has no validation part.
+        ConfigError: If ``training`` asks for a cross entropy of which the network or the data do not say enough.
         ValueError: If ``x`` and ``y`` differ in length, or ``y`` has another shape than the prediction where the
             criterion compares number by number.
         DivergedError: If the training loss becomes NaN or infinite, or no epoch has a finite validation
@@ -104,7 +110,7 @@ def fit(
     """
     check_data(data)
     training = TrainingConfig() if training is None else training
-    criterion = CRITERIA[training.loss] if criterion is None else criterion
+    criterion = criterion_for(training, network, data) if criterion is None else criterion
     kept, curves = BestWeights() if training.keep == "best" else _LastWeights(), _Curves()
     stopping = [] if training.patience is None else [_stopping(training, training.patience)]
     given = as_loaders(data, training, _dtype(network))
@@ -172,9 +178,7 @@ def evaluate(network: nn.Module, batches: Iterable[Any], criterion: Criterion) -
     total, count = 0.0, 0
     reset_states(network)
     for x, y in batches:
-        prediction = network(x)
-        check_targets(criterion, prediction, y)
-        total += float(criterion(prediction, y)) * len(y)
+        total += float(loss_of(criterion, predicted(network, x), y)) * len(y)
         count += len(y)
     reset_states(network)
     network.train(was_training)

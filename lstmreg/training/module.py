@@ -10,46 +10,19 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 
-from lstmreg.criteria import Criterion
 from lstmreg.layers import LSTM, apply_constraints, penalties
 from lstmreg.layers.penalty import begin_activity
+from lstmreg.losses import Criterion
 
+from .criteria import loss_of
 from .described import Described, describe
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
 
-#: Criteria that compare number by number, and would repeat the smaller of two shapes in silence.
-_ELEMENTWISE = (
-    nn.functional.mse_loss,
-    nn.functional.l1_loss,
-    nn.functional.smooth_l1_loss,
-    nn.functional.huber_loss,
-)
-_ELEMENTWISE_MODULES = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss)
-
-
-def check_targets(criterion: Criterion, prediction: Any, y: Any) -> None:
-    """Raise a ``ValueError`` if ``y`` has another shape than the prediction, and the criterion goes number by number.
-
-    torch only warns, and trains ``(B, 1)`` against ``(B,)`` on the differences of every row with every other.
-    """
-    is_elementwise = criterion in _ELEMENTWISE or isinstance(criterion, _ELEMENTWISE_MODULES)
-    if is_elementwise and isinstance(prediction, Tensor) and isinstance(y, Tensor):
-        require_shape_of(prediction, y)
-
-
-def require_shape_of(prediction: Tensor, y: Tensor) -> None:
-    """Raise a ``ValueError`` if ``y`` has another shape than the prediction."""
-    if prediction.shape == y.shape:
-        return
-    wanted, got = tuple(prediction.shape), tuple(y.shape)
-    remedy = "Give a target for each number that the network returns."
-    if wanted == (*got, 1):
-        remedy = "Use y.unsqueeze(-1)."
-    elif got == (*wanted, 1):
-        remedy = "Use y.squeeze(-1)."
-    raise ValueError(f"y must have the prediction's shape, {wanted}, got {got}. {remedy}")
+def predicted(network: nn.Module, x: Any) -> Any:
+    """Return what a network predicts from the ``x`` of a batch; a tuple, such as ``(x, lengths)``, is its arguments."""
+    return network(*x) if type(x) is tuple else network(x)
 
 
 class DivergedError(ArithmeticError):
@@ -94,7 +67,7 @@ class TrainingModule(pl.LightningModule):
         learning_rate: For the default optimizer.
 
     Shape:
-        A batch is ``(x, y)``; ``x`` goes into the network as it is.
+        A batch is ``(x, y)``; ``x`` goes into the network as it is, and a tuple ``(x, lengths)`` as its arguments.
 
     Raises:
         TypeError: If ``criterion`` or ``optimizer`` is no function, or ``network`` is not given, and a checkpoint does
@@ -126,7 +99,7 @@ class TrainingModule(pl.LightningModule):
 
     def forward(self, x: Any) -> Tensor:
         """Predict."""
-        prediction: Tensor = self.network(x)
+        prediction: Tensor = predicted(self.network, x)
         return prediction
 
     def training_step(self, batch: tuple[Any, Tensor], batch_idx: int) -> Tensor:
@@ -152,9 +125,7 @@ class TrainingModule(pl.LightningModule):
 
     def _data_loss(self, batch: tuple[Any, Tensor]) -> Tensor:
         x, y = batch
-        prediction = self(x)
-        check_targets(self.criterion, prediction, y)
-        return self.criterion(prediction, y)
+        return loss_of(self.criterion, self(x), y)
 
     def _log(self, name: str, value: Tensor, batch: tuple[Any, Tensor], *, prog_bar: bool = False) -> None:
         """Log the mean over an epoch and, where several processes share the data, over all of them."""
@@ -167,7 +138,7 @@ class TrainingModule(pl.LightningModule):
         return float(self.trainer.strategy.reduce(loss) if distributed else loss)
 
     def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """Predict for a batch, with or without targets."""
+        """Predict for a batch ``(x, y)``, or ``x`` alone; where that is ``(x, lengths)``, for ``((x, lengths),)``."""
         prediction: Tensor = self(batch[0] if isinstance(batch, (tuple, list)) else batch)
         return prediction
 

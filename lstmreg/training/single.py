@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from lstmreg import models
 from lstmreg.config import Config, TrainingConfig, with_settings
-from lstmreg.criteria import Criterion
 from lstmreg.data.cases import Cases
 from lstmreg.data.module import CasesDataModule
 from lstmreg.initializers import seeded
+from lstmreg.losses import Criterion
 from lstmreg.models import Ensemble, Network
 from lstmreg.population import Population
 from lstmreg.tasks import Predictor, Split, Task, read_task
@@ -117,7 +117,7 @@ def train_configured(config: Config, task: Task, split: Split, callbacks: Sequen
         population,
         [one.data for one in prepared],
         [one.training for one in prepared],
-        criterion=first.criterion,
+        criterion=[one.criterion for one in prepared],
         callbacks=callbacks,
     )
     left = [k for k, result in enumerate(results) if result.failure is None]
@@ -277,7 +277,7 @@ def fit_held_out(config: Config, callbacks: Sequence[pl.Callback] = (), *, task:
         DivergedError: As :func:`lstmreg.fit`.
     """
     task = read_task(config) if task is None else task
-    split = task.hold_out()
+    config, split = task.completed(config), task.hold_out()
     trained = train_configured(config, task, split, callbacks)
     truth, scales = task.truth(split.judged), task.scales(trained.lesson.encoder)
 

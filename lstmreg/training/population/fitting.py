@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
 
 from lstmreg.config import TrainingConfig
-from lstmreg.criteria import Criterion
+from lstmreg.losses import Criterion
 from lstmreg.population import Population
 from lstmreg.training import trainer
 from lstmreg.training.batches import Data
+from lstmreg.training.criteria import criterion_for
 from lstmreg.training.fitting import FitResult
 
 from .module import Listener, PopulationModule, Watch
@@ -24,7 +26,7 @@ def fit_population(
     data: Data | list[Data],
     training: TrainingConfig | Sequence[TrainingConfig] | None = None,
     *,
-    criterion: Criterion | None = None,
+    criterion: Criterion | Sequence[Criterion] | None = None,
     callbacks: Sequence[pl.Callback] = (),
     watch: Watch | None = None,
     listener: Listener | None = None,
@@ -45,7 +47,8 @@ def fit_population(
             one, even a loader that does not shuffle draws from torch's, which in a single fit draws the masks.
         training: One for all, or one for each member. Optimizer and loss must be the same. Default:
             ``TrainingConfig()``.
-        criterion: In place of ``training.loss``; mapped over the members by ``torch.vmap``.
+        criterion: In place of ``training.loss``; one for all, or one for each member. A loss of ``lstmreg.losses``
+            says what each case costs; any other is mapped over the members by ``torch.vmap``.
         callbacks: Further Lightning callbacks.
         watch: Called after each epoch of each member, with the member's number and its epochs so far; it ends the
             member by returning true.
@@ -65,12 +68,11 @@ def fit_population(
     """
     if not isinstance(population, Population):
         raise TypeError(f"population must be a Population, got {type(population).__name__}. Use lstmreg.fit for one.")
-    if criterion is not None and not callable(criterion):
-        raise TypeError(f"criterion must be callable, got {criterion!r}. Name one of torch's as training.loss.")
     trainings = _one_for_each(population, TrainingConfig() if training is None else training)
     sources, source_of = as_sources(population, data, trainings)
+    criteria = _criteria(population, data, trainings, criterion)
     with workers() as crew:
-        fit = PopulationModule(population, trainings, sources, source_of, criterion, watch, listener, crew)
+        fit = PopulationModule(population, trainings, sources, source_of, criteria, watch, listener, crew)
         interrupted = True
         try:
             with torch.random.fork_rng(devices=[]):
@@ -81,6 +83,27 @@ def fit_population(
         finally:
             fit.close(interrupted=interrupted)
     return fit.results()
+
+
+def _criteria(
+    population: Population,
+    data: Data | list[Data],
+    trainings: list[TrainingConfig],
+    criterion: Criterion | Sequence[Criterion] | None,
+) -> list[Criterion]:
+    """Return the criterion of each member."""
+    if criterion is None:
+        own = data if isinstance(data, list) else [data] * len(trainings)
+        return [criterion_for(t, n, d) for t, n, d in zip(trainings, population.networks, own, strict=True)]
+    criteria: list[Any] = list(criterion) if isinstance(criterion, Sequence) else [criterion] * len(population)
+    if len(criteria) != len(population):
+        raise ValueError(
+            f"criterion must be one function or one for each of the {len(population)} members, got {len(criteria)}."
+        )
+    for one in criteria:
+        if not callable(one):
+            raise TypeError(f"criterion must be callable, got {one!r}. Name one of torch's as training.loss.")
+    return criteria
 
 
 def _one_for_each(population: Population, training: TrainingConfig | Sequence[TrainingConfig]) -> list[TrainingConfig]:
@@ -94,7 +117,7 @@ def _one_for_each(population: Population, training: TrainingConfig | Sequence[Tr
             f"got {len(trainings)}."
         )
     for name in ("optimizer", "loss"):
-        found = sorted({getattr(t, name) for t in trainings})
+        found = sorted({str(getattr(t, name)) for t in trainings})
         if len(found) > 1:
             raise ValueError(
                 f"the members of a population must have the same {name}, got {' and '.join(found)}. "

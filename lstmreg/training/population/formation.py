@@ -9,8 +9,8 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
-from lstmreg.criteria import Criterion
 from lstmreg.layers.population import States
+from lstmreg.losses import Criterion
 from lstmreg.population import Block, Population
 
 from .lockstep import Part
@@ -45,7 +45,10 @@ class Formation:
         self._is_stateful = network.config.stateful
         # A step of one sequence leaves four gates, a cell state and an output for the backward pass.
         units = sum(layer.hidden_size for layer in network.layers)  # type: ignore[misc]
-        self._step_bytes = 6 * units * (2 if network.config.bidirectional else 1) * population.weights.element_size()
+        numbers = 6 * units * (2 if network.config.bidirectional else 1)
+        if network.embeddings is not None:  # of each token a vector, and the same with others beside it
+            numbers += 2 * network.embeddings.output_size
+        self._step_bytes = numbers * population.weights.element_size()
 
     @property
     def source_of(self) -> list[int]:
@@ -61,7 +64,7 @@ class Formation:
         self._sizes: list[int | None] = [None] * len(self.members)  # of the batch that each member had last
         self._states: dict[int, list[States]] = {}  # by that size; there are rows for all members
 
-    def learn(self, batch: list[Part], weights: Tensor, criterion: Criterion, sums: Sums) -> list[slice]:
+    def learn(self, batch: list[Part], weights: Tensor, sums: Sums) -> list[slice]:
         """Compute the gradients of a batch into ``weights.grad``, and return the rows that have one."""
 
         def work(piece: Part) -> tuple[dict[str, Tensor], Tensor, list[States]]:
@@ -69,8 +72,10 @@ class Formation:
             leaf = weights.detach()[rows].requires_grad_()
             generators = [member.generator for member in self.members[rows]]
             states = self._states_of(piece)
-            prediction, penalties, last = self._block(piece).run_and_penalize(leaf, piece.x, states, generators)
-            data_loss = member_losses(criterion, prediction, piece)
+            prediction, penalties, last = self._block(piece).run_and_penalize(
+                leaf, piece.x, states, generators, piece.lengths
+            )
+            data_loss = member_losses(self._criteria(piece), prediction, piece)
             total = sum(penalties.values(), data_loss)
             assert weights.grad is not None
             weights.grad[rows] = torch.autograd.grad(total.sum(), leaf)[0]
@@ -93,14 +98,14 @@ class Formation:
         for member in self.members[rows]:
             member.steps += member.stopped is None
 
-    def evaluate(self, batch: list[Part], weights: Tensor, criterion: Criterion, sums: Sums) -> None:
+    def evaluate(self, batch: list[Part], weights: Tensor, sums: Sums) -> None:
         """Add the losses of a batch, without masks and penalties."""
 
         @torch.no_grad()
         def work(piece: Part) -> tuple[Tensor, list[States]]:
             rows = weights[piece.first : piece.last]
-            prediction, last = self._block(piece).run(rows, piece.x, self._states_of(piece))
-            return member_losses(criterion, prediction, piece), last
+            prediction, last = self._block(piece).run(rows, piece.x, self._states_of(piece), lengths=piece.lengths)
+            return member_losses(self._criteria(piece), prediction, piece), last
 
         pieces = list(self._pieces(batch, alike=False))
         for piece, (losses, last) in zip(pieces, self._workers.map(work, pieces), strict=True):
@@ -122,6 +127,9 @@ class Formation:
                 for i in range(pieces):
                     yield _cut(part, first + count * i // pieces, first + count * (i + 1) // pieces)
                 first += count
+
+    def _criteria(self, piece: Part) -> list[Criterion]:
+        return [member.criterion for member in self.members[piece.first : piece.last]]
 
     def _block(self, piece: Part) -> Block:
         key = piece.first, piece.last
@@ -160,4 +168,4 @@ def _cut(part: Part, first: int, last: int) -> Part:
     if part.is_shared:
         return part._replace(first=first, last=last)
     own = slice(first - part.first, last - part.first)
-    return Part(first, last, part.x[own], part.y[own])
+    return Part(first, last, part.x[own], part.y[own], None if part.lengths is None else part.lengths[own])

@@ -13,14 +13,15 @@ from torch import Tensor
 class Part(NamedTuple):
     """A batch of each of some neighbouring members, all of one shape.
 
-    ``x`` is ``(B, T, D)`` and ``y`` ``(B, O)``, or classes ``(B)``, where they share one batch; else both
-    have an axis of members in front.
+    ``x`` is ``(B, T, D)``, ``lengths`` ``(B)``, and ``y`` ``(B, O)``, or classes ``(B)``, or the same for each step,
+    where they share one batch; else all have an axis of members in front.
     """
 
     first: int
     last: int  #: the member after the last one
     x: Tensor
     y: Tensor
+    lengths: Tensor | None = None  #: of sequences that are shorter than ``T``
 
     @property
     def is_shared(self) -> bool:
@@ -32,7 +33,7 @@ class Lockstep:
     """Takes a step through all sources at once: at each, a batch from every source that still has one.
 
     Args:
-        sources: Iterables of ``(x, y)``.
+        sources: Iterables of ``(x, y)``, or ``((x, lengths), y)``.
         source_of: Which source each member reads; members with the same one see the same batches. It may be
             changed between two passes.
 
@@ -48,7 +49,7 @@ class Lockstep:
         runs = [(source, len(list(members))) for source, members in groupby(self.source_of)]
         running = {source: _as_far_as_it_is_long(self.sources[source]) for source, _ in runs}
         while True:
-            batches: dict[int, Sequence[Tensor]] = {}
+            batches: dict[int, _Batch] = {}
             for source, iterator in running.items():
                 batch = next(iterator, None)
                 if batch is not None:
@@ -72,32 +73,49 @@ def _as_far_as_it_is_long(source: Iterable[Any]) -> Iterator[Any]:
     return islice(iter(source), length)
 
 
-def _checked(batch: Any) -> Sequence[Tensor]:
-    for name, value in zip("xy", batch, strict=False):
-        if not isinstance(value, Tensor):
+class _Batch(NamedTuple):
+    x: Tensor
+    y: Tensor
+    lengths: Tensor | None
+
+    @property
+    def shape(self) -> tuple[torch.Size | None, ...]:
+        """Return what batches must share to be joined."""
+        return tuple(None if t is None else t.shape for t in self)
+
+
+def _checked(batch: Any) -> _Batch:
+    x, y = batch
+    x, lengths = x if type(x) is tuple and len(x) == 2 else (x, None)
+    for name, value in (("x", x), ("y", y), ("lengths", lengths)):
+        if not isinstance(value, Tensor) and not (name == "lengths" and value is None):
             raise TypeError(
                 f"a population needs {name} as a tensor, whose first axis is the batch, got {type(value).__name__}. "
-                f"Give it sequences of one length, or train one network after the other with lstmreg.fit."
+                f"Give it padded sequences ((x, lengths), y), or train one network after the other with lstmreg.fit."
             )
-    tensors: Sequence[Tensor] = batch
-    return tensors
+    return _Batch(x, y, lengths)
 
 
-def _parts(runs: list[tuple[int, int]], batches: dict[int, Sequence[Tensor]]) -> Iterator[Part]:
+def _parts(runs: list[tuple[int, int]], batches: dict[int, _Batch]) -> Iterator[Part]:
     """Join neighbours whose batches have one shape; a member without a batch is in no part."""
     first = 0
     placed = []
     for source, count in runs:
         placed.append((first, first + count, batches.get(source)))
         first += count
-    for shape, neighbours in groupby(placed, lambda run: run[2] and tuple(t.shape for t in run[2])):
+    for shape, neighbours in groupby(placed, lambda run: run[2] and run[2].shape):
         joined = list(neighbours)
         if shape is None:
             continue
         first, last = joined[0][0], joined[-1][1]
-        x, y = zip(*(batch for _, _, batch in joined if batch is not None), strict=True)
+        own = [batch for _, _, batch in joined if batch is not None]
         if len(joined) == 1:
-            yield Part(first, last, x[0], y[0])
+            yield Part(first, last, *own[0])
         else:
             counts = torch.tensor([end - begin for begin, end, _ in joined])
-            yield Part(first, last, *(torch.stack(t).repeat_interleave(counts, dim=0) for t in (x, y)))
+            yield Part(first, last, *(_side_by_side(tensors, counts) for tensors in zip(*own, strict=True)))
+
+
+def _side_by_side(tensors: Sequence[Any], counts: Tensor) -> Any:
+    """Return the tensors of neighbours with an axis of members in front, each as often as it has members."""
+    return None if tensors[0] is None else torch.stack(list(tensors)).repeat_interleave(counts, dim=0)

@@ -2,31 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import groupby
+
 import torch
 from torch import Tensor
 
-from lstmreg.criteria import CRITERIA, Criterion
-from lstmreg.training.module import check_targets, require_shape_of
+from lstmreg.losses import CRITERIA, Criterion, Loss
+from lstmreg.training.criteria import check_targets, require_shape_of, settled
 
 from .lockstep import Part
 
 
-def member_losses(criterion: Criterion, prediction: Tensor, piece: Part) -> Tensor:
-    """Return the loss ``(K)`` of each member's prediction ``(K, B, O)``.
+def member_losses(criteria: Sequence[Criterion], prediction: Tensor, piece: Part) -> Tensor:
+    """Return the loss ``(K)`` of each member's prediction ``(K, B, O)``, by the criterion of each.
 
     Targets of floating point have the prediction's shape; whole numbers, such as the indices of classes, have the shape
     that the criterion wants.
     """
     y = piece.y
     own = y if piece.is_shared else y[0]
-    check_targets(criterion, prediction[0], own)
+    losses, first = [], 0
+    for criterion, alike in groupby(settled(criterion, prediction[0], own) for criterion in criteria):
+        check_targets(criterion, prediction[0], own)
+        rows = slice(first, first + len(list(alike)))
+        losses.append(_losses(criterion, prediction[rows], y if piece.is_shared else y[rows], own))
+        first = rows.stop
+    return losses[0] if len(losses) == 1 else torch.cat(losses)
+
+
+def _losses(criterion: Criterion, prediction: Tensor, y: Tensor, own: Tensor) -> Tensor:
+    """Return the losses of members with one criterion; ``own`` are the targets of one of them."""
+    if isinstance(criterion, Loss):
+        return criterion.each(prediction, y).mean(-1)
     if own.is_floating_point():
         require_shape_of(prediction[0], own)
     if criterion in CRITERIA.values():  # whose means can be taken apart, which is faster
         each: Tensor = criterion(prediction, y.expand_as(prediction), reduction="none")  # type: ignore[call-arg]
         return each.flatten(1).mean(1)
     try:
-        losses: Tensor = torch.vmap(criterion, in_dims=(0, None if piece.is_shared else 0))(prediction, y)
+        losses: Tensor = torch.vmap(criterion, in_dims=(0, None if y is own else 0))(prediction, y)
     except RuntimeError as error:
         if "vmap" not in str(error):
             raise

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 
 from lstmreg.config import TrainingConfig
+from lstmreg.losses import Criterion
 from lstmreg.training.fitting import Epoch, FitResult, Stopped
 from lstmreg.training.module import DivergedError
 
@@ -20,6 +21,7 @@ class Member:
         number: In the population.
         training: Its settings.
         source: Which batches it reads.
+        criterion: What it minimizes on them.
         masks: What masks it draws.
         kinds: The kinds of its penalties.
         generator: Draws its masks.
@@ -32,6 +34,7 @@ class Member:
     number: int
     training: TrainingConfig
     source: int
+    criterion: Criterion
     masks: tuple[tuple[int, int], ...]
     kinds: set[str]
     generator: torch.Generator

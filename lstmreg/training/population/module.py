@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lstmreg.config import TrainingConfig
-from lstmreg.criteria import CRITERIA, Criterion
+from lstmreg.losses import Criterion
 from lstmreg.population import Population
 from lstmreg.training.fitting import Epoch, FitResult
 
@@ -44,13 +44,12 @@ class PopulationModule(pl.LightningModule):
         trainings: Sequence[TrainingConfig],
         sources: list[Source],
         source_of: list[int],
-        criterion: Criterion | None,
+        criteria: Sequence[Criterion],
         watch: Watch | None,
         listener: Listener | None,
         crew: Workers,
     ) -> None:
         super().__init__()
-        self._criterion = CRITERIA[trainings[0].loss] if criterion is None else criterion
         self._watch, self._listener = watch, listener
         self._sources = sources
         members = [
@@ -58,11 +57,12 @@ class PopulationModule(pl.LightningModule):
                 number=k,
                 training=training,
                 source=source,
+                criterion=criterion,
                 masks=population.kinds_of_masks(k),
                 kinds=population.kinds_of_penalties(k),
                 generator=_generator(training),
             )
-            for k, (training, source) in enumerate(zip(trainings, source_of, strict=True))
+            for k, (training, source, criterion) in enumerate(zip(trainings, source_of, criteria, strict=True))
         ]
         members.sort(key=lambda member: (member.masks, member.source))
         self._formation, self._crew = Formation(population, members, crew), crew
@@ -108,13 +108,13 @@ class PopulationModule(pl.LightningModule):
         """Take a step with all members that have a batch."""
         if self.weights.grad is None:
             self.weights.grad = torch.zeros_like(self.weights)
-        rows = self._formation.learn(batch, self.weights, self._criterion, self._train)
+        rows = self._formation.learn(batch, self.weights, self._train)
         optimizer: Any = self.optimizers()
         optimizer.step(rows=_joined(rows))
 
     def validation_step(self, batch: list[Part], batch_idx: int) -> None:
         """Evaluate all members that have a batch."""
-        self._formation.evaluate(batch, self.weights.detach(), self._criterion, self._val)
+        self._formation.evaluate(batch, self.weights.detach(), self._val)
 
     def on_train_epoch_end(self) -> None:
         """Let each member see its epoch; remove those that have ended, if they are many."""
@@ -178,7 +178,7 @@ class PopulationModule(pl.LightningModule):
         sums = Sums(len(ended), weights.device)
         for batch in Lockstep([s.train_again() for s in self._sources], formation.source_of):
             moved: list[Part] = self.trainer.strategy.batch_to_device(batch, weights.device)
-            formation.evaluate(moved, weights, self._criterion, sums)
+            formation.evaluate(moved, weights, sums)
         for (member, _), train_loss in zip(ended, sums.means()["loss"], strict=True):
             self._results[member.number] = result = member.result(train_loss)
             if self._listener is not None:

@@ -145,7 +145,7 @@ def _train_population(numbers: list[int], assignments: Sequence[Assignment], tas
         population,
         [one.data for one in prepared],
         [one.training for one in prepared],
-        criterion=prepared[0].criterion,
+        criterion=[one.criterion for one in prepared],
         watch=lambda member, epochs: teller.watch(numbers[member], epochs),
         listener=ended,
     )
