@@ -245,10 +245,16 @@ def balanced(y: Tensor, classes: int) -> tuple[float, ...]:
         classes: How many classes there are, C.
 
     Raises:
-        DataError: If a class has no target.
+        DataError: If a class has no target, or a target is no class.
     """
     found = y.flatten()
-    counts = torch.bincount(found[found != NO_CLASS].long(), minlength=classes)
+    found = found[found != NO_CLASS].long()
+    wrong = found[(found < 0) | (found >= classes)]
+    if len(wrong) > 0:
+        raise DataError(
+            f"targets must be classes from 0 to {classes - 1}, or {NO_CLASS} for none, got {int(wrong[0])}."
+        )
+    counts = torch.bincount(found, minlength=classes)
     absent = (counts == 0).nonzero().flatten().tolist()
     if absent:
         raise DataError(

@@ -9,9 +9,10 @@ from typing import Literal
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
-from lstmreg import Config, DataConfig, ModelConfig, Range, SearchConfig, TrainingConfig, activations
+from lstmreg import Config, DataConfig, ModelConfig, Network, Range, SearchConfig, TrainingConfig, activations, fit
 from lstmreg.config import ACTIVATIONS, default_space, from_dict, searchable, with_settings
 from lstmreg.data.blocks import Block
 from lstmreg.data.table import Series
@@ -50,6 +51,8 @@ REFUSED = {
     **{knob: (*NEGATIVE, [-0.1]) for knob in KNOBS if "dropout" not in knob},
     **{knob: (-0.1, 1.0, 1.5, nan, inf, [1.0]) for knob in KNOBS if "dropout" in knob},
     "model.per_gate_input_masks": ("yes", 1, 4),
+    "model.embedding_size": (0, -1, 16385),
+    "model.embedding_dropout": (-0.1, 1.0, 1.5, nan, inf),
     "training.learning_rate": NOT_POSITIVE,
     "training.optimizer": ("adm", ""),
     "training.weight_decay": NEGATIVE,
@@ -61,6 +64,8 @@ REFUSED = {
     "training.min_delta": NEGATIVE,
     "training.seed": (-1, 2**32),
     "training.keep": ("first", ""),
+    "training.label_smoothing": (-0.1, 1.0, nan),
+    "training.class_weight": ("balance", "", True),
     "search.trials": (0, -1),
     "search.learning_rates": ([], [0.1, 0.0], [nan]),
     "search.splits": (1, 0, 1001),
@@ -318,7 +323,7 @@ def test_settings_of_several_sections_change_at_once_and_only_in_the_copy():
     settings = {"model.dropout": 0.5, "training.patience": 3, "model.hidden_size": 8}
     changed = with_settings(PLAIN, settings)
     assert changed.model == ModelConfig(dropout=0.5, hidden_size=8)
-    assert changed.training == TrainingConfig(patience=3)
+    assert changed.training == TrainingConfig(patience=3, loss="mse")
     assert Config(DataConfig(**TABLE)) == PLAIN
 
 
@@ -346,6 +351,14 @@ CHANGES = {
     "training.keep": ("last", {"training.learning_rate": 1.0, "training.optimizer": "sgd"}),
 }
 
+#: The same of settings that act where classes are predicted, or a column holds tokens.
+CHANGES_OF_CLASSES = {
+    "model.embedding_size": (5, {}),
+    "model.embedding_dropout": (0.5, {}),
+    "training.label_smoothing": (0.2, {}),
+    "training.class_weight": ("balanced", {}),
+}
+
 
 def outcome(settings: dict) -> tuple:
     """Train for up to three epochs, and return the learning curves and the weights."""
@@ -359,16 +372,51 @@ def outcome(settings: dict) -> tuple:
     return [dataclasses.astuple(epoch) for epoch in trained.result.history], weights
 
 
+def outcome_of_classes(settings: dict) -> tuple:
+    """The same of a network that reads tokens and tells classes, of which one is rare."""
+    model = ModelConfig(hidden_size=4, **{n.removeprefix("model."): v for n, v in settings.items() if "model." in n})
+    own = {n.removeprefix("training."): v for n, v in settings.items() if "training." in n}
+    torch.manual_seed(0)
+    network = Network(model, 1, 2, vocabularies={0: 3})
+    x = torch.randint(0, 4, (20, 3, 1)).float()
+    y = (torch.arange(20) % 5 == 0).long()
+    result = fit(network, ((x, y), (x, y)), TrainingConfig(learning_rate=0.01, max_epochs=2, **own))
+    weights = {name: weight.tolist() for name, weight in network.state_dict().items()}
+    return [dataclasses.astuple(epoch) for epoch in result.history], weights
+
+
 @pytest.mark.parametrize("path", searchable(PLAIN))
 def test_every_key_of_the_search_space_is_a_live_setting(path):
-    value, others = CHANGES[path]
-    usual, changed = outcome(others), outcome(others | {path: value})
+    value, others = (CHANGES | CHANGES_OF_CLASSES)[path]
+    run = outcome if path in CHANGES else outcome_of_classes
+    usual, changed = run(others), run(others | {path: value})
     assert changed != usual
-    assert outcome(others) == usual  # or the difference would say nothing
+    assert run(others) == usual  # or the difference would say nothing
+
+
+def test_the_loss_is_what_suits_the_task_where_none_is_named():
+    assert PLAIN.training.loss == "mse"
+    assert Config(DataConfig(**TABLE), training=TrainingConfig(loss="huber")).training.loss == "huber"
+    assert TrainingConfig().loss is None
+    with pytest.raises(
+        ConfigError, match=r"^training\.loss must be mse, mae, huber or null where numbers are forecast"
+    ):
+        Config(DataConfig(**TABLE), training=TrainingConfig(loss="cross_entropy"))
+
+
+@pytest.mark.parametrize("loss", ["mse", "mae", "huber"])
+@pytest.mark.parametrize(
+    ("name", "value", "off"), [("label_smoothing", 0.1, "0"), ("class_weight", "balanced", "null")]
+)
+def test_what_acts_on_classes_alone_is_refused_beside_another_loss(loss, name, value, off):
+    with pytest.raises(ConfigError, match=rf"^training\.{name} must be {off} where training\.loss is {loss}, got"):
+        TrainingConfig(loss=loss, **{name: value})
+    for free in (None, "cross_entropy"):
+        assert getattr(TrainingConfig(loss=free, **{name: value}), name) == value
 
 
 def test_the_space_that_is_searched_by_default_is_of_knobs_with_values_that_may_be():
-    assert set(default_space()) < set(KNOBS) < set(searchable(PLAIN)) == set(CHANGES)
+    assert set(default_space()) < set(KNOBS) < set(searchable(PLAIN)) == set(CHANGES | CHANGES_OF_CLASSES)
     assert PLAIN.search.dimensions == default_space()
 
 

@@ -162,6 +162,9 @@ def test_balanced_weights_are_those_of_scikit_learn():
     assert balanced(y.view(7, 1), 3) == balanced(y, 3)
     with pytest.raises(DataError, match=r"class 3 has no target in training.*class_weight=None"):
         balanced(y, 4)
+    for wrong in (3, -1):
+        with pytest.raises(DataError, match=rf"targets must be classes from 0 to 2, or -100 for none, got {wrong}"):
+            balanced(torch.tensor([0, 1, 2, wrong]), 3)
 
 
 @pytest.mark.parametrize(

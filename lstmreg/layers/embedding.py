@@ -152,7 +152,7 @@ def _tokens(x: Tensor, column: int, count: int) -> Tensor:
     if len(wrong) > 0:
         raise InputError(
             f"x must hold the numbers of tokens in column {column}, whole ones from 0 to {count}, "
-            f"got {wrong[0].item()}."
+            f"got {wrong[0].item():g}."
         )
     return tokens
 
