@@ -84,7 +84,7 @@ def _all_moments(cells: Sequence[str]) -> NDArray[np.float64] | None:
     if len(zones) > 1:
         return None
     if zones == {True}:
-        moments = [moment.replace(tzinfo=UTC) for moment in moments]
+        return np.array(moments, dtype="datetime64[us]").astype(np.int64) / 1e6
     return np.fromiter((moment.timestamp() for moment in moments), np.float64, len(moments))
 
 

@@ -14,6 +14,8 @@ import json
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +35,7 @@ _MARK = b"\xef\xbb\xbf"
 
 #: Bytes that are decoded, and cells that are converted, at once.
 _BYTES_AT_ONCE = 1 << 20
-_CELLS_AT_ONCE = 1 << 18
+_CELLS_AT_ONCE = 1 << 13
 
 #: A text that comes often is held once, as long as so many differ.
 _KNOWN_TEXTS = 10_000
@@ -124,6 +126,23 @@ class _Part:
     lines: list[int]
 
 
+def _next_part(reader: Any, rows_at_once: int, one_by_one: bool) -> _Part | None:
+    """Return the next rows that are not blank, or nothing behind the last one."""
+    before = reader.line_num
+    if one_by_one:
+        numbered = [(row, reader.line_num) for row in islice(reader, rows_at_once)]
+        rows, lines = [row for row, _ in numbered], [line for _, line in numbered]
+    else:
+        rows = list(islice(reader, rows_at_once))
+        lines = list(range(before + 1, before + 1 + len(rows)))
+    if not rows:
+        return None
+    if not all(rows):
+        lines = [line for row, line in zip(rows, lines, strict=True) if row]
+        rows = [row for row in rows if row]
+    return _Part(rows, lines)
+
+
 class CsvTable(Table):
     """A CSV file.
 
@@ -167,19 +186,13 @@ class CsvTable(Table):
     def _parts(self, rows_at_once: int) -> Iterator[_Part]:
         """Yield the file's rows, the header among them and blank lines not, so many at once."""
         reader = csv.reader(_lines(self._content), delimiter=self._delimiter, strict=True)
-        part = _Part([], [])
+        one_by_one = b'"' in self._content  # a quoted cell may have several lines
         try:
-            for row in reader:
-                if row:  # a blank line is no row
-                    part.rows.append(row)
-                    part.lines.append(reader.line_num)
-                    if len(part.rows) == rows_at_once:
-                        yield part
-                        part = _Part([], [])
+            while part := _next_part(reader, rows_at_once, one_by_one):
+                if part.rows:
+                    yield part
         except csv.Error as error:
             raise DataError(f"{self._path}, line {reader.line_num}: {error} (an unclosed quote?).") from None
-        if part.rows:
-            yield part
 
     def _body(self) -> Iterator[_Part]:
         """Yield the rows below the header, each as long as it."""
