@@ -51,7 +51,7 @@ def converted(cells: Sequence[str], decimal: str = ".", thousands: str | None = 
     Many cells at once where all are as most are; one by one, carefully, where not.
     """
     together = "".join(cells)
-    signs = ["_"] + [thousands] * (thousands is not None) + ["."] * (decimal == ",")
+    signs = ["_", *([thousands] if thousands is not None else []), *(["."] if decimal == "," else [])]
     if any(sign in together for sign in signs):
         return _one_by_one(cells, decimal, thousands)
     if decimal == "," and "," in together:
@@ -79,6 +79,12 @@ def _all_numbers(cells: Sequence[str]) -> NDArray[np.float64] | None:
     values = np.full(len(cells), math.nan)
     values[present] = numbers
     return values
+
+
+def not_finite(values: NDArray[np.float64]) -> int | None:
+    """Return the first place in ``(N,)`` that is neither NaN nor finite in float32, if there is one."""
+    bad = np.flatnonzero(np.abs(values) > _LARGEST)
+    return int(bad[0]) if len(bad) else None
 
 
 def _are_finite(values: NDArray[np.float64]) -> bool:

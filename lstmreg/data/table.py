@@ -138,7 +138,7 @@ def _handle_missing(
             f"{where}: a missing value ({count} in all). Fill it, or set data.missing to 'ffill' or 'drop'."
         )
     if config.missing == "drop":
-        present = ~missing.any(axis=1)
+        present: NDArray[np.bool_] = np.logical_not(missing.any(axis=1))
         return (
             present,
             f"Dropped {int((~present).sum())} rows with missing cells; their neighbours now touch.",

@@ -253,7 +253,7 @@ class CsvTable(Table):
         return {name: text.cells for name, text in found.items()}
 
 
-def _first(values: NDArray[np.generic], count: int) -> NDArray:
+def _first(values: NDArray[Any], count: int) -> NDArray[Any]:
     """Return the first rows of an array, and give back the memory of the others where they are many."""
     return values[:count] if count > 0.9 * len(values) else values[:count].copy()
 
