@@ -25,7 +25,7 @@ from lstmreg.layers.cell import Cell
 from lstmreg.models import Ensemble, Network
 from lstmreg.ops import Result
 
-from .extras import need
+from lstmreg.extras import need
 from .keras.modules.beginnings import Embedding
 from .keras.modules.model import KerasModel
 

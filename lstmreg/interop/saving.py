@@ -18,7 +18,7 @@ from lstmreg.layers import LSTM
 
 from . import folder
 from .describing import as_keras_model, keras_weights
-from .extras import need
+from lstmreg.extras import need
 from .keras.file.container import Array
 from .keras.graph.configuration import keras_config
 from .keras.modern import in_keras_3

@@ -16,7 +16,7 @@ import numpy as np
 
 from lstmreg.errors import ConfigError, CorruptFileError
 
-from ...extras import need
+from lstmreg.extras import need
 from . import reader
 
 Array = np.ndarray[Any, Any]
