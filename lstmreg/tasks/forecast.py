@@ -123,7 +123,7 @@ class Forecast(Task):
         """Return the loss by its name."""
         from lstmreg.losses import CRITERIA
 
-        return CRITERIA[str(training.loss)]
+        return CRITERIA[self.loss_name(training)]
 
     # ---------------------------------------------------------------- judging
 
@@ -150,7 +150,7 @@ class Forecast(Task):
         cls, training: TrainingConfig, predictions: Values, truth: Values, scales: Mapping[str, Any]
     ) -> NDArray[np.float64]:
         """Return the mean over the steps ahead, of scaled values."""
-        return losses_of_numbers(str(training.loss), predictions / scales["target"], truth / scales["target"])
+        return losses_of_numbers(cls.loss_name(training), predictions / scales["target"], truth / scales["target"])
 
     @classmethod
     def errors(

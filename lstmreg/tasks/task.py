@@ -110,10 +110,15 @@ class Task(ABC):
         Raises:
             ConfigError: If it asks for what the task does not have.
         """
-        loss: Any = config.training.loss or cls.losses_by_name[0]
+        loss: Any = cls.loss_name(config.training)
         known = ", ".join(cls.losses_by_name)
         require(loss in cls.losses_by_name, "training.loss", f"one of {known} where task is {cls.name}", loss)
         return dataclasses.replace(config, training=dataclasses.replace(config.training, loss=loss))
+
+    @classmethod
+    def loss_name(cls, training: TrainingConfig) -> str:
+        """Return the name of the loss: the one that is configured, or the task's own."""
+        return training.loss or cls.losses_by_name[0]
 
     # ---------------------------------------------------------------- data
 

@@ -478,7 +478,7 @@ def test_a_plan_is_kept_with_the_run_and_never_made_again(tmp_path: Path, monkey
     assert trainings(again) == trainings(before)
     thorough = dataclasses.replace(config, search=dataclasses.replace(config.search, effort="thorough"))
     task = read_task(config)
-    assert settle(thorough, task).search.plan == planning.possible_plans(config, task)[-1] != PLANS[0]
+    assert settle(task.completed(thorough), task).search.plan == planning.possible_plans(config, task)[-1] != PLANS[0]
 
 
 def test_a_step_is_measured_and_the_time_left_falls_as_trainings_end(
