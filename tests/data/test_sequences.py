@@ -1,4 +1,4 @@
-"""Sequences of any source: what is read is what was written, in whatever form, and what cannot be is refused by name."""
+"""Sequences of any source: what is read is what was written, in any form; what cannot be is refused by name."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def write(folder: Path, form: str, labels: list, *, groups: bool = False) -> Dat
         if form == "shuffled":  # the rows of one sequence are no neighbours, and s0 still comes first
             rows = [*rows[:1], *sorted(rows[1:], key=lambda row: row[2])]
         header = ["id", "who", "t", *COLUMNS, "label"]
-        shared = dict(sequence="id", time="t", group="who")
+        shared = {"sequence": "id", "time": "t", "group": "who"}
         if not groups:
             shared |= {"group": None, "features": list(COLUMNS)}
         if form == "parquet":
@@ -80,7 +80,7 @@ def write(folder: Path, form: str, labels: list, *, groups: bool = False) -> Dat
         return DataConfig(str(folder / "data"), "label", labels=str(folder / "labels.csv"), **extra)
     if form in ("ts", "pair"):
         kind = "@classLabel true up down flat" if isinstance(labels[0], str) else "@targetLabel true"
-        head = f"#made by hand\n@problemName Made\n@timeStamps false\n@univariate false\n@equalLength false\n{kind}\n@data\n"
+        head = f"#made by hand\n@problemName Made\n@timeStamps false\n@equalLength false\n{kind}\n@data\n"
         lines = [
             ":".join([*(",".join(map(cell, column)) for column in array.T), str(label)])
             for array, label in zip(arrays, labels, strict=True)
@@ -184,7 +184,6 @@ def test_a_folder_may_have_its_labels_step_by_step_in_the_files(tmp_path):
 @given(st.permutations(range(10)))
 def test_the_order_of_rows_in_the_file_means_nothing_where_time_orders_them(tmp_path_factory, order):
     folder = tmp_path_factory.mktemp("order")
-    rows = [f"s{n},{t},{n + t / 10}" for n in range(2) for t in range(5)]
     rows = [f"s{n},{t},{n + t / 10},{'ab'[n]}" for n in range(2) for t in range(5)]
     (folder / "a.csv").write_text("id,t,x,y\n" + "\n".join(rows[k] for k in order) + "\n")
     sequences = read_sequences(DataConfig(str(folder / "a.csv"), "y", sequence="id", time="t", sort=True), "classify")
