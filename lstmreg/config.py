@@ -103,6 +103,12 @@ class DataConfig:
             (``1``), or from one season before (``season``). For a target with a trend. Forecasts and errors stay
             in the target's own units.
         thousands: The character between groups of three digits, as in ``1,188``.
+        sequence: The column that says which sequence a row belongs to; of a table of labels, that with the files'
+            names. Where a case is a whole sequence.
+        group: The column that says what a sequence belongs to, such as a subject: one group is never on both sides of
+            a split.
+        labels: A CSV file with a row for each file of the folder ``path``: its name, its target, perhaps its group.
+        tokens: The input columns whose cells are no numbers but tokens or categories.
     """
 
     path: str
@@ -119,6 +125,10 @@ class DataConfig:
     test_fraction: float = field(default=0.15, metadata=ruled(_TEST_FRACTION))
     difference: int | str | None = field(default=None, metadata=ruled(_LAG))
     thousands: str | None = None
+    sequence: str | None = None
+    group: str | None = None
+    labels: str | None = None
+    tokens: list[str] | None = field(default=None, metadata=ruled(filled="a list of columns"))
 
     def __post_init__(self) -> None:
         if self.delimiter in ("\\t", "tab"):  # as people write it on a command line

@@ -42,6 +42,7 @@ REFUSED = {
     "data.test_fraction": (*NO_FRACTION, 0.5, 0.7),
     "data.difference": (0, 2, -1, True, "seasons", ""),
     "data.thousands": ("", "_", ",,", "."),  # the last is the decimal sign
+    "data.tokens": ([],),
     "model.hidden_size": (0, -1, 16385, 10**9, [0]),
     "model.num_layers": (0, -1, 1001),
     "model.activation": ("relux", 1, ["tanhh"]),
@@ -110,7 +111,8 @@ def test_a_value_that_breaks_its_rule_is_refused_by_path(path, value):
 def test_no_number_and_no_choice_is_without_a_rule():
     kinds = ("int", "float", "Literal", "list[float]", "bool | None")
     settings = {path for path, declared in DECLARED.items() if declared.startswith(kinds)}
-    texts = {"data.features", "data.delimiter", "data.thousands", "model.activation", "model.recurrent_activation"}
+    texts = {f"data.{name}" for name in ("features", "delimiter", "thousands", "tokens")}
+    texts |= {"model.activation", "model.recurrent_activation"}
     assert settings == set(REFUSED) - texts
 
 
@@ -423,7 +425,9 @@ def test_the_space_that_is_searched_by_default_is_of_knobs_with_values_that_may_
 # ---------------------------------------------------------------------- to a file and back
 
 OTHER = Config(
-    DataConfig("a.csv", "y", ["x", "y"], "t", 5, 2, 7, "ffill", True, ";", ",", 0.2, "season", "."),
+    DataConfig(
+        "a.csv", "y", ["x", "y"], "t", 5, 2, 7, "ffill", True, ";", ",", 0.2, "season", ".", "id", "who", "l.csv", ["x"]
+    ),
     ModelConfig([8, 4], 2, True, kernel_l1=[0.0, 1e-5], dropout=[0.1, 0.2], activation=["relu", "tanh"], members=5),
     TrainingConfig(1e-05, "sgd", 0.1, 1e300, "huber", 7, 8, None, 1e-7, 2**32 - 1, "last"),
     SearchConfig(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from itertools import compress
 
 import numpy as np
 import yaml
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from lstmreg.config import THOUSANDS, DataConfig
 from lstmreg.errors import DataError
 
-from .csv_file import Table
+from .sources.columns import Columns, Fault
 from .times import are_time_stamps
 
 #: Cells that count as missing, after blanks at both ends are removed. Anything else must be a number.
@@ -28,25 +29,77 @@ _LARGEST = float(np.finfo(np.float32).max)
 _LONGEST_LIST = 1_500
 
 
-def numbers(config: DataConfig, table: Table, name: str) -> NDArray[np.float64]:
-    """Turn a column into float64; a missing cell becomes NaN.
+def checked(config: DataConfig, columns: Columns, names: Sequence[str]) -> None:
+    """See that columns that were read as numbers are such.
 
     Raises:
         DataError: If a cell is no number, or not finite in float32.
     """
-    cells = table.column(name)
+    for name in names:
+        if name not in columns.faults:
+            continue
+        fault = columns.faults[name]
+        where = f"{columns.where(fault.row, name)}: {fault.cell!r}"
+        if math.isnan(_number(fault.cell, config.decimal, config.thousands)):
+            raise DataError(f"{where} is not a number. {_remedy(config, columns, name, fault.cell)}")
+        raise DataError(f"{where} is not finite in float32. Correct it, or leave the cell empty.")
+
+
+def converted(cells: Sequence[str], decimal: str = ".", thousands: str | None = None) -> NDArray[np.float64] | Fault:
+    """Turn cells into float64, a missing one into NaN; or return the first that is no number finite in float32.
+
+    Many cells at once where all are as most are; one by one, carefully, where not.
+    """
+    together = "".join(cells)
+    signs = ["_", *([thousands] if thousands is not None else []), *(["."] if decimal == "," else [])]
+    if any(sign in together for sign in signs):
+        return _one_by_one(cells, decimal, thousands)
+    if decimal == "," and "," in together:
+        cells = [cell.replace(",", ".") for cell in cells]
+    values = _all_numbers(cells)
+    return _one_by_one(cells, ".", None) if values is None else values
+
+
+def _all_numbers(cells: Sequence[str]) -> NDArray[np.float64] | None:
+    """Return the numbers of cells, each one or missing, or nothing if one is neither."""
+    try:
+        values = np.fromiter(map(float, cells), np.float64, len(cells))
+        if _are_finite(values):
+            return values
+    except ValueError:
+        pass
+    cells = list(map(str.strip, cells))
+    present = [cell not in MISSING for cell in cells]
+    try:
+        numbers = np.fromiter(map(float, compress(cells, present)), np.float64, sum(present))
+    except ValueError:
+        return None
+    if not _are_finite(numbers):
+        return None
+    values = np.full(len(cells), math.nan)
+    values[present] = numbers
+    return values
+
+
+def not_finite(values: NDArray[np.float64]) -> int | None:
+    """Return the first place in ``(N,)`` that is neither NaN nor finite in float32, if there is one."""
+    bad = np.flatnonzero(np.abs(values) > _LARGEST)
+    return int(bad[0]) if len(bad) else None
+
+
+def _are_finite(values: NDArray[np.float64]) -> bool:
+    return bool((np.abs(values) <= _LARGEST).all())
+
+
+def _one_by_one(cells: Sequence[str], decimal: str, thousands: str | None) -> NDArray[np.float64] | Fault:
     values = np.empty(len(cells))
-    for row, cell in enumerate(cells):
+    for row, cell in enumerate(map(str.strip, cells)):
         if cell in MISSING:
             values[row] = math.nan
             continue
-        value = _number(cell, config.decimal, config.thousands)
-        if not abs(value) <= _LARGEST:
-            where = f"{config.path}, line {table.lines[row]}, column {name!r}: {cell!r}"
-            if math.isnan(value):
-                raise DataError(f"{where} is not a number. {_remedy(config, table, name, cell)}")
-            raise DataError(f"{where} is not finite in float32. Correct it, or leave the cell empty.")
-        values[row] = value
+        values[row] = _number(cell, decimal, thousands)
+        if not abs(values[row]) <= _LARGEST:
+            return Fault(row, cell)
     return values
 
 
@@ -73,24 +126,30 @@ def _is_grouped(cell: str, decimal: str, thousands: str) -> bool:
 # ---------------------------------------------------------------------- what to do about it
 
 
-def _remedy(config: DataConfig, table: Table, name: str, cell: str) -> str:
+def _remedy(config: DataConfig, columns: Columns, name: str, cell: str) -> str:
     """Say what to do about a cell that is no number, by what the rest of its column and of the table looks like."""
-    cells = [other for other in table.column(name) if other not in MISSING]
+    cells = [other for other in columns.table.column(name) if other not in MISSING]
     setting = _setting_for_signs(config, cells, cell)
     if setting is not None:
         return setting
     if sum(_is_number(config, other) for other in cells) >= len(cells) / 2:
         return "Correct it, or leave the cell empty and set data.missing."
     if name == config.target:
-        others = ", ".join(_columns_of_numbers(config, table)) or "none"
+        others = ", ".join(_columns_of_numbers(config, columns)) or "none"
         return f"data.target must be a column of numbers; here: {others[:_LONGEST_LIST]}."
     if config.time is None and are_time_stamps(cells):
         return f"Its cells are time stamps: set data.time: {_yaml(name)}."
-    inputs = _yaml(_columns_of_numbers(config, table))
+    inputs = _yaml(_columns_of_numbers(config, columns))
     shown = f"data: features: {inputs}" if len(inputs) <= _LONGEST_LIST else "data.features."
-    time = next((other for other in table.header if config.time is None and are_time_stamps(table.column(other))), None)
+    time = None if config.time is not None else _column_of_times(columns)
     order = "Name them" if time is None else f"Set data.time: {_yaml(time)}, which orders the rows, and name the inputs"
-    return f"The column is text, and inputs are numbers. {order} under {shown}"
+    tokens = f"or tokens (data.tokens: {_yaml([name])})"
+    return f"The column is text, and inputs are numbers, {tokens}. {order} under {shown}"
+
+
+def _column_of_times(columns: Columns) -> str | None:
+    names = columns.table.header
+    return next((n for n, cells in columns.table.columns(names, len(columns)) if are_time_stamps(cells)), None)
 
 
 def _setting_for_signs(config: DataConfig, cells: Sequence[str], cell: str) -> str | None:
@@ -116,11 +175,11 @@ def _is_number(config: DataConfig, cell: str) -> bool:
     return not math.isnan(_number(cell, config.decimal, config.thousands))
 
 
-def _columns_of_numbers(config: DataConfig, table: Table) -> list[str]:
+def _columns_of_numbers(config: DataConfig, columns: Columns) -> list[str]:
     """List the columns in which each cell is a number or missing, and one is a number."""
     found = []
-    for name in table.header:
-        cells = [cell for cell in table.column(name) if cell not in MISSING]
+    for name, all_cells in columns.table.columns(columns.table.header, len(columns)):
+        cells = [cell for cell in all_cells if cell not in MISSING]
         if name != config.time and cells and all(_is_number(config, cell) for cell in cells):
             found.append(name)
     return found

@@ -1,4 +1,4 @@
-"""Makes a series of a CSV file, strictly: every cell is a number, or the error says which is not."""
+"""Makes a series of a table, strictly: every cell is a number, or the error says which is not."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstmreg.config import DataConfig
-from lstmreg.errors import DataError, did_you_mean
+from lstmreg.errors import DataError
 
-from .cells import numbers
-from .csv_file import read_table
+from .cells import checked
+from .choosing import constant_notes, fill_forward, known_columns, with_tokens
+from .sources.columns import Table
+from .sources.door import open_table
 from .times import check_order, gap_notes, time_stamps
 
 #: The settings of :class:`DataConfig` by which another file like the first one is read.
@@ -34,6 +36,7 @@ class Series:
         labels: What stands in the time column, row by row; without one the row's number in the file.
         notes: What the reader did or noticed, one sentence each.
         reading: The settings by which the file was read: those of ``READING``, by name.
+        tokens: Of a discrete input column its tokens; ``inputs`` hold the number of each, from 0.
     """
 
     path: str
@@ -45,109 +48,114 @@ class Series:
     labels: tuple[str, ...]
     notes: tuple[str, ...]
     reading: Mapping[str, Any] = field(default_factory=dict)
+    tokens: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.target)
 
 
-def read_series(config: DataConfig) -> Series:
-    """Read the table that ``config`` names.
+def read_series(config: DataConfig, table: Table | None = None) -> Series:
+    """Read the table that ``config`` names, or the one that is given.
 
     Raises:
         DataError: If the file cannot be read, a column is unknown or there twice, a row is ragged, a cell
             is missing (unless ``config.missing`` handles it), not a number, or not finite in float32, or
             the rows are out of order.
     """
-    table = read_table(config.path, config.delimiter)
-    columns = _chosen_columns(config, table.header)
+    table = open_table(config) if table is None else table
+    chosen = _chosen_columns(config, table.header)
+    tokens = [name for name in config.tokens or [] if name in chosen]
+    names = [name for name in chosen if name != config.time]
+    times = [config.time] if config.time is not None else []
+    columns = table.read(config, [name for name in names if name not in tokens], [*times, *tokens])
 
     notes: list[str] = []
-    keep = list(range(len(table.rows)))
+    keep: NDArray[np.int64] | None = None  # as they stand
     if config.time is not None:
-        stamps = time_stamps(table, config.time)
+        stamps = time_stamps(columns, config.time)
         if config.sort:
-            keep = sorted(keep, key=stamps.__getitem__)
-        check_order(config, table, stamps, keep)
-        notes += gap_notes(config.time, [stamps[k] for k in keep])
+            keep = np.argsort(stamps, kind="stable")
+        check_order(config, columns, stamps, keep)
+        notes += gap_notes(config.time, stamps if keep is None else stamps[keep])
 
-    names = [name for name in columns if name != config.time]
-    values = np.stack([numbers(config, table, name)[keep] for name in names], axis=1)
-    kept_lines = [table.lines[k] for k in keep]
+    checked(config, columns, columns.names)
+    values, vocabularies = with_tokens(columns, names, tokens)
+    values = values if keep is None else values[keep]
     if np.isnan(values).any():
-        present, note = _handle_missing(config, names, values, kept_lines)
+        lines = columns.lines if keep is None else columns.lines[keep]
+        present, note = _handle_missing(config, columns.table, names, values, lines)
         notes.append(note)
-        values, keep = values[present], [k for k, p in zip(keep, present, strict=True) if p]
-    if not keep:
-        raise DataError(f"{config.path}: no row is left. Give a table with complete rows.")
-    notes += [f"Column {n!r} is constant; it tells a model nothing." for n in _constant(names, values)]
+        if not present.all():
+            values, keep = values[present], np.flatnonzero(present) if keep is None else keep[present]
+    if not len(values):
+        raise DataError(f"{table.path}: no row is left. Give a table with complete rows.")
+    notes += constant_notes(names, values)
     features = config.features if config.features is not None else names
-    labels = table.column(config.time) if config.time else [str(line - 1) for line in table.lines]
+    labels = columns.texts[config.time] if config.time else list(map(str, (columns.lines - table.first).tolist()))
     return Series(
-        path=config.path,
+        path=table.path,
         sha256=table.sha256,
         features=tuple(features),
         target_name=config.target,
-        inputs=values[:, [names.index(n) for n in features]],
-        target=values[:, names.index(config.target)],
-        labels=tuple(labels[k] for k in keep),
+        inputs=values if list(features) == names else values[:, [names.index(n) for n in features]],
+        target=values[:, names.index(config.target)].copy(),
+        labels=tuple(labels if keep is None else (labels[k] for k in keep)),
         notes=tuple(notes),
         reading={name: getattr(config, name) for name in READING},
+        tokens=vocabularies,
     )
 
 
 def _chosen_columns(config: DataConfig, header: Sequence[str]) -> list[str]:
-    wanted = [config.target, *(config.features or []), *([config.time] if config.time else [])]
-    for name in wanted:
-        if name not in header:
-            columns = " ".join(", ".join(header).split())
-            raise DataError(
-                f"unknown column {name!r} in {config.path}; columns: {columns}.{did_you_mean(name, header)}"
-            )
+    known_columns(config, header, [config.target, *(config.features or []), *([config.time] if config.time else [])])
     if config.time in (config.target, *(config.features or [])):
         raise DataError(f"column {config.time!r} is data.time, so it can be neither target nor feature.")
+    if config.target in (config.tokens or []):
+        raise DataError(f"column {config.target!r} is data.target, which is a number; it cannot be in data.tokens.")
+    wanted = [config.target, *(config.features or []), *([config.time] if config.time else [])]
     chosen = list(header) if config.features is None else wanted
     return list(dict.fromkeys(chosen))
 
 
 def _handle_missing(
-    config: DataConfig, names: Sequence[str], values: NDArray[np.float64], lines: Sequence[int]
+    config: DataConfig,
+    table: Table,
+    names: Sequence[str],
+    values: NDArray[np.float64],
+    lines: NDArray[np.int64],
 ) -> tuple[NDArray[np.bool_], str]:
     """Fill ``values`` in place, or say which rows stay; refuse if that is what the configuration says."""
     missing = np.isnan(values)
-    row, column = (int(k) for k in np.argwhere(missing)[0])
-    where = f"{config.path}, line {lines[row]}, column {names[column]!r}"
+    row = int(missing.any(axis=1).argmax())
+    column = int(missing[row].argmax())
+    where = f"{table.path}, {table.unit} {lines[row]}, column {names[column]!r}"
     empty = [n for k, n in enumerate(names) if missing[:, k].all()]
     if empty:
-        raise DataError(f"{config.path}: column {empty[0]!r} has no value at all. Leave it out of data.features.")
+        raise DataError(f"{table.path}: column {empty[0]!r} has no value at all. Leave it out of data.features.")
     count = int(missing.sum())
     if config.missing == "error":
         raise DataError(
             f"{where}: a missing value ({count} in all). Fill it, or set data.missing to 'ffill' or 'drop'."
         )
     if config.missing == "drop":
-        present = np.array([not row.any() for row in missing])
+        present: NDArray[np.bool_] = np.logical_not(missing.any(axis=1))
         return (
             present,
             f"Dropped {int((~present).sum())} rows with missing cells; their neighbours now touch.",
         )
     if missing[0].any():
-        raise DataError(f"{config.path}: {_nothing_to_fill_from(names, missing, lines)}")
-    for k in range(1, len(values)):
-        values[k] = np.where(missing[k], values[k - 1], values[k])
+        raise DataError(f"{table.path}: {_nothing_to_fill_from(names, missing, lines, table.unit)}")
+    fill_forward(values, missing)
     return np.ones(len(values), dtype=bool), f"Filled {count} missing cells with the value of the row before."
 
 
-def _nothing_to_fill_from(names: Sequence[str], missing: NDArray[np.bool_], lines: Sequence[int]) -> str:
+def _nothing_to_fill_from(names: Sequence[str], missing: NDArray[np.bool_], lines: NDArray[np.int64], unit: str) -> str:
     """Say how many rows come before each column has had a value."""
     first = missing.argmin(axis=0)  # the row of each column's first value
     column, rows = names[int(first.argmax())], int(first.max())
-    those = f"the first row (line {lines[0]})" if rows == 1 else f"the first {rows} rows (from line {lines[0]} on)"
+    those = f"the first row ({unit} {lines[0]})" if rows == 1 else f"the first {rows} rows (from {unit} {lines[0]} on)"
     return (
         f"column {column!r} has no value in {those}, and 'ffill' has nothing to fill from. "
         f"Leave out {'that row' if rows == 1 else f'those {rows} rows'} of the table, leave {column!r} out of "
         f"data.features, or set data.missing: drop."
     )
-
-
-def _constant(names: Sequence[str], values: NDArray[np.float64]) -> list[str]:
-    return [n for n, spread in zip(names, np.ptp(values, axis=0), strict=True) if spread == 0]

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
-from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lstmreg.config import DataConfig
 from lstmreg.errors import DataError
 
-from .csv_file import Table
+from .sources.columns import Columns
 
 #: ISO 8601 of reduced precision, and quarters: what is written, what it is called, and its number in a row of such.
 #: A month is no number of days, so that neither 28 nor 31 of them are a gap.
@@ -48,26 +47,61 @@ def time_stamp(cell: str) -> tuple[float, str]:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp(), kind
 
 
-def time_stamps(table: Table, name: str) -> list[float]:
-    """Turn a column of rising numbers or ISO 8601 time stamps into numbers that order the rows.
+def time_stamps(columns: Columns, name: str) -> NDArray[np.float64]:
+    """Turn a column of rising numbers or ISO 8601 time stamps into numbers ``(N,)`` that order the rows.
 
     Raises:
         DataError: If a cell is none, or of another kind than those before it.
     """
+    cells = columns.texts[name]
+    stamps = _all_numbers(cells)
+    if stamps is None:
+        stamps = _all_moments(cells)
+    return _one_by_one(columns, name) if stamps is None else stamps
+
+
+def _all_numbers(cells: Sequence[str]) -> NDArray[np.float64] | None:
+    """Return the numbers of a column if each cell is one."""
+    try:
+        stamps = np.fromiter(map(float, cells), np.float64, len(cells))
+    except ValueError:
+        return None
+    return stamps if np.isfinite(stamps).all() and not any("_" in cell for cell in cells) else None
+
+
+def _all_moments(cells: Sequence[str]) -> NDArray[np.float64] | None:
+    """Return the seconds of a column if each cell is a date, perhaps with a time, and all are of one kind.
+
+    Longer than any number of a period, and with a hyphen where a number has none: what they are is beyond doubt.
+    """
+    if not all(len(cell) > 8 and cell[4] == "-" for cell in cells):
+        return None
+    try:
+        moments = list(map(datetime.fromisoformat, cells))
+    except ValueError:
+        return None
+    zones = {moment.tzinfo is None for moment in moments}
+    if len(zones) > 1:
+        return None
+    if zones == {True}:
+        return np.array(moments, dtype="datetime64[us]").astype(np.int64) / 1e6
+    return np.fromiter((moment.timestamp() for moment in moments), np.float64, len(moments))
+
+
+def _one_by_one(columns: Columns, name: str) -> NDArray[np.float64]:
     kinds: set[str] = set()
-    stamps: list[float] = []
-    for cell, line in zip(table.column(name), table.lines, strict=True):
-        where = f"{table.path}, line {line}, column {name!r}: {cell!r}"
+    stamps = np.empty(len(columns))
+    for row, cell in enumerate(columns.texts[name]):
+        where = f"{columns.where(row, name)}: {cell!r}"
         try:
-            stamp, kind = time_stamp(cell)
+            stamps[row], kind = time_stamp(cell)
         except ValueError:
             raise DataError(
                 f"{where} is no time stamp. Write it as ISO 8601 (2024-03-31, 2024-03-31T14:00:00+02:00, 2024-03, "
                 f"2024-W13) or as a quarter (2024-Q1)."
             ) from None
-        if not math.isfinite(stamp):
+        if not math.isfinite(stamps[row]):
             raise DataError(f"{where} is no time stamp. Give every row one.")
-        stamps.append(stamp)
         kinds.add(kind)
         if len(kinds) > 1:
             raise DataError(f"{where} mixes kinds ({' and '.join(sorted(kinds))}). Write all rows alike.")
@@ -83,64 +117,67 @@ def are_time_stamps(cells: Sequence[str]) -> bool:
     return len(kinds) == 1 and kinds != {"numbers"}
 
 
-def check_order(config: DataConfig, table: Table, stamps: Sequence[float], order: Sequence[int]) -> None:
+def check_order(
+    config: DataConfig, columns: Columns, stamps: NDArray[np.float64], order: NDArray[np.int64] | None
+) -> None:
     """See that time rises from row to row.
 
     Args:
         config: Names the time column.
-        table: The file.
+        columns: Of the table, the times among them as text.
         stamps: Of each row of the table.
-        order: Rows of the table as they are to follow each other.
+        order: Rows of the table as they are to follow each other; nothing if as they stand.
 
     Raises:
         DataError: If it does not; it says so if several series seem to stand in one table.
     """
-    for before, now in pairwise(order):
-        if stamps[now] > stamps[before]:
-            continue
-        where = f"{config.path}, line {table.lines[now]}, column {config.time!r}"
-        if _are_several_series(stamps):
-            raise DataError(f"{where}: the same times come again. {_how_to_part(config, table, stamps)}")
-        if stamps[now] == stamps[before]:
-            raise DataError(f"{where}: the same time twice. Keep one of the rows.")
-        raise DataError(f"{where}: earlier than the row before. Sort the table, or set data.sort: true.")
+    in_order = stamps if order is None else stamps[order]
+    falls = np.flatnonzero(np.diff(in_order) <= 0)
+    if not len(falls):
+        return
+    place = int(falls[0]) + 1
+    where = columns.where(place if order is None else int(order[place]), str(config.time))
+    if _are_several_series(stamps):
+        raise DataError(f"{where}: the same times come again. {_how_to_part(config, columns, stamps)}")
+    if in_order[place] == in_order[place - 1]:
+        raise DataError(f"{where}: the same time twice. Keep one of the rows.")
+    raise DataError(f"{where}: earlier than the row before. Sort the table, or set data.sort: true.")
 
 
-def _are_several_series(stamps: Sequence[float]) -> bool:
+def _are_several_series(stamps: NDArray[np.float64]) -> bool:
     """Tell whether most rows share their time with another one, and not by an oversight in a row or two."""
-    shared = [count for count in Counter(stamps).values() if count > 1]
-    return len(shared) > 2 and sum(shared) > len(stamps) / 2
+    counts = np.unique(stamps, return_counts=True)[1]
+    shared = counts[counts > 1]
+    return len(shared) > 2 and int(shared.sum()) > len(stamps) / 2
 
 
-def _how_to_part(config: DataConfig, table: Table, stamps: Sequence[float]) -> str:
+def _how_to_part(config: DataConfig, columns: Columns, stamps: NDArray[np.float64]) -> str:
     rule = "The rows of one series must be one file: write those of each series into a file of its own."
-    column = _column_of_series(config, table, stamps)
+    column = _column_of_series(config, columns, stamps)
     if column is None:
         return f"Several series seem to stand in one table. {rule}"
-    names = list(dict.fromkeys(table.column(column)))
+    names = list(dict.fromkeys(columns.table.column(column)))
     shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
     return f"Column {column!r} tells such rows apart ({shown}), so it seems to name several series. {rule}"
 
 
-def _column_of_series(config: DataConfig, table: Table, stamps: Sequence[float]) -> str | None:
+def _column_of_series(config: DataConfig, columns: Columns, stamps: NDArray[np.float64]) -> str | None:
     """Find the column that tells apart the rows of one time; text rather than numbers, and few values."""
-    most = max(Counter(stamps).values())
+    most = int(np.unique(stamps, return_counts=True)[1].max())
     found = []
-    for name in table.header:
-        if name in (config.time, config.target):
-            continue
-        cells = table.column(name)
+    names = [name for name in columns.table.header if name not in (config.time, config.target)]
+    for name, cells in columns.table.columns(names, len(columns)):
         values = set(cells)
         is_text = not any(value.replace(".", "", 1).isdecimal() for value in values)
         few = len(values) <= len(cells) / 2 if is_text else len(values) == most
-        if few and len(set(zip(stamps, cells, strict=True))) == len(cells):
+        if few and len(set(zip(stamps.tolist(), cells, strict=True))) == len(cells):
             found.append((not is_text, len(values), name))
     return min(found)[2] if found else None
 
 
-def gap_notes(name: str, stamps: Sequence[float]) -> list[str]:
+def gap_notes(name: str, stamps: NDArray[np.float64]) -> list[str]:
     """Say how often more than the usual time lies between two rows."""
-    steps = np.diff(np.asarray(stamps))
+    steps = np.diff(stamps)
     if len(steps) == 0:
         return []
     usual = float(np.median(steps))

@@ -244,7 +244,7 @@ def test_how_a_table_is_written_changes_nothing_in_it(raw, settings):
 
 
 def test_a_compressed_file_that_unpacks_to_too_much_is_not_unpacked(monkeypatch):
-    monkeypatch.setattr("lstmreg.data.csv_file._MOST_UNPACKED", 1000)
+    monkeypatch.setattr("lstmreg.data.sources.csv_file._MOST_UNPACKED", 1000)
     table = b"x,y\n" + b"1,2\n" * 249  # 1000 bytes
     assert len(read(gzip.compress(table))) == 249
     asked = []
@@ -254,7 +254,7 @@ def test_a_compressed_file_that_unpacks_to_too_much_is_not_unpacked(monkeypatch)
             asked.append(size)
             return super().read(size)
 
-    monkeypatch.setattr("lstmreg.data.csv_file.gzip.GzipFile", Counting)
+    monkeypatch.setattr("lstmreg.data.sources.csv_file.gzip.GzipFile", Counting)
     assert "unpacks to more than 1,000 bytes" in refusal(gzip.compress(table + b"1,2\n"))
     assert asked == [1001]
 
@@ -299,7 +299,8 @@ MIXED = "date,shop,a,yes,b c,y\n2024-01,Bern,1,2,3,4\n2024-02,Basel,?,5,6,7\n"
 
 def test_a_column_of_text_is_answered_with_the_columns_of_numbers_as_a_line_to_paste():
     message = refusal(MIXED, time="date")
-    assert "line 2, column 'shop': 'Bern' is not a number. The column is text, and inputs are numbers." in message
+    rule = "The column is text, and inputs are numbers, or tokens (data.tokens: [shop])."
+    assert f"line 2, column 'shop': 'Bern' is not a number. {rule}" in message
     assert "data.time" not in message
     (line,) = message.split("Name them under data: ")[1:]
     features = yaml.safe_load(line)["features"]
@@ -326,7 +327,7 @@ def test_a_target_of_text_is_answered_with_the_columns_that_it_might_be():
 def test_a_list_of_columns_that_would_be_cut_off_is_left_out():
     names = [f"a rather long name of a column, number {k}" for k in range(60)]
     header = ",".join(f'"{name}"' for name in ["shop", "y", *names])
-    assert refusal(f"{header}\nBern{',1' * 61}\n").endswith("inputs are numbers. Name them under data.features.")
+    assert refusal(f"{header}\nBern{',1' * 61}\n").endswith("[shop]). Name them under data.features.")
 
 
 def stacked(series: dict[str, list[str]], columns: str) -> str:
