@@ -21,6 +21,8 @@ from lstmreg.data.cases import Cases
 from lstmreg.rules import require
 
 if TYPE_CHECKING:
+    import lightning.pytorch as pl
+
     from lstmreg.losses import Criterion
     from lstmreg.models import Ensemble, Network
 
@@ -182,6 +184,14 @@ class Task(ABC):
     def encoded(self, encoder: Encoder) -> Cases:
         """Return all cases as a network reads them."""
 
+    def batches(
+        self, encoder: Encoder, cases: Cases, split: Split, *, batch_size: int, seed: int
+    ) -> pl.LightningDataModule:
+        """Return the cases of a split in batches, whose order the seed decides."""
+        from lstmreg.data.module import CasesDataModule
+
+        return CasesDataModule(cases, split.train, split.validation, batch_size=batch_size, seed=seed)
+
     @abstractmethod
     def network(self, model: ModelConfig) -> Network:
         """Return a new network of the sizes that the task needs."""
@@ -191,6 +201,18 @@ class Task(ABC):
         """Return what is minimized: the mean loss of a batch of outputs and targets."""
 
     # ---------------------------------------------------------------- judging
+
+    def outputs(self, network: Network | Ensemble, cases: Cases, numbers: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return what a network gives for some cases, ``(M, ...)``."""
+        import torch
+
+        from lstmreg import models
+
+        chosen = torch.from_numpy(numbers)
+        inputs = torch.from_numpy(cases.inputs).index_select(0, chosen)
+        lengths = None if cases.lengths is None else torch.from_numpy(cases.lengths).index_select(0, chosen)
+        outputs: NDArray[np.float32] = models.outputs(network, inputs, lengths).numpy()
+        return outputs
 
     @abstractmethod
     def predictions(self, encoder: Encoder, outputs: NDArray[np.float32], cases: NDArray[np.int64]) -> Values:
