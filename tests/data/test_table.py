@@ -114,7 +114,7 @@ def by_hand(cell: str) -> float | None:
         value = float(cell)
     except ValueError:
         return None
-    return value if "_" not in cell and abs(value) <= np.finfo(np.float32).max else None
+    return value if "_" not in cell and abs(value) <= float(np.finfo(np.float32).max) else None
 
 
 @given(st.lists(odd_cells | finite.map(repr), min_size=1, max_size=12))
