@@ -62,8 +62,10 @@ class DataCard:
     scales: dict[str, Any]
 
     @property
-    def best_floor(self) -> str:
-        """The prediction without a model that is hardest to beat on the confirming splits."""
+    def best_floor(self) -> str | None:
+        """The prediction without a model that is hardest to beat on the confirming splits, if there is any."""
+        if not self.floors:
+            return None
         return min(self.floors, key=lambda name: float(np.mean([log_loss(x) for x in self.floors[name]])))
 
 
