@@ -140,7 +140,7 @@ class Own(Task):
         """Return the split's data module."""
         return self._modules[split.key[0]]
 
-    def encoded(self, encoder: pl.LightningDataModule) -> pl.LightningDataModule:
+    def encoded(self, encoder: pl.LightningDataModule) -> Any:
         """Return it as it is: whatever it scales is its own affair."""
         return encoder
 
@@ -281,13 +281,13 @@ def _check(modules: list[Any], network: Any, loss: Any) -> None:
 
 def _batches(module: pl.LightningDataModule, place: int, which: str) -> list[Any]:
     """Return the batches ``(x, y)`` of a module."""
-    from lightning.pytorch.utilities.exceptions import MisconfigurationException
+    import lightning.pytorch as pl
 
-    try:
-        loader = getattr(module, f"{which}_dataloader")()
-    except (MisconfigurationException, NotImplementedError):
-        loader = None
-    batches = [] if loader is None else list(loader)
+    # Lightning's own method, which a module without such batches has, raises.
+    is_there = getattr(type(module), f"{which}_dataloader") is not getattr(
+        pl.LightningDataModule, f"{which}_dataloader"
+    )
+    batches = list(getattr(module, f"{which}_dataloader")()) if is_there else []
     if not batches or not all(isinstance(batch, (tuple, list)) and len(batch) == 2 for batch in batches):
         raise DataError(f"data module {place}: {which}_dataloader() must give batches (x, y), and at least one.")
     return batches

@@ -202,6 +202,7 @@ class Curves(pl.Callback):
         self._watch = watch
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Add an epoch."""
         logged: dict[str, Tensor] = trainer.callback_metrics
         self.epochs.append(
             Epoch(
