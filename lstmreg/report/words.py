@@ -8,29 +8,34 @@ from collections.abc import Sequence
 
 from lstmreg.search.evidence import Effect
 from lstmreg.search.space import Setting, key, knobs_of, short, without_knobs
+from lstmreg.tasks import Task, task_named
 
 from .numbers import MOSTLY, Answer, Knob
 
-FLOOR_NAMES = {
-    "mean": "the mean of the training rows",
-    "persistence": "persistence (the last value again)",
-    "seasonal": "seasonal persistence (the value one season ago)",
-}
+
+def task(answer: Answer) -> type[Task]:
+    """Return the task, which has words of its own."""
+    return task_named(answer.task)
+
+
+def floor_name(answer: Answer, name: str) -> str:
+    """Say what a prediction without a model is."""
+    return task(answer).floor_names.get(name, name)
 
 
 def headline(answer: Answer) -> str:
     """Say in one sentence what to do."""
-    floor = FLOOR_NAMES[answer.best_floor]
     if answer.is_confirmed:
         turned = _setting({p: answer.recommended[p] for p in knobs_of(answer.recommended)})
         rest = "; leave the others off." if len(knobs_of(answer.recommended)) < len(answer.knobs) else "."
         beside = f" beside the configured {_setting(answer.kept_on)}" if answer.kept_on else ""
         return f"Use {turned}{beside}{rest}"
-    if answer.floor_effect is not None and answer.floor_effect.low > 0:
+    floor = None if answer.best_floor is None else floor_name(answer, answer.best_floor)
+    if floor is not None and answer.floor_effect is not None and answer.floor_effect.low > 0:
         return f"Use {floor}: this model is worse."
     if _is_cut_short(answer):
         return "Nothing could be shown, because training was cut short: raise training.max_epochs and ask again."
-    if answer.floor_effect is None or answer.floor_effect.high >= 0:
+    if floor is not None and (answer.floor_effect is None or answer.floor_effect.high >= 0):
         if _has_sure_effect(answer):
             return f"Use {floor} until a model beats it: {_setting(answer.candidate)} helps this one, but not enough."
         return f"Nothing could be shown, not even that the model beats {floor}."
@@ -66,14 +71,14 @@ def summary(answer: Answer) -> list[str]:
     precision = _about_precision(answer)
     if precision and answer.floor_effect is not None and answer.floor_effect.high < 0:
         return [_about_candidate(answer), *precision]
-    return [_about_candidate(answer), _about_floor(answer)]
+    return [_about_candidate(answer), *_about_floor(answer)]
 
 
 def details(answer: Answer) -> list[str]:
     """Say the rest, most important first."""
     said = [
         *_about_precision(answer),
-        _about_floor(answer),
+        *_about_floor(answer),
         *_about_sizes(answer),
         _about_test(answer),
         *_about_averaging(answer),
@@ -129,8 +134,8 @@ def _about_candidate(answer: Answer) -> str:
     if answer.is_confirmed:
         return f"Beyond {_beyond(answer)}, {_setting(answer.candidate)} {measured}."
     said = f"The best candidate, {_setting(answer.candidate)}, {measured}"
-    if _has_sure_effect(answer):
-        return f"{said}, but it is not shown that the model then beats {FLOOR_NAMES[answer.best_floor]}."
+    if _has_sure_effect(answer) and answer.best_floor is not None:
+        return f"{said}, but it is not shown that the model then beats {floor_name(answer, answer.best_floor)}."
     return f"{said}. To count, it must be an improvement of at least {_worth(answer)} whose interval excludes zero."
 
 
@@ -161,7 +166,7 @@ def _about_precision(answer: Answer) -> list[str]:
         return [f"{said}; {unlimited}. More splits may help more: {_line(answer, **more)}"]
     return [
         f"{said}; {unlimited}. More splits would only be shorter ones, so only more data would show less: for effects "
-        f"of {_worth(answer)} about {times:.0f} times as many rows."
+        f"of {_worth(answer)} about {times:.0f} times as many {task(answer).parts_are}."
     ]
 
 
@@ -185,8 +190,14 @@ def _line(answer: Answer, **search: int) -> str:
     return " ".join([f"lstmreg search -c {config}", *(f"--search.{name}={value}" for name, value in search.items())])
 
 
-def _about_floor(answer: Answer) -> str:
-    name, effect = FLOOR_NAMES[answer.best_floor], answer.floor_effect
+def _about_floor(answer: Answer) -> list[str]:
+    if answer.best_floor is None:
+        return []
+    return [_against_floor(floor_name(answer, answer.best_floor), answer)]
+
+
+def _against_floor(name: str, answer: Answer) -> str:
+    effect = answer.floor_effect
     if effect is None:
         return f"The recommended model failed on the fresh splits, so it cannot be compared with {name}."
     measured = f"{change(effect.mean)} ({interval(effect, answer)})"
@@ -205,24 +216,26 @@ def _about_floor(answer: Answer) -> str:
 
 def _about_test(answer: Answer) -> str:
     test = answer.test
-    floors = ", ".join(f"{FLOOR_NAMES[n]} {number(e)}" for n, e in sorted(test.floors.items(), key=lambda f: f[1]))
+    floors = ", ".join(
+        f"{floor_name(answer, n)} {number(e)}" for n, e in sorted(test.floors.items(), key=lambda f: f[1])
+    )
     compared = "without regularization" if knobs_of(answer.candidate) or not answer.candidate else "as configured"
-    said = f"On the test rows the {test.metric} is {number(test.plain)} {compared}"
+    said = f"On the test {task(answer).parts_are} the {test.metric} is {number(test.plain)} {compared}"
     if test.candidate is not None and test.change is not None:
         said += (
             f" and {number(test.candidate)} with {_setting(answer.candidate)}; the loss, averaged over {test.seeds} "
-            f"seeds, changes by {change(test.change.mean)} ({interval(test.change, answer)}, on this one stretch of "
-            f"{test.change.splits} windows)"
+            f"seeds, changes by {change(test.change.mean)} ({interval(test.change, answer)}, on this one test of "
+            f"{test.change.splits} {task(answer).cases_are})"
         )
     else:
         said += f" ({test.seeds} seeds)"
-    said += f". Without a model: {floors}."
+    said += f". Without a model: {floors}." if floors else "."
     if test.change is not None and test.change.failed:
         said += f" With {_setting(answer.candidate)} {_trainings(test.change.failed)} failed and is left out here."
     needed = len({key(s) for s in ({}, without_knobs(answer.candidate), answer.candidate)})
     if test.settings > needed:
         said += (
-            f" Because the search was continued, {test.settings} settings have met these rows, and not {needed}: "
+            f" Because the search was continued, {test.settings} settings have met them, and not {needed}: "
             f"trust this number the less for it."
         )
     return said
@@ -240,7 +253,7 @@ def _about_averaging(answer: Answer) -> list[str]:
     members = max(a.members for a in answer.test.averaging.values())
     return [
         f"The average of the predictions of {members} networks, one for each seed, has a {answer.test.metric} on the "
-        f"test rows of {_listed(said)}; to predict so takes {members} times as long."
+        f"test {task(answer).parts_are} of {_listed(said)}; to predict so takes {members} times as long."
     ]
 
 
@@ -308,7 +321,7 @@ def _longer(answer: Answer) -> str:
 
 
 def _about_differences(answer: Answer) -> list[str]:
-    difference = answer.settings["data.difference"]
+    difference = answer.settings.get("data.difference")
     if difference is None:
         return []
     since = "one season before" if difference == "season" else "the row before"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lstmreg.config import Config
+from lstmreg.config import Config, ModelConfig
 from lstmreg.tasks import Split, Splits, Task
 from lstmreg.training.single import Lesson, floor_losses
 
@@ -40,6 +40,11 @@ class DataCard:
         test_labels: How a reader knows each test case.
         test_truth: The truth of each test case, as :func:`kept` keeps it.
         scales: What losses and errors of the test need beside predictions and truth.
+        test_floor_errors: All errors of each prediction without a model on the test; older runs have none.
+        outputs: How many a network has; older runs, all of which forecast, have as many as steps ahead.
+        classes: Names of the classes, where such are predicted.
+        steps: ``last`` if a network predicts once for each case, ``all`` if at every step.
+        length: Steps of the longest case; older runs, all of which forecast, have those of the window.
     """
 
     path: str
@@ -60,6 +65,11 @@ class DataCard:
     test_labels: list[str]
     test_truth: list[Any]
     scales: dict[str, Any]
+    test_floor_errors: dict[str, dict[str, float]] = field(default_factory=dict)
+    outputs: int | None = None
+    classes: list[str] = field(default_factory=list)
+    steps: str = "last"
+    length: int | None = None
 
     @property
     def best_floor(self) -> str | None:
@@ -78,7 +88,8 @@ def make_card(config: Config, task: Task, splits: Splits, most_splits: int) -> D
     def keys(of: tuple[Split, ...]) -> list[list[int]]:
         return [list(split.key) for split in of]
 
-    per_split = [floor_losses(config.training, Lesson.of(task, split)) for split in splits.confirm]
+    lessons = [Lesson.of(task, split) for split in splits.confirm]
+    per_split = [floor_losses(config.training, lesson) for lesson in lessons]
     final = splits.final
     truth, scales = task.truth(final.judged), task.scales(task.encoder(final))
     test_floors = {
@@ -104,7 +115,18 @@ def make_card(config: Config, task: Task, splits: Splits, most_splits: int) -> D
         test_labels=task.labels(final.judged),
         test_truth=kept(truth),
         scales=scales,
+        test_floor_errors=test_floors,
+        classes=list(scales.get("classes", [])),
+        **_sizes(lessons[0]),
     )
+
+
+def _sizes(lesson: Lesson) -> dict[str, Any]:
+    """Return what code of the network must say, as far as it is known of it."""
+    if lesson.task.has_own_networks:
+        return {}
+    network = lesson.task.network(ModelConfig(hidden_size=1))
+    return {"outputs": network.output_size, "steps": network.steps, "length": lesson.cases.inputs.shape[1]}
 
 
 def log_loss(loss: float) -> float:
@@ -114,8 +136,9 @@ def log_loss(loss: float) -> float:
 
 def kept(values: NDArray[np.float64]) -> list[Any]:
     """Return numbers of any number of axes as JSON keeps them, with null where there is none."""
-    plain: list[Any] = np.where(np.isnan(values), None, values.astype(object)).tolist()
-    return plain
+    plain = values.astype(object)
+    plain[np.isnan(values)] = None
+    return list(plain.tolist())
 
 
 def restored(plain: list[Any]) -> NDArray[np.float64]:

@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
     from lstmreg.losses import Criterion
 
-#: Says in ``model.json`` that beside it are weights of a network that only its user can make.
-OWN_FORMAT = "own"
-
 
 class Own(Task):
     """Trains networks of one's own on data modules of one's own; a case is a row of a batch.
@@ -70,11 +67,11 @@ class Own(Task):
         self.data = DataConfig("own", "y")
         self.path, self.sha256 = "data modules of your own", self._digest()
         self.size = _count(self._test)
-        self.features, self.target = ("x",), "y"
+        self.features, self.target = _features(network()), "y"
         self.notes = ()
 
     @classmethod
-    def read(cls, data: DataConfig) -> Self:
+    def read(cls, data: DataConfig, given: Any = None) -> Self:
         """Refuse: what is a user's own stands in no file."""
         raise ConfigError(
             "task: own is asked from Python: lstmreg.search.run(config, task=Own(modules, network, loss))."
@@ -231,7 +228,15 @@ class OwnWeights:
         from lstmreg import saved
 
         about = {"class": type(self.network).__name__, "val_loss": self.val_loss}
-        saved.write(directory, OWN_FORMAT, about, self.network.state_dict())
+        saved.write(directory, saved.OWN_FORMAT, about, self.network.state_dict())
+
+
+def _features(network: nn.Module) -> tuple[str, ...]:
+    """Return names of the columns that the first layer reads."""
+    from lstmreg.layers import LSTM
+
+    first = next(module for module in network.modules() if isinstance(module, LSTM))
+    return tuple(str(k) for k in range(first.input_size))
 
 
 def _count(batches: list[Any]) -> int:

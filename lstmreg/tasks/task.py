@@ -89,8 +89,9 @@ class Task(ABC):
         losses_by_name: What ``training.loss`` may be, the default first.
         higher_is_better: Those of its errors that are no errors but scores; never the first, by which all is compared.
         floor_names: What a prediction without a network is called in a sentence, by its name.
-        has_own_networks: Whether its networks are others than :class:`lstmreg.Network`: they are trained one by one, and
-            what they predict is not looked at.
+        has_own_networks: Whether its networks are others than :class:`lstmreg.Network`: they are trained one by one,
+            and what they predict is not looked at.
+        settings_shown: Which of the settings of the data a report shows.
         no_leak: How it comes that nothing is known in training that is judged later, in a sentence.
         data: The settings by which the data were read.
         path: Where they came from.
@@ -111,6 +112,7 @@ class Task(ABC):
     higher_is_better: ClassVar[frozenset[str]] = frozenset()
     floor_names: ClassVar[Mapping[str, str]] = {}
     has_own_networks: ClassVar[bool] = False
+    settings_shown: ClassVar[tuple[str, ...]] = ()
     no_leak: ClassVar[str] = "All that was fitted saw the training part of its split alone."
 
     data: DataConfig
@@ -145,8 +147,12 @@ class Task(ABC):
 
     @classmethod
     @abstractmethod
-    def read(cls, data: DataConfig) -> Self:
+    def read(cls, data: DataConfig, given: Any = None) -> Self:
         """Read the data.
+
+        Args:
+            data: Which they are.
+            given: The data themselves, from Python, in place of those that ``data.path`` names.
 
         Raises:
             DataError: If they cannot be used.
