@@ -48,7 +48,7 @@ def test_sequences_are_arrays_lists_tensors_datasets_and_frames_alike() -> None:
     x, y = generator.normal(size=(6, 5, 2)), ["a", "b"] * 3
     data = DataConfig("the arrays", "kind")
     expected = Classify.read(data, (x, y)).sequences
-    for given in [(torch.tensor(x), y), ([row for row in x], np.array(y))]:
+    for given in [(torch.tensor(x), y), (list(x), np.array(y))]:
         found = Classify.read(data, given).sequences
         np.testing.assert_array_equal(found.inputs, expected.inputs)
         assert found.targets.tolist() == expected.targets.tolist() == y

@@ -137,6 +137,9 @@ def test_modules_choose_and_confirm_in_turn_and_the_last_is_the_test() -> None:
         task.splits(few)
 
 
+ONE = Net()
+
+
 class NoTest(Module):
     test_dataloader = pl.LightningDataModule.test_dataloader
 
@@ -155,7 +158,7 @@ class Stock(nn.Module):
         ((lambda: [Module(0)] * 3 + [NoTest(1)], Net), DataError, r"data module 3: test_dataloader\(\) must give"),
         ((lambda: [Module(0)] * 4, Stock), ConfigError, r"Stock has no lstmreg\.LSTM inside"),
         ((lambda: [Module(0)] * 4, "Net"), TypeError, "network must be callable"),
-        ((lambda: [Module(0)] * 4, lambda net=Net(): net), TypeError, "the same one twice"),
+        ((lambda: [Module(0)] * 4, lambda: ONE), TypeError, "the same one twice"),
     ],
 )
 def test_what_cannot_be_searched_is_refused_before_anything_runs(arguments, error, message) -> None:
