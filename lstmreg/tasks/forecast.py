@@ -12,6 +12,7 @@ from lstmreg.config import DataConfig, ModelConfig, SearchConfig, TrainingConfig
 from lstmreg.data.blocks import Block, hold_out, make_blocks
 from lstmreg.data.cases import Cases
 from lstmreg.data.floors import floor_predictions
+from lstmreg.data.sources.given import table_given
 from lstmreg.data.table import Series, read_series
 from lstmreg.data.windows import Windower
 
@@ -59,9 +60,9 @@ class Forecast(Task):
         self.features, self.target = series.features, series.target_name
 
     @classmethod
-    def read(cls, data: DataConfig) -> Self:
-        """Read the table."""
-        return cls(data, read_series(data))
+    def read(cls, data: DataConfig, given: Any = None) -> Self:
+        """Read the table: a file, or a frame, columns by name or an array ``(N, columns)``."""
+        return cls(data, read_series(data, None if given is None else table_given(given, data)))
 
     # ---------------------------------------------------------------- splits
 

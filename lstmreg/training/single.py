@@ -260,19 +260,22 @@ def _behind(error: float, floors: dict[str, float]) -> Behind | None:
     return Behind(best, floors[best], error) if not error < floors[best] else None
 
 
-def fit_held_out(config: Config, callbacks: Sequence[pl.Callback] = (), *, task: Task | None = None) -> HeldOut:
+def fit_held_out(
+    config: Config, callbacks: Sequence[pl.Callback] = (), *, data: Any = None, task: Task | None = None
+) -> HeldOut:
     """Train what is configured once; some of the task's cases test it, as many others validate.
 
     Args:
         config: The run.
         callbacks: Further Lightning callbacks.
-        task: The data, if they have been read for the task that ``config`` names.
+        data: The data themselves, in place of those that ``config.data.path`` names; see :func:`lstmreg.search.run`.
+        task: In place of both: a task with its data.
 
     Raises:
         DataError: If the data cannot be used, or are too few.
         DivergedError: As :func:`lstmreg.fit`.
     """
-    task = read_task(config) if task is None else task
+    task = read_task(config, data) if task is None else task
     config, split = task.completed(config), task.hold_out()
     trained = train_configured(config, task, split, callbacks)
     truth, scales = task.truth(split.judged), task.scales(trained.lesson.encoder)
