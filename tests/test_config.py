@@ -367,7 +367,7 @@ def outcome(settings: dict) -> tuple:
     training = TrainingConfig(learning_rate=0.01, batch_size=8, max_epochs=3, patience=2)
     small = Config(DataConfig(**TABLE, window=3), ModelConfig(hidden_size=4), training)
     values = np.sin(np.arange(60.0))
-    series = Series("table.csv", "", ("y",), "y", values[:, None], values, tuple(map(str, range(60))), ())
+    series = Series("table.csv", "", ("y",), ("y",), values[:, None], values[:, None], tuple(map(str, range(60))), ())
     task = Forecast(small.data, series)
     trained = train_single(with_settings(small, settings), task, task.split(Block(40, 60)))
     weights = {name: weight.tolist() for name, weight in trained.network.state_dict().items()}
