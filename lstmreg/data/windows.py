@@ -57,8 +57,7 @@ def last_known(values: NDArray[np.float64], rows: NDArray[np.int64], horizon: in
 
 def steps_ahead(values: NDArray[np.float64], rows: NDArray[np.int64], horizon: int) -> NDArray[np.float64]:
     """Return the values ``(N, P)`` in the steps from each of ``rows`` on, ``(M, O)``: step by step, each with all P."""
-    values = values[rows[:, None] + np.arange(horizon)]
-    return values.reshape(len(rows), -1)
+    return values[rows[:, None] + np.arange(horizon)].reshape(len(rows), horizon * values.shape[1])
 
 
 @dataclass(frozen=True)
@@ -214,17 +213,20 @@ class Windower:
 
     def scaled(self, series: Series, rows: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[np.float32]:
         """Return values ``(N, O)`` of the targets, from ``rows`` on, as the network is to give them."""
-        steps = values.reshape(len(rows), self.horizon, -1)
+        steps = values.reshape(self._shape(rows))
         if self.lag:
             steps = steps - last_known(series.targets, rows, self.horizon, self.lag)
-        return _by_step(self.target_of(series, rows)).scaled(steps).reshape(len(rows), -1)
+        return _by_step(self.target_of(series, rows)).scaled(steps).reshape(values.shape)
 
     def unscaled(self, series: Series, rows: NDArray[np.int64], outputs: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return what the network gives ``(N, O)``, from ``rows`` on, as values of the targets in their own units."""
-        steps = _by_step(self.target_of(series, rows)).unscaled(outputs.reshape(len(rows), self.horizon, -1))
+        steps = _by_step(self.target_of(series, rows)).unscaled(outputs.reshape(self._shape(rows)))
         if self.lag:
             steps = steps + last_known(series.targets, rows, self.horizon, self.lag)
-        return steps.reshape(len(rows), -1)
+        return steps.reshape(outputs.shape)
+
+    def _shape(self, rows: NDArray[np.int64]) -> tuple[int, int, int]:
+        return len(rows), self.horizon, self.target.mean.size
 
 
 def _by_step(scaler: Scaler) -> Scaler:

@@ -14,6 +14,7 @@ from .numbers import MOSTLY, Answer, Knob
 FLOOR_NAMES = {
     "mean": "the mean of the training rows",
     "persistence": "persistence (the last value again)",
+    "drift": "drift (on from the last value, as the series has risen on average)",
     "seasonal": "seasonal persistence (the value one season ago)",
 }
 

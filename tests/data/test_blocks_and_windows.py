@@ -280,6 +280,9 @@ def test_floors_are_those_that_a_loop_finds(horizon, season, first, data):
     expected = {
         "mean": [[math.fsum(y[:train]) / train] * horizon for _ in rows],
         "persistence": [[y[row - 1]] * horizon for row in rows],
+        "drift": [
+            [y[row - 1] + (step + 1) * (y[row - 1] - y[0]) / max(row - 1, 1) for step in range(horizon)] for row in rows
+        ],
     }
     if season is not None and one_season_ago(first, 0) >= 0:  # a season too long is left out
         expected["seasonal"] = [[y[one_season_ago(row, step)] for step in range(horizon)] for row in rows]

@@ -126,11 +126,20 @@ def test_what_is_held_out_is_compared_with_the_floors(tmp_path):
     judged = task.hold_out().judged
     prediction, truth = held.trained.predict(judged), task.truth(judged)
     assert held.test_error == pytest.approx(np.abs(prediction - truth).mean(), rel=1e-6)
-    floors = {"mean": y[:48].mean(), "persistence": y[47:59], "seasonal": y[42:54]}
+    slope = {start: (y[start - 1 : start + 11] - y[0]) / np.arange(start - 1, start + 11) for start in (36, 48)}
+    floors = {"mean": y[:48].mean(), "persistence": y[47:59], "drift": y[47:59] + slope[48], "seasonal": y[42:54]}
     assert held.test_floors == pytest.approx(
         {k: np.abs(floor - y[48:]).mean() for k, floor in floors.items()}, rel=1e-5
     )
-    floors = {"mean": y[:36].mean(), "persistence": y[35:47], "seasonal": y[30:42]}
+    naive = np.abs(np.diff(y[:36])).mean()
+    assert held.errors == pytest.approx(
+        {
+            "mean absolute error": held.test_error,
+            "root mean square error": np.sqrt(np.square(prediction - truth).mean()),
+            "mean absolute scaled error": held.test_error / naive,
+        }
+    )
+    floors = {"mean": y[:36].mean(), "persistence": y[35:47], "drift": y[35:47] + slope[36], "seasonal": y[30:42]}
     scaled = {k: np.abs(floor - y[36:48]).mean() / y[:36].std() for k, floor in floors.items()}
     assert held.val_floors == pytest.approx(scaled, rel=1e-5)
 
