@@ -136,7 +136,9 @@ class Forecaster:
         series = self._series(table)
         groups, past = series.groups, self.windower.past
         edges = groups.starts.tolist()
-        lasts = np.minimum(groups.ends, groups.starts[1:] - self.windower.horizon) if self.question.future else groups.ends
+        lasts = (
+            np.minimum(groups.ends, groups.starts[1:] - self.windower.horizon) if self.question.future else groups.ends
+        )
         rows = np.concatenate([np.arange(a + past, max(a + past, b + 1)) for a, b in zip(edges, lasts, strict=False)])
         rows = rows[(rows >= start) & (rows < (len(series) + 1 if stop is None else stop))]
         return rows, self.forecast_from(series, rows)

@@ -48,7 +48,9 @@ def floor_predictions(
             seasonal = steps.copy()
             seasonal[has_season] = last_known(y, rows[has_season], horizon, season)
             floors["seasonal"] = seasonal
-    return {name: np.array(predictions).reshape(len(rows), horizon * y.shape[1]) for name, predictions in floors.items()}
+    return {
+        name: np.array(predictions).reshape(len(rows), horizon * y.shape[1]) for name, predictions in floors.items()
+    }
 
 
 def _means(series: Series, origin: int) -> NDArray[np.float64]:

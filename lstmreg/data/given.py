@@ -138,7 +138,9 @@ class Reader:
             return read_series(config, from_frame(table, config))
         if names is None:
             if self.question.group is not None or self.question.calendar:
-                raise DataError("the table must have columns by name, such as a data frame: an array has no group or time.")
+                raise DataError(
+                    "the table must have columns by name, such as a data frame: an array has no group or time."
+                )
             config = dataclasses.replace(config, time=None, sort=False)
             values = self._shaped(_numbers(table))
             table = {name: values[:, k] for k, name in enumerate(self.columns)}

@@ -90,9 +90,7 @@ def order_of(config: DataConfig, columns: Columns) -> Order:
     return Order(rows, ("",), None, stamps if rows is None else stamps[rows])
 
 
-def _by_group(
-    config: DataConfig, columns: Columns, cells: Sequence[str], stamps: NDArray[np.float64] | None
-) -> Order:
+def _by_group(config: DataConfig, columns: Columns, cells: Sequence[str], stamps: NDArray[np.float64] | None) -> Order:
     numbers: dict[str, int] = {}
     group = np.fromiter((numbers.setdefault(cell, len(numbers)) for cell in cells), np.int64, len(cells))
     nameless = next((cell for cell in numbers if cell in MISSING), None)

@@ -167,7 +167,9 @@ def _check_known(config: DataConfig, table: Table, groups: Groups) -> None:
     empty = [name for name, a, b in zip(groups.names, groups.starts, groups.ends, strict=False) if a == b]
     if empty:
         which = "" if config.group is None else f"group {empty[0]!r}: "
-        raise DataError(f"{table.path}: {which}no row has a value of {', '.join(map(repr, config.targets))}. Give some.")
+        raise DataError(
+            f"{table.path}: {which}no row has a value of {', '.join(map(repr, config.targets))}. Give some."
+        )
 
 
 def _rows_known(groups: Groups) -> NDArray[np.bool_]:

@@ -242,7 +242,9 @@ def _fitted(
     """Fit the scales on parts of the rows, each of one group."""
     # The changes of a straight line are one constant, but for the rounding of what was subtracted.
     eps = 8 * np.finfo(np.float64).eps if lag else 0.0
-    largest = [eps * max(np.abs(series.targets[a:b, p]).max() for a, b in parts) for p in range(len(series.target_names))]
+    largest = [
+        eps * max(np.abs(series.targets[a:b, p]).max() for a, b in parts) for p in range(len(series.target_names))
+    ]
     rounding: NDArray[np.float64] | float = 0.0
     if lag:
         rounding = np.zeros(inputs.shape[1])

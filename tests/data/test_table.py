@@ -347,7 +347,9 @@ def stacked(series: dict[str, list[str]], columns: str) -> str:
         ({"Bern": "123", "Bern ": "124"}, "t,shop,y", {}, "Several series seem to stand in one table."),
     ],
 )
-def test_several_series_in_one_table_are_answered_with_the_column_that_tells_them_apart(series, columns, settings, part):
+def test_several_series_in_one_table_are_answered_with_the_column_that_tells_them_apart(
+    series, columns, settings, part
+):
     message = refusal(stacked(series, columns), time="t", features=["y"], **settings)
     assert "the same times come again. " in message
     assert part in message
