@@ -120,6 +120,9 @@ class DataConfig:
         calendar: What of the time column goes in, as sine and cosine, of the moment ``horizon`` steps ahead. For time
             stamps of ISO 8601.
         scale: Of several series: whether one scale serves all, or each group has its own, from its training rows.
+        split_by: How sequences are divided into those that train, validate and test: random, with its share of each
+            class in every part; group, so that no group is on two sides; time, so that what begins earlier trains.
+            Null: group where there are groups, else random.
     """
 
     path: str
@@ -145,6 +148,7 @@ class DataConfig:
         default=None, metadata=ruled(_CALENDAR, filled="a list of parts of a time")
     )
     scale: Literal["together", "by_group"] = "together"
+    split_by: Literal["random", "group", "time"] | None = None
 
     def __post_init__(self) -> None:
         if self.delimiter in ("\\t", "tab"):  # as people write it on a command line
@@ -177,7 +181,7 @@ class DataConfig:
         require(
             not (self.known_future or self.calendar) or self.window >= self.horizon,
             "data.window",
-            "data.horizon or more where data.known_future or data.calendar is set (the last steps of the window see them)",
+            "data.horizon or more where data.known_future or data.calendar is set (its last steps see them)",
             self.window,
         )
         both = [name for name in self.known_future or [] if name in self.targets]
@@ -187,6 +191,16 @@ class DataConfig:
     def targets(self) -> tuple[str, ...]:
         """The columns to forecast."""
         return (self.target,) if isinstance(self.target, str) else tuple(self.target)
+
+    @property
+    def one_target(self) -> str:
+        """The column to predict, where it must be a single one.
+
+        Raises:
+            ConfigError: If there are several.
+        """
+        require(len(self.targets) == 1, "data.target", "one column where a case is a whole sequence", self.target)
+        return self.targets[0]
 
     @property
     def future(self) -> bool:

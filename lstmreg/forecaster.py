@@ -11,13 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lstmreg import models, saved
+from lstmreg import models
 from lstmreg.data.given import Question as Question
 from lstmreg.data.given import Reader
 from lstmreg.data.given import Table as Table
 from lstmreg.data.table import READING, Series
 from lstmreg.data.windows import Scaler, Scales, Windower
-from lstmreg.interop import KerasModel, folder
 from lstmreg.models import Ensemble, Network
 
 
@@ -231,37 +230,6 @@ class Forecaster:
         forecaster = cls(network, features, target, windower, reading, about.get("val_loss"), question)
         forecaster._reader.config("")  # whose rules the reading keeps, or this is where it says so
         return forecaster
-
-
-def load(directory: str | os.PathLike[str]) -> Forecaster | Network | Ensemble | KerasModel:
-    """Load what was saved into a folder, whichever kind it is; a module is in eval mode.
-
-    Args:
-        directory: A run's folder, ``runs/NAME/fit`` of a fit and ``runs/NAME`` of a search; or a converted model's; or
-            that of :func:`lstmreg.models.save`.
-
-    Returns:
-        A :class:`Forecaster` of a run; a ``KerasModel`` of a converted model; and of a network that was saved without
-        columns and scales the network itself.
-
-    Raises:
-        CorruptFileError: If a file is missing or damaged, or the two do not belong together.
-    """
-    makers: dict[saved.Format, saved.Maker[Forecaster | Network | Ensemble | KerasModel]] = {
-        models.FORMAT: _restore,
-        folder.FORMAT: folder.restore,
-    }
-    return saved.read(directory, makers)
-
-
-_FORECASTERS = {"features", "target", "window", "horizon", "inputs", "outputs"}
-
-
-def _restore(description: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> Forecaster | Network | Ensemble:
-    network, about = models.restore(description, weights)
-    if isinstance(about, Mapping) and about.keys() >= _FORECASTERS:
-        return Forecaster.restored(network, about)
-    return network
 
 
 def _written(scales: Scales) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import re
 from calendar import isleap, monthrange
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,7 +86,7 @@ def following(path: str, stamps: Sequence[str], count: int) -> list[str]:
     if len({(m.day, m.time()) for m in moments}) == 1 and (months == np.median(months)).all() and months[0] > 0:
         later = [_months_later(last, (k + 1) * int(months[0])) for k in range(count)]
     else:
-        steps = sorted(b - a for a, b in zip(moments, moments[1:], strict=False))
+        steps = sorted(b - a for a, b in pairwise(moments))
         later = [last + (k + 1) * steps[len(steps) // 2] for k in range(count)]
     return [_written_like(text, moment) for moment in later]
 

@@ -83,6 +83,7 @@ class Reader:
     def config(self, path: str) -> DataConfig:
         """Return the settings by which a table is read."""
         question = self.question
+        calendar: Any = list(question.calendar) or None
         return DataConfig(
             path,
             list(self.targets) or self.columns[0],
@@ -90,7 +91,7 @@ class Reader:
             window=max(self.past, self.horizon),
             horizon=self.horizon,
             known_future=list(question.known_future) or None,
-            calendar=list(question.calendar) or None,
+            calendar=calendar,
             group=question.group,
             **self.reading,
         )

@@ -97,10 +97,8 @@ def _by_group(config: DataConfig, columns: Columns, cells: Sequence[str], stamps
     if nameless is not None:
         row = cells.index(nameless)
         raise DataError(f"{columns.where(row, str(config.group))}: a row of no group. Write the group of every row.")
-    if stamps is not None and config.sort:
-        rows = np.lexsort((stamps, group))
-    else:
-        rows = np.argsort(group, kind="stable")
+    by_time = stamps if config.sort else None
+    rows = np.argsort(group, kind="stable") if by_time is None else np.lexsort((by_time, group))
     group = group[rows]
     if stamps is not None:
         stamps = stamps[rows]

@@ -57,7 +57,8 @@ def last_known(values: NDArray[np.float64], rows: NDArray[np.int64], horizon: in
 
 def steps_ahead(values: NDArray[np.float64], rows: NDArray[np.int64], horizon: int) -> NDArray[np.float64]:
     """Return the values ``(N, P)`` in the steps from each of ``rows`` on, ``(M, O)``: step by step, each with all P."""
-    return values[rows[:, None] + np.arange(horizon)].reshape(len(rows), horizon * values.shape[1])
+    ahead: NDArray[np.float64] = values[rows[:, None] + np.arange(horizon)]
+    return ahead.reshape(len(rows), horizon * values.shape[1])
 
 
 @dataclass(frozen=True)
@@ -207,7 +208,7 @@ class Windower:
         scaled = np.empty(series.targets.shape, np.float32)
         for part, scales in self._of_groups(series):
             scaled[part] = scales.target.scaled(series.targets[part])
-        width = scaled.shape[1]
+        width = len(series.targets.T)
         ahead = sliding_window_view(scaled.ravel(), self.horizon * width, writeable=True)[::width]
         return ahead[rows[0] :][: len(rows)] if len(rows) else ahead[:0]
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from lstmreg.config import Config
+from lstmreg.config import Config, ModelConfig
 from lstmreg.tasks import Split, Splits, Task
 from lstmreg.training.single import Lesson, floor_losses
 
@@ -37,8 +38,13 @@ class DataCard:
         floors: Validation loss of each prediction without a model, on each confirming split, in scaled units.
         test_floors: Their most important error on the test, in the user's units.
         test_labels: How a reader knows each test case.
-        test_truth: The truth of each test case.
+        test_truth: The truth of each test case, as :func:`kept` keeps it.
         scales: What losses and errors of the test need beside predictions and truth.
+        test_floor_errors: All errors of each prediction without a model on the test; older runs have none.
+        outputs: How many a network has; older runs, all of which forecast, have as many as steps ahead.
+        classes: Names of the classes, where such are predicted.
+        steps: ``last`` if a network predicts once for each case, ``all`` if at every step.
+        length: Steps of the longest case; older runs, all of which forecast, have those of the window.
     """
 
     path: str
@@ -57,8 +63,13 @@ class DataCard:
     floors: dict[str, list[float]]
     test_floors: dict[str, float]
     test_labels: list[str]
-    test_truth: list[list[float]]
+    test_truth: list[Any]
     scales: dict[str, Any]
+    test_floor_errors: dict[str, dict[str, float]] = field(default_factory=dict)
+    outputs: int | None = None
+    classes: list[str] = field(default_factory=list)
+    steps: str = "last"
+    length: int | None = None
 
     @property
     def best_floor(self) -> str:
@@ -75,8 +86,9 @@ def make_card(config: Config, task: Task, splits: Splits, most_splits: int) -> D
     def keys(of: tuple[Split, ...]) -> list[list[int]]:
         return [list(split.key) for split in of]
 
-    per_split = [floor_losses(config.training, Lesson.of(task, split)) for split in splits.confirm]
-    final = splits.final
+    lessons = [Lesson.of(task, split) for split in splits.confirm]
+    per_split = [floor_losses(config.training, lesson) for lesson in lessons]
+    final, network = splits.final, task.network(ModelConfig(hidden_size=1))
     truth, scales = task.truth(final.judged), task.scales(task.encoder(final), final, final.judged)
     test_floors = {
         name: task.errors(config.training, floor, truth, scales)
@@ -99,8 +111,13 @@ def make_card(config: Config, task: Task, splits: Splits, most_splits: int) -> D
         floors={name: [losses[name] for losses in per_split] for name in per_split[0] if _is_in_all(name, per_split)},
         test_floors={name: next(iter(errors.values())) for name, errors in test_floors.items()},
         test_labels=task.labels(final.judged),
-        test_truth=truth.tolist(),
+        test_truth=kept(truth),
         scales=scales,
+        test_floor_errors=test_floors,
+        outputs=network.output_size,
+        classes=list(scales.get("classes", [])),
+        steps=network.steps,
+        length=lessons[0].cases.inputs.shape[1],
     )
 
 
@@ -111,3 +128,15 @@ def _is_in_all(name: str, per_split: list[dict[str, float]]) -> bool:
 def log_loss(loss: float) -> float:
     """Return the logarithm of a loss in scaled units; of one that is exactly zero, that of rounding."""
     return math.log(max(loss, _ROUNDING))
+
+
+def kept(values: NDArray[np.float64]) -> list[Any]:
+    """Return numbers of any number of axes as JSON keeps them, with null where there is none."""
+    plain = values.astype(object)
+    plain[np.isnan(values)] = None
+    return list(plain.tolist())
+
+
+def restored(plain: list[Any]) -> NDArray[np.float64]:
+    """Return the numbers that :func:`kept` kept."""
+    return np.array(plain, dtype=np.float64)

@@ -40,6 +40,20 @@ class Forecast(Task):
 
     name: ClassVar[str] = "forecast"
     cases_are: ClassVar[str] = "windows"
+    parts_are: ClassVar[str] = "rows"
+    predictions_are: ClassVar[str] = "forecast"
+    columns_are: ClassVar[str] = "steps ahead"
+    do_neighbours_depend: ClassVar[bool] = True
+    floor_names: ClassVar[Mapping[str, str]] = {
+        "mean": "the mean of the training rows",
+        "persistence": "persistence (the last value again)",
+        "drift": "drift (on from the last value, as the series has risen on average)",
+        "seasonal": "seasonal persistence (the value one season ago)",
+    }
+    settings_shown: ClassVar[tuple[str, ...]] = ("window", "horizon", "season", "difference")
+    no_leak: ClassVar[str] = (
+        "Split by time first, then cut into windows; each scaler saw the training rows of its split alone."
+    )
     losses_by_name: ClassVar[tuple[str, ...]] = ("mse", "mae", "huber")
 
     def __init__(self, data: DataConfig, series: Series) -> None:
@@ -192,8 +206,8 @@ class Forecast(Task):
     def scales(self, encoder: Windower, split: Split, cases: NDArray[np.int64]) -> dict[str, Any]:
         """Return by what targets are scaled, and the naive errors of the rows that train.
 
-        Of one target and one scale a number each. Else ``target`` and ``naive`` hold a list for each group with a number
-        for each target, ``group`` the number of each case's group, and ``names`` the targets.
+        Of one target and no groups a number each. Else ``target`` and ``naive`` hold a list for each group with a
+        number for each target, ``group`` the number of each case's group, and ``names`` the targets.
         """
         series, groups = self.series, self.series.groups
         naive = naive_errors(series, split.key[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -372,7 +373,7 @@ def test_the_scaled_error_is_in_units_of_each_groups_own_naive_error(scale):
     naive = {}
     for shop in set(shops):
         seen = [y for y, d, s in zip(given["sales"], given["day"], given["shop"], strict=True) if s == shop and d < 30]
-        naive[shop] = math.fsum(abs(b - a) for a, b in zip(seen, seen[1:], strict=False)) / (len(seen) - 1)
+        naive[shop] = math.fsum(abs(b - a) for a, b in pairwise(seen)) / (len(seen) - 1)
     assert found == pytest.approx(np.mean([5.0 / naive[shop] for shop in shops]))
 
 

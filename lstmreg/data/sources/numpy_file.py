@@ -6,6 +6,7 @@ import hashlib
 import io
 import math
 import struct
+import tokenize
 import zipfile
 import zlib
 from typing import Any
@@ -76,7 +77,7 @@ def sequences_of_npz(config: DataConfig, kind: Kind) -> Raw:
         lengths=arrays.get("lengths"),
         starts=arrays.get("starts"),
         features=_listed(arrays, "feature_names"),
-        target_names=(config.target,),
+        target_names=(config.one_target,),
         names=_listed(arrays, "names"),
         path=config.path,
         sha256=hashlib.sha256(raw).hexdigest(),
@@ -123,7 +124,7 @@ def _array(path: str, what: str, content: bytes) -> NDArray[Any]:
             raise ValueError(f"version {version} of the format")
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, is_fortran, kind = read(stream)
-    except UNEXPECTED as error:
+    except (tokenize.TokenError, SyntaxError, *UNEXPECTED) as error:
         raise DataError(f"{path}: {what} is no array of NumPy, or damaged: {_reason(error)}. Write it again.") from None
     if kind.hasobject:
         raise DataError(
