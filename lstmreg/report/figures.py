@@ -191,7 +191,8 @@ def _draw_forecasts(ax: Axes, answer: Answer, step: int) -> None:
     shown = len(predictions)
     places = range(shown)
     # Of several targets, the first one's forecasts are drawn: each step has all of them.
-    column = step * (len(predictions[0]) // len(next(iter(answer.test.error_by_step.values()))))
+    targets = len(predictions[0]) // len(next(iter(answer.test.error_by_step.values())))
+    column = step * targets
     truth = [steps[column] for steps in answer.data.test_truth[-shown:]]
     ax.plot(places, truth, color="black", linewidth=1.4, label="truth")
     for name, color in _forecast_colors(answer):
@@ -201,7 +202,7 @@ def _draw_forecasts(ax: Axes, answer: Answer, step: int) -> None:
     # A case is known by its first step; the time of this one is the first step of a later case.
     times = [*answer.data.test_labels[len(answer.data.test_labels) - shown + step :], *[""] * step]
     ax.set_xticks(list(places)[::every], [t[:19] for t in times[::every]])
-    ax.set_ylabel(answer.data.target.split(", ")[0][:40] if column != step else answer.data.target[:40])
+    ax.set_ylabel((answer.data.target if targets == 1 else answer.data.target.split(", ")[0])[:40])
 
 
 def _draw_error_by_step(ax: Axes, answer: Answer) -> None:
