@@ -145,7 +145,7 @@ class SequencePredictor:
             return self._read(*open_unlabelled(self._data(os.fspath(source))))
         if hasattr(source, "columns") and not isinstance(source, (list, tuple, np.ndarray)):
             config = self._data("the frame")
-            return self._read(config, Untargeted(from_frame(source, config), config.target))
+            return self._read(config, Untargeted(from_frame(source, config), config.one_target))
         return self._of_arrays(source)
 
     def _read(self, config: DataConfig, table: Table | None) -> Sequences:

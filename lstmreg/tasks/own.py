@@ -186,7 +186,7 @@ class Own(Task):
         """Return none: what predicts without a network is not known of somebody's own loss."""
         return {}
 
-    def scales(self, encoder: Any) -> dict[str, Any]:
+    def scales(self, encoder: Any, split: Split, cases: NDArray[np.int64]) -> dict[str, Any]:
         """Return none."""
         return {}
 

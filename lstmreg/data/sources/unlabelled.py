@@ -62,7 +62,7 @@ def open_unlabelled(config: DataConfig) -> tuple[DataConfig, Table | None]:
         return _folder(config)
     if path.is_dir() or not config.path.lower().endswith(_TABLES):
         return config, None
-    return config, Untargeted(open_table(config), config.target)
+    return config, Untargeted(open_table(config), config.one_target)
 
 
 def _folder(config: DataConfig) -> tuple[DataConfig, Table]:
@@ -86,7 +86,7 @@ def _folder(config: DataConfig) -> tuple[DataConfig, Table]:
             rows = len(column)
         cells[sequence] += [_stem(file.name)] * rows
     joined = TableInMemory(config.path, digest.hexdigest(), list(cells), len(cells[sequence]), cells.__getitem__)
-    return dataclasses.replace(config, sequence=sequence, labels=None), Untargeted(joined, config.target)
+    return dataclasses.replace(config, sequence=sequence, labels=None), Untargeted(joined, config.one_target)
 
 
 def _stem(name: str) -> str:
