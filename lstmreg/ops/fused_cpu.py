@@ -35,7 +35,7 @@ def why_not(call: Call) -> str | None:
             return "it runs on the CPU"
         if t.dtype is not dtype or not is_real:
             return "it computes in float32 or float64, all tensors alike"
-    if any(mask is not None and mask.requires_grad for mask in (call.input_mask, call.recurrent_mask)):
+    if call.has_trained_mask:
         return "it has no gradients of masks"
     if not is_compiling() and in_transform():
         return "the tensors of torch.func have no memory that it could read"
@@ -161,7 +161,7 @@ def _laid_out(call: Call) -> Call:
     """Return a call whose tensors lie as the compiled code reads them: all but ``x`` contiguous."""
     x = _in_rows(call.x)
     others = *call.differentiable[1:], call.input_mask, call.recurrent_mask, call.valid
-    if x is call.x and all([t is None or _is_laid_out(t) for t in others]):  # nearly always
+    if x is call.x and all(t is None or (t.is_contiguous() and not t.is_neg()) for t in others):  # nearly always
         return call
     return call._replace(
         x=x,
@@ -174,10 +174,6 @@ def _laid_out(call: Call) -> Call:
         recurrent_mask=None if call.recurrent_mask is None else _contiguous(call.recurrent_mask),
         valid=None if call.valid is None else call.valid.contiguous(),
     )
-
-
-def _is_laid_out(tensor: Tensor) -> bool:
-    return tensor.is_contiguous() and not tensor.is_neg()
 
 
 def _contiguous(tensor: Tensor) -> Tensor:
