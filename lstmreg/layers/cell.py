@@ -42,7 +42,8 @@ class Cell:
 
     def setting(self, name: str) -> Any:
         """Return the value of a setting in this cell's layer."""
-        return self.lstm.setting_of(name, self.layer)
+        value = getattr(self.lstm, name)  # as setting_of, which a call of a small layer would ask ten times
+        return value[self.layer] if isinstance(value, tuple) else value
 
     @property
     def activations(self) -> tuple[Any, Any]:

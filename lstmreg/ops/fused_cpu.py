@@ -159,12 +159,10 @@ def _compute(
 
 def _laid_out(call: Call) -> Call:
     """Return a call whose tensors lie as the compiled code reads them: all but ``x`` contiguous."""
-    x = _in_rows(call.x)
-    others = *call.differentiable[1:], call.input_mask, call.recurrent_mask, call.valid
-    if x is call.x and all(t is None or (t.is_contiguous() and not t.is_neg()) for t in others):  # nearly always
+    if _is_laid_out(call):  # nearly always
         return call
     return call._replace(
-        x=x,
+        x=_in_rows(call.x),
         h_0=_contiguous(call.h_0),
         c_0=_contiguous(call.c_0),
         w_ih=_contiguous(call.w_ih),
@@ -174,6 +172,13 @@ def _laid_out(call: Call) -> Call:
         recurrent_mask=None if call.recurrent_mask is None else _contiguous(call.recurrent_mask),
         valid=None if call.valid is None else call.valid.contiguous(),
     )
+
+
+def _is_laid_out(call: Call) -> bool:
+    for t in (*call.differentiable[1:], call.input_mask, call.recurrent_mask, call.valid):
+        if t is not None and (t.is_neg() or not t.is_contiguous()):
+            return False
+    return _in_rows(call.x) is call.x
 
 
 def _contiguous(tensor: Tensor) -> Tensor:
