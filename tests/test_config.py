@@ -425,7 +425,9 @@ def test_the_space_that_is_searched_by_default_is_of_knobs_with_values_that_may_
 # ---------------------------------------------------------------------- to a file and back
 
 OTHER = Config(
-    DataConfig("a.csv", "y", ["x", "y"], "t", 5, 2, 7, "ffill", True, ";", ",", 0.2, "season", ".", "id", "who", "l.csv", ["x"]),
+    DataConfig(
+        "a.csv", "y", ["x", "y"], "t", 5, 2, 7, "ffill", True, ";", ",", 0.2, "season", ".", "id", "who", "l.csv", ["x"]
+    ),
     ModelConfig([8, 4], 2, True, kernel_l1=[0.0, 1e-5], dropout=[0.1, 0.2], activation=["relu", "tanh"], members=5),
     TrainingConfig(1e-05, "sgd", 0.1, 1e300, "huber", 7, 8, None, 1e-7, 2**32 - 1, "last"),
     SearchConfig(

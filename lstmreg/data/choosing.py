@@ -50,7 +50,9 @@ def numbered(cells: Sequence[str]) -> tuple[NDArray[np.float64], tuple[str, ...]
     return np.fromiter((numbers.get(cell, np.nan) for cell in cells), np.float64, len(cells)), tokens
 
 
-def fill_forward(values: NDArray[np.float64], missing: NDArray[np.bool_], first: NDArray[np.int64] | None = None) -> None:
+def fill_forward(
+    values: NDArray[np.float64], missing: NDArray[np.bool_], first: NDArray[np.int64] | None = None
+) -> None:
     """Fill each missing cell of ``(N, D)`` in place with the last value above it, if there is one.
 
     Args:
@@ -69,5 +71,7 @@ def constant_notes(names: Sequence[str], values: NDArray[np.float64]) -> list[st
     """Say which columns never change."""
     low, high = values.min(axis=0), values.max(axis=0)
     return [
-        f"Column {n!r} is constant; it tells a model nothing." for n, same in zip(names, low == high, strict=True) if same
+        f"Column {n!r} is constant; it tells a model nothing."
+        for n, same in zip(names, low == high, strict=True)
+        if same
     ]

@@ -149,9 +149,7 @@ def _handle_missing(
     return np.ones(len(values), dtype=bool), f"Filled {count} missing cells with the value of the row before."
 
 
-def _nothing_to_fill_from(
-    names: Sequence[str], missing: NDArray[np.bool_], lines: NDArray[np.int64], unit: str
-) -> str:
+def _nothing_to_fill_from(names: Sequence[str], missing: NDArray[np.bool_], lines: NDArray[np.int64], unit: str) -> str:
     """Say how many rows come before each column has had a value."""
     first = missing.argmin(axis=0)  # the row of each column's first value
     column, rows = names[int(first.argmax())], int(first.max())

@@ -19,13 +19,13 @@ from torch import Tensor, nn
 
 from lstmreg import activations
 from lstmreg.errors import ConfigError
+from lstmreg.extras import need
 from lstmreg.files import write_atomically
 from lstmreg.layers import LSTM
 from lstmreg.layers.cell import Cell
 from lstmreg.models import Ensemble, Network
 from lstmreg.ops import Result
 
-from lstmreg.extras import need
 from .keras.modules.beginnings import Embedding
 from .keras.modules.model import KerasModel
 

@@ -13,12 +13,12 @@ from typing import Any
 from torch import nn
 
 from lstmreg.errors import ConfigError
+from lstmreg.extras import need
 from lstmreg.files import write_atomically
 from lstmreg.layers import LSTM
 
 from . import folder
 from .describing import as_keras_model, keras_weights
-from lstmreg.extras import need
 from .keras.file.container import Array
 from .keras.graph.configuration import keras_config
 from .keras.modern import in_keras_3

@@ -75,8 +75,8 @@ def _unpacked(path: str, raw: bytes) -> bytes:
     for beginning, what in _FOREIGN.items():
         if raw.startswith(beginning):
             raise DataError(
-                f"{path}: is {what}, no CSV file. Unpack it, or save the table as CSV (it may be .csv.gz). What is read "
-                f"is known by its ending: .csv, .tsv, .csv.gz, .parquet, .npy, and of sequences .ts, .npz or a folder."
+                f"{path}: is {what}, no CSV file. Unpack it, or save the table as CSV (it may be .csv.gz). What is "
+                f"read is known by its ending: .csv, .tsv, .csv.gz, .parquet, .npy, and of sequences .ts, .npz or a folder."
             )
     if not raw.startswith(_GZIP):
         return raw

@@ -37,19 +37,20 @@ def _columns(frame: Any, config: DataConfig) -> Mapping[str, Any]:
     import narwhals as nw
 
     try:
-        narrow = nw.from_native(frame, eager_only=True)
+        narrow: Any = nw.from_native(frame, eager_only=True)
         columns = {str(name): narrow.get_column(name) for name in narrow.columns}
     except (TypeError, ValueError, nw.exceptions.NarwhalsError) as error:
         raise DataError(
-            f"{config.path}: a {type(frame).__name__} is no data frame that can be read ({str(error).splitlines()[0]}). "
+            f"{config.path}: {type(frame).__name__} is no data frame that can be read ({str(error).splitlines()[0]}). "
             f"Give one of pandas, polars or pyarrow, collected if it is lazy."
         ) from None
     if len(columns) < len(narrow.columns):
         raise DataError(f"{config.path}: two columns have one name as text. Rename one of them.")
-    index = nw.maybe_get_index(narrow)
+    index: Any = nw.maybe_get_index(narrow)
     name = getattr(index, "name", None)
     if name in (config.time, config.sequence, config.group) and name is not None and name not in columns:
-        columns[name] = nw.from_native(index.to_series(), series_only=True)
+        named: Any = nw.from_native(index.to_series(), series_only=True)
+        columns[name] = named
     return columns
 
 
@@ -67,7 +68,7 @@ def cells_of(series: Any, where: str) -> Column:
         return np.array(numbers, dtype=np.float64)
     if kind.is_nested() or kind == nw.Binary:
         raise DataError(f"{where}: holds {kind}, and a cell is a number or text. Give each value a column of its own.")
-    if kind == nw.Unknown:
+    if kind == nw.Unknown and not all(cell is None for cell in series.to_list()):
         raise DataError(f"{where}: holds cells of a type that is not known. Make them numbers or text.")
     return [_text(cell) for cell in series.to_list()]
 

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from lstmreg.errors import ConfigError, CorruptFileError
-
 from lstmreg.extras import need
+
 from . import reader
 
 Array = np.ndarray[Any, Any]
