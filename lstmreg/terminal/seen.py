@@ -13,7 +13,7 @@ from lstmreg.errors import printable
 from .console import Console, say, say_unbroken
 
 if TYPE_CHECKING:
-    from lstmreg.data.looking import Question, Sighting
+    from lstmreg.data.looking import QuestionError, Sighting
 
 #: So many columns are shown, and so much of a cell or a name.
 _MOST_COLUMNS, _LONGEST = 40, 40
@@ -87,7 +87,7 @@ def _short(text: str) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
-def show_question(question: Question, out: Console) -> None:
+def show_question(question: QuestionError, out: Console) -> None:
     """Show the commands among which to choose, a line for each."""
     for command in question.commands:
         say_unbroken(out, f"  {command}")

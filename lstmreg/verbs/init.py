@@ -32,13 +32,15 @@ class Init(Verb):
         parser.add_argument("--delimiter", type=str, default=None, help="the character between two cells")
         parser.add_argument("--decimal", type=str, default=None, help="the decimal sign")
         parser.add_argument("--thousands", type=str, default=None, help="the character between groups of three digits")
-        parser.add_argument("--header", action="store_true", help="the first line has names, though they look like values")
+        parser.add_argument(
+            "--header", action="store_true", help="the first line has names, though they look like values"
+        )
         parser.add_argument("-o", "--output", type=str, default="lstmreg.yaml", help="the file to write (lstmreg.yaml)")
         parser.add_argument("--force", action="store_true", help="write over a file that is there")
 
     def run(self, arguments: Namespace, out: Console) -> None:
         """Look, show, and write or ask."""
-        from lstmreg.data.looking import Question, Wish, look, propose, written
+        from lstmreg.data.looking import QuestionError, Wish, look, propose, written
         from lstmreg.tasks import read_task
 
         output = Path(arguments.output)
@@ -52,7 +54,7 @@ class Init(Verb):
             seen = look(arguments.path, wish)
             show_sighting(seen, out)
             proposal = propose(seen, wish)
-        except Question as question:
+        except QuestionError as question:
             show_question(question, out)
             raise
         text = written(proposal, arguments.output)

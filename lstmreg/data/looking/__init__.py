@@ -8,7 +8,7 @@ settings, and ``written`` the file that holds them.
 from .opening import look as look
 from .proposal import Proposal as Proposal
 from .proposal import propose as propose
-from .question import Question as Question
+from .question import QuestionError as QuestionError
 from .sighting import Clock as Clock
 from .sighting import Parts as Parts
 from .sighting import Season as Season

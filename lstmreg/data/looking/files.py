@@ -17,7 +17,7 @@ from lstmreg.errors import DataError
 
 from .fields import Field, field_of_cells, field_of_numbers, fields_of
 from .parts import is_owner
-from .question import Question, command
+from .question import QuestionError, command
 from .sighting import Parts, SeenColumn, Sighting, Wish
 from .table import balance, look_at
 
@@ -125,7 +125,7 @@ def look_at_folder(path: str, wish: Wish) -> Sighting:
     """Look at a folder with a file for each sequence.
 
     Raises:
-        Question: If it is not clear which table labels the files, or which column of it is to be predicted.
+        QuestionError: If it is not clear which table labels the files, or which column of it is to be predicted.
         DataError: If it has no such files, or one cannot be read.
     """
     folder = Path(path)
@@ -151,7 +151,7 @@ def _labelled_by_table(path: str, wish: Wish, labels: str, files: Sequence[Path]
     named = [f for f in others if f.name == wish.target or (wish.target is None and len(others) == 1)]
     if len(named) != 1:
         commands = [command(path, labels=wish.labels, target=field.name) for field in others]
-        raise Question(f"{path}: which column of {labels} is to be predicted?", commands)
+        raise QuestionError(f"{path}: which column of {labels} is to be predicted?", commands)
     (target,) = named
     task, why = _task(target, len(target.codes))
     task, why = (wish.task, "as you said") if wish.task is not None else (task, why)
@@ -171,7 +171,7 @@ def _labelled_by_step(path: str, wish: Wish, files: Sequence[Path], inside: Sigh
     target = wish.target if wish.target is not None else texts[0] if len(texts) == 1 else None
     if target is None:
         steps = [command(path, target=c.name) for c in inside.columns if c.kind in ("category", "text", "number")]
-        raise Question(
+        raise QuestionError(
             f"{path}: no table labels its {len(files)} files. Is one elsewhere, or is a column of the files to be "
             f"predicted at every step?",
             [command(path, labels="labels.csv"), *steps],
@@ -188,7 +188,9 @@ def _config(path: str, target: str, inside: Sighting, labels: str | None = None)
     time = inside.clock.name if is_timed and inside.clock is not None else None
     features = [name for name in features if name != time]
     if not features:
-        raise DataError(f"{path}: the files have no column of numbers beside {target!r}; there is nothing to learn from.")
+        raise DataError(
+            f"{path}: the files have no column of numbers beside {target!r}; there is nothing to learn from."
+        )
     return DataConfig(path, target, features=features, time=time, labels=labels)
 
 
@@ -226,4 +228,3 @@ def _names_files(fields: Sequence[Field], files: Sequence[Path]) -> str | None:
 def _stem(name: str) -> str:
     ending = next((e for e in sorted(_ENDINGS, key=len, reverse=True) if name.lower().endswith(e)), "")
     return name[: len(name) - len(ending)]
-

@@ -12,7 +12,7 @@ from lstmreg.data.sources.door import open_table
 from lstmreg.data.sources.opening import file_bytes
 
 from .files import look_at_file_of_sequences, look_at_folder
-from .question import Question, command
+from .question import QuestionError, command
 from .sighting import Sighting, Wish
 from .signs import cut, delimiter_of, first_lines, lacks_header, signs_of
 from .table import look_at
@@ -29,7 +29,7 @@ def look(path: str, wish: Wish) -> Sighting:
         wish: What is known of it.
 
     Raises:
-        Question: If it cannot be read without an answer.
+        QuestionError: If it cannot be read without an answer.
         DataError: If it cannot be read.
     """
     place = Path(path)
@@ -56,7 +56,7 @@ def _signs(path: str, wish: Wish) -> dict[str, str]:
     """Return the settings by which a text file is read.
 
     Raises:
-        Question: If it has no header, or a sign may mean two things.
+        QuestionError: If it has no header, or a sign may mean two things.
     """
     if file_bytes(path).startswith(_NO_TEXT):
         return {}
@@ -78,24 +78,24 @@ def _signs(path: str, wish: Wish) -> dict[str, str]:
     return signs | {"decimal": decimal} | ({"thousands": thousands} if thousands is not None else {})
 
 
-def _question_about_header(path: str, wish: Wish, first: list[str], delimiter: str) -> Question:
+def _question_about_header(path: str, wish: Wish, first: list[str], delimiter: str) -> QuestionError:
     names = delimiter.join(f"column{k}" for k in range(1, len(first) + 1))
     named = f"named-{Path(path).name.removesuffix('.gz')}"
     reading = "zcat" if file_bytes(path).startswith(b"\x1f\x8b") else "cat"
     write = f"(echo {shlex.quote(names)}; {reading} {shlex.quote(path)}) > {shlex.quote(named)}"
     shown = ", ".join(first[:5])
-    return Question(
+    return QuestionError(
         f"{path}: its first line has values ({shown}) and no names, so it seems to have no header. Give it one, or "
         f"say that it is one.",
         [f"{write} && {command(named)}", f"{command(path, **_options(wish))} --header"],
     )
 
 
-def _question_about_signs(path: str, wish: Wish, columns: list[tuple[str, ...]]) -> Question:
+def _question_about_signs(path: str, wish: Wish, columns: list[tuple[str, ...]]) -> QuestionError:
     cell = next(cell for cells in columns for cell in cells if "," in cell and cell.replace(",", "").isdecimal())
     thousand, small = cell.replace(",", ""), cell.replace(",", ".")
     options = _options(wish)
-    return Question(
+    return QuestionError(
         f"{path}: {cell!r} may mean {thousand} or {small}.",
         [command(path, **options | {"thousands": ","}), command(path, **options | {"decimal": ","})],
     )

@@ -11,7 +11,9 @@ from .fields import Field
 from .sighting import Parts
 
 #: Columns of these names are a part of the time, and part nothing.
-_PARTS_OF_TIME = frozenset("hour hr minute min second sec month mnth mon day weekday dow dayofweek week year yr".split())
+_PARTS_OF_TIME = frozenset(
+    "hour hr minute min second sec month mnth mon day weekday dow dayofweek week year yr".split()
+)
 
 #: A whole sequence belongs to what columns of these names say.
 _OWNERS = frozenset(
@@ -19,10 +21,22 @@ _OWNERS = frozenset(
     "animal rider driver device".split()
 )
 
+#: Names of columns that tell sequences apart.
+_SEQUENCES = frozenset("id case seq sequence recording trial sample session example instance segment".split())
+
+
+def is_sequence(name: str) -> bool:
+    """Tell whether a column's name is one of those that tell sequences apart, perhaps with id or a number behind it."""
+    return name.strip().lower().removesuffix("id").rstrip("_ s") in _SEQUENCES or name.strip().lower() == "id"
+
 
 def is_owner(name: str) -> bool:
     """Tell whether a column's name is one of those for whom a sequence belongs to."""
     return name.strip().lower() in _OWNERS
+
+
+def _is_part_of_time(name: str) -> bool:
+    return name.strip().lower() in _PARTS_OF_TIME
 
 
 def series_of(fields: Sequence[Field], times: NDArray[np.float64]) -> Parts | None:
@@ -39,7 +53,7 @@ def series_of(fields: Sequence[Field], times: NDArray[np.float64]) -> Parts | No
     found = []
     for field in fields:
         distinct = len(field.words)
-        if field.missing or not 2 <= distinct <= len(times) / 2 or field.name.strip().lower() in _PARTS_OF_TIME:
+        if field.missing or not 2 <= distinct <= len(times) / 2 or _is_part_of_time(field.name):
             continue
         is_number = field.values is not None
         if is_number and (not field.is_whole or distinct > 3 * most):
@@ -62,7 +76,7 @@ def sequences_of(fields: Sequence[Field]) -> Parts | None:
     for field in fields:
         rows, distinct = len(field.codes), len(field.words)
         is_name = field.values is None or field.is_whole
-        if field.missing or not is_name or not 2 <= distinct <= rows / 2:
+        if field.missing or not is_name or not 2 <= distinct <= rows / 2 or _is_part_of_time(field.name):
             continue
         if 1 + int((np.diff(field.codes) != 0).sum()) == distinct:
             parts = parts_by(field, fields)

@@ -13,7 +13,7 @@ from lstmreg.config import Config, DataConfig, ModelConfig, SearchConfig, Traini
 from lstmreg.data.blocks import rows_needed
 from lstmreg.errors import ConfigError
 
-from .question import Question, command
+from .question import QuestionError, command
 from .sighting import Season, Sighting, Wish
 
 _TASKS = ("forecast", "classify", "regress", "label")
@@ -85,7 +85,7 @@ def propose(seen: Sighting, wish: Wish) -> Proposal:
         wish: What was known before; the questions repeat it.
 
     Raises:
-        Question: If the target or the task cannot be known.
+        QuestionError: If the target or the task cannot be known.
         ConfigError: If what is wished for cannot be.
     """
     if wish.task is not None and wish.task not in _TASKS:
@@ -116,7 +116,7 @@ def _ask(seen: Sighting, wish: Wish) -> None:
     if seen.task == "forecast" and is_text:
         raise ConfigError(f"{seen.path}: column {seen.target!r} is no number, and forecasts are of numbers.")
     if seen.task is None and seen.sequences is not None:
-        raise Question(
+        raise QuestionError(
             f"{seen.path}: column {seen.target!r} is a number that changes within what {seen.sequences.name!r} tells "
             f"apart. Is it to be predicted at every step of a sequence, or forecast, each sequence a series?",
             [command(seen.path, **said(wish) | {"task": task}) for task in ("label", "forecast")],
@@ -135,7 +135,7 @@ def _ask_for_target(seen: Sighting, wish: Wish) -> None:
     if not seen.targets:
         what = ", ".join(f"{c.name} ({c.kind})" for c in seen.columns)
         raise ConfigError(f"{seen.path}: no column of numbers that could be predicted; columns: {what}.")
-    raise Question(
+    raise QuestionError(
         f"{seen.path}: which of {len(seen.targets)} columns is to be predicted?",
         [command(seen.path, **said(wish) | {"target": name}) for name in seen.targets],
     )
@@ -146,7 +146,7 @@ def _ask_for_sequences(seen: Sighting, wish: Wish) -> None:
     asked = f"{seen.path}: column {seen.target!r} is {what}. Which column tells these apart?"
     if not seen.could_be_sequences:
         raise ConfigError(f"{asked} None does: add a column with the name of the sequence that a row belongs to.")
-    raise Question(
+    raise QuestionError(
         asked, [command(seen.path, **said(wish) | {"sequence": name}) for name in seen.could_be_sequences]
     )
 
@@ -189,8 +189,11 @@ class _Proposing:
         """Tell whether the target would do for another task: numbers for regression, few for classes."""
         column = next((c for c in self.seen.columns if c.name == self.seen.target), None)
         if column is None:
-            return task == "regress" and bool(self.seen.balance) and not self.seen.path.endswith(".ts") and all(
-                re.fullmatch(r"[+-]?\d+", label) for label in self.seen.balance
+            return (
+                task == "regress"
+                and bool(self.seen.balance)
+                and not self.seen.path.endswith(".ts")
+                and all(re.fullmatch(r"[+-]?\d+", label) for label in self.seen.balance)
             )
         return column.kind == "number" and (task == "regress" or column.is_whole)
 

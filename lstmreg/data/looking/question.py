@@ -11,7 +11,7 @@ from lstmreg.errors import ConfigError, printable
 _MOST = 15
 
 
-class Question(ConfigError):
+class QuestionError(ConfigError):
     """Something that only the user knows; with the commands among which to choose (exit code 2).
 
     Args:

@@ -17,7 +17,7 @@ from lstmreg.errors import ConfigError, did_you_mean
 
 from .clock import Stamps, clock_of, stamps_of
 from .fields import Field, fields_of
-from .parts import is_owner, parts_by, sequences_of, series_of
+from .parts import is_owner, is_sequence, parts_by, sequences_of, series_of
 from .season import season_of
 from .sighting import Clock, ColumnKind, Parts, SeenColumn, Sighting, Wish
 
@@ -102,8 +102,14 @@ class _Looking:
         if task in ("classify", "regress", "label") and sequences is not None:
             seen = dataclasses.replace(seen, series=None)
         elif task == "forecast":
-            seen = dataclasses.replace(seen, series=series or sequences if self._is_by_part(seen) else series, sequences=None)
-        seen = dataclasses.replace(seen, task=task, task_why=task_why, could_be_sequences=self._could_be_sequences(target))
+            seen = dataclasses.replace(
+                seen, series=series or sequences if self._is_by_part(seen) else series, sequences=None
+            )
+        seen = dataclasses.replace(
+            seen, task=task, task_why=task_why, could_be_sequences=self._could_be_sequences(target)
+        )
+        if {"year", "month", "day"} <= {name.strip().lower() for name in self.by_name} and not self._has_dates(seen):
+            self.notes.append("The time stands in several columns; one with ISO 8601 (2024-03-31T14:00) would be read")
         return self._with_details(seen)
 
     # ---------------------------------------------------------------- order and parts
@@ -188,7 +194,9 @@ class _Looking:
         clock, columns = seen.clock, []
         for field in self.fields:
             kind = self._kind(field, clock)
-            digest = hashlib.sha256(field.codes.tobytes() + "\0".join(field.words).encode("utf-8", "replace")).hexdigest()
+            digest = hashlib.sha256(
+                field.codes.tobytes() + "\0".join(field.words).encode("utf-8", "replace")
+            ).hexdigest()
             same_as = sums.setdefault(digest, field.name)
             note, is_input = self._note(field, kind, None if same_as == field.name else same_as, clock)
             columns.append(
@@ -226,7 +234,10 @@ class _Looking:
         if kind == "time":
             if not self.times[field.name].is_read:
                 return "is not read: write times as ISO 8601, such as 2024-03-31", False
-            return ("orders the rows" if clock is not None and clock.name == field.name else "another time"), False
+            if clock is None or clock.name != field.name:
+                return "another time", False
+            is_bare = field.values is not None and self.times[field.name].kind != "numbers"
+            return "orders the rows" + (", but is read as numbers: write 2024-03-31" if is_bare else ""), False
         if same_as is not None:
             return f"is the same as {same_as!r}", False
         if field.values is None:
@@ -243,7 +254,10 @@ class _Looking:
         numbers = np.array([_reads_as_number(word) for word in field.words])
         if field.fault is not None and counts[numbers].sum() > 0.5 * counts.sum():
             line = field.fault.row + 1 + self.table.first
-            return f"{int(counts[~numbers].sum())} cells are no numbers, the first in row {line}: {field.fault.cell!r}", False
+            return (
+                f"{int(counts[~numbers].sum())} cells are no numbers, the first in row {line}: {field.fault.cell!r}",
+                False,
+            )
         return "", False
 
     # ---------------------------------------------------------------- target and task
@@ -254,15 +268,16 @@ class _Looking:
         labels = seen.sequences.labels if seen.sequences is not None else ()
         numbers = [c.name for c in columns if c.is_input and c.name not in taken and not is_owner(c.name)]
         texts = [c.name for c in columns if c.name in labels and c.kind in ("category", "text") and c.name not in taken]
-        return [c.name for c in columns if c.name in {*numbers, *texts} and not is_owner(c.name)]
+        found = [c for c in columns if c.name in {*numbers, *texts} and not is_owner(c.name)]
+        # Numbers of few values, such as the weekday, are seldom what is asked for.
+        return [c.name for c in sorted(found, key=lambda c: c.kind == "number" and c.distinct <= _MOST_CLASSES)]
 
     def _target(self, seen: Sighting, targets: Sequence[str]) -> tuple[str | None, str]:
         if self.wish.target is not None:
             return self.wish.target, "as you said"
         labels = [] if seen.sequences is None else [name for name in seen.sequences.labels if name in targets]
         is_panel = seen.series is not None
-        is_set = seen.sequences is not None and (seen.sequences.count >= _LEAST_SEQUENCES or bool(self.wish.sequence))
-        if is_set and not is_panel and len(labels) == 1 and self.wish.task in (None, "classify", "regress"):
+        if self._is_set(seen) and not is_panel and len(labels) == 1 and self.wish.task in (None, "classify", "regress"):
             return labels[0], "the only column that has one value in each sequence"
         named = [name for name in targets if name.strip().lower() in _TARGETS]
         if len(named) == 1:
@@ -270,6 +285,16 @@ class _Looking:
         if len(targets) == 1:
             return targets[0], "the only column that could be"
         return None, ""
+
+    def _is_set(self, seen: Sighting) -> bool:
+        """Tell whether there are sequences beyond doubt: somebody says so, their column does, or each counts its steps.
+
+        Twelve shops in twelve runs of rows, each in a region, look the same but for that.
+        """
+        if seen.sequences is None or self.wish.sequence is not None:
+            return seen.sequences is not None
+        is_counted = seen.clock is not None and not self._has_dates(seen)
+        return seen.sequences.count >= _LEAST_SEQUENCES and (is_counted or is_sequence(seen.sequences.name))
 
     def _task(self, seen: Sighting) -> tuple[str | None, str]:
         if self.wish.task is not None:
@@ -343,6 +368,6 @@ def _examples(field: Field) -> tuple[str, ...]:
 
 def _reads_as_number(word: str) -> bool:
     try:
-        return math.isfinite(float(word))
+        return "_" not in word and math.isfinite(float(word))
     except ValueError:
         return False

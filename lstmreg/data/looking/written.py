@@ -13,7 +13,7 @@ from lstmreg.errors import ConfigError, printable
 from .proposal import SECTIONS, Proposal, Setting
 
 #: Text that every reader of YAML takes for text: no number, date, truth value or null.
-_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./]*")
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
 _NO_TEXT = frozenset("y yes n no on off true false null none nan inf infinity".split())
 
 #: Comments begin here where the line is shorter.
