@@ -11,12 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from lstmreg import models, saved
+from lstmreg import models
 from lstmreg.config import DataConfig
 from lstmreg.data.table import READING, Series, read_series
 from lstmreg.data.windows import Scaler, Windower
 from lstmreg.errors import DataError, did_you_mean
-from lstmreg.interop import KerasModel, folder
 from lstmreg.models import Ensemble, Network
 
 #: A CSV file by its path; columns by their names, as in a dict or a data frame; or an array ``(N, columns)``.
@@ -222,37 +221,6 @@ class Forecaster:
         forecaster = cls(network, features, name, windower, reading, about.get("val_loss"))
         forecaster._data("")  # whose rules the reading keeps, or this is where it says so
         return forecaster
-
-
-def load(directory: str | os.PathLike[str]) -> Forecaster | Network | Ensemble | KerasModel:
-    """Load what was saved into a folder, whichever kind it is; a module is in eval mode.
-
-    Args:
-        directory: A run's folder, ``runs/NAME/fit`` of a fit and ``runs/NAME`` of a search; or a converted model's; or
-            that of :func:`lstmreg.models.save`.
-
-    Returns:
-        A :class:`Forecaster` of a run; a ``KerasModel`` of a converted model; and of a network that was saved without
-        columns and scales the network itself.
-
-    Raises:
-        CorruptFileError: If a file is missing or damaged, or the two do not belong together.
-    """
-    makers: dict[saved.Format, saved.Maker[Forecaster | Network | Ensemble | KerasModel]] = {
-        models.FORMAT: _restore,
-        folder.FORMAT: folder.restore,
-    }
-    return saved.read(directory, makers)
-
-
-_FORECASTERS = {"features", "target", "window", "horizon", "inputs", "outputs"}
-
-
-def _restore(description: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> Forecaster | Network | Ensemble:
-    network, about = models.restore(description, weights)
-    if isinstance(about, Mapping) and about.keys() >= _FORECASTERS:
-        return Forecaster.restored(network, about)
-    return network
 
 
 def _scaler(name: str, written: Mapping[str, Any], axes: int) -> Scaler:

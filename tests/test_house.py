@@ -40,6 +40,8 @@ FLOORS = {
     "population": 3,
     "data": 2,
     "forecaster": 4,
+    "sequence_predictor": 4,
+    "loading": 5,
     "tasks": 5,
     "training": 6,
     "search": 7,
@@ -74,6 +76,7 @@ ROOMS = {
     "csv": {"data"},
     "narwhals": {"data"},
     "pyarrow": {"data"},
+    "sklearn": {"tasks"},
     "pandas": set(),
     "polars": set(),
     "rich": {"terminal"},
@@ -191,7 +194,7 @@ def test_no_file_is_a_drawer_for_everything() -> None:
 def loaded_by(code: str) -> set[str]:
     """Return which heavy libraries a fresh interpreter has loaded after ``code``."""
     heavy = ["torch", "lightning", "optuna", "matplotlib", "scipy", "keras", "pandas", "polars", "pyarrow"]
-    heavy += ["narwhals", "rich", "h5py", "onnx"]
+    heavy += ["narwhals", "rich", "h5py", "onnx", "sklearn"]
     program = f"import sys; {code}; print(*[m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     return set(done.stdout.split())

@@ -13,10 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lstmreg import models
 from lstmreg.config import Config, TrainingConfig, with_settings
 from lstmreg.data.cases import Cases
-from lstmreg.data.module import CasesDataModule
 from lstmreg.initializers import seeded
 from lstmreg.losses import Criterion
 from lstmreg.models import Ensemble, Network
@@ -50,9 +48,9 @@ class Lesson:
         encoder = task.encoder(split)
         return cls(task, split, encoder, task.encoded(encoder))
 
-    def module(self, batch_size: int, seed: int) -> CasesDataModule:
+    def module(self, batch_size: int, seed: int) -> pl.LightningDataModule:
         """Return the split in batches, whose order the seed decides."""
-        return CasesDataModule(self.cases, self.split.train, self.split.validation, batch_size=batch_size, seed=seed)
+        return self.task.batches(self.encoder, self.cases, self.split, batch_size=batch_size, seed=seed)
 
 
 @dataclass(frozen=True)
@@ -86,11 +84,9 @@ class Trained:
 
     def predict(self, cases: NDArray[np.int64]) -> Values:
         """Predict some cases of the task, in the user's units."""
-        encoded, numbers = self.lesson.cases, torch.from_numpy(cases)
-        inputs = torch.from_numpy(encoded.inputs).index_select(0, numbers)
-        lengths = None if encoded.lengths is None else torch.from_numpy(encoded.lengths).index_select(0, numbers)
-        outputs = models.outputs(self.network, inputs, lengths).numpy()
-        return self.lesson.task.predictions(self.lesson.encoder, outputs, cases)
+        lesson = self.lesson
+        outputs = lesson.task.outputs(self.network, lesson.cases, cases)
+        return lesson.task.predictions(lesson.encoder, outputs, cases)
 
     def predictor(self) -> Predictor:
         """Return what is saved: the network, and what it needs to predict from data like those it was trained on."""
@@ -155,7 +151,7 @@ class Prepared(NamedTuple):
 
     network: Network
     lesson: Lesson
-    data: CasesDataModule
+    data: pl.LightningDataModule
     training: TrainingConfig
     criterion: Criterion
 
