@@ -6,9 +6,9 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from lstmreg.errors import ConfigError
+from lstmreg.errors import ConfigError, DataError
 from lstmreg.files import write_atomically
-from lstmreg.terminal import Console, say_unbroken, show_question, show_sighting
+from lstmreg.terminal import Console, say, say_unbroken, show_question, show_sighting
 
 from .verb import Verb
 
@@ -58,9 +58,14 @@ class Init(Verb):
             show_question(question, out)
             raise
         text = written(proposal, arguments.output)
-        task = read_task(proposal.config())  # what it cannot use, no file shall name
+        config = proposal.config()
+        task = read_task(config)  # what it cannot use, no file shall name
         task.hold_out()
         write_atomically(output, text)
+        try:
+            task.splits(config.search)
+        except DataError as error:
+            say(out, f"A model can be fitted, but a search needs more: {error}", "bold")
         say_unbroken(out, f"Saved: {output}", "bold")
         say_unbroken(out, f"Next: lstmreg fit -c {output}, then lstmreg search -c {output}")
 

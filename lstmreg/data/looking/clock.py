@@ -25,6 +25,13 @@ _OTHER_HOURS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
 
 _ZONE = re.compile(r"(Z|[+-]\d\d:?\d\d)$")
 
+#: Steps of several weeks: between so many days, their name, and their season.
+_LONG_STEPS: tuple[tuple[int, int, str, tuple[int, ...]], ...] = (
+    (28, 31, "month", (12,)),
+    (89, 92, "quarter", (4,)),
+    (365, 366, "year", ()),
+)
+
 #: So many cells are looked at before all are.
 _FIRST = 50
 
@@ -120,7 +127,7 @@ def _named(usual: float, kind: str, times: NDArray[np.float64]) -> tuple[str, tu
         known = {("months", 1): (12,), ("months", 3): (4,), ("quarters", 1): (4,), ("weeks", 1): (52,)}
         return _plural(round(usual), kind[:-1]), known.get((kind, round(usual)), ()), longest
     days = usual / _DAY
-    for least, most, name, lags in ((28, 31, "month", (12,)), (89, 92, "quarter", (4,)), (365, 366, "year", ())):
+    for least, most, name, lags in _LONG_STEPS:
         if least <= days <= most:
             return f"1 {name}", lags, longest
     if usual == _WEEK:

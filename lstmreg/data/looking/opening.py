@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shlex
 from pathlib import Path
+from typing import Any
 
 from lstmreg.config import DataConfig
 from lstmreg.data.sources.columns import Table
@@ -52,7 +53,7 @@ def _form(table: Table) -> str:
     return "table" if table.unit == "line" else "table of columns"
 
 
-def _signs(path: str, wish: Wish) -> dict[str, str]:
+def _signs(path: str, wish: Wish) -> dict[str, Any]:
     """Return the settings by which a text file is read.
 
     Raises:
@@ -67,7 +68,7 @@ def _signs(path: str, wish: Wish) -> dict[str, str]:
     if not wish.has_header and lacks_header(rows):
         raise _question_about_header(path, wish, rows[0], delimiter)
     columns = list(zip(*(row for row in rows[1:] if len(row) == len(rows[0])), strict=True)) if rows else []
-    signs = {"delimiter": delimiter}
+    signs: dict[str, Any] = {"delimiter": delimiter}
     if wish.decimal is not None or wish.thousands is not None:
         signs |= {"decimal": wish.decimal or "."} | ({"thousands": wish.thousands} if wish.thousands else {})
         return signs

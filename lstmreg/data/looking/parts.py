@@ -12,17 +12,56 @@ from .sighting import Parts
 
 #: Columns of these names are a part of the time, and part nothing.
 _PARTS_OF_TIME = frozenset(
-    "hour hr minute min second sec month mnth mon day weekday dow dayofweek week year yr".split()
+    # fmt: off
+    (
+        "hour",
+        "hr",
+        "minute",
+        "min",
+        "second",
+        "sec",
+        "month",
+        "mnth",
+        "mon",
+        "day",
+        "weekday",
+        "dow",
+        "dayofweek",
+        "week",
+        "year",
+        "yr",
+    )
+    # fmt: on
 )
 
 #: A whole sequence belongs to what columns of these names say.
 _OWNERS = frozenset(
-    "subject subject_id patient patient_id person person_id user user_id participant participant_id group speaker "
-    "animal rider driver device".split()
+    # fmt: off
+    (
+        "subject",
+        "subject_id",
+        "patient",
+        "patient_id",
+        "person",
+        "person_id",
+        "user",
+        "user_id",
+        "participant",
+        "participant_id",
+        "group",
+        "speaker",
+        "animal",
+        "rider",
+        "driver",
+        "device",
+    )
+    # fmt: on
 )
 
 #: Names of columns that tell sequences apart.
-_SEQUENCES = frozenset("id case seq sequence recording trial sample session example instance segment".split())
+_SEQUENCES = frozenset(
+    ("case", "seq", "sequence", "recording", "trial", "sample", "session", "example", "instance", "segment")
+)
 
 
 def is_sequence(name: str) -> bool:
@@ -99,7 +138,7 @@ def parts_by(field: Field, fields: Sequence[Field], others: Sequence[str] = ()) 
     same = np.diff(field.codes[order]) == 0
     labels = []
     for other in fields:
-        is_fit = other.name not in (field.name, *others) and 2 <= len(other.words)
+        is_fit = other.name not in (field.name, *others) and len(other.words) >= 2
         if is_fit and not np.diff(other.codes[order])[same].any():
             one_to_one = len(other.words) == len(field.words)
             if not one_to_one or (other.values is not None and not other.is_whole):

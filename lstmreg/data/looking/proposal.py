@@ -14,7 +14,7 @@ from lstmreg.data.blocks import rows_needed
 from lstmreg.errors import ConfigError
 
 from .question import QuestionError, command
-from .sighting import Season, Sighting, Wish
+from .sighting import Season, SeenColumn, Sighting, Wish
 
 _TASKS = ("forecast", "classify", "regress", "label")
 
@@ -220,6 +220,8 @@ class _Proposing:
         if seen.sequences is not None:
             for k, owner in enumerate(seen.groups):
                 yield Setting("data.group", owner, "its sequences are never on both sides of a split", is_on=k == 0)
+            if seen.clock is not None and not seen.clock.doubled:
+                yield Setting("data.split_by", "time", "train on what begins earlier, test on the rest", is_on=False)
         yield from self._inputs()
         yield from self._missing()
         if seen.task == "forecast":
@@ -252,19 +254,19 @@ class _Proposing:
         wanted = [
             c.name for c in seen.columns if (c.is_input or (is_forecast and c.name == seen.target)) and c.name in names
         ]
-        texts = [c.name for c in seen.columns if c.kind == "category" and c.name in names and c.same_as is None]
-        if not wanted:
-            wanted = texts
-            yield Setting("data.tokens", texts, "no column of numbers is left, so these are read as tokens")
+        texts = [c.name for c in seen.columns if self._is_token(c) and c.name in names]
+        if texts and (not is_forecast or not wanted):
+            wanted = [c.name for c in seen.columns if c.name in {*wanted, *texts}]
+            yield Setting("data.tokens", texts, "categories: a network learns a vector for each of their values")
         if wanted != names:
             left = [name for name in names if name not in wanted]
             yield Setting("data.features", wanted, f"the inputs; left out: {_listed(left)}")
         elif is_forecast and len(names) > 1:
-            others = [seen.target]
-            yield Setting("data.features", others, "the target's past alone", is_on=False)
-        if texts and wanted != texts and not is_forecast:
-            both = [c.name for c in seen.columns if c.name in {*wanted, *texts}]
-            yield Setting("data.features", both, f"with the categories, by data.tokens: {_listed(texts)}", is_on=False)
+            yield Setting("data.features", [seen.target], "the target's past alone", is_on=False)
+
+    def _is_token(self, column: SeenColumn) -> bool:
+        is_whole = not (column.missing or column.same_as or column.is_echo)
+        return column.kind == "category" and column.name != self.seen.target and is_whole
 
     def _missing(self) -> Iterator[Setting]:
         seen = self.seen

@@ -18,8 +18,8 @@ _LEAST = 0.2
 #: The same where any lag may be one, of which some look like a season by chance.
 _LEAST_OF_MANY = 0.35
 
-#: Of so many seasons m, chance alone gives correlations of about 1 / sqrt(m): a random walk has waves too. What is asked
-#: for is this many times as much, where the lag is known and where it is not.
+#: Over m seasons, chance alone gives correlations of about 1 / sqrt(m): a random walk has waves too. What is asked for
+#: is this many times as much, where the lag is known and where it is not.
 _TIMES_CHANCE, _TIMES_CHANCE_OF_MANY = 1.2, 1.8
 
 #: Where nothing is known of the step, lags up to here are tried.

@@ -53,6 +53,7 @@ class SeenColumn:
         same_as: An earlier column with the same cells.
         note: What else is to be known of it: why it is no input, or how it is read.
         is_input: Whether a network can read it as it is.
+        is_echo: Whether it says the same as the target, in other words.
     """
 
     name: str
@@ -64,6 +65,7 @@ class SeenColumn:
     same_as: str | None = None
     note: str = ""
     is_input: bool = True
+    is_echo: bool = False
 
 
 @dataclass(frozen=True)

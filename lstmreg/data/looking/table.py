@@ -22,10 +22,12 @@ from .season import season_of
 from .sighting import Clock, ColumnKind, Parts, SeenColumn, Sighting, Wish
 
 #: Names of columns of numbers that order rows.
-_TIMES = frozenset("time timestamp t date datetime year ds step index day week month frame sample".split())
+_TIMES = frozenset(
+    ("time", "timestamp", "t", "date", "datetime", "year", "ds", "step", "index", "day", "week", "month", "frame")
+)
 
 #: Names of columns that are to be predicted.
-_TARGETS = frozenset("target y label labels class".split())
+_TARGETS = frozenset(("target", "y", "label", "labels", "class"))
 
 #: Text with more values than this share of the rows, or than this many, is no category.
 _FEW, _FEW_ROWS = 1000, 0.2
@@ -108,6 +110,8 @@ class _Looking:
         seen = dataclasses.replace(
             seen, task=task, task_why=task_why, could_be_sequences=self._could_be_sequences(target)
         )
+        if task != "forecast" and target is not None:
+            seen = dataclasses.replace(seen, columns=self._without_echoes(columns, target))
         if {"year", "month", "day"} <= {name.strip().lower() for name in self.by_name} and not self._has_dates(seen):
             self.notes.append("The time stands in several columns; one with ISO 8601 (2024-03-31T14:00) would be read")
         return self._with_details(seen)
@@ -119,19 +123,15 @@ class _Looking:
         others = [f for f in self.fields if f.name not in self.times]
         time = self._time()
         if self.wish.sequence is not None:
-            sequences = parts_by(self.by_name[self.wish.sequence], others)
-            return time or self._counter(sequences), None, sequences
+            named = parts_by(self.by_name[self.wish.sequence], others)
+            return time or self._counter(named), None, named
         if time is not None:
             stamps = self.times[time].values
             if self.wish.group is not None:
-                series = parts_by(self.by_name[self.wish.group], others)
-            else:
-                found = series_of(others, stamps)
-                if found is None and len(np.unique(stamps)) == self.rows:
-                    return time, None, None
-                series = found
-            sequences = sequences_of(others)
-            return time, series, sequences
+                return time, parts_by(self.by_name[self.wish.group], others), sequences_of(others)
+            if len(np.unique(stamps)) == self.rows:
+                return time, None, None
+            return time, series_of(others, stamps), sequences_of(others)
         sequences = sequences_of(others)
         if sequences is None and self.wish.group is not None:
             return self._counter(None), parts_by(self.by_name[self.wish.group], others), None
@@ -259,6 +259,21 @@ class _Looking:
                 False,
             )
         return "", False
+
+    def _without_echoes(self, columns: Sequence[SeenColumn], target: str) -> tuple[SeenColumn, ...]:
+        """Take columns out of the inputs that say what the target says, such as the name of a class beside its number."""
+        codes, size = self.by_name[target].codes, len(self.by_name[target].words)
+        found = []
+        for column in columns:
+            own = self.by_name[column.name]
+            pairs = len(np.unique(own.codes * (size + 1) + codes)) if len(own.words) == size > 1 else 0
+            is_echo = column.name != target and pairs == size and not own.missing
+            found.append(
+                dataclasses.replace(column, note="says what the target says", is_input=False, is_echo=True)
+                if is_echo
+                else column
+            )
+        return tuple(found)
 
     # ---------------------------------------------------------------- target and task
 

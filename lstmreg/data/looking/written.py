@@ -14,7 +14,7 @@ from .proposal import SECTIONS, Proposal, Setting
 
 #: Text that every reader of YAML takes for text: no number, date, truth value or null.
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
-_NO_TEXT = frozenset("y yes n no on off true false null none nan inf infinity".split())
+_NO_TEXT = frozenset(("y", "yes", "n", "no", "on", "off", "true", "false", "null", "none", "nan", "inf", "infinity"))
 
 #: Comments begin here where the line is shorter.
 _COLUMN = 34
