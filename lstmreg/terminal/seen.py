@@ -26,7 +26,8 @@ def show_sighting(seen: Sighting, out: Console) -> None:
         seen: What was seen.
         out: Where to.
     """
-    say(out, f"{printable(seen.path)}: {seen.form}, {seen.rows:,} rows, {len(seen.columns):,} columns.", "bold")
+    size = f"{_counted(seen.rows, 'row')}, {_counted(len(seen.columns), 'column')}"
+    say(out, f"{printable(seen.path)}: {seen.form}, {size}.", "bold")
     table = Table("column", "holds", "values", "missing", "from, to, or such as", "", box=None, pad_edge=False)
     for column in seen.columns[:_MOST_COLUMNS]:
         cells = (
@@ -34,7 +35,7 @@ def show_sighting(seen: Sighting, out: Console) -> None:
             column.kind,
             f"{column.distinct:,}",
             f"{column.missing:,}" if column.missing else "",
-            ", ".join(_short(example) for example in column.examples),
+            ", ".join(_short(example) for example in column.examples[: 2 if column.kind == "time" else 3]),
             column.note,
         )
         table.add_row(*(Text(_short(printable(cell)) if k < 1 else printable(cell)) for k, cell in enumerate(cells)))
@@ -49,10 +50,11 @@ def _facts(seen: Sighting) -> Iterator[tuple[str, str]]:
     if seen.settings:
         yield "Written with", ", ".join(f"{name} {value!r}" for name, value in seen.settings.items())
     if (clock := seen.clock) is not None:
-        gaps = f"{clock.gaps:,} gap(s), the longest of {clock.longest_gap:.0f} steps" if clock.gaps else "no gaps"
+        longest = f", the longest of {clock.longest_gap:.0f} steps"
+        gaps = f"{_counted(clock.gaps, 'gap')}{longest}" if clock.gaps else "no gaps"
         zone = f", time zone {clock.zone}" if clock.zone else ""
         order = "" if clock.is_sorted else ", out of order"
-        doubled = f", {clock.doubled:,} rows with a time that comes twice" if clock.doubled else ""
+        doubled = f", {_counted(clock.doubled, 'time')} twice" if clock.doubled else ""
         yield "Time", f"{clock.name}, {clock.first} to {clock.last}, step {clock.step}, {gaps}{zone}{order}{doubled}"
     if seen.series is not None:
         parts = seen.series
@@ -77,6 +79,10 @@ def _facts(seen: Sighting) -> Iterator[tuple[str, str]]:
         yield "Classes", f"{len(seen.balance)}: {', '.join(shown)}{more}"
     for note in seen.notes:
         yield "Note", note.removesuffix(".")
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _between(shortest: int, longest: int) -> str:

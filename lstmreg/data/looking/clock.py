@@ -115,6 +115,7 @@ def clock_of(field: Field, stamps: Stamps, parts: NDArray[np.int64] | None = Non
         zone=_zone(field, stamps.kind),
         is_sorted=bool((steps_as_they_stand >= 0).all()),
         doubled=int((steps == 0).sum()),
+        is_date=stamps.kind != "numbers",
     )
 
 

@@ -23,7 +23,7 @@ class Field:
         values: ``(N,)`` if it is one of numbers, NaN where one is missing.
         codes: ``(N,)``: the place of each cell among the values that occur; -1 where it is missing.
         words: The values that occur, as text: in the order in which they come, or numbers as they rise.
-        fault: The first cell that is no number, if most others are.
+        fault: Of a column of text the first cell that is no number, and the line on which it stands.
     """
 
     name: str
@@ -63,7 +63,8 @@ def fields_of(table: Table, config: DataConfig) -> list[Field]:
         if name not in columns.faults
     }
     texts = table.columns([name for name in table.header if name not in numbers], len(columns))
-    found = numbers | {name: field_of_cells(name, cells, columns.faults[name]) for name, cells in texts}
+    faults = {name: Fault(int(columns.lines[fault.row]), fault.cell) for name, fault in columns.faults.items()}
+    found = numbers | {name: field_of_cells(name, cells, faults[name]) for name, cells in texts}
     return [found[name] for name in table.header]
 
 
@@ -85,3 +86,11 @@ def field_of_cells(name: str, cells: Sequence[str], fault: Fault | None = None) 
     places = np.where(is_missing, -1, np.cumsum(~is_missing) - 1)
     kept = [word for word in words if word not in MISSING]
     return Field(name, None, places[codes] if len(words) else codes, kept, fault)
+
+
+def range_of(field: Field) -> tuple[str, ...]:
+    """Return the least and the greatest number of a column, to six digits."""
+    if field.values is None or not field.words:
+        return ()
+    low, high = float(np.nanmin(field.values)), float(np.nanmax(field.values))
+    return tuple(dict.fromkeys(f"{value:.15g}" if field.is_whole else f"{value:.6g}" for value in (low, high)))

@@ -15,7 +15,7 @@ from lstmreg.data.sources.raw import Kind, Raw
 from lstmreg.data.sources.ts_file import pair_of
 from lstmreg.errors import DataError
 
-from .fields import Field, field_of_cells, field_of_numbers, fields_of
+from .fields import Field, field_of_cells, field_of_numbers, fields_of, range_of
 from .parts import is_owner
 from .question import QuestionError, command
 from .sighting import Parts, SeenColumn, Sighting, Wish
@@ -111,7 +111,7 @@ def _seen(field: Field) -> SeenColumn:
         kind="empty" if is_empty else "constant" if is_constant else "number",
         missing=field.missing,
         distinct=len(field.words),
-        examples=tuple(dict.fromkeys((field.words[0], field.words[-1]))) if field.words else (),
+        examples=range_of(field),
         is_whole=field.is_whole,
         note="has no value" if is_empty else "tells a model nothing" if is_constant else "",
         is_input=not is_empty and not is_constant,

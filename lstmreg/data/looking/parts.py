@@ -11,67 +11,57 @@ from .fields import Field
 from .sighting import Parts
 
 #: Columns of these names are a part of the time, and part nothing.
-_PARTS_OF_TIME = frozenset(
-    # fmt: off
-    (
-        "hour",
-        "hr",
-        "minute",
-        "min",
-        "second",
-        "sec",
-        "month",
-        "mnth",
-        "mon",
-        "day",
-        "weekday",
-        "dow",
-        "dayofweek",
-        "week",
-        "year",
-        "yr",
-    )
-    # fmt: on
-)
+_PARTS_OF_TIME = {
+    "hour",
+    "hr",
+    "minute",
+    "min",
+    "second",
+    "sec",
+    "month",
+    "mnth",
+    "mon",
+    "day",
+    "weekday",
+    "week",
+    "dow",
+}
+_PARTS_OF_TIME |= {"dayofweek", "year", "yr"}
 
 #: A whole sequence belongs to what columns of these names say.
-_OWNERS = frozenset(
-    # fmt: off
-    (
-        "subject",
-        "subject_id",
-        "patient",
-        "patient_id",
-        "person",
-        "person_id",
-        "user",
-        "user_id",
-        "participant",
-        "participant_id",
-        "group",
-        "speaker",
-        "animal",
-        "rider",
-        "driver",
-        "device",
-    )
-    # fmt: on
-)
+_OWNERS = {
+    "subject",
+    "patient",
+    "person",
+    "user",
+    "participant",
+    "group",
+    "speaker",
+    "animal",
+    "rider",
+    "driver",
+    "device",
+}
 
 #: Names of columns that tell sequences apart.
 _SEQUENCES = frozenset(
-    ("case", "seq", "sequence", "recording", "trial", "sample", "session", "example", "instance", "segment")
+    ("id", "case", "seq", "sequence", "recording", "trial", "sample", "session", "example", "instance", "segment")
 )
 
 
+def _without_id(name: str) -> str:
+    lower = name.strip().lower()
+    return lower if lower == "id" else lower.removesuffix("id").rstrip("_ ")
+
+
 def is_sequence(name: str) -> bool:
-    """Tell whether a column's name is one of those that tell sequences apart, perhaps with id or a number behind it."""
-    return name.strip().lower().removesuffix("id").rstrip("_ s") in _SEQUENCES or name.strip().lower() == "id"
+    """Tell whether a column's name is one of those that tell sequences apart, perhaps with id behind it."""
+    return _without_id(name) in _SEQUENCES
 
 
 def is_owner(name: str) -> bool:
     """Tell whether a column's name is one of those for whom a sequence belongs to."""
-    return name.strip().lower() in _OWNERS
+    return _without_id(name) in _OWNERS
 
 
 def _is_part_of_time(name: str) -> bool:

@@ -14,7 +14,7 @@ from lstmreg.data.blocks import rows_needed
 from lstmreg.errors import ConfigError
 
 from .question import QuestionError, command
-from .sighting import Season, SeenColumn, Sighting, Wish
+from .sighting import Season, SeenColumn, Sighting, Wish, counted, rows_and_columns
 
 _TASKS = ("forecast", "classify", "regress", "label")
 
@@ -97,8 +97,8 @@ def propose(seen: Sighting, wish: Wish) -> Proposal:
 
 def _about(seen: Sighting) -> str:
     if seen.sequences is not None:
-        return f"{seen.sequences.count:,} sequences, {seen.rows:,} rows, {len(seen.columns):,} columns"
-    return f"{seen.rows:,} rows, {len(seen.columns):,} columns"
+        return f"{counted(seen.sequences.count, 'sequence')}, {rows_and_columns(seen)}"
+    return rows_and_columns(seen)
 
 
 # ---------------------------------------------------------------------- questions
@@ -220,7 +220,7 @@ class _Proposing:
         if seen.sequences is not None:
             for k, owner in enumerate(seen.groups):
                 yield Setting("data.group", owner, "its sequences are never on both sides of a split", is_on=k == 0)
-            if seen.clock is not None and not seen.clock.doubled:
+            if seen.clock is not None and not seen.clock.doubled and seen.clock.is_date:
                 yield Setting("data.split_by", "time", "train on what begins earlier, test on the rest", is_on=False)
         yield from self._inputs()
         yield from self._missing()
@@ -238,7 +238,9 @@ class _Proposing:
         if not _is_read(self.seen):
             return
         if clock.doubled:
-            yield Setting("data.time", clock.name, f"{clock.doubled} rows have a time twice: keep one of each", False)
+            yield Setting(
+                "data.time", clock.name, f"{counted(clock.doubled, 'time')} twice: keep one of these rows", False
+            )
             return
         yield Setting("data.time", clock.name, step)
         if not clock.is_sorted:
@@ -275,9 +277,11 @@ class _Proposing:
         if not count:
             yield Setting("data.missing", "error", "no cell is missing; one that is would be refused")
         elif seen.has_gaps_at_start:
-            yield Setting("data.missing", "drop", f"{count:,} cells are missing, some where nothing stands before")
+            yield Setting(
+                "data.missing", "drop", f"missing: {counted(count, 'cell')}, some where nothing stands before"
+            )
         else:
-            yield Setting("data.missing", "ffill", f"{count:,} cells are missing: take the value before")
+            yield Setting("data.missing", "ffill", f"missing: {counted(count, 'cell')}; take the value before")
             yield Setting("data.missing", "drop", "leave their rows out", is_on=False)
 
     # ---------------------------------------------------------------- forecasts
@@ -330,8 +334,8 @@ class _Proposing:
         yield Setting("training.patience", 20, "epochs without a lower validation loss")
         if self.seen.task == "forecast" or self.seen.task == "regress":
             yield Setting("training.loss", "mae", "instead of mse: large errors count less", is_on=False)
-        if len(counts) > 1:
-            ratio = counts[0] / counts[-1]
+        ratio = counts[0] / counts[-1] if len(counts) > 1 else 1.0
+        if ratio > 1:
             yield Setting(
                 "training.class_weight",
                 "balanced",
@@ -345,7 +349,7 @@ def _how_many(what: str, count: int) -> str:
 
 
 def _gaps(gaps: int, longest: float) -> str:
-    return f"{gaps:,} gaps, the longest of {longest:.0f} steps" if gaps else "no gaps"
+    return f"{counted(gaps, 'gap')}, the longest of {longest:.0f} steps" if gaps else "no gaps"
 
 
 def _listed(names: list[str]) -> str:

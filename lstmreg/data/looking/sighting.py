@@ -10,6 +10,11 @@ from typing import Literal
 ColumnKind = Literal["number", "time", "category", "text", "constant", "empty"]
 
 
+def counted(number: int, what: str) -> str:
+    """Say how many of something there are."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 @dataclass(frozen=True)
 class Wish:
     """What is known before looking; null is what is to be found.
@@ -83,6 +88,7 @@ class Clock:
         zone: The time zone, in words; of numbers and periods nothing.
         is_sorted: Whether the rows stand in order, within each series if there are several.
         doubled: Rows with the same time as another one of their series.
+        is_date: Whether it holds dates, and no mere numbers.
     """
 
     name: str
@@ -95,6 +101,7 @@ class Clock:
     zone: str = ""
     is_sorted: bool = True
     doubled: int = 0
+    is_date: bool = True
 
 
 @dataclass(frozen=True)
@@ -197,3 +204,8 @@ class Sighting:
     def missing(self) -> int:
         """How many cells have no value."""
         return sum(column.missing for column in self.columns)
+
+
+def rows_and_columns(seen: Sighting) -> str:
+    """Say how large something is."""
+    return f"{counted(seen.rows, 'row')}, {counted(len(seen.columns), 'column')}"

@@ -16,7 +16,7 @@ from lstmreg.data.sources.columns import Table
 from lstmreg.errors import ConfigError, did_you_mean
 
 from .clock import Stamps, clock_of, stamps_of
-from .fields import Field, fields_of
+from .fields import Field, fields_of, range_of
 from .parts import is_owner, is_sequence, parts_by, sequences_of, series_of
 from .season import season_of
 from .sighting import Clock, ColumnKind, Parts, SeenColumn, Sighting, Wish
@@ -111,7 +111,7 @@ class _Looking:
             seen, task=task, task_why=task_why, could_be_sequences=self._could_be_sequences(target)
         )
         if task != "forecast" and target is not None:
-            seen = dataclasses.replace(seen, columns=self._without_echoes(columns, target))
+            seen = dataclasses.replace(seen, columns=self._without_echoes(columns, target, (series, sequences)))
         if {"year", "month", "day"} <= {name.strip().lower() for name in self.by_name} and not self._has_dates(seen):
             self.notes.append("The time stands in several columns; one with ISO 8601 (2024-03-31T14:00) would be read")
         return self._with_details(seen)
@@ -253,21 +253,23 @@ class _Looking:
         counts = np.bincount(field.codes[field.codes >= 0], minlength=len(field.words))
         numbers = np.array([_reads_as_number(word) for word in field.words])
         if field.fault is not None and counts[numbers].sum() > 0.5 * counts.sum():
-            line = field.fault.row + 1 + self.table.first
             return (
                 f"{int(counts[~numbers].sum())} cells are no numbers, the first in row {line}: {field.fault.cell!r}",
                 False,
             )
         return "", False
 
-    def _without_echoes(self, columns: Sequence[SeenColumn], target: str) -> tuple[SeenColumn, ...]:
-        """Take columns out of the inputs that say what the target says, such as the name of a class beside its number."""
+    def _without_echoes(
+        self, columns: Sequence[SeenColumn], target: str, parts: Sequence[Parts | None]
+    ) -> tuple[SeenColumn, ...]:
+        """Take columns out of the inputs that say what the target says, such as the name of a class for its number."""
         codes, size = self.by_name[target].codes, len(self.by_name[target].words)
+        roles = {target, *(part.name for part in parts if part is not None)}
         found = []
         for column in columns:
             own = self.by_name[column.name]
             pairs = len(np.unique(own.codes * (size + 1) + codes)) if len(own.words) == size > 1 else 0
-            is_echo = column.name != target and pairs == size and not own.missing
+            is_echo = column.name not in roles and pairs == size and not own.missing
             found.append(
                 dataclasses.replace(column, note="says what the target says", is_input=False, is_echo=True)
                 if is_echo
@@ -330,7 +332,7 @@ class _Looking:
         return "forecast", "the target is a number, and its rows follow each other"
 
     def _has_dates(self, seen: Sighting) -> bool:
-        return seen.clock is not None and self.times[seen.clock.name].kind != "numbers"
+        return seen.clock is not None and seen.clock.is_date
 
     # ---------------------------------------------------------------- what follows from the task
 
@@ -378,7 +380,7 @@ def balance(words: Sequence[str], codes: NDArray[np.int64]) -> Mapping[str, int]
 def _examples(field: Field) -> tuple[str, ...]:
     if field.values is None:
         return tuple(field.words[:3])
-    return tuple(dict.fromkeys((field.words[0], field.words[-1]))) if field.words else ()
+    return range_of(field)
 
 
 def _reads_as_number(word: str) -> bool:
