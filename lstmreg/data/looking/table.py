@@ -253,10 +253,8 @@ class _Looking:
         counts = np.bincount(field.codes[field.codes >= 0], minlength=len(field.words))
         numbers = np.array([_reads_as_number(word) for word in field.words])
         if field.fault is not None and counts[numbers].sum() > 0.5 * counts.sum():
-            return (
-                f"{int(counts[~numbers].sum())} cells are no numbers, the first in row {line}: {field.fault.cell!r}",
-                False,
-            )
+            count, where = int(counts[~numbers].sum()), f"{self.table.unit} {field.fault.row}"
+            return f"{count} cells are no numbers, the first on {where}: {field.fault.cell!r}", False
         return "", False
 
     def _without_echoes(

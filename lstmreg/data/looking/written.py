@@ -16,6 +16,9 @@ from .proposal import SECTIONS, Proposal, Setting
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
 _NO_TEXT = frozenset(("y", "yes", "n", "no", "on", "off", "true", "false", "null", "none", "nan", "inf", "infinity"))
 
+#: Where a setting may be null, the command line takes these for it, quoted or not.
+_NULLS = ("~", "null", "Null", "NULL")
+
 #: Comments begin here where the line is shorter.
 _COLUMN = 34
 
@@ -33,7 +36,7 @@ def written(proposal: Proposal, output: str) -> str:
         ConfigError: If a name cannot be written in YAML.
     """
     lines = [
-        f"# {_comment(proposal.path)}: {proposal.about}. Runs as it is:",
+        f"# {_comment(proposal.path)}: {_comment(proposal.about)}. Runs as it is:",
         f"#   lstmreg fit -c {_comment(output)}",
         f"#   lstmreg search -c {_comment(output)}",
         "# Lines behind a # are other ways: instead of the line above, or beside it.",
@@ -50,6 +53,8 @@ def written(proposal: Proposal, output: str) -> str:
 
 def _line(setting: Setting, indent: str) -> str:
     name = setting.name.rpartition(".")[2]
+    if setting.value in _NULLS and setting.name not in ("data.path", "data.target"):
+        raise ConfigError(f"{setting.name} cannot be {setting.value!r}, which is read as null. Rename the column.")
     said = f"{indent}{'' if setting.is_on else '# '}{name}: {in_yaml(setting.value)}"
     return f"{said.ljust(_COLUMN)}  # {_comment(setting.why)}"
 

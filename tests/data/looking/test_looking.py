@@ -69,7 +69,7 @@ def test_every_oddity_of_a_table_is_seen(tmp_path: Path) -> None:
 def test_a_column_in_which_some_cells_are_no_numbers_is_named_with_the_first_of_them() -> None:
     cells = ["1.5", "2", "3.25*", "4", "4*", "6"]
     seen = seen_in(pd.DataFrame({"y": np.arange(6.0) ** 2, "x": cells}))
-    assert seen.column("x").note == "2 cells are no numbers, the first in row 2: '3.25*'"
+    assert seen.column("x").note == "2 cells are no numbers, the first on row 2: '3.25*'"
     assert not seen.column("x").is_input
 
 
