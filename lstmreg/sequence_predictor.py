@@ -107,7 +107,8 @@ class SequencePredictor:
         values = self.values(sequences)
         if self.classes:
             values = np.array(self.classes, dtype=object)[np.nan_to_num(values, nan=-1.0).argmax(axis=-1)]
-        return self._parted(values, sequences)
+        predicted: NDArray[Any] | list[NDArray[Any]] = self._parted(values, sequences)
+        return predicted
 
     def predict_proba(self, source: Source) -> NDArray[np.float64] | list[NDArray[np.float64]]:
         """Return the probability of each class ``(N, C)``, or to label a list of ``(T_n, C)``; classes as in
@@ -120,7 +121,8 @@ class SequencePredictor:
         if not self.classes:
             raise ValueError(f"probabilities are those of classes, and {', '.join(self.target_names)} is a number.")
         sequences = self.sequences(source)
-        return self._parted(self.values(sequences), sequences)
+        predicted: NDArray[np.float64] | list[NDArray[np.float64]] = self._parted(self.values(sequences), sequences)
+        return predicted
 
     def values(self, sequences: Sequences) -> NDArray[np.float64]:
         """Return probabilities ``(N, C)`` or numbers ``(N, O)``; to label with an axis of steps, NaN beyond the end."""
@@ -179,7 +181,8 @@ class SequencePredictor:
     def _check_features(self, sequences: Sequences) -> None:
         if sequences.features != self.features:
             raise DataError(
-                f"{sequences.path}: the columns must be {', '.join(self.features)}, got {', '.join(sequences.features)}."
+                f"{sequences.path}: the columns must be {', '.join(self.features)}, got "
+                f"{', '.join(sequences.features)}."
             )
         if set(sequences.tokens) != set(self.encoder.tokens):
             raise DataError(
