@@ -11,3 +11,5 @@ from .pulse import duration as duration
 from .results import show_answer as show_answer
 from .results import show_fit as show_fit
 from .results import show_layers as show_layers
+from .seen import show_question as show_question
+from .seen import show_sighting as show_sighting
