@@ -15,6 +15,7 @@ from lstmreg.data.floors import floor_predictions, naive_errors
 from lstmreg.data.table import Series, read_series
 from lstmreg.data.windows import Windower, steps_ahead
 from lstmreg.errors import DataError
+from lstmreg.rules import require
 
 from .errors import mean_absolute_error, mean_absolute_scaled_error, root_mean_square_error
 from .losses import losses_of_numbers
@@ -67,7 +68,12 @@ class Forecast(Task):
 
     @classmethod
     def read(cls, data: DataConfig) -> Self:
-        """Read the table."""
+        """Read the table.
+
+        Raises:
+            ConfigError: If a column holds tokens, which a forecast does not read.
+        """
+        require(not data.tokens, "data.tokens", "null where task is forecast: its inputs are numbers", data.tokens)
         return cls(data, read_series(data))
 
     def _notes(self) -> list[str]:
