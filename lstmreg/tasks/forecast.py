@@ -16,6 +16,7 @@ from lstmreg.data.sources.given import table_given
 from lstmreg.data.table import Series, read_series
 from lstmreg.data.windows import Windower, steps_ahead
 from lstmreg.errors import DataError
+from lstmreg.rules import require
 
 from .errors import mean_absolute_error, mean_absolute_scaled_error, root_mean_square_error
 from .losses import losses_of_numbers
@@ -68,7 +69,12 @@ class Forecast(Task):
 
     @classmethod
     def read(cls, data: DataConfig, given: Any = None) -> Self:
-        """Read the table: a file, or a frame, columns by name or an array ``(N, columns)``."""
+        """Read the table: a file, or a frame, columns by name or an array ``(N, columns)``.
+
+        Raises:
+            ConfigError: If a column holds tokens, which a forecast does not read.
+        """
+        require(not data.tokens, "data.tokens", "null where task is forecast: its inputs are numbers", data.tokens)
         return cls(data, read_series(data, None if given is None else table_given(given, data)))
 
     def _notes(self) -> list[str]:
