@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -16,10 +16,10 @@ from lstmreg import models
 from lstmreg.config import DataConfig
 from lstmreg.data.encoding import SequenceEncoder
 from lstmreg.data.sequences import READING, Sequences, from_arrays, read_sequences
-from lstmreg.data.sources.columns import Columns, Table
-from lstmreg.data.sources.door import open_table
+from lstmreg.data.sources.columns import Table
 from lstmreg.data.sources.frame import from_frame
 from lstmreg.data.sources.raw import Kind
+from lstmreg.data.sources.unlabelled import Untargeted, open_unlabelled
 from lstmreg.data.windows import Scaler
 from lstmreg.errors import DataError
 from lstmreg.models import Ensemble, Network
@@ -28,12 +28,6 @@ from lstmreg.models import Ensemble, Network
 Source = Any
 
 _TASKS = ("classify", "regress", "label")
-
-#: What stands where a source need not have a target.
-_ANY_TARGET = "0"
-
-#: Endings of files that are a table, in which the column of the target may be missing.
-_TABLES = (".csv", ".tsv", ".tab", ".txt", ".gz", ".parquet", ".pq")
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,23 +142,23 @@ class SequencePredictor:
             self._check_features(source)
             return source
         if isinstance(source, (str, os.PathLike)):
-            config = self._data(os.fspath(source))
-            is_table = config.path.lower().endswith(_TABLES) and not os.path.isdir(config.path)
-            table = _Untargeted(open_table(config), config.target) if is_table else None
-            return self._read(config, table)
+            return self._read(*open_unlabelled(self._data(os.fspath(source))))
         if hasattr(source, "columns") and not isinstance(source, (list, tuple, np.ndarray)):
             config = self._data("the frame")
-            return self._read(config, _Untargeted(from_frame(source, config), config.target))
+            return self._read(config, Untargeted(from_frame(source, config), config.one_target))
         return self._of_arrays(source)
 
     def _read(self, config: DataConfig, table: Table | None) -> Sequences:
         are_numbers = not self.classes if self.encoder.at_steps else None
+        if table is None:  # what names its own sequences, and need not have a table of labels
+            config = dataclasses.replace(config, labels=None)
         sequences = read_sequences(config, cast(Kind, self.task), table, are_numbers=are_numbers)
         self._check_features(sequences)
         return sequences
 
     def _data(self, path: str) -> DataConfig:
-        return DataConfig(path, self.target_names[0], list(self.features), **self.reading)
+        reading = {name: value for name, value in self.reading.items() if name != "group"}  # which training alone needs
+        return DataConfig(path, self.target_names[0], list(self.features), **reading)
 
     def _of_arrays(self, x: Source) -> Sequences:
         count = len(x)
@@ -174,7 +168,7 @@ class SequencePredictor:
             np.zeros(count),
             kind="regress",  # whose targets may be any number
             features=self.features,
-            tokens=list(self.encoder.tokens),
+            tokens=list(self.encoder.tokens) or None,
             missing=missing,
         )
 
@@ -243,24 +237,6 @@ class SequencePredictor:
         predictor = cls(network, about["task"], encoder, names, reading, about["val_loss"])
         predictor._data("")  # whose rules the reading keeps, or this is where it says so
         return predictor
-
-
-class _Untargeted(Table):
-    """A table that need not have the column of the target: what stands there is not looked at."""
-
-    def __init__(self, table: Table, target: str) -> None:
-        super().__init__(table.path, table.sha256, [*table.header, *([target] if target not in table.header else [])])
-        self.unit, self.first = table.unit, table.first
-        self._table, self._target = table, target
-
-    def read(self, config: DataConfig, numbers: Sequence[str], texts: Sequence[str] = ()) -> Columns:
-        """Read the others, and give any target."""
-        columns = self._table.read(config, numbers, [name for name in texts if name != self._target])
-        any_target = {self._target: [_ANY_TARGET] * len(columns)} if self._target in texts else {}
-        return dataclasses.replace(columns, table=self, texts={**columns.texts, **any_target})
-
-    def _texts(self, names: Sequence[str]) -> Mapping[str, list[str]]:
-        return self._table._texts(names)
 
 
 def _plain(scaler: Scaler) -> dict[str, list[float]]:

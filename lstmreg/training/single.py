@@ -260,22 +260,25 @@ def _behind(error: float, floors: dict[str, float]) -> Behind | None:
     return Behind(best, floors[best], error) if not error < floors[best] else None
 
 
-def fit_held_out(config: Config, callbacks: Sequence[pl.Callback] = (), *, task: Task | None = None) -> HeldOut:
+def fit_held_out(
+    config: Config, callbacks: Sequence[pl.Callback] = (), *, data: Any = None, task: Task | None = None
+) -> HeldOut:
     """Train what is configured once; some of the task's cases test it, as many others validate.
 
     Args:
         config: The run.
         callbacks: Further Lightning callbacks.
-        task: The data, if they have been read for the task that ``config`` names.
+        data: The data themselves, in place of those that ``config.data.path`` names; see :func:`lstmreg.search.run`.
+        task: In place of both: a task with its data.
 
     Raises:
         DataError: If the data cannot be used, or are too few.
         DivergedError: As :func:`lstmreg.fit`.
     """
-    task = read_task(config) if task is None else task
+    task = read_task(config, data) if task is None else task
     config, split = task.completed(config), task.hold_out()
     trained = train_configured(config, task, split, callbacks)
-    truth, scales = task.truth(split.judged), task.scales(trained.lesson.encoder)
+    truth, scales = task.truth(split.judged), task.scales(trained.lesson.encoder, split, split.judged)
 
     def errors(predictions: Values) -> dict[str, float]:
         return task.errors(config.training, predictions, truth, scales)
@@ -291,6 +294,6 @@ def fit_held_out(config: Config, callbacks: Sequence[pl.Callback] = (), *, task:
 def floor_losses(training: TrainingConfig, lesson: Lesson) -> dict[str, float]:
     """Return the validation loss of each prediction without a model, in the units of a fit's ``val_loss``."""
     task, cases = lesson.task, lesson.split.validation
-    truth, scales = task.truth(cases), task.scales(lesson.encoder)
+    truth, scales = task.truth(cases), task.scales(lesson.encoder, lesson.split, cases)
     floors = task.floors(lesson.split, cases)
     return {name: float(task.losses(training, floor, truth, scales).mean()) for name, floor in floors.items()}
