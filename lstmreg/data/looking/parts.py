@@ -99,7 +99,8 @@ def series_of(fields: Sequence[Field], times: NDArray[np.float64]) -> Parts | No
 def sequences_of(fields: Sequence[Field]) -> Parts | None:
     """Return the column whose values each come in one run of rows, within which other columns do not change.
 
-    Where none changes along with it, the column's name must say that it tells sequences apart. Of several the one with most values: those of the others hold several sequences each.
+    Where none changes along with it, the column's name must say that it tells sequences apart. Of several the one with
+    most values: those of the others hold several sequences each.
     """
     found = []
     for field in fields:

@@ -17,7 +17,7 @@ from lstmreg.cli import main, parse
 from lstmreg.config import Config
 from lstmreg.data.looking import Proposal, Wish, look, propose, written
 from lstmreg.data.looking.proposal import Setting
-from lstmreg.data.looking.written import in_yaml
+from lstmreg.data.looking.writing import in_yaml
 from lstmreg.errors import ConfigError
 from lstmreg.verbs.settings import VerbWithSettings
 from lstmreg.yaml_file import read_yaml
