@@ -2,7 +2,7 @@
 
 ``opening`` opens what a path names, by the signs that ``signs`` finds; ``fields`` holds columns as they are compared;
 ``clock``, ``parts`` and ``season`` each find one thing; ``sighting`` is all that was seen; ``proposal`` are the
-settings, and ``written`` the file that holds them.
+settings, and ``writing`` makes the file that holds them.
 """
 
 from .opening import look as look
@@ -16,4 +16,4 @@ from .sighting import SeenColumn as SeenColumn
 from .sighting import Sighting as Sighting
 from .sighting import Wish as Wish
 from .table import look_at as look_at
-from .written import written as written
+from .writing import written as written

@@ -36,20 +36,21 @@ def look_at_file_of_sequences(path: str, wish: Wish) -> Sighting:
     Raises:
         DataError: If it cannot be read.
     """
-    config = DataConfig(path, wish.target if wish.target is not None else "label")
+    target = wish.target if wish.target is not None else "label"
+    config = DataConfig(path, target)
     raw, kind = _raw(config, wish)
     if wish.task is not None:
-        return _sighting(path, raw, wish.task, "as you said", config.target)
+        return _sighting(path, raw, wish.task, "as you said", target)
     if not path.lower().endswith(".npz"):
-        return _sighting(path, raw, kind, "the file says so", config.target)
+        return _sighting(path, raw, kind, "the file says so", target)
     if kind == "label" or len(raw.targets) == int(np.diff(raw.starts).max()) > 1:
         each = open_sequences(config, "label")
-        return _sighting(path, each, "label", "there is a target for each step", config.target)
+        return _sighting(path, each, "label", "there is a target for each step", target)
     if len(raw.targets) > 1:
         why = f"each sequence has {len(raw.targets)} numbers to predict"
-        return _sighting(path, raw, "regress", why, config.target)
-    task, why = _task(_field(config.target, raw), len(raw.names), is_text=True)
-    return _sighting(path, raw, task, why, config.target)
+        return _sighting(path, raw, "regress", why, target)
+    task, why = _task(_field(target, raw), len(raw.names), is_text=True)
+    return _sighting(path, raw, task, why, target)
 
 
 def _raw(config: DataConfig, wish: Wish) -> tuple[Raw, Kind]:

@@ -99,7 +99,8 @@ def series_of(fields: Sequence[Field], times: NDArray[np.float64]) -> Parts | No
 def sequences_of(fields: Sequence[Field]) -> Parts | None:
     """Return the column whose values each come in one run of rows, within which other columns do not change.
 
-    Of several the one with most values: those of the others hold several sequences each.
+    Where none changes along with it, the column's name must say that it tells sequences apart. Of several the one with
+    most values: those of the others hold several sequences each.
     """
     found = []
     for field in fields:
@@ -109,7 +110,7 @@ def sequences_of(fields: Sequence[Field]) -> Parts | None:
             continue
         if 1 + int((np.diff(field.codes) != 0).sum()) == distinct:
             parts = parts_by(field, fields)
-            if parts.labels:
+            if parts.labels or is_sequence(field.name):
                 found.append(parts)
     if not found:
         return None

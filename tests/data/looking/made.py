@@ -136,6 +136,39 @@ def _labels() -> list[tuple[str, str, str]]:
     return [(f"walk{n}", f"s{n % 8}", ("slow", "fast")[n % 2]) for n in range(40)]
 
 
+def steps(folder: Path) -> Path:
+    """40 sequences with a label at every step."""
+    rows = [
+        (f"r{n}", t, round(float(np.sin(t + n)), 3), ("low", "high")[int(np.sin(t + n) > 0)])
+        for n in range(40)
+        for t in range(8)
+    ]
+    return table(folder / "steps.csv", ["sequence", "step", "x", "label"], *zip(*rows, strict=True))
+
+
+def folder_without_labels(folder: Path) -> Path:
+    place = folder / "steps"
+    place.mkdir()
+    for n in range(40):
+        x = np.sin(np.arange(8) + n).round(3)
+        table(place / f"{n}.csv", ["x", "state"], x, [("low", "high")[int(value > 0)] for value in x])
+    return place
+
+
+def npz_of_steps(folder: Path) -> Path:
+    generator = np.random.default_rng(0)
+    path = folder / "steps.npz"
+    np.savez(path, x=generator.normal(size=(40, 6, 2)), y=np.arange(240).reshape(40, 6) % 3)
+    return path
+
+
+def shops(folder: Path) -> Path:
+    """Four series in one table."""
+    names = np.repeat(["north", "south", "east", "west"], 100)
+    sales = np.concatenate([waves(100, seed=k) for k in range(4)]).round(3)
+    return table(folder / "shops.csv", ["date", "shop", "sales"], days(100) * 4, names, sales)
+
+
 #: Of each file how it is made, what else is said on the command line, and the task and the target that are found.
 FILES: dict[str, tuple[Callable[[Path], Path], list[str], str, str]] = {
     "daily": (daily, [], "forecast", "sales"),
@@ -150,4 +183,8 @@ FILES: dict[str, tuple[Callable[[Path], Path], list[str], str, str]] = {
     "npz of numbers": (npz_of_numbers, [], "regress", "label"),
     "ts": (ts, [], "classify", "label"),
     "folder": (folder_of_files, [], "classify", "gait"),
+    "steps": (steps, ["--target", "label"], "label", "label"),
+    "folder without labels": (folder_without_labels, [], "label", "state"),
+    "npz of steps": (npz_of_steps, [], "label", "label"),
+    "shops": (shops, [], "forecast", "sales"),
 }

@@ -16,9 +16,6 @@ from .proposal import SECTIONS, Proposal, Setting
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
 _NO_TEXT = frozenset(("y", "yes", "n", "no", "on", "off", "true", "false", "null", "none", "nan", "inf", "infinity"))
 
-#: Where a setting may be null, the command line takes these for it, quoted or not.
-_NULLS = ("~", "null", "Null", "NULL")
-
 #: Comments begin here where the line is shorter.
 _COLUMN = 34
 
@@ -53,10 +50,19 @@ def written(proposal: Proposal, output: str) -> str:
 
 def _line(setting: Setting, indent: str) -> str:
     name = setting.name.rpartition(".")[2]
-    if setting.value in _NULLS and setting.name not in ("data.path", "data.target"):
+    may_be_null = setting.name not in ("data.path", "data.target")
+    if may_be_null and isinstance(setting.value, str) and _reads_as_null(setting.value):
         raise ConfigError(f"{setting.name} cannot be {setting.value!r}, which is read as null. Rename the column.")
     said = f"{indent}{'' if setting.is_on else '# '}{name}: {in_yaml(setting.value)}"
     return f"{said.ljust(_COLUMN)}  # {_comment(setting.why)}"
+
+
+def _reads_as_null(text: str) -> bool:
+    """Tell whether the command line takes a text for null, where a setting may be that: quotes do not help."""
+    try:
+        return yaml.safe_load(text) is None
+    except (yaml.YAMLError, ValueError):
+        return False
 
 
 def _comment(text: str) -> str:
