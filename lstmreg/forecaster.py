@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from lstmreg import models, saved
 from lstmreg.config import DataConfig
+from lstmreg.data.ahead import times_ahead
+from lstmreg.data.sources.door import open_table
 from lstmreg.data.table import READING, Series, read_series
 from lstmreg.data.windows import Scaler, Windower
 from lstmreg.errors import DataError, did_you_mean
 from lstmreg.interop import KerasModel, folder
+from lstmreg.intervals import Calibration
 from lstmreg.models import Ensemble, Network
+from lstmreg.predictions import Band, Predictions, interval_headings
+from lstmreg.predictive import Predictive
 
 #: A CSV file by its path; columns by their names, as in a dict or a data frame; or an array ``(N, columns)``.
 Table = str | os.PathLike[str] | Mapping[str, ArrayLike] | ArrayLike
@@ -36,6 +41,7 @@ class Forecaster:
         windower: Window, horizon, difference, and the scales that the training rows gave.
         reading: How a file like that of the training is read: settings of :class:`DataConfig` by name.
         val_loss: Of the training, if known.
+        calibration: What intervals are made of, if known: a score for each step ahead.
 
     Raises:
         ValueError: If the network has other sizes, or is stateful: each window begins with zeros.
@@ -56,6 +62,7 @@ class Forecaster:
     windower: Windower
     reading: Mapping[str, Any] = field(default_factory=dict)
     val_loss: float | None = None
+    calibration: Calibration | None = None
 
     def __post_init__(self) -> None:
         sizes = {
@@ -66,6 +73,8 @@ class Forecaster:
         for name, (got, expected) in sizes.items():
             if got != expected:
                 raise ValueError(f"{name} must be {expected}, as the columns and the horizon are, got {got}.")
+        if self.calibration is not None:
+            self.calibration.check_size(self.windower.horizon)
         if self.network.config.stateful:
             raise ValueError("a forecaster's network must not be stateful: each window begins with zeros.")
 
@@ -123,10 +132,70 @@ class Forecaster:
         windows = torch.from_numpy(self.windower.before(series, rows))
         return self.windower.unscaled(series, rows, models.outputs(self.network, windows).numpy())
 
-    def _series(self, table: Table) -> Series:
-        """Return a table as a series; its target is that of the model only where :attr:`columns` have it."""
+    def predictions(
+        self,
+        source: Table,
+        *,
+        history: bool = False,
+        samples: int = 0,
+        seed: int = 0,
+        confidence: float | None = None,
+    ) -> Predictions:
+        """Forecast as :meth:`predict` does, as a table with times and intervals.
+
+        Args:
+            source: As for :meth:`predict`.
+            history: Whether to forecast from each row with a window before it too, as if it were not known yet.
+            samples: So many times with masks drawn anew: their mean is the forecast, their quantiles the interval. 0:
+                without masks; the interval then comes of the validation cases, if the model has been calibrated.
+            seed: Decides the masks.
+            confidence: Of the intervals. Default: 0.95, where there are enough validation cases for it.
+
+        Raises:
+            ConfigError: If the model has no dropout to draw masks of, or too few cases for such a confidence.
+            DataError: As :meth:`predict`.
+        """
+        series = self._series(source, with_target=history)
+        first = self.windower.past if history else len(series)
+        rows = np.arange(first, len(series) + 1)
+        found = Predictive(self.network, self.calibration, samples, seed, confidence).numbers(
+            torch.from_numpy(self.windower.before(series, rows)),
+            None,
+            lambda outputs, part: self.windower.unscaled(series, rows[part], outputs),
+        )
+        horizon = self.windower.horizon
+        columns = {"step": np.tile(np.arange(1, horizon + 1), len(rows))} if horizon > 1 else {}
+        columns[self.target] = found.values.ravel()
+        band = Band(self.target)
+        if found.low is not None and found.high is not None:
+            low, high = interval_headings(self.target)
+            columns |= {low: found.low.ravel(), high: found.high.ravel()}
+            band = replace(band, low=low, high=high)
+        steps = (rows[:, None] + np.arange(horizon)).ravel()
+        if history and series.target_name == self.target:
+            band = replace(band, truth=f"{self.target}_true")
+            truth = np.append(series.target, np.full(horizon, np.nan))
+            columns[f"{self.target}_true"] = truth[steps]
+        times, notes = _times(series, horizon)
+        names = tuple(times[step] for step in steps.tolist())
+        heading = self.reading.get("time") if series.labels else None
+        return Predictions(names, columns, heading or "row", (band,), notes=(*notes, *found.notes), in_time=True)
+
+    def calibrated(self, calibration: Calibration) -> Forecaster:
+        """Return the same with intervals."""
+        return replace(self, calibration=calibration)
+
+    def _series(self, table: Table, *, with_target: bool = False) -> Series:
+        """Return a table as a series; its target is that of the model only where :attr:`columns` have it.
+
+        Or where it is asked for, and a file has it.
+        """
         if isinstance(table, (str, os.PathLike)):
-            series = read_series(self._data(os.fspath(table)))
+            config = self._data(os.fspath(table))
+            opened = open_table(config)
+            if with_target and self.target in opened.header:
+                config = replace(config, target=self.target)
+            series = read_series(config, opened)
         else:
             values = self._values(table)
             target = values[:, self.columns.index(self._target)]
@@ -196,6 +265,8 @@ class Forecaster:
             "reading": dict(self.reading),
             "val_loss": self.val_loss,
         }
+        if self.calibration is not None:
+            about["calibration"] = self.calibration.about()
         if windower.lag:
             own_past = [name for name in self.features if name == self.target]
             use = _use_of_differences(own_past, windower.lag)
@@ -216,10 +287,13 @@ class Forecaster:
                 raise ValueError(f"{name} must be a count, got {count!r:.40}.")
         inputs, target = (_scaler(name, about[name], axes) for name, axes in (("inputs", 1), ("outputs", 0)))
         reading = {name: value for name, value in about.get("reading", {}).items() if name in READING}
+        if not all(type(value) in _READ[name] for name, value in reading.items()):
+            raise TypeError(f"the reading is not understood: {str(reading):.80}.")
         features = tuple(_texts("features", about["features"]))
         (name,) = _texts("target", [about["target"]])
         windower = Windower(counts["window"], counts["horizon"], inputs, target, lag)
-        forecaster = cls(network, features, name, windower, reading, about.get("val_loss"))
+        calibration = Calibration.restored(about["calibration"]) if "calibration" in about else None
+        forecaster = cls(network, features, name, windower, reading, about.get("val_loss"), calibration)
         forecaster._data("")  # whose rules the reading keeps, or this is where it says so
         return forecaster
 
@@ -244,6 +318,21 @@ def load(directory: str | os.PathLike[str]) -> Forecaster | Network | Ensemble |
     }
     return saved.read(directory, makers)
 
+
+def _times(series: Series, horizon: int) -> tuple[list[str], tuple[str, ...]]:
+    """Return the times of a series and of the steps after it, and what must be said of these."""
+    if not series.labels:  # of a table that is no file
+        return [str(row) for row in range(len(series) + horizon)], ()
+    ahead = times_ahead(series.labels, horizon)
+    if ahead is not None:
+        return [*series.labels, *ahead], ()
+    steps = [f"+{step}" for step in range(1, horizon + 1)]
+    note = f"The rows are not at regular times: {steps[0]} is the step after the last one, {series.labels[-1]}."
+    return [*series.labels, *steps], (note,)
+
+
+#: What the settings may be by which a file is read.
+_READ: dict[str, tuple[type, ...]] = {name: (bool,) if name == "sort" else (str, type(None)) for name in READING}
 
 _FORECASTERS = {"features", "target", "window", "horizon", "inputs", "outputs"}
 

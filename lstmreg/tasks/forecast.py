@@ -163,6 +163,10 @@ class Forecast(Task):
 
     # ---------------------------------------------------------------- out
 
+    def scores(self, predictions: Values, truth: Values) -> NDArray[np.float64]:
+        """Return the distances from the truth, in the target's units: a column for each step ahead."""
+        return np.abs(predictions - truth)
+
     def predictor(self, network: Network | Ensemble, encoder: Windower, val_loss: float | None = None) -> Forecaster:
         """Return what forecasts a table like the one that was read."""
         from lstmreg.forecaster import Forecaster

@@ -11,6 +11,7 @@ from jsonargparse import ArgumentParser, Namespace
 from lstmreg.errors import ConfigError, printable
 from lstmreg.terminal import Console, say, say_unbroken, show_layers
 
+from .folders import model_folder
 from .verb import Verb
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Convert(Verb):
             from lstmreg.interop.keras.modern import in_keras_3
             from lstmreg.interop.summary import summarize
 
-            model = interop.load_model(arguments.model, arguments.architecture)
+            model = interop.load_model(_place(arguments.model), arguments.architecture)
         show_layers(summarize(model), out)
         if arguments.to == "keras":
             model = in_keras_3(model)  # its notes say what that changes
@@ -67,6 +68,13 @@ class Convert(Verb):
     def about_stray(self, argument: str) -> str:
         """Say that the second place is not that of the folder."""
         return f"The folder to write into is given as -o {argument}."
+
+
+def _place(model: str) -> str:
+    """Return a file as it is; of what must be a run, the folder with its model."""
+    path = Path(model)
+    is_file = path.is_file() or path.suffix in (".keras", ".h5", ".hdf5", ".json") or "://" in model
+    return model if is_file else str(model_folder(model))
 
 
 def _write_torch(model: KerasModel, directory: Path) -> tuple[str, ...]:
