@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 from harness import Results, arguments, busy_share, say
+from lstmreg.data.splits import make_splits
 from torch.utils.data import DataLoader, TensorDataset
 
 from lstmreg import Config, DataConfig, ModelConfig, Network, Population, TrainingConfig, fit, fit_population
 from lstmreg.config import with_settings
-from lstmreg.data.splits import make_splits
 from lstmreg.data.table import read_series
 from lstmreg.training.single import prepare
 

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from lstmreg.constraints import NonNeg as NonNeg
     from lstmreg.constraints import UnitNorm as UnitNorm
     from lstmreg.forecaster import Forecaster as Forecaster
-    from lstmreg.forecaster import load as load
     from lstmreg.layers import LSTM as LSTM
     from lstmreg.layers import apply_constraints as apply_constraints
     from lstmreg.layers import penalties as penalties
     from lstmreg.layers import regularize as regularize
+    from lstmreg.loading import load as load
     from lstmreg.models import Ensemble as Ensemble
     from lstmreg.models import Network as Network
     from lstmreg.population import Population as Population
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from lstmreg.regularizers import L1L2 as L1L2
     from lstmreg.regularizers import L2 as L2
     from lstmreg.regularizers import Orthogonal as Orthogonal
+    from lstmreg.sequence_predictor import SequencePredictor as SequencePredictor
     from lstmreg.training import BestWeights as BestWeights
     from lstmreg.training import DivergedError as DivergedError
     from lstmreg.training import FitResult as FitResult
@@ -61,7 +62,8 @@ _HOMES = {
     "Network": "models",
     "Population": "population",
     "Forecaster": "forecaster",
-    "load": "forecaster",
+    "SequencePredictor": "sequence_predictor",
+    "load": "loading",
     "TrainingModule": "training",
     "BestWeights": "training",
     "DivergedError": "training",

@@ -109,6 +109,9 @@ class DataConfig:
             a split.
         labels: A CSV file with a row for each file of the folder ``path``: its name, its target, perhaps its group.
         tokens: The input columns whose cells are no numbers but tokens or categories.
+        split_by: How sequences are divided into those that train, validate and test: random, with its share of each
+            class in every part; group, so that no group is on two sides; time, so that what begins earlier trains.
+            Null: group where there are groups, else random.
     """
 
     path: str
@@ -129,6 +132,7 @@ class DataConfig:
     group: str | None = None
     labels: str | None = None
     tokens: list[str] | None = field(default=None, metadata=ruled(filled="a list of columns"))
+    split_by: Literal["random", "group", "time"] | None = None
 
     def __post_init__(self) -> None:
         if self.delimiter in ("\\t", "tab"):  # as people write it on a command line

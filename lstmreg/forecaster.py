@@ -11,18 +11,17 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from lstmreg import models, saved
+from lstmreg import models
 from lstmreg.config import DataConfig
 from lstmreg.data.ahead import times_ahead
 from lstmreg.data.sources.door import open_table
 from lstmreg.data.table import READING, Series, read_series
 from lstmreg.data.windows import Scaler, Windower
 from lstmreg.errors import DataError, did_you_mean
-from lstmreg.interop import KerasModel, folder
 from lstmreg.intervals import Calibration
 from lstmreg.models import Ensemble, Network
-from lstmreg.predictions import Band, Predictions, interval_headings
-from lstmreg.predictive import Predictive
+from lstmreg.predictions import STEP, Predictions, free_heading
+from lstmreg.predictive import Predictive, number_columns
 
 #: A CSV file by its path; columns by their names, as in a dict or a data frame; or an array ``(N, columns)``.
 Table = str | os.PathLike[str] | Mapping[str, ArrayLike] | ArrayLike
@@ -164,13 +163,10 @@ class Forecaster:
             lambda outputs, part: self.windower.unscaled(series, rows[part], outputs),
         )
         horizon = self.windower.horizon
-        columns = {"step": np.tile(np.arange(1, horizon + 1), len(rows))} if horizon > 1 else {}
-        columns[self.target] = found.values.ravel()
-        band = Band(self.target)
-        if found.low is not None and found.high is not None:
-            low, high = interval_headings(self.target)
-            columns |= {low: found.low.ravel(), high: found.high.ravel()}
-            band = replace(band, low=low, high=high)
+        numbers, (band,) = number_columns([self.target], found.in_one_column())
+        steps_ahead = np.tile(np.arange(1, horizon + 1), len(rows))
+        columns: dict[str, NDArray[Any]] = {free_heading(STEP, numbers): steps_ahead} if horizon > 1 else {}
+        columns |= numbers
         steps = (rows[:, None] + np.arange(horizon)).ravel()
         if history and series.target_name == self.target:
             band = replace(band, truth=f"{self.target}_true")
@@ -288,7 +284,7 @@ class Forecaster:
         inputs, target = (_scaler(name, about[name], axes) for name, axes in (("inputs", 1), ("outputs", 0)))
         reading = {name: value for name, value in about.get("reading", {}).items() if name in READING}
         if not all(type(value) in _READ[name] for name, value in reading.items()):
-            raise TypeError(f"the reading is not understood: {str(reading):.80}.")
+            raise TypeError(f"the reading is not understood: {reading!s:.80}.")
         features = tuple(_texts("features", about["features"]))
         (name,) = _texts("target", [about["target"]])
         windower = Windower(counts["window"], counts["horizon"], inputs, target, lag)
@@ -296,27 +292,6 @@ class Forecaster:
         forecaster = cls(network, features, name, windower, reading, about.get("val_loss"), calibration)
         forecaster._data("")  # whose rules the reading keeps, or this is where it says so
         return forecaster
-
-
-def load(directory: str | os.PathLike[str]) -> Forecaster | Network | Ensemble | KerasModel:
-    """Load what was saved into a folder, whichever kind it is; a module is in eval mode.
-
-    Args:
-        directory: A run's folder, ``runs/NAME/fit`` of a fit and ``runs/NAME`` of a search; or a converted model's; or
-            that of :func:`lstmreg.models.save`.
-
-    Returns:
-        A :class:`Forecaster` of a run; a ``KerasModel`` of a converted model; and of a network that was saved without
-        columns and scales the network itself.
-
-    Raises:
-        CorruptFileError: If a file is missing or damaged, or the two do not belong together.
-    """
-    makers: dict[saved.Format, saved.Maker[Forecaster | Network | Ensemble | KerasModel]] = {
-        models.FORMAT: _restore,
-        folder.FORMAT: folder.restore,
-    }
-    return saved.read(directory, makers)
 
 
 def _times(series: Series, horizon: int) -> tuple[list[str], tuple[str, ...]]:
@@ -333,15 +308,6 @@ def _times(series: Series, horizon: int) -> tuple[list[str], tuple[str, ...]]:
 
 #: What the settings may be by which a file is read.
 _READ: dict[str, tuple[type, ...]] = {name: (bool,) if name == "sort" else (str, type(None)) for name in READING}
-
-_FORECASTERS = {"features", "target", "window", "horizon", "inputs", "outputs"}
-
-
-def _restore(description: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> Forecaster | Network | Ensemble:
-    network, about = models.restore(description, weights)
-    if isinstance(about, Mapping) and about.keys() >= _FORECASTERS:
-        return Forecaster.restored(network, about)
-    return network
 
 
 def _scaler(name: str, written: Mapping[str, Any], axes: int) -> Scaler:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from lstmreg import initializers, saved
 from lstmreg.config import ModelConfig
@@ -116,10 +116,20 @@ class Network(nn.Module):
         """
         if lengths is not None and not is_symbolic(lengths):
             return self._forward_unequal(x, lengths)
+        self._check_type(x)
         x = x if self.embeddings is None else self.embeddings(x)
         for layer in self.layers:
             x, (h_n, _) = layer(x)
         return self._prediction(x if self.steps == "all" else _ends(h_n))
+
+    def _check_type(self, x: Any) -> None:
+        """Refuse what no layer takes; a ``PackedSequence`` may go where nothing but layers reads it."""
+        is_packed = isinstance(x, PackedSequence) and self.embeddings is None and self.steps == "last"
+        if not (isinstance(x, Tensor) or is_packed or is_symbolic(x)):
+            raise TypeError(
+                f"x must be a tensor, got {type(x).__name__}. In a batch, sequences of unequal lengths are the tuple "
+                f"(x, lengths)."
+            )
 
     def _forward_unequal(self, x: Tensor, lengths: Tensor) -> Tensor:
         check_lengths(lengths, x)

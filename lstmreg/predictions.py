@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+#: Heads the column that counts steps: of a horizon, of a sequence.
+STEP = "step"
 
 
 @dataclass(frozen=True)
@@ -66,8 +69,8 @@ class Predictions:
 
     @property
     def header(self) -> list[str]:
-        """The headings of all columns, that of the names in front."""
-        return [self.heading, *self.columns]
+        """The headings of all columns, that of the names in front, with a line behind it if a column is called so."""
+        return [free_heading(self.heading, self.columns), *self.columns]
 
     def rows(self) -> Iterator[list[str]]:
         """Yield each row as text: numbers with all digits that tell them apart, what is missing as nothing."""
@@ -92,9 +95,12 @@ class Predictions:
         return dataclasses.replace(self, notes=(*self.notes, *notes))
 
 
-def interval_headings(value: str) -> tuple[str, str]:
-    """Return what the bounds of a column are called."""
-    return f"{value}_low", f"{value}_high"
+def free_heading(wanted: str, taken: Iterable[str]) -> str:
+    """Return a heading, with as many lines behind it as it takes to be that of no other column."""
+    others = set(taken)
+    while wanted in others:
+        wanted += "_"
+    return wanted
 
 
 def _written(value: Any) -> str:

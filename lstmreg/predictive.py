@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ from lstmreg import models
 from lstmreg.errors import ConfigError
 from lstmreg.intervals import USUAL, Calibration, bounds_of, check_confidence
 from lstmreg.models import Ensemble, Network
+from lstmreg.predictions import Band, free_heading
 
 #: Makes outputs ``(M, ...)`` of some of the cases values in the user's units; the slice says of which.
 Meant = Callable[[NDArray[np.float32], slice], NDArray[np.float64]]
@@ -29,6 +30,30 @@ class Found(NamedTuple):
     low: NDArray[np.float64] | None
     high: NDArray[np.float64] | None
     notes: tuple[str, ...]
+
+    def of_rows(self, within: NDArray[np.bool_]) -> Found:
+        """Return the same of those elements of the leading axes alone that ``within`` names, one after the other."""
+        low, high = (None if bound is None else bound[within] for bound in (self.low, self.high))
+        return Found(self.values[within], low, high, self.notes)
+
+    def in_one_column(self) -> Found:
+        """Return the same with each number in a row of its own, ``(N * O, 1)``."""
+        low, high = (None if bound is None else bound.reshape(-1, 1) for bound in (self.low, self.high))
+        return Found(self.values.reshape(-1, 1), low, high, self.notes)
+
+
+def number_columns(headings: Sequence[str], found: Found) -> tuple[dict[str, NDArray[np.float64]], tuple[Band, ...]]:
+    """Return values ``(N, O)`` with their bounds as columns, and which of them belong together."""
+    columns, bands = {}, []
+    for number, heading in enumerate(headings):
+        columns[heading] = found.values[:, number]
+        band = Band(heading)
+        if found.low is not None and found.high is not None:
+            low, high = (free_heading(f"{heading}_{bound}", headings) for bound in ("low", "high"))
+            columns |= {low: found.low[:, number], high: found.high[:, number]}
+            band = Band(heading, low, high)
+        bands.append(band)
+    return columns, tuple(bands)
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,8 @@ FLOORS = {
     "predictions": 0,
     "predictive": 3,
     "forecaster": 4,
+    "sequence_predictor": 4,
+    "loading": 5,
     "tasks": 5,
     "training": 6,
     "search": 7,
@@ -77,6 +79,7 @@ ROOMS = {
     "csv": {"data", "predictions.py"},
     "narwhals": {"data"},
     "pyarrow": {"data"},
+    "sklearn": {"tasks"},
     "pandas": set(),
     "polars": set(),
     "rich": {"terminal"},
@@ -194,7 +197,7 @@ def test_no_file_is_a_drawer_for_everything() -> None:
 def loaded_by(code: str) -> set[str]:
     """Return which heavy libraries a fresh interpreter has loaded after ``code``."""
     heavy = ["torch", "lightning", "optuna", "matplotlib", "scipy", "keras", "pandas", "polars", "pyarrow"]
-    heavy += ["narwhals", "rich", "h5py", "onnx"]
+    heavy += ["narwhals", "rich", "h5py", "onnx", "sklearn"]
     program = f"import sys; {code}; print(*[m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     return set(done.stdout.split())

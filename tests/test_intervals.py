@@ -1,4 +1,4 @@
-"""Intervals are as wide as split conformal prediction says, hold as often as they promise, and say how often they did."""
+"""Intervals are as wide as split conformal prediction says, hold as often as promised, and say how often they did."""
 
 from __future__ import annotations
 
@@ -105,7 +105,8 @@ def test_nothing_but_the_judged_cases_says_how_often_intervals_held(fitted: Held
     lines = Path(fitted.trained.lesson.task.path).read_text().splitlines()
     judged = len(fitted.trained.lesson.split.judged)
     changed = [f"{line.split(',')[0]},{99 + k},0" for k, line in enumerate(lines[-judged:])]
-    Path(fitted.trained.lesson.task.path).with_name("other.csv").write_text("\n".join([*lines[:-judged], *changed]))
+    other = Path(fitted.trained.lesson.task.path).with_name("other.csv")
+    other.write_text("\n".join([*lines[:-judged], *changed]))
     config = Config(
         DataConfig(
             str(Path(fitted.trained.lesson.task.path).with_name("other.csv")), "wave", time="day", window=6, horizon=2

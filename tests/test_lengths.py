@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from lstmreg import L1L2, LSTM, Ensemble, ModelConfig, Network, Population, penalties
+from lstmreg import L1L2, LSTM, Ensemble, ModelConfig, Network, Population, interop, penalties
 from lstmreg.errors import InputError
 from lstmreg.interop.describing import as_keras_model
 from lstmreg.losses import NO_CLASS, CrossEntropy, Loss, Regression
@@ -267,6 +267,32 @@ def test_a_network_of_every_step_goes_to_keras_layers(steps):
 def test_lengths_that_are_none_are_refused(network, lengths, error, message):
     with pytest.raises(error, match=message):
         network(torch.zeros(2, 4, D), lengths)
+
+
+@each_kind
+def test_a_packed_sequence_goes_in_where_nothing_but_layers_reads_it(kind):
+    x, lengths = padded(sequences(kind, [4, 1, 6]), 0.0)
+    packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+    every = network_of(kind, "all").eval()
+    with pytest.raises(TypeError, match=r"x must be a tensor, got PackedSequence.*the tuple \(x, lengths\)"):
+        every(packed)
+    last = network_of(kind).eval()
+    if last.embeddings is None:
+        assert torch.equal(last(packed), last(x, lengths))
+
+
+@each_steps
+def test_tokens_and_steps_go_through_torchs_compiler_and_to_onnx(steps, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    network = network_of("of tokens", steps, torch.float32).eval()
+    x, _ = padded(sequences("of tokens", [7, 7], dtype=torch.float32), 0.0)
+    expected = network(x).detach()
+    compiled = torch.compile(network, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(x).detach(), expected)
+    interop.save_onnx(network, tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    (found,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    torch.testing.assert_close(torch.from_numpy(found), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_another_word_for_the_steps_is_refused():

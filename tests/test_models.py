@@ -307,6 +307,12 @@ DESCRIPTIONS = {
     "no input": lambda d: d | {"input_size": 0},
     "an input beyond all memory": lambda d: d | {"input_size": 10**12},
     "an output in words": lambda d: d | {"output_size": "2"},
+    "other steps": lambda d: d | {"steps": "some"},
+    "tokens that it has not": lambda d: d | {"vocabularies": [[0, 5]]},
+    "tokens beyond all memory": lambda d: d | {"vocabularies": [[0, 10**12]]},
+    "tokens of no column": lambda d: d | {"vocabularies": [[D, 5]]},
+    "tokens in words": lambda d: d | {"vocabularies": [[0, "5"]]},
+    "no list of tokens": lambda d: d | {"vocabularies": 5},
 }
 
 
@@ -315,6 +321,19 @@ def test_a_description_of_something_else_is_refused(change, saved):
     path = saved / "model.json"
     path.write_text(json.dumps(change(json.loads(path.read_text()))))
     assert_refused(saved)
+
+
+def test_a_file_from_before_there_were_steps_and_tokens_is_read(saved):
+    before, _ = load(saved)
+    path = saved / "model.json"
+    description = json.loads(path.read_text())
+    for name in ("steps", "vocabularies"):
+        del description[name]
+    for name in ("embedding_size", "embedding_dropout"):
+        del description["model"][name]
+    path.write_text(json.dumps(description))
+    network, _ = load(saved)
+    assert (network.steps, network.vocabularies, network.config) == ("last", {}, before.config)
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe{}", b"[" * 10**5, b"null", b"{}\0"])

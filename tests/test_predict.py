@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import resource
 import shutil
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import yaml
 
 import lstmreg
 from lstmreg.cli import main
-from lstmreg.errors import CorruptFileError
+from lstmreg.errors import CorruptFileError, LstmregError
 from lstmreg.predictions import Band, Predictions
 from tests.tiny import write_series
 
@@ -164,9 +165,6 @@ def test_predicting_twice_gives_the_same_bytes(folder: Path) -> None:
 
 def test_a_full_disk_leaves_the_old_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("out.csv").write_text("old")
-    folder.joinpath("locked").mkdir()
-    import resource
-
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (200, before[1]))
     try:
@@ -194,8 +192,6 @@ def test_pandas_reads_every_bit_back(tmp_path: Path) -> None:
     names = tuple(f"n{k}" for k in range(500))
     (tmp_path / "p.csv").write_text(Predictions(names, {"x": values}).csv())
     np.testing.assert_array_equal(pd.read_csv(tmp_path / "p.csv")["x"], values)
-    narrow = values[225:275].astype(np.float32)  # and every bit of 32 with the parser that pandas uses if not asked
-    np.testing.assert_array_equal(pd.read_csv(tmp_path / "p.csv")["x"].to_numpy(np.float32)[225:275], narrow)
 
 
 def test_what_a_spreadsheet_would_run_is_disarmed_and_all_else_as_it_was(tmp_path: Path) -> None:
@@ -264,18 +260,22 @@ def test_a_mutated_model_is_loaded_or_refused_and_never_more(fitted: Path, tmp_p
         else:
             inner[at] = generator.choice(hostile)
         (tmp_path / "model.json").write_text(json.dumps(changed))
-        try:
-            model = lstmreg.load(tmp_path)
-        except CorruptFileError as error:
-            assert "\n" not in str(error)
-            continue
-        if isinstance(model, lstmreg.Forecaster):
-            try:
-                found = model.predictions(fitted / "waves.csv")
-            except ValueError as error:  # such as another name of the time column, which the table has not
-                assert "\n" not in str(error)
-            else:
-                assert len(found) == 2
+        said = _loaded_and_asked(tmp_path, fitted / "waves.csv")
+        assert said in (None, 2) or (isinstance(said, str) and "\n" not in said), said
+
+
+def _loaded_and_asked(folder: Path, data: Path) -> str | int | None:
+    """Return how many steps a model predicts, what refuses it, or nothing of what is no predictor."""
+    try:
+        model = lstmreg.load(folder)
+    except CorruptFileError as error:
+        return str(error)
+    if not isinstance(model, lstmreg.Forecaster):
+        return None
+    try:
+        return len(model.predictions(data))
+    except LstmregError as error:  # such as another name of the time column, which the table has not
+        return str(error)
 
 
 def _places(value: object, path: tuple[object, ...] = ()) -> list[tuple[object, ...]]:

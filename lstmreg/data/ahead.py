@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable, Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
+from itertools import pairwise
 from typing import NamedTuple
-
 
 from .times import time_stamp
 
@@ -52,7 +52,7 @@ class _Line(NamedTuple):
 
 def _usual(places: Sequence[Decimal | int]) -> Decimal | int | None:
     """Return the step between most places, if most are alike and it leads onwards."""
-    steps = [after - before for before, after in zip(places, places[1:], strict=False)]
+    steps = [after - before for before, after in pairwise(places)]
     usual = max(set(steps), key=steps.count)
     return usual if usual > 0 and steps.count(usual) >= _SHARE * len(steps) else None
 

@@ -82,4 +82,9 @@ def _loader(
     data = _Chosen(cases, numbers)
     batches = BatchSampler(order(data), batch_size, drop_last=False)
     # A loader draws from a generator for each pass. It must not be torch's own, which draws the masks.
-    return DataLoader(data, sampler=batches, batch_size=None, generator=torch.Generator())
+    return DataLoader(data, sampler=batches, batch_size=None, generator=torch.Generator(), collate_fn=_as_it_is)
+
+
+def _as_it_is(batch: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Keep a batch: torch's own way would make a list of the tuple ``(x, lengths)``."""
+    return batch

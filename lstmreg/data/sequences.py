@@ -212,7 +212,8 @@ def _complete_rows(
         name = features[int(left[row].argmax())]
         raise DataError(
             f"{raw.place(row)}: sequence {raw.names[raw.sequence_of(row)]!r} begins without a value of column "
-            f"{name!r}, and 'ffill' has nothing to fill from. Leave out these rows, or the column, or set data.missing: drop."
+            f"{name!r}, and 'ffill' has nothing to fill from. Leave out these rows or the column, or set "
+            f"data.missing: drop."
         )
     return values, None, raw.starts, [f"Filled {count} missing cells with the value of the step before."]
 

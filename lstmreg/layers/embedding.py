@@ -121,7 +121,7 @@ def embed(x: Tensor, tables: Mapping[int, Tensor], masks: Mapping[int, Tensor] |
         parts += [x[..., begin:column], vectors]
         begin = column + 1
     parts.append(x[..., begin:])
-    lead = max((part.shape[:-1] for part in parts), key=len)
+    lead = vectors.shape[:-1]  # which has the axis of models if anything has
     return torch.cat([part.expand(*lead, part.shape[-1]) for part in parts if part.shape[-1] > 0], dim=-1)
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lstmreg.errors import DataError
 from lstmreg.files import write_atomically
-from lstmreg.predictions import Band, Predictions
+from lstmreg.predictions import STEP, Band, Predictions
 
 from .figures import canvas, image, legend
 
@@ -61,9 +61,9 @@ def _draw_in_time(ax: Axes, predictions: Predictions, band: Band) -> None:
 
 def _rows_in_time(predictions: Predictions) -> NDArray[np.int64]:
     """Return one row for each time: that of the first step ahead, and of the last forecast all."""
-    if "step" not in predictions.columns:
+    if STEP not in predictions.columns:
         return np.arange(len(predictions))
-    steps = predictions.columns["step"]
+    steps = predictions.columns[STEP]
     last = len(steps) - 1 - int(np.argmax(steps[::-1] == 1))
     return np.flatnonzero((steps == 1) | (np.arange(len(steps)) >= last))
 

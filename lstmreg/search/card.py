@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lstmreg.config import Config
 from lstmreg.tasks import Split, Splits, Task
@@ -37,7 +38,7 @@ class DataCard:
         floors: Validation loss of each prediction without a model, on each confirming split, in scaled units.
         test_floors: Their most important error on the test, in the user's units.
         test_labels: How a reader knows each test case.
-        test_truth: The truth of each test case.
+        test_truth: The truth of each test case, as :func:`kept` keeps it.
         scales: What losses and errors of the test need beside predictions and truth.
     """
 
@@ -57,7 +58,7 @@ class DataCard:
     floors: dict[str, list[float]]
     test_floors: dict[str, float]
     test_labels: list[str]
-    test_truth: list[list[float]]
+    test_truth: list[Any]
     scales: dict[str, Any]
 
     @property
@@ -99,7 +100,7 @@ def make_card(config: Config, task: Task, splits: Splits, most_splits: int) -> D
         floors={name: [losses[name] for losses in per_split] for name in per_split[0]},
         test_floors={name: next(iter(errors.values())) for name, errors in test_floors.items()},
         test_labels=task.labels(final.judged),
-        test_truth=truth.tolist(),
+        test_truth=kept(truth),
         scales=scales,
     )
 
@@ -107,3 +108,14 @@ def make_card(config: Config, task: Task, splits: Splits, most_splits: int) -> D
 def log_loss(loss: float) -> float:
     """Return the logarithm of a loss in scaled units; of one that is exactly zero, that of rounding."""
     return math.log(max(loss, _ROUNDING))
+
+
+def kept(values: NDArray[np.float64]) -> list[Any]:
+    """Return numbers of any number of axes as JSON keeps them, with null where there is none."""
+    plain: list[Any] = np.where(np.isnan(values), None, values.astype(object)).tolist()
+    return plain
+
+
+def restored(plain: list[Any]) -> NDArray[np.float64]:
+    """Return the numbers that :func:`kept` kept."""
+    return np.array(plain, dtype=np.float64)

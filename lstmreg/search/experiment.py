@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from lstmreg.training.population.together import Assignment, populations, train_
 from lstmreg.training.single import Trained, train_configured
 
 from . import decisions, held_out
-from .card import DataCard, make_card
+from .card import DataCard, kept, make_card
 from .config_file import read_config, settle, write_config
 from .evidence import Evidence
 from .ledger import Job, Ledger, Outcome, Runner, Tell, check_file, owned, read_card, usable_study
@@ -406,6 +406,7 @@ def _seed(seed: int, kind: Kind, split: Split, number: int) -> int:
     return int(np.random.SeedSequence(entropy).generate_state(1)[0])
 
 
-def _rounded(predictions: NDArray[np.float64]) -> list[list[float]]:
+def _rounded(predictions: NDArray[np.float64]) -> list[Any]:
     """Return predictions as the study keeps them, as precise as the network's 32 bits."""
-    return [[float(f"{value:.8g}") for value in row] for row in predictions]
+    digits = [float(f"{value:.8g}") for value in predictions.ravel()]
+    return kept(np.array(digits).reshape(predictions.shape))

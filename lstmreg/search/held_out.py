@@ -11,7 +11,7 @@ from scipy.special import stdtrit
 
 from lstmreg.tasks import task_named
 
-from .card import log_loss
+from .card import log_loss, restored
 from .evidence import Effect, Evidence, relative
 from .space import Setting
 
@@ -34,14 +34,14 @@ class Averaging:
 
 
 def truth(evidence: Evidence) -> NDArray[np.float64]:
-    """Return the truth ``(M, O)`` of the test's cases."""
-    return np.array(evidence.card.test_truth)
+    """Return the truth ``(M, ...)`` of the test's cases."""
+    return restored(evidence.card.test_truth)
 
 
 def predictions(evidence: Evidence, setting: Setting) -> dict[int, NDArray[np.float64]]:
-    """Return what a setting's networks predicted ``(M, O)``, by seed."""
+    """Return what a setting's networks predicted ``(M, ...)``, by seed."""
     tested = sorted(evidence.results(setting, ["test"]).items())
-    return {replicate.seed: np.array(result.predictions) for replicate, result in tested}
+    return {replicate.seed: restored(result.predictions or []) for replicate, result in tested}
 
 
 def case_losses(evidence: Evidence, predicted: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -63,12 +63,14 @@ def error(evidence: Evidence, predicted: NDArray[np.float64]) -> float:
 
 def metric(evidence: Evidence) -> str:
     """Return its name."""
-    return next(iter(errors(evidence, truth(evidence))))
+    return next(iter(errors(evidence, next(iter(predictions(evidence, {}).values())))))
 
 
 def errors_by_step(evidence: Evidence, predicted: NDArray[np.float64]) -> list[float]:
-    """Return the most important error of each column of the predictions by itself: of each step ahead."""
+    """Return the most important error of each column of the predictions by itself, such as of each step ahead."""
     task, true = task_named(evidence.config.task), truth(evidence)
+    if not task.columns_are:
+        return []
     columns = [(predicted[:, [k]], true[:, [k]]) for k in range(true.shape[1])]
     found = [task.errors(evidence.config.training, p, t, evidence.card.scales) for p, t in columns]
     return [next(iter(errors.values())) for errors in found]
@@ -79,7 +81,7 @@ def effect(evidence: Evidence, setting: Setting, against: Setting) -> Effect | N
 
     The logarithm of the ratio of the two mean losses, each averaged over its seeds. By the delta method its variance
     is that of the paired difference :math:`d_n = \ell_n / \bar\ell - \ell'_n / \bar\ell'` over the M cases, which
-    depend on each other in time (Newey and West), plus that of the R seeds.
+    may depend on each other in time (Newey and West), plus that of the R seeds.
     """
     ours, theirs = (
         {seed: case_losses(evidence, p) for seed, p in predictions(evidence, s).items()} for s in (setting, against)
@@ -93,7 +95,10 @@ def effect(evidence: Evidence, setting: Setting, against: Setting) -> Effect | N
     tiny = np.finfo(np.float64).tiny
     d = mean_ours / max(float(mean_ours.mean()), tiny) - mean_theirs / max(float(mean_theirs.mean()), tiny)
     by_seed = [log_loss(float(ours[s].mean())) - log_loss(float(theirs[s].mean())) for s in seeds]
-    variances = np.array([long_run_variance(d, evidence.config.data.horizon) / len(d), np.inf])
+    of_cases = float(np.var(d))
+    if task_named(evidence.config.task).do_neighbours_depend:
+        of_cases = long_run_variance(d, evidence.config.data.horizon)
+    variances = np.array([of_cases / len(d), np.inf])
     freedom = np.array([max(len(d) - 1, 1), max(len(seeds) - 1, 1)])
     if len(seeds) > 1:
         variances[1] = np.var(by_seed, ddof=1) / len(seeds)

@@ -37,6 +37,18 @@ class Forecast(Task):
 
     name: ClassVar[str] = "forecast"
     cases_are: ClassVar[str] = "windows"
+    parts_are: ClassVar[str] = "rows"
+    predictions_are: ClassVar[str] = "forecast"
+    columns_are: ClassVar[str] = "steps ahead"
+    do_neighbours_depend: ClassVar[bool] = True
+    floor_names: ClassVar[Mapping[str, str]] = {
+        "mean": "the mean of the training rows",
+        "persistence": "persistence (the last value again)",
+        "seasonal": "seasonal persistence (the value one season ago)",
+    }
+    no_leak: ClassVar[str] = (
+        "Split by time first, then cut into windows; each scaler saw the training rows of its split alone."
+    )
     losses_by_name: ClassVar[tuple[str, ...]] = ("mse", "mae", "huber")
 
     def __init__(self, data: DataConfig, series: Series) -> None:

@@ -21,6 +21,8 @@ from lstmreg.data.cases import Cases
 from lstmreg.rules import require
 
 if TYPE_CHECKING:
+    import lightning.pytorch as pl
+
     from lstmreg.intervals import Calibration
     from lstmreg.losses import Criterion
     from lstmreg.models import Ensemble, Network
@@ -85,7 +87,14 @@ class Task(ABC):
     Attributes:
         name: As it stands in ``lstmreg.yaml``.
         cases_are: What its cases are called, such as ``windows``.
+        parts_are: What its data consist of, such as ``rows``; in words like "the test rows".
+        predictions_are: What one of its predictions is called, such as ``forecast``.
+        columns_are: What the columns of its predictions are, if each is judged by itself too: ``steps ahead``.
+        do_neighbours_depend: Whether neighbouring cases depend on each other, as windows that overlap do.
         losses_by_name: What ``training.loss`` may be, the default first.
+        higher_is_better: Those of its errors that are no errors but scores; never the first, by which all is compared.
+        floor_names: What a prediction without a network is called in a sentence, by its name.
+        no_leak: How it comes that nothing is known in training that is judged later, in a sentence.
         data: The settings by which the data were read.
         path: Where they came from.
         sha256: Of the file's bytes.
@@ -97,7 +106,14 @@ class Task(ABC):
 
     name: ClassVar[str]
     cases_are: ClassVar[str]
+    parts_are: ClassVar[str]
+    predictions_are: ClassVar[str] = "prediction"
+    columns_are: ClassVar[str] = ""
+    do_neighbours_depend: ClassVar[bool] = False
     losses_by_name: ClassVar[tuple[str, ...]]
+    higher_is_better: ClassVar[frozenset[str]] = frozenset()
+    floor_names: ClassVar[Mapping[str, str]] = {}
+    no_leak: ClassVar[str] = "All that was fitted saw the training part of its split alone."
 
     data: DataConfig
     path: str
@@ -107,17 +123,20 @@ class Task(ABC):
     target: str
     notes: tuple[str, ...]
 
-    @classmethod
-    def completed(cls, config: Config) -> Config:
+    def completed(self, config: Config) -> Config:
         """Fill in what a configuration leaves to the task.
 
         Raises:
             ConfigError: If it asks for what the task does not have.
         """
-        loss: Any = cls.loss_name(config.training)
-        known = ", ".join(cls.losses_by_name)
-        require(loss in cls.losses_by_name, "training.loss", f"one of {known} where task is {cls.name}", loss)
+        possible = self.possible_losses()
+        loss: Any = config.training.loss or possible[0]
+        require(loss in possible, "training.loss", f"one of {', '.join(possible)} where task is {self.name}", loss)
         return dataclasses.replace(config, training=dataclasses.replace(config.training, loss=loss))
+
+    def possible_losses(self) -> tuple[str, ...]:
+        """Return those of the losses that suit the data, the default first."""
+        return self.losses_by_name
 
     @classmethod
     def loss_name(cls, training: TrainingConfig) -> str:
@@ -169,6 +188,14 @@ class Task(ABC):
     def encoded(self, encoder: Encoder) -> Cases:
         """Return all cases as a network reads them."""
 
+    def batches(
+        self, encoder: Encoder, cases: Cases, split: Split, *, batch_size: int, seed: int
+    ) -> pl.LightningDataModule:
+        """Return the cases of a split in batches, whose order the seed decides."""
+        from lstmreg.data.module import CasesDataModule
+
+        return CasesDataModule(cases, split.train, split.validation, batch_size=batch_size, seed=seed)
+
     @abstractmethod
     def network(self, model: ModelConfig) -> Network:
         """Return a new network of the sizes that the task needs."""
@@ -178,6 +205,18 @@ class Task(ABC):
         """Return what is minimized: the mean loss of a batch of outputs and targets."""
 
     # ---------------------------------------------------------------- judging
+
+    def outputs(self, network: Network | Ensemble, cases: Cases, numbers: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return what a network gives for some cases, ``(M, ...)``."""
+        import torch
+
+        from lstmreg import models
+
+        chosen = torch.from_numpy(numbers)
+        inputs = torch.from_numpy(cases.inputs).index_select(0, chosen)
+        lengths = None if cases.lengths is None else torch.from_numpy(cases.lengths).index_select(0, chosen)
+        outputs: NDArray[np.float32] = models.outputs(network, inputs, lengths).numpy()
+        return outputs
 
     @abstractmethod
     def predictions(self, encoder: Encoder, outputs: NDArray[np.float32], cases: NDArray[np.int64]) -> Values:
@@ -207,7 +246,7 @@ class Task(ABC):
     def errors(
         cls, training: TrainingConfig, predictions: Values, truth: Values, scales: Mapping[str, Any]
     ) -> dict[str, float]:
-        """Return what readers of the field look at, by name, the most important first."""
+        """Return what readers of the field look at, by name; the first, which is lower where it is better, compares."""
 
     # ---------------------------------------------------------------- out
 

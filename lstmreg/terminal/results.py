@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lstmreg.intervals import Calibration
     from lstmreg.predictions import Predictions
     from lstmreg.report import Answer
+    from lstmreg.tasks import Predictor
     from lstmreg.training import FitResult
     from lstmreg.training.single import HeldOut
 
@@ -54,20 +55,17 @@ def show_fit(held_out: HeldOut, members: int, out: Console) -> None:
         say(out, sentence, "bold")
 
 
-def show_coverage(calibration: Calibration | None, out: Console) -> None:
-    """Show how often the intervals of what was trained held on the test.
-
-    Args:
-        calibration: What the intervals are made of; nothing is shown where there are none.
-        out: Where to.
-    """
+def show_coverage(predictor: Predictor, out: Console) -> None:
+    """Show how often the intervals of what was trained, or its sets of classes, held on the test, if it has some."""
+    calibration: Calibration | None = getattr(predictor, "calibration", None)
     if calibration is None:
         return
     confidence = calibration.usual_confidence
     coverage, sampled = calibration.coverage(confidence), calibration.sampled_coverage(confidence)
     if coverage is not None:
         of = f"from the errors on {calibration.scores.cases} validation cases"
-        say(out, f"Intervals of 'lstmreg predict', {of}, {coverage}.")
+        what = "Sets of classes" if getattr(predictor, "classes", ()) else "Intervals"
+        say(out, f"{what} that 'lstmreg predict' gives, {of}, {coverage}.")
     if sampled is not None:
         say(out, f"Those of samples under dropout (--samples) {sampled}.")
 

@@ -26,7 +26,10 @@ _ELEMENTWISE_MODULES = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss)
 
 
 class ByTargets:
-    """Squared error of numbers, and cross entropy of classes: of whole numbers without the prediction's last axis."""
+    """Squared error of numbers, and cross entropy of classes: of whole numbers without the prediction's last axis.
+
+    A network with a single output predicts numbers.
+    """
 
     def __init__(self, training: TrainingConfig, network: nn.Module, y: Tensor | None) -> None:
         self._training, self._of_numbers = training, _of_numbers("mse", network)
@@ -34,7 +37,8 @@ class ByTargets:
 
     def settled(self, prediction: Tensor, y: Tensor) -> Criterion:
         """Return the criterion for some targets."""
-        if not (y.is_floating_point() or y.is_complex()) and y.shape == prediction.shape[:-1]:
+        is_whole = not (y.is_floating_point() or y.is_complex())
+        if is_whole and y.shape == prediction.shape[:-1] and prediction.shape[-1] > 1:
             return self._of_classes()
         for name in ("label_smoothing", "class_weight"):
             if getattr(self._training, name):

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from lstmreg import models
 from lstmreg.config import Config, TrainingConfig, with_settings
 from lstmreg.data.cases import Cases
-from lstmreg.data.module import CasesDataModule
 from lstmreg.initializers import seeded
 from lstmreg.intervals import Calibration, Scores, levels_of
 from lstmreg.losses import Criterion
@@ -51,9 +50,9 @@ class Lesson:
         encoder = task.encoder(split)
         return cls(task, split, encoder, task.encoded(encoder))
 
-    def module(self, batch_size: int, seed: int) -> CasesDataModule:
+    def module(self, batch_size: int, seed: int) -> pl.LightningDataModule:
         """Return the split in batches, whose order the seed decides."""
-        return CasesDataModule(self.cases, self.split.train, self.split.validation, batch_size=batch_size, seed=seed)
+        return self.task.batches(self.encoder, self.cases, self.split, batch_size=batch_size, seed=seed)
 
 
 #: On so many of the judged cases the intervals of Monte-Carlo dropout are measured, with so many samples.
@@ -91,9 +90,9 @@ class Trained:
 
     def predict(self, cases: NDArray[np.int64]) -> Values:
         """Predict some cases of the task, in the user's units."""
-        inputs, lengths = self._encoded(cases)
-        outputs = models.outputs(self.network, inputs, lengths).numpy()
-        return self.lesson.task.predictions(self.lesson.encoder, outputs, cases)
+        lesson = self.lesson
+        outputs = lesson.task.outputs(self.network, lesson.cases, cases)
+        return lesson.task.predictions(lesson.encoder, outputs, cases)
 
     def predictor(self) -> Predictor:
         """Return what is saved: the network, what it needs to predict from data like those, and its calibration."""
@@ -120,7 +119,7 @@ class Trained:
 
     def _levels(self, cases: NDArray[np.int64]) -> Scores | None:
         """Return at which confidence the samples of Monte-Carlo dropout cover the truth of some of the cases."""
-        if not models.drops(self.network) or not len(cases):
+        if not isinstance(self.network, (Network, Ensemble)) or not models.drops(self.network) or not len(cases):
             return None
         cases = cases[np.unique(np.linspace(0, len(cases) - 1, _MOST_SAMPLED).astype(np.int64))]
         truth = self.lesson.task.truth(cases)
@@ -196,7 +195,7 @@ class Prepared(NamedTuple):
 
     network: Network
     lesson: Lesson
-    data: CasesDataModule
+    data: pl.LightningDataModule
     training: TrainingConfig
     criterion: Criterion
 

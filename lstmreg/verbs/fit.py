@@ -48,7 +48,7 @@ class Fit(VerbWithSettings):
         predictor.save(directory)
         write_yaml(config, directory / "config.yaml")
         show_fit(held_out, config.model.members, out)
-        show_coverage(getattr(predictor, "calibration", None), out)
+        show_coverage(predictor, out)
         say_unbroken(out, f"Saved: {', '.join(f'{directory}/{name}' for name in _FILES)}")
         if stop.asked:
             raise KeyboardInterrupt

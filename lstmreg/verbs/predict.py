@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,12 +65,14 @@ class Predict(Verb):
             import lstmreg
 
             model = lstmreg.load(directory)
-            if not hasattr(model, "predictions"):
+            ask: Callable[..., Predictions] | None = getattr(model, "predictions", None)
+            if ask is None:
                 raise ConfigError(
-                    f"{directory}: a {type(model).__name__}, which does not say how its data are read. Call it in Python."
+                    f"{directory}: a {type(model).__name__}, which does not say how its data are read. Call it in "
+                    "Python."
                 )
             wanted = {"samples": arguments.samples, "seed": arguments.seed, "confidence": arguments.confidence}
-            predictions: Predictions = model.predictions(arguments.data, history=arguments.history, **wanted)
+            predictions = ask(arguments.data, history=arguments.history, **wanted)
         if directory != Path(arguments.run):
             say(aside, f"The model of {directory}.")
         for note in predictions.notes:

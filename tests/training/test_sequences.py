@@ -267,7 +267,11 @@ def test_what_cannot_be_weighed_is_refused():
     with pytest.raises(ConfigError, match=r"training.class_weight is for targets that are classes"):
         fit(network_of("regress"), (numbers, numbers), dataclasses.replace(weighed, loss=None))
     with pytest.raises(ConfigError, match=r"an output for each class, at least 2, got output_size=1"):
+        fit(Network(ModelConfig(3), D, 1), ((x[:, :1], y), (x[:, :1], y)), weighed)
+    with pytest.raises(ValueError, match=r"y must have the prediction's shape.*Use y\.unsqueeze"):  # numbers
         fit(Network(ModelConfig(3), D, 1), ((x[:, :1], y), (x[:, :1], y)), TRAINING)
+    with pytest.raises(TypeError, match=r"x must be a tensor, got list.*the tuple \(x, lengths\)"):
+        fit(network_of("classify"), ([([x, lengths], y)], [([x, lengths], y)]), TRAINING)
 
 
 def test_lengths_that_do_not_fit_are_refused_before_anything_is_trained():

@@ -76,7 +76,7 @@ def _unpacked(path: str, raw: bytes) -> bytes:
         if raw.startswith(beginning):
             raise DataError(
                 f"{path}: is {what}, no CSV file. Unpack it, or save the table as CSV (it may be .csv.gz). What is "
-                f"read is known by its ending: .csv, .tsv, .csv.gz, .parquet, .npy, and of sequences .ts, .npz or a folder."
+                f"read has one of these endings: .csv, .tsv, .csv.gz, .parquet, .npy; of sequences also .ts and .npz."
             )
     if not raw.startswith(_GZIP):
         return raw

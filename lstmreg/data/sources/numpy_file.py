@@ -6,6 +6,7 @@ import hashlib
 import io
 import math
 import struct
+import tokenize
 import zipfile
 import zlib
 from typing import Any
@@ -123,7 +124,7 @@ def _array(path: str, what: str, content: bytes) -> NDArray[Any]:
             raise ValueError(f"version {version} of the format")
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, is_fortran, kind = read(stream)
-    except UNEXPECTED as error:
+    except (tokenize.TokenError, SyntaxError, *UNEXPECTED) as error:
         raise DataError(f"{path}: {what} is no array of NumPy, or damaged: {_reason(error)}. Write it again.") from None
     if kind.hasobject:
         raise DataError(

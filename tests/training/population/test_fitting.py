@@ -1066,7 +1066,7 @@ def test_class_indices_are_trained_with_cross_entropy_as_alone(own):
 def test_batches_that_are_packed_are_refused_with_the_remedy():
     packed = torch.nn.utils.rnn.pack_sequence([torch.randn(4, D), torch.randn(2, D)])
     batches = [(packed, torch.zeros(2, 1))]
-    with pytest.raises(TypeError, match=r"x as a tensor.*got PackedSequence.*one length.*lstmreg\.fit"):
+    with pytest.raises(TypeError, match=r"x as a tensor.*got PackedSequence.*padded sequences.*lstmreg\.fit"):
         fit_population(three(), (batches, batches))
     fit(make(ModelConfig(hidden_size=4), 0), (batches, batches), TrainingConfig(max_epochs=1))
 

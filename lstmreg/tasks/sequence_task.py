@@ -1,0 +1,153 @@
+"""What tasks have in common whose cases are whole sequences."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lstmreg.config import DataConfig, ModelConfig, SearchConfig
+from lstmreg.data.cases import Cases
+from lstmreg.data.encoding import SequenceEncoder
+from lstmreg.data.sequences import Sequences, read_sequences
+from lstmreg.data.sources.raw import Kind
+
+from .folds import Division, Fold, division
+from .task import Split, Splits, Task, Values
+
+if TYPE_CHECKING:
+    from lstmreg.models import Ensemble, Network
+    from lstmreg.sequence_predictor import SequencePredictor
+
+
+class SequenceTask(Task):
+    """Predicts something of each sequence; a case is a sequence, by its number.
+
+    Args:
+        data: The question.
+        sequences: The sequences.
+    """
+
+    cases_are: ClassVar[str] = "sequences"
+    parts_are: ClassVar[str] = "sequences"
+    at_steps: ClassVar[bool] = False
+
+    def __init__(self, data: DataConfig, sequences: Sequences) -> None:
+        self.data, self.sequences = data, sequences
+        self.path, self.sha256, self.notes = sequences.path, sequences.sha256, sequences.notes
+        self.size = len(sequences)
+        self.features, self.target = sequences.features, ", ".join(sequences.target_names)
+
+    @classmethod
+    def read(cls, data: DataConfig) -> Self:
+        """Read the sequences."""
+        return cls(data, read_sequences(data, cast(Kind, cls.name)))
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, in the whole data: which there are is known beforehand, and nothing that is learned."""
+        return ()
+
+    @property
+    def strata(self) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+        """What every part of the data is to have its share of: the number of each sequence's, and their names."""
+        return np.zeros(len(self.sequences), dtype=np.int64), ("",)
+
+    # ---------------------------------------------------------------- splits
+
+    def splits(self, search: SearchConfig) -> Splits:
+        """Divide the sequences by ``data.split_by``; the test is the same as that of a single fit."""
+        choose, confirm = self._division.folds(search)
+        return Splits(
+            choose=tuple(self._split(fold) for fold in choose),
+            confirm=tuple(self._split(fold) for fold in confirm),
+            final=self.hold_out(),
+        )
+
+    def hold_out(self) -> Split:
+        """Some are the test, and about as many of the others validate."""
+        return self._split(self._division.hold_out())
+
+    @cached_property
+    def _division(self) -> Division:
+        return division(self.data, self.sequences, *self.strata)
+
+    def _split(self, fold: Fold) -> Split:
+        self._check(fold)
+        shown = fold.judged if len(fold.judged) else fold.validation
+        names = self.sequences.names
+        return Split(_digest(fold), (names[shown[0]], names[shown[-1]]), *fold)
+
+    def _check(self, fold: Fold) -> None:
+        """See that a split can be trained on.
+
+        Raises:
+            DataError: If not.
+        """
+
+    def labels(self, cases: NDArray[np.int64]) -> list[str]:
+        """Return the names of some sequences."""
+        return [self.sequences.names[case] for case in cases]
+
+    # ---------------------------------------------------------------- training
+
+    def encoder(self, split: Split) -> SequenceEncoder:
+        """Fit scales, known tokens and counts of classes on the sequences that train."""
+        return SequenceEncoder.fit(self.sequences, split.train, self.classes, at_steps=self.at_steps)
+
+    def encoded(self, encoder: SequenceEncoder) -> Cases:
+        """Return every sequence, scaled, and padded at its end where lengths differ."""
+        return encoder.encoded(self.sequences)
+
+    def network(self, model: ModelConfig) -> Network:
+        """Return a network that reads the columns and gives an output for each class or target."""
+        from lstmreg.models import Network
+
+        features = self.features
+        vocabularies = {features.index(name): len(tokens) for name, tokens in self.sequences.tokens.items()}
+        outputs = len(self.classes) or len(self.sequences.target_names)
+        return Network(model, len(features), outputs, steps=self._steps, vocabularies=vocabularies)
+
+    @property
+    def _steps(self) -> Literal["last", "all"]:
+        return "all" if self.at_steps else "last"
+
+    # ---------------------------------------------------------------- judging
+
+    def predictions(self, encoder: SequenceEncoder, outputs: NDArray[np.float32], cases: NDArray[np.int64]) -> Values:
+        """Return probabilities of the classes, or numbers in their own units."""
+        return encoder.decoded(outputs, self.sequences.lengths[cases])
+
+    @abstractmethod
+    def floors(self, split: Split, cases: NDArray[np.int64]) -> dict[str, Values]:
+        """Return predictions by models without memory, fitted on the sequences that train."""
+
+    def scales(self, encoder: SequenceEncoder) -> dict[str, Any]:
+        """Return the counts of the classes in training, or the scales of the targets."""
+        if encoder.targets is None:
+            return {"classes": list(encoder.classes), "counts": encoder.counts.tolist()}
+        return {"targets": encoder.targets.scale.tolist()}
+
+    # ---------------------------------------------------------------- out
+
+    def predictor(
+        self, network: Network | Ensemble, encoder: SequenceEncoder, val_loss: float | None = None
+    ) -> SequencePredictor:
+        """Return what predicts sequences like those that were read."""
+        from lstmreg.sequence_predictor import SequencePredictor
+
+        reading: Mapping[str, Any] = self.sequences.reading
+        return SequencePredictor(network, self.name, encoder, self.sequences.target_names, reading, val_loss)
+
+
+def _digest(fold: Fold) -> tuple[int, ...]:
+    """Return numbers that are equal for equal folds."""
+    digest = hashlib.sha256()
+    for part in fold:
+        digest.update(np.array([len(part), *part], dtype="<i8").tobytes())
+    return tuple(int.from_bytes(digest.digest()[k : k + 4], "little") for k in (0, 4))
