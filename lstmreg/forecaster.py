@@ -18,6 +18,7 @@ from lstmreg.data.sources.door import open_table
 from lstmreg.data.table import READING, Series, read_series
 from lstmreg.data.windows import Scaler, Windower
 from lstmreg.errors import DataError, did_you_mean
+from lstmreg.interop.raw import Differences, Raw
 from lstmreg.intervals import Calibration
 from lstmreg.models import Ensemble, Network
 from lstmreg.predictions import STEP, Predictions, free_heading
@@ -177,6 +178,32 @@ class Forecaster:
         heading = self.reading.get("time") if series.labels else None
         return Predictions(names, columns, heading or "row", (band,), notes=(*notes, *found.notes), in_time=True)
 
+    def raw(self) -> Raw:
+        """Return the network with its scales as one module, which takes windows of a table's own values.
+
+        Windows are ``(B, T, columns)``; where changes were learned, with the rows before them that these take.
+        """
+        windower = self.windower
+        differences = None
+        if windower.lag:
+            own_past = [name for name in self.features if name == self.target]
+            columns = tuple(n for n, name in enumerate(self.features) if name == self.target)
+            known = columns[0] if columns else None
+            use = _use_of_differences(own_past, windower.lag, is_scaled=False)
+            differences = Differences(windower.lag, columns, known, use)
+        about = {
+            "task": "forecast",
+            "features": list(self.features),
+            "target": self.target,
+            "steps": windower.past if differences is not None and differences.known is not None else windower.window,
+            "horizon": windower.horizon,
+        }
+        scaler = windower.inputs
+        mean, scale = (
+            np.broadcast_to(values, windower.horizon) for values in (windower.target.mean, windower.target.scale)
+        )
+        return Raw(self.network, scaler.mean, scaler.scale, mean, scale, differences=differences, about=about)
+
     def calibrated(self, calibration: Calibration) -> Forecaster:
         """Return the same with intervals."""
         return replace(self, calibration=calibration)
@@ -334,8 +361,8 @@ def _numbers(values: Any) -> NDArray[np.float64]:
         raise DataError(f"the table must hold numbers, got {str(values)[:80]!r}.") from None
 
 
-def _use_of_differences(own_past: list[str], lag: int) -> str:
-    """Say what a reader of ``model.json`` must know where the target was differenced."""
+def _use_of_differences(own_past: list[str], lag: int, *, is_scaled: bool = True) -> str:
+    """Say what a reader of ``model.json`` must know where the target was differenced, or of a :class:`Raw` network."""
     before = "the row before" if lag == 1 else f"{lag} rows before"
     goes_in = f"column {own_past[0]!r} goes in as its change from {before}. " if own_past else ""
     known = (
@@ -343,4 +370,5 @@ def _use_of_differences(own_past: list[str], lag: int) -> str:
         if lag == 1
         else f"the target's value {lag} rows before that step, or as many times {lag} as it takes to be known by then"
     )
-    return f"{goes_in}What comes out is a change: times scale plus mean, it is what to add to {known}"
+    undone = "times scale plus mean, " if is_scaled else ""
+    return f"{goes_in}What comes out is a change: {undone}it is what to add to {known}"

@@ -22,6 +22,7 @@ from lstmreg.data.sources.frame import from_frame
 from lstmreg.data.sources.raw import Kind
 from lstmreg.data.windows import Scaler
 from lstmreg.errors import ConfigError, DataError
+from lstmreg.interop.raw import Raw
 from lstmreg.intervals import Calibration
 from lstmreg.models import Ensemble, Network
 from lstmreg.predictions import STEP, Predictions, free_heading
@@ -210,6 +211,29 @@ class SequencePredictor:
         predicted = {target: classes[found.values.argmax(axis=1)]}
         columns = {**predicted, **sets, **columns}
         return Predictions(names, {**_apart(steps, columns), **columns}, shares=shares, notes=notes)
+
+    def raw(self) -> Raw:
+        """Return the network with its scales, and the softmax of classes, as one module, which takes raw sequences.
+
+        In a column of tokens go in their numbers, which ``about`` lists; what training has not seen is 0.
+        """
+        encoder = self.encoder
+        mean, scale = encoder.inputs.mean.copy(), encoder.inputs.scale.copy()
+        for column in encoder.vocabularies:
+            mean[column], scale[column] = 0.0, 1.0
+        numbers = {
+            name: {token: k + 1 for k, token in enumerate(tokens) if encoder.seen[name][k]}
+            for name, tokens in encoder.tokens.items()
+        }
+        about = {
+            "task": self.task,
+            "features": list(self.features),
+            "targets": list(self.target_names),
+            "classes": list(self.classes),
+            "tokens": numbers,
+        }
+        outputs = (None, None) if encoder.targets is None else (encoder.targets.mean, encoder.targets.scale)
+        return Raw(self.network, mean, scale, *outputs, has_lengths=True, about=about)
 
     def calibrated(self, calibration: Calibration) -> SequencePredictor:
         """Return the same with intervals."""

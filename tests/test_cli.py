@@ -574,7 +574,11 @@ def test_convert_takes_a_model_with_the_hard_sigmoid_of_keras_2_to_keras_3(tmp_p
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["m.keras", "-o", "x", "--to", "tensorflow"], 2, "--to must be torch, keras or onnx, got 'tensorflow'."),
+        (
+            ["m.keras", "-o", "x", "--to", "tensorflow"],
+            2,
+            "--to must be torch, keras, onnx or torch-export, got 'tensorflow'.",
+        ),
         (["m.keras"], 2, "name the folder to write into: -o DIR."),
         (["m.keras", "conv9"], 2, "unknown argument conv9. The folder to write into is given as -o conv9."),
         (["-o", "x"], 2, "name the model, such as model.keras."),
@@ -582,7 +586,7 @@ def test_convert_takes_a_model_with_the_hard_sigmoid_of_keras_2_to_keras_3(tmp_p
         (["bad.keras", "-o", "x"], 4, "bad.keras: is neither a .keras file (zip) nor HDF5, nor a model's description"),
         (["https://example.org/m.h5", "-o", "x"], 4, "has no network code. Download it first."),
         (["m.keras", "-o", "a file"], 2, "a file: is a file; -o names the folder to write into."),
-        (["runs", "-o", "x"], 2, "runs: is a folder. In Keras, save the model as a .keras or .h5 file."),
+        (["runs", "-o", "x"], 2, "runs: no saved model in this folder. A fit saves into runs/NAME/fit"),
     ],
 )
 def test_convert_refuses_in_one_line(arguments: list[str], code: int, message: str, tmp_path: Path) -> None:

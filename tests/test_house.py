@@ -65,7 +65,9 @@ FLOORS_OF_INTEROP = {
     "describing": 5,
     "summary": 5,
     "folder": 5,
+    "raw": 3,
     "onnx": 5,
+    "exported": 6,
     "loading": 6,
     "saving": 6,
 }

@@ -91,7 +91,11 @@ def read_series(config: DataConfig, table: Table | None = None) -> Series:
         raise DataError(f"{table.path}: no row is left. Give a table with complete rows.")
     notes += constant_notes(names, values)
     features = config.features if config.features is not None else names
-    labels = columns.texts[config.time] if config.time is not None else list(map(str, (columns.lines - table.first).tolist()))
+    labels = (
+        columns.texts[config.time]
+        if config.time is not None
+        else list(map(str, (columns.lines - table.first).tolist()))
+    )
     return Series(
         path=table.path,
         sha256=table.sha256,
@@ -107,7 +111,9 @@ def read_series(config: DataConfig, table: Table | None = None) -> Series:
 
 
 def _chosen_columns(config: DataConfig, header: Sequence[str]) -> list[str]:
-    known_columns(config, header, [config.target, *(config.features or []), *([config.time] if config.time is not None else [])])
+    known_columns(
+        config, header, [config.target, *(config.features or []), *([config.time] if config.time is not None else [])]
+    )
     if config.time in (config.target, *(config.features or [])):
         raise DataError(f"column {config.time!r} is data.time, so it can be neither target nor feature.")
     if config.target in (config.tokens or []):
