@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -16,10 +16,10 @@ from lstmreg import models
 from lstmreg.config import DataConfig
 from lstmreg.data.encoding import SequenceEncoder
 from lstmreg.data.sequences import READING, Sequences, from_arrays, read_sequences
-from lstmreg.data.sources.columns import Columns, Table
-from lstmreg.data.sources.door import open_table
+from lstmreg.data.sources.columns import Table
 from lstmreg.data.sources.frame import from_frame
 from lstmreg.data.sources.raw import Kind
+from lstmreg.data.sources.unlabelled import Untargeted, open_unlabelled
 from lstmreg.data.windows import Scaler
 from lstmreg.errors import ConfigError, DataError
 from lstmreg.interop.raw import Raw
@@ -32,12 +32,6 @@ from lstmreg.predictive import Found, Predictive, number_columns
 Source = Any
 
 _TASKS = ("classify", "regress", "label")
-
-#: What stands where a source need not have a target.
-_ANY_TARGET = "0"
-
-#: Endings of files that are a table, in which the column of the target may be missing.
-_TABLES = (".csv", ".tsv", ".tab", ".txt", ".gz", ".parquet", ".pq")
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +109,8 @@ class SequencePredictor:
         values = self.values(sequences)
         if self.classes:
             values = np.array(self.classes, dtype=object)[np.nan_to_num(values, nan=-1.0).argmax(axis=-1)]
-        return self._parted(values, sequences)
+        predicted: NDArray[Any] | list[NDArray[Any]] = self._parted(values, sequences)
+        return predicted
 
     def predict_proba(self, source: Source) -> NDArray[np.float64] | list[NDArray[np.float64]]:
         """Return the probability of each class ``(N, C)``, or to label a list of ``(T_n, C)``; classes as in
@@ -128,7 +123,8 @@ class SequencePredictor:
         if not self.classes:
             raise ValueError(f"probabilities are those of classes, and {', '.join(self.target_names)} is a number.")
         sequences = self.sequences(source)
-        return self._parted(self.values(sequences), sequences)
+        predicted: NDArray[np.float64] | list[NDArray[np.float64]] = self._parted(self.values(sequences), sequences)
+        return predicted
 
     def values(self, sequences: Sequences) -> NDArray[np.float64]:
         """Return probabilities ``(N, C)`` or numbers ``(N, O)``; to label with an axis of steps, NaN beyond the end."""
@@ -251,23 +247,23 @@ class SequencePredictor:
             self._check_features(source)
             return source
         if isinstance(source, (str, os.PathLike)):
-            config = self._data(os.fspath(source))
-            is_table = config.path.lower().endswith(_TABLES) and not os.path.isdir(config.path)
-            table = _Untargeted(open_table(config), config.target) if is_table else None
-            return self._read(config, table)
+            return self._read(*open_unlabelled(self._data(os.fspath(source))))
         if hasattr(source, "columns") and not isinstance(source, (list, tuple, np.ndarray)):
             config = self._data("the frame")
-            return self._read(config, _Untargeted(from_frame(source, config), config.target))
+            return self._read(config, Untargeted(from_frame(source, config), config.target))
         return self._of_arrays(source)
 
     def _read(self, config: DataConfig, table: Table | None) -> Sequences:
         are_numbers = not self.classes if self.encoder.at_steps else None
+        if table is None:  # what names its own sequences, and need not have a table of labels
+            config = dataclasses.replace(config, labels=None)
         sequences = read_sequences(config, cast(Kind, self.task), table, are_numbers=are_numbers)
         self._check_features(sequences)
         return sequences
 
     def _data(self, path: str) -> DataConfig:
-        return DataConfig(path, self.target_names[0], list(self.features), **self.reading)
+        reading = {name: value for name, value in self.reading.items() if name != "group"}  # which training alone needs
+        return DataConfig(path, self.target_names[0], list(self.features), **reading)
 
     def _of_arrays(self, x: Source) -> Sequences:
         count = len(x)
@@ -277,14 +273,15 @@ class SequencePredictor:
             np.zeros(count),
             kind="regress",  # whose targets may be any number
             features=self.features,
-            tokens=list(self.encoder.tokens),
+            tokens=list(self.encoder.tokens) or None,
             missing=missing,
         )
 
     def _check_features(self, sequences: Sequences) -> None:
         if sequences.features != self.features:
             raise DataError(
-                f"{sequences.path}: the columns must be {', '.join(self.features)}, got {', '.join(sequences.features)}."
+                f"{sequences.path}: the columns must be {', '.join(self.features)}, got "
+                f"{', '.join(sequences.features)}."
             )
         if set(sequences.tokens) != set(self.encoder.tokens):
             raise DataError(
@@ -352,24 +349,6 @@ class SequencePredictor:
 def _apart(steps: Mapping[str, NDArray[Any]], columns: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
     """Return the column of steps under a heading that no other column has."""
     return {free_heading(heading, columns): column for heading, column in steps.items()}
-
-
-class _Untargeted(Table):
-    """A table that need not have the column of the target: what stands there is not looked at."""
-
-    def __init__(self, table: Table, target: str) -> None:
-        super().__init__(table.path, table.sha256, [*table.header, *([target] if target not in table.header else [])])
-        self.unit, self.first = table.unit, table.first
-        self._table, self._target = table, target
-
-    def read(self, config: DataConfig, numbers: Sequence[str], texts: Sequence[str] = ()) -> Columns:
-        """Read the others, and give any target."""
-        columns = self._table.read(config, numbers, [name for name in texts if name != self._target])
-        any_target = {self._target: [_ANY_TARGET] * len(columns)} if self._target in texts else {}
-        return dataclasses.replace(columns, table=self, texts={**columns.texts, **any_target})
-
-    def _texts(self, names: Sequence[str]) -> Mapping[str, list[str]]:
-        return self._table._texts(names)
 
 
 def _plain(scaler: Scaler) -> dict[str, list[float]]:

@@ -83,7 +83,7 @@ def test_the_map_of_the_house_names_every_room() -> None:
 @each_page
 def test_names_in_backticks_are_public(page: Path) -> None:
     for name in re.findall(r"`lstmreg\.(\w+)", page.read_text()):
-        assert name in [*lstmreg.__all__, "yaml", "models", "interop", "losses"]
+        assert name in [*lstmreg.__all__, "yaml", "models", "interop", "losses", "search"]
     for name in re.findall(r"\binterop\.(\w+)", page.read_text()):
         assert name in lstmreg.interop.__all__
 

@@ -85,6 +85,6 @@ def _loader(
     return DataLoader(data, sampler=batches, batch_size=None, generator=torch.Generator(), collate_fn=_as_it_is)
 
 
-def _as_it_is(batch: tuple[Any, ...]) -> tuple[Any, ...]:
+def _as_it_is(batch: Any) -> Any:
     """Keep a batch: torch's own way would make a list of the tuple ``(x, lengths)``."""
     return batch

@@ -15,6 +15,10 @@ _LOSSES = {
     "mse": ("torch.nn.functional.mse_loss", '"mse"'),
     "mae": ("torch.nn.functional.l1_loss", '"mae"'),
     "huber": ("torch.nn.functional.huber_loss", "keras.losses.Huber()"),
+    "cross_entropy": (
+        "torch.nn.functional.cross_entropy",
+        "keras.losses.SparseCategoricalCrossentropy(from_logits=True)",
+    ),
 }
 
 #: What the norms of a regularizer are in torch.
@@ -51,8 +55,9 @@ class _Recipe:
             self.hidden_sizes = [self.hidden_sizes] * int(sizes["num_layers"])
         self.bidirectional = bool(sizes["bidirectional"])
         self.features = len(answer.data.features)
-        self.window = answer.settings["data.window"]
-        self.horizon = answer.settings["data.horizon"]
+        self.window = answer.data.length or answer.settings["data.window"]
+        self.outputs = answer.data.outputs or answer.settings["data.horizon"]
+        self.at_steps, self.of_classes = answer.data.steps == "all", bool(answer.data.classes)
         self.has_masks_per_gate = answer.settings["model.per_gate_input_masks"]
         self.loss = _LOSSES[str(answer.settings["training.loss"])]
 
@@ -73,22 +78,34 @@ class _Recipe:
             width = hidden * (2 if self.bidirectional else 1)
         lines += [
             "])",
-            f"head = torch.nn.Linear({width}, {self.horizon})",
+            f"head = torch.nn.Linear({width}, {self.outputs})",
             "",
-            f"x, y = torch.randn(32, {self.window}, {self.features}), torch.randn(32, {self.horizon})  # your batch",
+            f"x, y = torch.randn(32, {self.window}, {self.features}), {self._targets()}  # your batch",
             "for layer in layers:",
             "    x, (h_n, _) = layer(x)",
-            "prediction = head(h_n.transpose(0, 1).flatten(1))",
-            f"loss = {self.loss[0]}(prediction, y) + sum(penalties(layers).values())",
+            f"prediction = head({'x' if self.at_steps else 'h_n.transpose(0, 1).flatten(1)'})",
+            f"loss = {self._loss()} + sum(penalties(layers).values())",
         ]
         return "\n".join(lines)
+
+    def _targets(self) -> str:
+        """Write targets of 32 cases."""
+        shape = f"32, {self.window}" if self.at_steps else "32"
+        if self.of_classes:
+            return f"torch.randint({self.outputs}, ({shape},))"
+        return f"torch.randn({shape}, {self.outputs})"
+
+    def _loss(self) -> str:
+        """Write the loss of a batch; torch has the classes in the second axis."""
+        prediction = "prediction.transpose(1, 2)" if self.at_steps and self.of_classes else "prediction"
+        return f"{self.loss[0]}({prediction}, y)"
 
     def _arguments(self, index: int, top: bool) -> list[str]:
         arguments = ["bidirectional=True"] if self.bidirectional else []
         arguments += self._knobs(index, "L1L2")
         if self._is_on("dropout", index) and self.has_masks_per_gate is not None:
             arguments.append(f"per_gate_input_masks={self.has_masks_per_gate}")
-        if top and self._is_on("activity_regularizer", index):
+        if top and not self.at_steps and self._is_on("activity_regularizer", index):
             arguments.append('activity_steps="last"')
         return arguments
 
@@ -130,7 +147,7 @@ class _Recipe:
             lines += ["", "penalty = 0.0", "for name, weight in lstm.named_parameters():"]
             for weights in penalised:
                 lines += self._penalty(weights, [knob for knob in turned if knob.weights == weights])
-            lines.append("# the loss of a batch: " + f"{self.loss[0]}(prediction, y) + penalty")
+            lines.append("# the loss of a batch: " + f"{self._loss()} + penalty")
         return "\n".join(lines)
 
     def _penalty(self, weights: str, knobs: list[Knob]) -> list[str]:
@@ -163,11 +180,11 @@ class _Recipe:
         lines += [f"layers = [keras.Input(({self.window}, {self.features}))]"]
         for index, hidden in enumerate(self.hidden_sizes):
             top = index == len(self.hidden_sizes) - 1
-            arguments = [str(hidden), *([] if top else ["return_sequences=True"])]
+            arguments = [str(hidden), *([] if top and not self.at_steps else ["return_sequences=True"])]
             arguments += self._knobs(index, "keras.regularizers.L1L2")
             layer = f"keras.layers.LSTM({', '.join(arguments)})"
             lines.append(f"layers.append({f'keras.layers.Bidirectional({layer})' if self.bidirectional else layer})")
-        lines += [f"layers.append(keras.layers.Dense({self.horizon}))", "model = keras.Sequential(layers)"]
+        lines += [f"layers.append(keras.layers.Dense({self.outputs}))", "model = keras.Sequential(layers)"]
         lines.append(f"model.compile(loss={self.loss[1]})")
         return "\n".join(lines)
 

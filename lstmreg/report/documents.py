@@ -84,4 +84,5 @@ def as_page(answer: Answer, drawn: dict[str, str]) -> str:
         snippets=snippets(answer),
         figures=drawn,
         words=words,
+        task=words.task(answer),
     )

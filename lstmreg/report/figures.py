@@ -16,6 +16,7 @@ from matplotlib.ticker import MaxNLocator
 
 from lstmreg.config import Scalar
 from lstmreg.search.space import short
+from lstmreg.tasks import task_named
 
 from .numbers import Answer, Curve, Knob
 
@@ -169,7 +170,7 @@ def search_history(answer: Answer) -> str:
 
 def predictions(answer: Answer) -> str:
     """Draw truth and forecasts on the test rows at the first and the last step ahead, and the error at each step."""
-    if not answer.test.predictions:
+    if not answer.test.predictions or not task_named(answer.task).columns_are:
         return ""
     horizon = len(next(iter(answer.test.predictions.values()))[0])
     steps = sorted({0, horizon - 1})

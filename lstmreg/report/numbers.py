@@ -7,15 +7,16 @@ import importlib.metadata
 import platform
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lstmreg.config import Scalar
 from lstmreg.errors import NoUsableTrialError
 from lstmreg.knobs import KNOBS
 from lstmreg.search import decisions, held_out
-from lstmreg.search.card import DataCard
+from lstmreg.search.card import DataCard, kept
 from lstmreg.search.evidence import Effect, Evidence, Resolution, relative
 from lstmreg.search.held_out import Averaging
 from lstmreg.search.records import STAGES, Result, Stage
@@ -29,6 +30,7 @@ from lstmreg.search.space import (
     turned_off,
     without_knobs,
 )
+from lstmreg.tasks import task_named
 
 #: Where more trainings than this share were cut short, nothing is said of knobs.
 MOSTLY = 0.5
@@ -113,7 +115,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Test:
-    """Errors on the test rows, in the target's units, as means over seeds.
+    """Errors on the test, in the target's units, as means over seeds.
 
     Attributes:
         metric: Name of the error.
@@ -121,12 +123,13 @@ class Test:
         plain: Of what the candidate is compared with: the same sizes without its knobs, or the baseline.
         candidate: Of the candidate.
         floors: Of each prediction without a model.
-        change: Of the loss, from ``plain`` to the candidate; its ``splits`` are the test's windows.
+        change: Of the loss, from ``plain`` to the candidate; its ``splits`` are the test's cases.
         seeds: How many.
         settings: How many settings ever met the test rows; more than were needed if the search was continued.
         averaging: What averaging the seeds' predictions is worth, without knobs and for the candidate.
-        predictions: Of one seed, ``(windows, steps)``, for the picture.
-        error_by_step: For each step ahead, by name.
+        predictions: Of one seed, a row for each case, for the picture.
+        error_by_step: For each column of the predictions, such as each step ahead, by name; where a task has such.
+        errors: All errors, by name of what predicted and of the error.
     """
 
     metric: str
@@ -138,8 +141,9 @@ class Test:
     seeds: int
     settings: int
     averaging: dict[str, Averaging]
-    predictions: dict[str, list[list[float]]]
+    predictions: dict[str, list[Any]]
     error_by_step: dict[str, list[float]]
+    errors: dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -148,6 +152,7 @@ class Answer:
 
     Attributes:
         run: Name of the run.
+        task: Name of the task.
         directory: Its folder.
         recommended: The setting to use, by path; empty: no regularization.
         candidate: The best setting that the search found, confirmed or not.
@@ -182,6 +187,7 @@ class Answer:
     """
 
     run: str
+    task: str
     directory: str
     recommended: Setting
     candidate: Setting
@@ -226,6 +232,7 @@ def answer(evidence: Evidence) -> Answer:
     baseline_results = list(evidence.results({}, ["confirm"]).values())
     return Answer(
         run=evidence.config.run_name,
+        task=evidence.config.task,
         directory=_as_typed(evidence.config.directory),
         recommended=recommended,
         candidate=candidate,
@@ -405,12 +412,21 @@ def _test(evidence: Evidence, candidate: Setting) -> Test:
         seeds=len(evidence.results({}, ["test"])),
         settings=evidence.tested,
         averaging={name: averaged for name, averaged in averages.items() if averaged is not None},
-        predictions={name: by_seed[min(by_seed)][-_SHOWN:].tolist() for name, by_seed in predicted.items()},
+        predictions={name: kept(by_seed[min(by_seed)][-_SHOWN:]) for name, by_seed in predicted.items()},
         error_by_step={
             name: np.mean([held_out.errors_by_step(evidence, p) for p in by_seed.values()], axis=0).tolist()
             for name, by_seed in predicted.items()
         },
+        errors={
+            **{name: _mean_errors(evidence, list(by_seed.values())) for name, by_seed in predicted.items()},
+            **evidence.card.test_floor_errors,
+        },
     )
+
+
+def _mean_errors(evidence: Evidence, predicted: list[NDArray[np.float64]]) -> dict[str, float]:
+    found = [held_out.errors(evidence, each) for each in predicted]
+    return {name: float(np.mean([errors[name] for errors in found])) for name in found[0]}
 
 
 def _settings(evidence: Evidence) -> dict[str, Scalar | list[Scalar] | None]:
@@ -421,6 +437,6 @@ def _settings(evidence: Evidence) -> dict[str, Scalar | list[Scalar] | None]:
     shown += [f"training.{n}" for n in ("optimizer", "learning_rate", "loss", "batch_size", "max_epochs", "patience")]
     return {
         **{path: configured(base, path) for path in shown},
-        **{f"data.{n}": getattr(evidence.config.data, n) for n in ("window", "horizon", "season", "difference")},
+        **{f"data.{n}": getattr(evidence.config.data, n) for n in task_named(evidence.config.task).settings_shown},
         **{f"search.{name}": value for name, value in rules.items()},
     }

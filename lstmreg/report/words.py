@@ -8,19 +8,24 @@ from collections.abc import Sequence
 
 from lstmreg.search.evidence import Effect
 from lstmreg.search.space import Setting, key, knobs_of, short, without_knobs
+from lstmreg.tasks import Task, task_named
 
 from .numbers import MOSTLY, Answer, Knob
 
-FLOOR_NAMES = {
-    "mean": "the mean of the training rows",
-    "persistence": "persistence (the last value again)",
-    "seasonal": "seasonal persistence (the value one season ago)",
-}
+
+def task(answer: Answer) -> type[Task]:
+    """Return the task, which has words of its own."""
+    return task_named(answer.task)
+
+
+def floor_name(answer: Answer, name: str) -> str:
+    """Say what a prediction without a model is."""
+    return task(answer).floor_names.get(name, name)
 
 
 def headline(answer: Answer) -> str:
     """Say in one sentence what to do."""
-    floor = FLOOR_NAMES[answer.best_floor]
+    floor = floor_name(answer, answer.best_floor)
     if answer.is_confirmed:
         turned = _setting({p: answer.recommended[p] for p in knobs_of(answer.recommended)})
         rest = "; leave the others off." if len(knobs_of(answer.recommended)) < len(answer.knobs) else "."
@@ -130,7 +135,7 @@ def _about_candidate(answer: Answer) -> str:
         return f"Beyond {_beyond(answer)}, {_setting(answer.candidate)} {measured}."
     said = f"The best candidate, {_setting(answer.candidate)}, {measured}"
     if _has_sure_effect(answer):
-        return f"{said}, but it is not shown that the model then beats {FLOOR_NAMES[answer.best_floor]}."
+        return f"{said}, but it is not shown that the model then beats {floor_name(answer, answer.best_floor)}."
     return f"{said}. To count, it must be an improvement of at least {_worth(answer)} whose interval excludes zero."
 
 
@@ -161,7 +166,7 @@ def _about_precision(answer: Answer) -> list[str]:
         return [f"{said}; {unlimited}. More splits may help more: {_line(answer, **more)}"]
     return [
         f"{said}; {unlimited}. More splits would only be shorter ones, so only more data would show less: for effects "
-        f"of {_worth(answer)} about {times:.0f} times as many rows."
+        f"of {_worth(answer)} about {times:.0f} times as many {task(answer).parts_are}."
     ]
 
 
@@ -186,7 +191,7 @@ def _line(answer: Answer, **search: int) -> str:
 
 
 def _about_floor(answer: Answer) -> str:
-    name, effect = FLOOR_NAMES[answer.best_floor], answer.floor_effect
+    name, effect = floor_name(answer, answer.best_floor), answer.floor_effect
     if effect is None:
         return f"The recommended model failed on the fresh splits, so it cannot be compared with {name}."
     measured = f"{change(effect.mean)} ({interval(effect, answer)})"
@@ -205,14 +210,16 @@ def _about_floor(answer: Answer) -> str:
 
 def _about_test(answer: Answer) -> str:
     test = answer.test
-    floors = ", ".join(f"{FLOOR_NAMES[n]} {number(e)}" for n, e in sorted(test.floors.items(), key=lambda f: f[1]))
+    floors = ", ".join(
+        f"{floor_name(answer, n)} {number(e)}" for n, e in sorted(test.floors.items(), key=lambda f: f[1])
+    )
     compared = "without regularization" if knobs_of(answer.candidate) or not answer.candidate else "as configured"
-    said = f"On the test rows the {test.metric} is {number(test.plain)} {compared}"
+    said = f"On the test {task(answer).parts_are} the {test.metric} is {number(test.plain)} {compared}"
     if test.candidate is not None and test.change is not None:
         said += (
             f" and {number(test.candidate)} with {_setting(answer.candidate)}; the loss, averaged over {test.seeds} "
-            f"seeds, changes by {change(test.change.mean)} ({interval(test.change, answer)}, on this one stretch of "
-            f"{test.change.splits} windows)"
+            f"seeds, changes by {change(test.change.mean)} ({interval(test.change, answer)}, on this one test of "
+            f"{test.change.splits} {task(answer).cases_are})"
         )
     else:
         said += f" ({test.seeds} seeds)"
@@ -222,7 +229,7 @@ def _about_test(answer: Answer) -> str:
     needed = len({key(s) for s in ({}, without_knobs(answer.candidate), answer.candidate)})
     if test.settings > needed:
         said += (
-            f" Because the search was continued, {test.settings} settings have met these rows, and not {needed}: "
+            f" Because the search was continued, {test.settings} settings have met them, and not {needed}: "
             f"trust this number the less for it."
         )
     return said
@@ -240,7 +247,7 @@ def _about_averaging(answer: Answer) -> list[str]:
     members = max(a.members for a in answer.test.averaging.values())
     return [
         f"The average of the predictions of {members} networks, one for each seed, has a {answer.test.metric} on the "
-        f"test rows of {_listed(said)}; to predict so takes {members} times as long."
+        f"test {task(answer).parts_are} of {_listed(said)}; to predict so takes {members} times as long."
     ]
 
 
@@ -308,7 +315,7 @@ def _longer(answer: Answer) -> str:
 
 
 def _about_differences(answer: Answer) -> list[str]:
-    difference = answer.settings["data.difference"]
+    difference = answer.settings.get("data.difference")
     if difference is None:
         return []
     since = "one season before" if difference == "season" else "the row before"

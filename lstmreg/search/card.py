@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lstmreg.config import Config
+from lstmreg.config import Config, ModelConfig
 from lstmreg.tasks import Split, Splits, Task
 from lstmreg.training.single import Lesson, floor_losses
 
@@ -40,6 +40,11 @@ class DataCard:
         test_labels: How a reader knows each test case.
         test_truth: The truth of each test case, as :func:`kept` keeps it.
         scales: What losses and errors of the test need beside predictions and truth.
+        test_floor_errors: All errors of each prediction without a model on the test; older runs have none.
+        outputs: How many a network has; older runs, all of which forecast, have as many as steps ahead.
+        classes: Names of the classes, where such are predicted.
+        steps: ``last`` if a network predicts once for each case, ``all`` if at every step.
+        length: Steps of the longest case; older runs, all of which forecast, have those of the window.
     """
 
     path: str
@@ -60,6 +65,11 @@ class DataCard:
     test_labels: list[str]
     test_truth: list[Any]
     scales: dict[str, Any]
+    test_floor_errors: dict[str, dict[str, float]] = field(default_factory=dict)
+    outputs: int | None = None
+    classes: list[str] = field(default_factory=list)
+    steps: str = "last"
+    length: int | None = None
 
     @property
     def best_floor(self) -> str:
@@ -76,8 +86,9 @@ def make_card(config: Config, task: Task, splits: Splits, most_splits: int) -> D
     def keys(of: tuple[Split, ...]) -> list[list[int]]:
         return [list(split.key) for split in of]
 
-    per_split = [floor_losses(config.training, Lesson.of(task, split)) for split in splits.confirm]
-    final = splits.final
+    lessons = [Lesson.of(task, split) for split in splits.confirm]
+    per_split = [floor_losses(config.training, lesson) for lesson in lessons]
+    final, network = splits.final, task.network(ModelConfig(hidden_size=1))
     truth, scales = task.truth(final.judged), task.scales(task.encoder(final))
     test_floors = {
         name: task.errors(config.training, floor, truth, scales)
@@ -102,6 +113,11 @@ def make_card(config: Config, task: Task, splits: Splits, most_splits: int) -> D
         test_labels=task.labels(final.judged),
         test_truth=kept(truth),
         scales=scales,
+        test_floor_errors=test_floors,
+        outputs=network.output_size,
+        classes=list(scales.get("classes", [])),
+        steps=network.steps,
+        length=lessons[0].cases.inputs.shape[1],
     )
 
 
@@ -112,8 +128,9 @@ def log_loss(loss: float) -> float:
 
 def kept(values: NDArray[np.float64]) -> list[Any]:
     """Return numbers of any number of axes as JSON keeps them, with null where there is none."""
-    plain: list[Any] = np.where(np.isnan(values), None, values.astype(object)).tolist()
-    return plain
+    plain = values.astype(object)
+    plain[np.isnan(values)] = None
+    return list(plain.tolist())
 
 
 def restored(plain: list[Any]) -> NDArray[np.float64]:

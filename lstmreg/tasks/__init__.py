@@ -5,6 +5,7 @@ from lstmreg.errors import ConfigError, did_you_mean
 
 from .classify import Classify as Classify
 from .forecast import Forecast as Forecast
+from .label import Label as Label
 from .regress import Regress as Regress
 from .task import Predictor as Predictor
 from .task import Split as Split
@@ -12,7 +13,7 @@ from .task import Splits as Splits
 from .task import Task as Task
 
 #: By the name that stands in ``lstmreg.yaml``; put one of your own in, and it is served as these are.
-TASKS: dict[str, type[Task]] = {task.name: task for task in (Forecast, Classify, Regress)}
+TASKS: dict[str, type[Task]] = {task.name: task for task in (Forecast, Classify, Regress, Label)}
 
 
 def task_named(name: str) -> type[Task]:

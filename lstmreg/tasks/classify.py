@@ -37,12 +37,12 @@ class Classify(SequenceTask):
     }
 
     @cached_property
-    def classes(self) -> tuple[str, ...]:  # type: ignore[override]
+    def classes(self) -> tuple[str, ...]:
         """Names of the classes, in the whole data."""
         return class_names(self.sequences.targets)
 
     @cached_property
-    def strata(self) -> tuple[NDArray[np.int64], tuple[str, ...]]:  # type: ignore[override]
+    def strata(self) -> tuple[NDArray[np.int64], tuple[str, ...]]:
         """The class of each sequence."""
         if len(self.classes) < 2:
             raise DataError(f"{self.path}: {self.target!r} has one class, {self.classes[0]!r}, and two are needed.")

@@ -26,7 +26,9 @@ def frequencies(numbers: NDArray[np.int64], classes: int) -> NDArray[np.float64]
 def logistic_regression(
     known: NDArray[np.float64], numbers: NDArray[np.int64], new: NDArray[np.float64], classes: int
 ) -> NDArray[np.float64]:
-    """Return the probability of each class ``(M, C)`` by logistic regression; a class without a case keeps its frequency.
+    """Return the probability of each class ``(M, C)`` by logistic regression.
+
+    A class without a training case keeps its frequency.
 
     Args:
         known: What is known of each training case, ``(N, F)``.
@@ -41,7 +43,8 @@ def logistic_regression(
     present = np.unique(numbers)
     if len(present) < 2:
         return probabilities
-    known, numbers = _thinned(known, numbers)
+    every = _every(len(known))
+    known, numbers = known[::every], numbers[::every]
     scaler = Scaler.fit(known)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a floor need not be perfect
@@ -58,18 +61,17 @@ def ridge(known: NDArray[np.float64], targets: NDArray[np.float64], new: NDArray
     predicted = np.empty((len(new), targets.shape[1]))
     for k, column in enumerate(targets.T):
         there = ~np.isnan(column)
-        some, numbers = _thinned(known[there], column[there])
+        every = _every(int(there.sum()))
+        some = known[there][::every]
         scaler = Scaler.fit(some)
-        model = RidgeCV(alphas=_PENALTIES).fit(_scaled(scaler, some), numbers)
+        model = RidgeCV(alphas=_PENALTIES).fit(_scaled(scaler, some), column[there][::every])
         predicted[:, k] = model.predict(_scaled(scaler, new))
     return predicted
 
 
-def _thinned(
-    known: NDArray[np.float64], targets: NDArray[np.generic]
-) -> tuple[NDArray[np.float64], NDArray[np.generic]]:
-    every = -(-len(known) // _MOST_ROWS)
-    return known[::every], targets[::every]
+def _every(rows: int) -> int:
+    """Return of how many rows one is taken."""
+    return -(-rows // _MOST_ROWS)
 
 
 def _scaled(scaler: Scaler, values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -46,6 +46,7 @@ class Forecast(Task):
         "persistence": "persistence (the last value again)",
         "seasonal": "seasonal persistence (the value one season ago)",
     }
+    settings_shown: ClassVar[tuple[str, ...]] = ("window", "horizon", "season", "difference")
     no_leak: ClassVar[str] = (
         "Split by time first, then cut into windows; each scaler saw the training rows of its split alone."
     )

@@ -36,7 +36,9 @@ def losses_of_classes(
     truth: NDArray[np.float64],
     weights: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Return each case's cross entropy, smoothed and weighted as it is trained by; over its steps where they have classes.
+    """Return each case's cross entropy, smoothed and weighted as it is trained by.
+
+    Where each step has a class, it is the mean over a case's own.
 
     Args:
         training: Says how much of a target all classes share.

@@ -35,6 +35,11 @@ class SequenceTask(Task):
 
     cases_are: ClassVar[str] = "sequences"
     parts_are: ClassVar[str] = "sequences"
+    settings_shown: ClassVar[tuple[str, ...]] = ("split_by", "test_fraction", "group", "tokens")
+    no_leak: ClassVar[str] = (
+        "Whole sequences were split (data.split_by), and by group whole groups; scales, known tokens and all else that "
+        "was fitted saw the training sequences of its split alone."
+    )
     at_steps: ClassVar[bool] = False
 
     def __init__(self, data: DataConfig, sequences: Sequences) -> None:

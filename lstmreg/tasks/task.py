@@ -94,6 +94,7 @@ class Task(ABC):
         losses_by_name: What ``training.loss`` may be, the default first.
         higher_is_better: Those of its errors that are no errors but scores; never the first, by which all is compared.
         floor_names: What a prediction without a network is called in a sentence, by its name.
+        settings_shown: Which of the settings of the data a report shows.
         no_leak: How it comes that nothing is known in training that is judged later, in a sentence.
         data: The settings by which the data were read.
         path: Where they came from.
@@ -113,6 +114,7 @@ class Task(ABC):
     losses_by_name: ClassVar[tuple[str, ...]]
     higher_is_better: ClassVar[frozenset[str]] = frozenset()
     floor_names: ClassVar[Mapping[str, str]] = {}
+    settings_shown: ClassVar[tuple[str, ...]] = ()
     no_leak: ClassVar[str] = "All that was fitted saw the training part of its split alone."
 
     data: DataConfig

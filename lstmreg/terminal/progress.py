@@ -66,7 +66,7 @@ _STAGE_TITLES = {
     "shortlist": "The best of them on every split",
     "leave one out": "The best without each of its knobs",
     "confirm": "Confirmation on fresh splits",
-    "test": "Test rows, once",
+    "test": "The test, once",
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def show_fit(held_out: HeldOut, members: int, out: Console) -> None:
-    """Show whose weights remain, how good they are beside forecasts without a model, and what to do about it.
+    """Show whose weights remain, how good they are beside predictions without a model, and what to do about it.
 
     Args:
         held_out: The fit.
@@ -46,10 +46,11 @@ def show_fit(held_out: HeldOut, members: int, out: Console) -> None:
         say(out, f"The lowest validation loss was {lowest:.4g}, in epoch {fit.best_epoch}.")
     if all(f.stopped == "max_epochs" and f.best_epoch == len(f.history) - 1 for f in trained.results):
         say(out, "The last epoch was the best: raise training.max_epochs.", "bold")
-    table = Table("forecast", "validation loss", f"test {held_out.metric}", box=None, pad_edge=False)
-    table.add_row("this model", f"{trained.val_loss:.4g}", f"{held_out.test_error:.4g}", style="bold")
+    errors = [f"test {name}" for name in held_out.errors]
+    table = Table(trained.lesson.task.predictions_are, "validation loss", *errors, box=None, pad_edge=False)
+    table.add_row("this model", f"{trained.val_loss:.4g}", *_numbers(held_out, held_out.errors), style="bold")
     for name, loss in held_out.val_floors.items():
-        table.add_row(name, f"{loss:.4g}", f"{held_out.test_floors[name]:.4g}")
+        table.add_row(name, f"{loss:.4g}", *_numbers(held_out, held_out.floors[name]))
     out.print(table)
     for sentence in _judgement(held_out):
         say(out, sentence, "bold")
@@ -70,16 +71,21 @@ def show_coverage(predictor: Predictor, out: Console) -> None:
         say(out, f"Those of samples under dropout (--samples) {sampled}.")
 
 
+def _numbers(held_out: HeldOut, errors: Mapping[str, float]) -> list[str]:
+    return [f"{errors[name]:.4g}" if name in errors else "–" for name in held_out.errors]
+
+
 def _judgement(held_out: HeldOut) -> list[str]:
     """Say where the model is no better than a prediction without one, and what may be behind that."""
-    said = []
-    for rows, error, behind in (
+    said, task = [], held_out.trained.lesson.task
+    for part, error, behind in (
         ("validation", "loss", held_out.val_behind),
         ("test", held_out.metric, held_out.test_behind),
     ):
         if behind is not None:
             said.append(
-                f"On the {rows} rows the model does not beat the best forecast without a model, {behind.floor}: "
+                f"On the {part} {task.parts_are} the model does not beat the best {task.predictions_are} without a "
+                f"model, {behind.floor}: "
                 f"{error} {behind.network:.4g} against {behind.error:.4g}."
             )
     return [*said, *held_out.warnings]

@@ -15,7 +15,7 @@ from .settings import VerbWithSettings
 
 
 class Fit(VerbWithSettings):
-    """Trains one model, or ``model.members`` of them, compares it with forecasts that need none, and saves it."""
+    """Trains one model, or ``model.members`` of them, compares it with predictions that need none, and saves it."""
 
     name = "fit"
     help = "train one model as configured"

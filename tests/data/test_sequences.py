@@ -531,6 +531,22 @@ def test_a_ts_file_for_another_task_is_refused(kind, part, tmp_path):
     assert part in refusal(DataConfig(str(tmp_path / "a.ts"), "y"), kind)
 
 
+def test_of_several_pairs_in_a_folder_that_of_its_name_is_read(tmp_path):
+    folder = tmp_path / "Made"
+    folder.mkdir()
+    for name in ("Made_eq_TRAIN", "Made_eq_TEST", "Other_TRAIN", "Other_TEST"):
+        (folder / f"{name}.ts").write_text(HEAD + "1,2:u\n")
+    assert "several pairs of .ts files (Made_eq_TRAIN.ts, Other_TRAIN.ts)" in refusal(
+        DataConfig(str(folder), "y"), "classify"
+    )
+    for name in ("Made_TRAIN", "Made_TEST"):
+        (folder / f"{name}.ts").write_text(HEAD + "3:v\n")
+    assert read_sequences(DataConfig(str(folder), "y"), "classify").targets.tolist() == ["v", "v"]
+    for file in folder.glob("*TEST.ts"):
+        file.unlink()
+    assert "no pair NAME_TRAIN.ts and NAME_TEST.ts among" in refusal(DataConfig(str(folder), "y"), "classify")
+
+
 class Bomb:
     """Makes its folder when it is unpickled."""
 

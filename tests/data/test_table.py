@@ -16,7 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lstmreg import DataConfig
+from lstmreg.data.cells import converted
+from lstmreg.data.sources.columns import Columns, Fault, Table
+from lstmreg.data.sources.csv_file import CsvTable
 from lstmreg.data.table import Series, read_series
+from lstmreg.data.times import time_stamp, time_stamps
 from lstmreg.errors import DataError
 
 settings.register_profile("patient", deadline=None)  # a busy machine is no failure
@@ -94,6 +98,79 @@ def test_the_largest_float32_is_read_and_the_next_number_is_not():
     largest = float(np.finfo(np.float32).max)
     assert read(f"x,y\n{largest!r},1\n{-largest!r},2\n").inputs[0, 0] == largest
     assert "is not finite in float32" in refusal(f"x,y\n{math.nextafter(largest, math.inf)!r},1\n")
+
+
+odd_cells = st.sampled_from(
+    [*DOCUMENTED, " NA", "inf", "1e39", "1_0", "NAN", "-nan", "x", "1,5", "0x1", " 7 ", "\u0663", ""]
+)
+
+
+def by_hand(cell: str) -> float | None:
+    """Return a cell's number by the rules as they are written down, or nothing."""
+    cell = cell.strip()
+    if cell in DOCUMENTED:
+        return math.nan
+    try:
+        value = float(cell)
+    except ValueError:
+        return None
+    return value if "_" not in cell and abs(value) <= float(np.finfo(np.float32).max) else None
+
+
+@given(st.lists(odd_cells | finite.map(repr), min_size=1, max_size=12))
+def test_many_cells_at_once_are_what_each_is_by_itself(cells):
+    expected = [by_hand(cell) for cell in cells]
+    given_back = converted(cells)
+    if None in expected:
+        row = expected.index(None)
+        assert given_back == Fault(row, cells[row].strip())
+    else:
+        np.testing.assert_array_equal(given_back, expected)
+
+
+some_times = st.sampled_from(
+    [
+        *(
+            "2024-03-31",
+            "20240331",
+            "2024-03-31T14:00",
+            "2024-03-31 14:00:00.25",
+            "2024-03-31T14:00+02:00",
+            "2024-W13-1",
+        ),
+        *(
+            "2024-03-31T12:00Z",
+            "2024-03",
+            "2024-Q1",
+            "2024-W13",
+            "2024W13",
+            "2024",
+            "1e3",
+            "20240331e12",
+            "2024-02-30",
+            "1_000_000",
+            "",
+            "x",
+        ),
+        *("2024-03-31T14", "nan", "inf", "9999-12-31T23:59:59.999999", "0001-01-01", "1969-12-31T23:59:59.5"),
+    ]
+)
+
+
+@given(st.lists(some_times, min_size=1, max_size=4))
+def test_many_time_stamps_at_once_are_what_each_is_by_itself(cells):
+    columns = Columns(Table.__new__(CsvTable), (), np.empty((len(cells), 0)), {"t": cells}, np.arange(len(cells)))
+    columns.table.path = "a.csv"
+    try:
+        found = [time_stamp(cell) for cell in cells]
+        is_fine = len({kind for _, kind in found}) == 1 and all(math.isfinite(stamp) for stamp, _ in found)
+    except ValueError:
+        is_fine = False
+    if is_fine:
+        np.testing.assert_array_equal(time_stamps(columns, "t"), [stamp for stamp, _ in found])
+    else:
+        with pytest.raises(DataError):
+            time_stamps(columns, "t")
 
 
 # ---------------------------------------------------------------------- files
@@ -241,6 +318,23 @@ def test_a_path_that_cannot_be_read_is_refused(path, part, tmp_path):
 )
 def test_how_a_table_is_written_changes_nothing_in_it(raw, settings):
     assert_same(read(raw, **settings), read(PLAIN))
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("mark", ["", '"é\n"'], ids=["plain", "a quoted cell of two lines"])
+@pytest.mark.parametrize("sizes", [(7, 4), (1 << 20, 1 << 13)])
+def test_a_row_is_told_by_its_line_wherever_the_file_is_cut_into_pieces(sizes, mark, end, monkeypatch):
+    for name, size in zip(("_BYTES_AT_ONCE", "_CELLS_AT_ONCE"), sizes, strict=True):
+        monkeypatch.setattr(f"lstmreg.data.sources.csv_file.{name}", size)
+    rows = [f"{k},{mark},{k * 0.5}" for k in range(40)]
+    lines = end.join(["x,s,y", "", *rows[:20], "", *rows[20:], ""])
+    series = read(lines, features=["x", "y"])
+    np.testing.assert_array_equal(series.inputs, [[k, k * 0.5] for k in range(40)])
+    broken = lines.replace(f"39,{mark},19.5", f"39,{mark},q")
+    line = 39 + 4 + (40 if mark else 0)  # header, two blank lines, and those within the cells
+    assert f"line {line}, column 'y': 'q' is not a number" in refusal(broken, features=["x", "y"])
+    ragged = lines.replace(f"39,{mark},19.5", f"39,{mark}")
+    assert f"line {line}: 2 cells, but the header has 3" in refusal(ragged, features=["x", "y"])
 
 
 def test_a_compressed_file_that_unpacks_to_too_much_is_not_unpacked(monkeypatch):

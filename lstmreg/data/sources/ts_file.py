@@ -37,14 +37,15 @@ class _Part:
 
 
 def pair_of(folder: Path) -> list[Path]:
-    """Return the files NAME_TRAIN.ts and NAME_TEST.ts of a folder, or nothing if they are not just one pair.
+    """Return the files NAME_TRAIN.ts and NAME_TEST.ts of a folder, or nothing if it has no .ts file.
 
     Raises:
-        DataError: If there are several.
+        DataError: If there is no pair among them, or there are several and none has the folder's name.
     """
     files = sorted(path for path in folder.iterdir() if path.suffix == ".ts")
     pairs = [(f, f.with_name(f.name.replace("_TRAIN.ts", "_TEST.ts"))) for f in files if f.name.endswith("_TRAIN.ts")]
     pairs = [pair for pair in pairs if pair[1] in files]
+    pairs = [pair for pair in pairs if pair[0].name == f"{folder.resolve().name}_TRAIN.ts"] or pairs
     if len(pairs) > 1:
         names = ", ".join(train.name for train, _ in pairs)
         raise DataError(f"{folder}: several pairs of .ts files ({names}). Name one file, or a folder with one pair.")
