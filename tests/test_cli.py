@@ -249,7 +249,8 @@ WITH_COUNT = [*VERBS, Count()]
         (
             [],
             2,
-            "lstmreg: name what to do: demo, fit, search, report, predict, convert, count. 'lstmreg --help' says more.\n",
+            "lstmreg: name what to do: demo, fit, search, report, predict, convert, count. "
+            "'lstmreg --help' says more.\n",
         ),
     ],
 )

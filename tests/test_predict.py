@@ -14,10 +14,12 @@ import pytest
 import yaml
 
 import lstmreg
+from lstmreg import search
 from lstmreg.cli import main
 from lstmreg.errors import CorruptFileError, LstmregError
 from lstmreg.predictions import Band, Predictions
-from tests.tiny import write_series
+from lstmreg.tasks import read_task
+from tests.tiny import tiny_config, write_series
 
 FIT = ["--data.target=wave", "--data.time=day", "--data.window=6", "--data.horizon=2", "--model.hidden_size=4"]
 SHORT = ["--training.max_epochs=2", "--model.recurrent_dropout=0.2", "--name=waves"]
@@ -182,6 +184,19 @@ def test_a_fit_can_be_repeated_from_what_lies_beside_its_model(folder: Path) -> 
     shutil.copy("runs/waves/fit/config.yaml", "again.yaml")
     assert main(["fit", "-c", "again.yaml", f"--runs={folder / 'runs'}"]) == 0
     assert Path("runs/waves/fit/model.safetensors").read_bytes() == before
+
+
+def test_a_searchs_model_is_calibrated_and_judged_by_the_test(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config = tiny_config(tmp_path)
+    search.run(config)
+    model = lstmreg.load(config.directory)
+    final = read_task(config).splits(config.search).final
+    assert model.calibration.scores.cases == len(final.validation)
+    assert model.calibration.judged.cases == len(final.judged)
+    assert main(["predict", str(config.directory), config.data.path]) == 0
+    assert f"of {len(final.judged)} test cases" in " ".join(capfd.readouterr().err.split())
 
 
 # ---------------------------------------------------------------------- the table
