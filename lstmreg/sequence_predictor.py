@@ -21,8 +21,12 @@ from lstmreg.data.sources.frame import from_frame
 from lstmreg.data.sources.raw import Kind
 from lstmreg.data.sources.unlabelled import Untargeted, open_unlabelled
 from lstmreg.data.windows import Scaler
-from lstmreg.errors import DataError
+from lstmreg.errors import ConfigError, DataError
+from lstmreg.interop.raw import Raw
+from lstmreg.intervals import Calibration
 from lstmreg.models import Ensemble, Network
+from lstmreg.predictions import STEP, Predictions, free_heading
+from lstmreg.predictive import Found, Predictive, number_columns
 
 #: A file or folder by its path; a long table as a data frame; arrays as :func:`from_arrays` takes them; or sequences.
 Source = Any
@@ -44,6 +48,7 @@ class SequencePredictor:
         target_names: Names of the targets.
         reading: How a file like that of the training is read: settings of :class:`DataConfig` by name.
         val_loss: Of the training, if known.
+        calibration: What intervals are made of, if known: a score for each target, or one of the true class.
 
     Raises:
         ValueError: If the network has other sizes, or predicts at other steps.
@@ -55,6 +60,7 @@ class SequencePredictor:
     target_names: tuple[str, ...]
     reading: Mapping[str, Any] = field(default_factory=dict)
     val_loss: float | None = None
+    calibration: Calibration | None = None
 
     def __post_init__(self) -> None:
         encoder, network = self.encoder, self.network
@@ -69,6 +75,8 @@ class SequencePredictor:
                 raise ValueError(f"{name} must be {expected}, as the columns and the targets are, got {got}.")
         if self.task not in _TASKS or encoder.at_steps != (self.task == "label"):
             raise ValueError(f"task must be one of {', '.join(_TASKS)}, and label at every step, got {self.task!r}.")
+        if self.calibration is not None:
+            self.calibration.check_size(1 if encoder.classes else encoder.output_size)
         if network.config.stateful:
             raise ValueError("the network must not be stateful: each sequence begins with zeros.")
 
@@ -129,6 +137,103 @@ class SequencePredictor:
         if not self.encoder.at_steps:
             return values
         return [each[:length] for each, length in zip(values, sequences.lengths.tolist(), strict=True)]
+
+    # ---------------------------------------------------------------- with intervals
+
+    def predictions(
+        self,
+        source: Source,
+        *,
+        history: bool = False,
+        samples: int = 0,
+        seed: int = 0,
+        confidence: float | None = None,
+    ) -> Predictions:
+        """Predict as :meth:`predict` does, as a table with names, probabilities and intervals.
+
+        Args:
+            source: As for :meth:`predict`.
+            history: Must be false: a sequence is predicted as a whole, and not from each of its steps on.
+            samples: So many times with masks drawn anew: their mean is the prediction, their quantiles the interval, of
+                classes that of their probabilities. 0: without masks; what is said of a sequence then has an interval
+                from the validation cases, if the model has been calibrated, and of classes a set.
+            seed: Decides the masks.
+            confidence: Of the intervals and sets. Default: 0.95, where there are enough validation cases for it.
+
+        Raises:
+            ConfigError: If ``history`` is asked for, the model has no dropout to draw masks of, or too few cases for
+                such a confidence.
+            DataError: As :meth:`predict`.
+        """
+        if history:
+            raise ConfigError(f"--history is of forecasts; to {self.task}, leave it out.")
+        predictive = Predictive(self.network, self.calibration, samples, seed, confidence)
+        sequences = self.sequences(source)
+        inputs, lengths = self.encoder.inputs_of(sequences)
+        ask = predictive.shares if self.classes else predictive.numbers
+        found = ask(
+            torch.from_numpy(inputs),
+            None if lengths is None else torch.from_numpy(lengths),
+            lambda outputs, part: self.encoder.decoded(outputs, sequences.lengths[part]),
+        )
+        names, steps = sequences.names, {}
+        if self.encoder.at_steps:
+            counts = sequences.lengths
+            within = np.arange(int(counts.max())) < counts[:, None]
+            found = found.of_rows(within)
+            names = tuple(name for name, count in zip(names, counts.tolist(), strict=True) for _ in range(count))
+            steps = {STEP: np.concatenate([np.arange(1, count + 1) for count in counts.tolist()])}
+        if self.classes:
+            return self._shares(names, steps, found, predictive)
+        columns, bands = number_columns(self.target_names, found)
+        return Predictions(names, {**_apart(steps, columns), **columns}, bands=bands, notes=found.notes)
+
+    def _shares(
+        self, names: tuple[str, ...], steps: Mapping[str, NDArray[Any]], found: Found, predictive: Predictive
+    ) -> Predictions:
+        """Return the most probable class of each row, the probability of each, and the set that holds the true one."""
+        classes = np.array(self.classes, dtype=object)
+        shares = tuple(f"P({name})" for name in self.classes)
+        columns, _ = number_columns(shares, found)
+        target, least = self.target_names[0], None
+        notes = found.notes
+        if not predictive.samples and not self.encoder.at_steps:
+            least, more = predictive.least_share()
+            notes = (*notes, *more)
+        sets = {}
+        if least is not None:
+            held = (found.values >= least) | (found.values == found.values.max(axis=1, keepdims=True))
+            sets = {f"{target}_set": np.array([" | ".join(classes[row]) for row in held], dtype=object)}
+        predicted = {target: classes[found.values.argmax(axis=1)]}
+        columns = {**predicted, **sets, **columns}
+        return Predictions(names, {**_apart(steps, columns), **columns}, shares=shares, notes=notes)
+
+    def raw(self) -> Raw:
+        """Return the network with its scales, and the softmax of classes, as one module, which takes raw sequences.
+
+        In a column of tokens go in their numbers, which ``about`` lists; what training has not seen is 0.
+        """
+        encoder = self.encoder
+        mean, scale = encoder.inputs.mean.copy(), encoder.inputs.scale.copy()
+        for column in encoder.vocabularies:
+            mean[column], scale[column] = 0.0, 1.0
+        numbers = {
+            name: {token: k + 1 for k, token in enumerate(tokens) if encoder.seen[name][k]}
+            for name, tokens in encoder.tokens.items()
+        }
+        about = {
+            "task": self.task,
+            "features": list(self.features),
+            "targets": list(self.target_names),
+            "classes": list(self.classes),
+            "tokens": numbers,
+        }
+        outputs = (None, None) if encoder.targets is None else (encoder.targets.mean, encoder.targets.scale)
+        return Raw(self.network, mean, scale, *outputs, has_lengths=True, about=about)
+
+    def calibrated(self, calibration: Calibration) -> SequencePredictor:
+        """Return the same with intervals."""
+        return dataclasses.replace(self, calibration=calibration)
 
     # ---------------------------------------------------------------- sources
 
@@ -204,6 +309,7 @@ class SequencePredictor:
             "outputs": None if encoder.targets is None else _plain(encoder.targets),
             "reading": dict(self.reading),
             "val_loss": self.val_loss,
+            **({} if self.calibration is None else {"calibration": self.calibration.about()}),
         }
 
     @classmethod
@@ -234,9 +340,15 @@ class SequencePredictor:
             at_steps=about["task"] == "label",
         )
         reading = {name: value for name, value in about["reading"].items() if name in READING}
-        predictor = cls(network, about["task"], encoder, names, reading, about["val_loss"])
+        calibration = Calibration.restored(about["calibration"]) if "calibration" in about else None
+        predictor = cls(network, about["task"], encoder, names, reading, about["val_loss"], calibration)
         predictor._data("")  # whose rules the reading keeps, or this is where it says so
         return predictor
+
+
+def _apart(steps: Mapping[str, NDArray[Any]], columns: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    """Return the column of steps under a heading that no other column has."""
+    return {free_heading(heading, columns): column for heading, column in steps.items()}
 
 
 def _plain(scaler: Scaler) -> dict[str, list[float]]:

@@ -41,6 +41,9 @@ FLOORS = {
     "interop": 3,
     "population": 3,
     "data": 2,
+    "intervals": 0,
+    "predictions": 0,
+    "predictive": 3,
     "forecaster": 4,
     "sequence_predictor": 4,
     "loading": 5,
@@ -64,7 +67,9 @@ FLOORS_OF_INTEROP = {
     "describing": 5,
     "summary": 5,
     "folder": 5,
+    "raw": 3,
     "onnx": 5,
+    "exported": 6,
     "loading": 6,
     "saving": 6,
 }
@@ -75,7 +80,7 @@ ROOMS = {
     "matplotlib": {"report"},
     "jinja2": {"report"},
     "lightning": {"data", "training", "tasks/task.py", "tasks/own.py"},  # there to name its data modules
-    "csv": {"data"},
+    "csv": {"data", "predictions.py"},
     "narwhals": {"data"},
     "pyarrow": {"data"},
     "sklearn": {"tasks"},

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from lstmreg.config import DataConfig
 from lstmreg.errors import DataError, did_you_mean
 
-from .calendar import calendar_columns, following
+from .calendar import calendar_columns, calendar_names, following
 from .groups import Groups
 from .sources.frame import from_frame
 from .sources.memory import Column, TableInMemory
@@ -52,6 +52,11 @@ class Question:
     def width(self) -> int:
         """How many inputs are known in advance, A."""
         return len(self.known_future) + 2 * len(self.calendar)
+
+    @property
+    def names_ahead(self) -> tuple[str, ...]:
+        """Names of the inputs that are known in advance, A."""
+        return (*self.known_future, *calendar_names(self.calendar))
 
 
 @dataclass(frozen=True)

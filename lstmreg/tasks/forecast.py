@@ -275,6 +275,13 @@ class Forecast(Task):
 
     # ---------------------------------------------------------------- out
 
+    def scores(self, predictions: Values, truth: Values) -> NDArray[np.float64] | None:
+        """Return the distances from the truth, in the targets' units: a column for each output.
+
+        None where each group has a scale of its own: the errors of a large shop are no interval of a small one.
+        """
+        return None if self.data.scale == "by_group" else np.abs(predictions - truth)
+
     def predictor(self, network: Network | Ensemble, encoder: Windower, val_loss: float | None = None) -> Forecaster:
         """Return what forecasts a table like the one that was read."""
         from lstmreg.forecaster import Forecaster, Question

@@ -223,6 +223,10 @@ class OwnWeights:
     network: nn.Module
     val_loss: float | None = None
 
+    def calibrated(self, calibration: Any) -> OwnWeights:
+        """Return the same: of what the network predicts, nothing is known."""
+        return self
+
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Write ``model.safetensors``, and ``model.json``, which says whose they are."""
         from lstmreg import saved

@@ -23,6 +23,7 @@ from lstmreg.rules import require
 if TYPE_CHECKING:
     import lightning.pytorch as pl
 
+    from lstmreg.intervals import Calibration
     from lstmreg.losses import Criterion
 
 #: What the training cases of a split decide, such as scales; only its task looks inside.
@@ -71,6 +72,9 @@ class Splits:
 
 class Predictor(Protocol):
     """A network with what it needs to predict from data in their own units; it can be saved."""
+
+    def calibrated(self, calibration: Calibration) -> Predictor:
+        """Return the same with intervals; asked for where the task has :meth:`Task.scores`."""
 
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Write it into a folder, which is made if there is none."""
@@ -259,6 +263,13 @@ class Task(ABC):
         """Return what readers of the field look at, by name; the first, which is lower where it is better, compares."""
 
     # ---------------------------------------------------------------- out
+
+    def scores(self, predictions: Values, truth: Values) -> NDArray[np.float64] | None:
+        """Return how far predictions of some cases are from the truth ``(M, S)``, as the task's intervals measure it.
+
+        Where it returns ``None``, as here, what is saved gives no intervals.
+        """
+        return None
 
     @abstractmethod
     def predictor(self, network: Any, encoder: Encoder, val_loss: float | None = None) -> Predictor:
