@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import importlib.util
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -237,3 +239,16 @@ def test_every_public_name_resolves_and_is_listed_for_type_checkers() -> None:
     folders = {path.name for path in ROOT.iterdir() if path.is_dir()}
     assert not folders & set(lstmreg.__all__)
     assert (ROOT / "py.typed").exists()
+
+
+@pytest.mark.parametrize("script", sorted(ROOT.parent.glob("benchmarks/**/*.py")), ids=lambda path: path.name)
+def test_benchmarks_use_what_is_there(script: Path) -> None:
+    """They are not run here, and a move of a room would go unnoticed."""
+    for node in ast.walk(ast.parse(script.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "lstmreg":
+            room = importlib.import_module(str(node.module))
+            for name in node.names:
+                is_module = (
+                    importlib.util.find_spec(f"{node.module}.{name.name}") if hasattr(room, "__path__") else None
+                )
+                assert hasattr(room, name.name) or is_module, f"{node.module}.{name.name}"
