@@ -249,7 +249,7 @@ WITH_COUNT = [*VERBS, Count()]
         (
             [],
             2,
-            "lstmreg: name what to do: demo, fit, search, report, predict, convert, count. "
+            "lstmreg: name what to do: demo, init, fit, search, report, predict, convert, count. "
             "'lstmreg --help' says more.\n",
         ),
     ],

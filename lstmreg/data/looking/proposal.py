@@ -220,7 +220,7 @@ class _Proposing:
         if seen.sequences is not None:
             for k, owner in enumerate(seen.groups):
                 yield Setting("data.group", owner, "its sequences are never on both sides of a split", is_on=k == 0)
-            if seen.clock is not None and not seen.clock.doubled and seen.clock.is_date:
+            if seen.clock is not None and seen.clock.is_date and self._is_ordered_by_time():
                 yield Setting("data.split_by", "time", "train on what begins earlier, test on the rest", is_on=False)
         yield from self._inputs()
         yield from self._missing()
@@ -229,6 +229,10 @@ class _Proposing:
         part = "rows" if seen.task == "forecast" else "sequences"
         which = "the last 15 %" if seen.task == "forecast" else "15 %"
         yield Setting("data.test_fraction", 0.15, f"{which} of the {part} are touched once, at the end")
+
+    def _is_ordered_by_time(self) -> bool:
+        """Tell whether there is a column of times that the reader takes."""
+        return self.seen.clock is not None and not self.seen.clock.doubled and _is_read(self.seen)
 
     def _order(self) -> Iterator[Setting]:
         clock = self.seen.clock
@@ -250,7 +254,7 @@ class _Proposing:
         seen = self.seen
         is_forecast = seen.task == "forecast"
         parts = [part.name for part in (seen.series, seen.sequences) if part is not None]
-        clock = [seen.clock.name] if seen.clock is not None and not seen.clock.doubled and _is_read(seen) else []
+        clock = [seen.clock.name] if seen.clock is not None and self._is_ordered_by_time() else []
         roles = {*parts, *clock, *seen.groups} | (set() if is_forecast else {seen.target})
         names = [c.name for c in seen.columns if c.name not in roles]
         wanted = [
@@ -301,7 +305,7 @@ class _Proposing:
             yield Setting("data.difference", 1, "learn changes: for a target with a trend", is_on=False)
         if lag is not None and 4 * lag < rows:
             yield Setting("data.difference", "season", "learn the change from one season before", is_on=False)
-        if seen.clock is not None and any(":" in time for time in (seen.clock.first, seen.clock.last)):
+        if seen.clock is not None and self._is_ordered_by_time() and ":" in seen.clock.first:
             yield Setting("data.calendar", ["hour", "weekday"], "the time as an input", is_on=False)
 
     def _season(self, season: Season | None, rows: int) -> Iterator[Setting]:

@@ -163,7 +163,10 @@ def test_hours_that_come_twice_are_counted_and_no_order_for_the_reader(tmp_path:
     seen = look(str(table(tmp_path / "doubled.csv", ["when", "x"], times, waves(100))), Wish())
     assert seen.clock is not None
     assert seen.clock.doubled == 1
-    assert propose(seen, Wish()).config().data.time is None
+    proposal = propose(seen, Wish())
+    assert proposal.config().data.time is None
+    for way in proposal.settings:  # none of the other ways needs the times
+        assert way.is_on or proposal.config(way)
 
 
 # ---------------------------------------------------------------------- series and sequences
