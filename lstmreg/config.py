@@ -75,6 +75,9 @@ _MAX_SIZE = 16384
 
 _ACTIVATION = Rule(f"one of Keras' names, {', '.join(ACTIVATIONS)}", lambda value: value in ACTIVATIONS, ACTIVATIONS)
 _LAG = Rule("1, 'season' or null", lambda value: (value, type(value)) in ((1, int), ("season", str)))
+#: What of a time may go in.
+CALENDAR = ("hour", "weekday", "day", "month", "yearday")
+_CALENDAR = Rule("one of " + ", ".join(CALENDAR), lambda value: value in CALENDAR, CALENDAR)
 _TEST_FRACTION = Rule(
     "above 0 and below 0.5 (a single fit validates on as many rows, and trains on the others; the default is 0.15)",
     lambda value: math.isfinite(value) and 0 < value < 0.5,
@@ -87,8 +90,8 @@ class DataConfig:
 
     Args:
         path: A CSV file with one header row, one row per time step, oldest first.
-        target: The column to forecast.
-        features: The input columns. Default: every column but ``time``, the target's own past included.
+        target: The column to forecast, or a list of such; each step ahead then has a number for each.
+        features: The input columns. Default: every column but ``time`` and ``group``, the target's own past included.
         time: The column with time stamps (ISO 8601) or other rising numbers; it orders the rows and is
             never an input.
         window: How many past steps the model sees, T.
@@ -98,24 +101,32 @@ class DataConfig:
         sort: Whether to sort the rows by ``time`` where they are out of order.
         delimiter: The character between two cells.
         decimal: The decimal sign.
-        test_fraction: The last part of the rows, touched once, at the end.
+        test_fraction: The last part of the rows, of several series that of their common times; touched once, at the
+            end.
         difference: Whether the network learns the target's change rather than its level: from one step before
             (``1``), or from one season before (``season``). For a target with a trend. Forecasts and errors stay
             in the target's own units.
         thousands: The character between groups of three digits, as in ``1,188``.
         sequence: The column that says which sequence a row belongs to; of a table of labels, that with the files'
             names. Where a case is a whole sequence.
-        group: The column that says what a sequence belongs to, such as a subject: one group is never on both sides of
-            a split.
+        group: The column that says what a row or a sequence belongs to. Of a forecast: which series, such as a shop;
+            one network learns all of them, and no window has rows of two. Of sequences: such as a subject; one group
+            is never on both sides of a split.
         labels: A CSV file with a row for each file of the folder ``path``: its name, its target, perhaps its group.
         tokens: The input columns whose cells are no numbers but tokens or categories.
+        known_future: Columns whose values are known in advance, such as promotions or prices: each step of the window
+            also sees the value ``horizon`` steps after it. To forecast, the table must go on with them for
+            ``horizon`` rows, whose target is empty. Such a column is also a past input if ``features`` has it.
+        calendar: What of the time column goes in, as sine and cosine, of the moment ``horizon`` steps ahead. For time
+            stamps of ISO 8601.
+        scale: Of several series: whether one scale serves all, or each group has its own, from its training rows.
         split_by: How sequences are divided into those that train, validate and test: random, with its share of each
             class in every part; group, so that no group is on two sides; time, so that what begins earlier trains.
             Null: group where there are groups, else random.
     """
 
     path: str
-    target: str
+    target: str | list[str] = field(metadata=ruled(filled="a column or a list of columns"))
     features: list[str] | None = field(default=None, metadata=ruled(filled="a list of columns"))
     time: str | None = None
     window: int = field(default=24, metadata=ruled(between(1)))
@@ -132,6 +143,11 @@ class DataConfig:
     group: str | None = None
     labels: str | None = None
     tokens: list[str] | None = field(default=None, metadata=ruled(filled="a list of columns"))
+    known_future: list[str] | None = field(default=None, metadata=ruled(filled="a list of columns"))
+    calendar: list[Literal["hour", "weekday", "day", "month", "yearday"]] | None = field(
+        default=None, metadata=ruled(_CALENDAR, filled="a list of parts of a time")
+    )
+    scale: Literal["together", "by_group"] = "together"
     split_by: Literal["random", "group", "time"] | None = None
 
     def __post_init__(self) -> None:
@@ -151,6 +167,45 @@ class DataConfig:
             self.thousands,
         )
         require(not self.sort or self.time is not None, "data.time", "set where data.sort is", self.time)
+        for name in ("target", "known_future", "calendar"):
+            values = getattr(self, name)
+            once = not isinstance(values, list) or len(set(values)) == len(values)
+            require(once, f"data.{name}", "a list in which each name stands once", values)
+        self._check_forecast()
+
+    def _check_forecast(self) -> None:
+        """See that what concerns several series and their future fits together."""
+        by_group = self.scale == "by_group"
+        require(not by_group or self.group is not None, "data.group", "set where data.scale is by_group", self.group)
+        require(not self.calendar or self.time is not None, "data.time", "set where data.calendar is", self.time)
+        require(
+            not (self.known_future or self.calendar) or self.window >= self.horizon,
+            "data.window",
+            "data.horizon or more where data.known_future or data.calendar is set (its last steps see them)",
+            self.window,
+        )
+        both = [name for name in self.known_future or [] if name in self.targets]
+        require(not both, "data.known_future", "columns that are not data.target, which nobody knows in advance", both)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The columns to forecast."""
+        return (self.target,) if isinstance(self.target, str) else tuple(self.target)
+
+    @property
+    def one_target(self) -> str:
+        """The column to predict, where it must be a single one.
+
+        Raises:
+            ConfigError: If there are several.
+        """
+        require(len(self.targets) == 1, "data.target", "one column where a case is a whole sequence", self.target)
+        return self.targets[0]
+
+    @property
+    def future(self) -> bool:
+        """Whether a window sees something of the steps that are forecast."""
+        return bool(self.known_future or self.calendar)
 
     @property
     def lag(self) -> int:

@@ -9,17 +9,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from lstmreg import models
-from lstmreg.config import DataConfig
-from lstmreg.data.table import READING, Series, read_series
-from lstmreg.data.windows import Scaler, Windower
-from lstmreg.errors import DataError, did_you_mean
+from lstmreg.data.given import Question as Question
+from lstmreg.data.given import Reader
+from lstmreg.data.given import Table as Table
+from lstmreg.data.table import READING, Series
+from lstmreg.data.windows import Scaler, Scales, Windower
 from lstmreg.models import Ensemble, Network
-
-#: A CSV file by its path; columns by their names, as in a dict or a data frame; or an array ``(N, columns)``.
-Table = str | os.PathLike[str] | Mapping[str, ArrayLike] | ArrayLike
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,10 +29,11 @@ class Forecaster:
     Args:
         network: Reads windows ``(B, T, D)``, scaled, and returns ``(B, O)``.
         features: Names of its input columns, D.
-        target: Name of the column that it forecasts.
+        target: Name of the column that it forecasts, or names of several, P.
         windower: Window, horizon, difference, and the scales that the training rows gave.
         reading: How a file like that of the training is read: settings of :class:`DataConfig` by name.
         val_loss: Of the training, if known.
+        question: What is read beside: the column of groups, and what is known in advance.
 
     Raises:
         ValueError: If the network has other sizes, or is stateful: each window begins with zeros.
@@ -51,16 +50,18 @@ class Forecaster:
 
     network: Network | Ensemble
     features: tuple[str, ...]
-    target: str
+    target: str | tuple[str, ...]
     windower: Windower
     reading: Mapping[str, Any] = field(default_factory=dict)
     val_loss: float | None = None
+    question: Question = field(default_factory=Question)
 
     def __post_init__(self) -> None:
         sizes = {
-            "input_size": (self.network.input_size, len(self.features)),
-            "output_size": (self.network.output_size, self.windower.horizon),
-            "number of scales": (self.windower.inputs.scale.size, len(self.features)),
+            "input_size": (self.network.input_size, len(self.features) + self.question.width),
+            "output_size": (self.network.output_size, self.windower.horizon * len(self.targets)),
+            "number of scales": (self.windower.inputs.scale.size, len(self.features) + self.question.width),
+            "number of the target's scales": (self.windower.target.scale.size, len(self.targets)),
         }
         for name, (got, expected) in sizes.items():
             if got != expected:
@@ -69,30 +70,47 @@ class Forecaster:
             raise ValueError("a forecaster's network must not be stateful: each window begins with zeros.")
 
     @property
-    def columns(self) -> tuple[str, ...]:
-        """Names of the columns that a table must have, in the order of an array's.
+    def targets(self) -> tuple[str, ...]:
+        """Names of the columns that it forecasts, P."""
+        return (self.target,) if isinstance(self.target, str) else self.target
 
-        The inputs; and the target, if it is none of them and changes are to be added to its last known values.
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns of numbers that a table must have, in the order of an array's.
+
+        The inputs; the targets, if changes are to be added to their last known values, or if something is known in
+        advance, so that rows without a target are those to forecast; and what is known in advance.
         """
-        needs_target = self.windower.lag > 0 and self.target not in self.features
-        return (*self.features, self.target) if needs_target else self.features
+        return self._reader.columns
 
     def predict(self, table: Table) -> NDArray[np.float64]:
-        """Forecast the steps after a table's last row.
+        """Forecast the steps after a table's last row, or after the last one that has a target.
 
         Args:
-            table: Rows in their own units, oldest first: the path of a CSV file; a mapping or data frame with the
+            table: Rows in their own units, oldest first: the path of a file; a mapping or data frame with the
                 :attr:`columns` among its own; or an array ``(N, columns)`` in their order, ``(N,)`` for a single one.
+                Where columns are known in advance, it goes on with them for the steps of the horizon, and the target
+                there is empty, or NaN. The calendar goes on by itself.
 
         Shape:
-            ``(O,)``, in the target's own units.
+            ``(O,)``, in the targets' own units: step by step, each with all targets. Of a model of several groups
+            ``(G, O)``, in the order in which the groups first come in the table.
 
         Raises:
-            DataError: If a column is missing, a value is not finite, or the rows are too few for a window.
+            DataError: If a column is missing, a value is not finite, or the rows are too few for a window; if a group
+                was not there in training and each has its own scale.
         """
-        series = self._series(table)
-        after_the_last: NDArray[np.float64] = self.forecast_from(series, np.array([len(series)]))[0]
-        return after_the_last
+        return self._predicted(table)[1]
+
+    def predict_by_group(self, table: Table) -> dict[str, NDArray[np.float64]]:
+        """Forecast as :meth:`predict`, each group by its name."""
+        series, forecasts = self._predicted(table)
+        return dict(zip(series.groups.names, np.atleast_2d(forecasts), strict=True))
+
+    def _predicted(self, table: Table) -> tuple[Series, NDArray[np.float64]]:
+        series = self._reader.with_future(self._series(table))
+        after_the_last = self.forecast_from(series, series.groups.ends)
+        return series, after_the_last[0] if self.question.group is None else after_the_last
 
     def historical_forecasts(
         self, table: Table, start: int = 0, stop: int | None = None
@@ -105,6 +123,9 @@ class Forecaster:
                 as wherever ``start`` has none.
             stop: The row after the last one to forecast from. Default: that after the table's end is the last.
 
+        Of several groups, rows are counted group by group, in the order of :meth:`predict`. Where columns are known in
+        advance, the forecasts end where the table has them for all steps.
+
         Returns:
             The rows ``(N,)`` at which the forecasts begin, and the forecasts ``(N, O)``.
 
@@ -112,71 +133,38 @@ class Forecaster:
             DataError: As :meth:`predict`.
         """
         series = self._series(table)
-        end = len(series) + 1
-        first = max(start, self.windower.past)
-        rows = np.arange(first, max(first, end if stop is None else min(stop, end)))
+        groups, past = series.groups, self.windower.past
+        edges = groups.starts.tolist()
+        lasts = (
+            np.minimum(groups.ends, groups.starts[1:] - self.windower.horizon) if self.question.future else groups.ends
+        )
+        rows = np.concatenate([np.arange(a + past, max(a + past, b + 1)) for a, b in zip(edges, lasts, strict=False)])
+        rows = rows[(rows >= start) & (rows < (len(series) + 1 if stop is None else stop))]
         return rows, self.forecast_from(series, rows)
 
     def forecast_from(self, series: Series, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Forecast ``(N, O)`` from neighbouring ``rows`` of a series on, each with a whole window before it."""
+        """Forecast ``(N, O)`` from some rows of a series on, each with a whole window of its group before it."""
         windows = torch.from_numpy(self.windower.before(series, rows))
         return self.windower.unscaled(series, rows, models.outputs(self.network, windows).numpy())
 
-    def _series(self, table: Table) -> Series:
-        """Return a table as a series; its target is that of the model only where :attr:`columns` have it."""
-        if isinstance(table, (str, os.PathLike)):
-            series = read_series(self._data(os.fspath(table)))
-        else:
-            values = self._values(table)
-            target = values[:, self.columns.index(self._target)]
-            inputs = values[:, : len(self.features)]
-            series = Series("the table", "", self.features, self._target, inputs, target, (), ())
-        if len(series) < self.windower.past:
-            before = f" and {self.windower.lag} rows before it" if self.windower.lag else ""
-            raise DataError(
-                f"{series.path}: {len(series)} rows are too few; the model needs {self.windower.past} to forecast the "
-                f"next (a window of {self.windower.window}{before})."
-            )
-        return series
-
     @property
-    def _target(self) -> str:
-        return self.target if self.target in self.columns else self.columns[0]
+    def _reader(self) -> Reader:
+        windower, needed = self.windower, self.windower.lag > 0 or self.question.future
+        targets = [name for name in self.targets if needed or name in self.features]
+        return Reader(
+            self.features,
+            self.targets if needed else tuple(targets),
+            windower.past,
+            windower.horizon,
+            self.question,
+            self.reading,
+        )
 
-    def _data(self, path: str) -> DataConfig:
-        return DataConfig(path, self._target, list(self.features), **self.reading)
-
-    def _values(self, table: Mapping[str, ArrayLike] | ArrayLike) -> NDArray[np.float64]:
-        """Return the columns ``(N, columns)`` of a table that is no file."""
-        names = table if isinstance(table, Mapping) else getattr(table, "columns", None)  # those of a data frame
-        values = _numbers(table) if names is None else self._by_name(table, list(names))
-        if values.ndim == 1 and len(self.columns) == 1:
-            values = values[:, None]
-        if values.ndim != 2 or values.shape[1] != len(self.columns):
-            expected = f"(N, {len(self.columns)}), the columns {', '.join(self.columns)}"
-            raise DataError(f"the table must have shape {expected}, got {values.shape}.")
-        too_large = ~(np.abs(values) <= np.finfo(np.float32).max)
-        if too_large.any():
-            row, column = np.argwhere(too_large)[0]
-            raise DataError(
-                f"the table must be finite in float32, got {values[row, column]} in row {row}, column "
-                f"{self.columns[column]!r}. Fill it, or leave the row out."
-            )
-        return values
-
-    def _by_name(self, table: Any, names: list[Any]) -> NDArray[np.float64]:
-        for column in self.columns:
-            if column not in names:
-                known = [str(name) for name in names]
-                raise DataError(
-                    f"the table has no column {column!r}, which the model reads; columns: "
-                    f"{', '.join(known)}.{did_you_mean(column, known)}"
-                )
-        columns = [_numbers(table[name]) for name in self.columns]
-        if len({column.shape for column in columns}) > 1:
-            lengths = ", ".join(f"{name} {column.shape}" for name, column in zip(self.columns, columns, strict=True))
-            raise DataError(f"the columns must be equally long, got {lengths}.")
-        return np.stack(columns, axis=-1)
+    def _series(self, table: Table) -> Series:
+        """Return a table as a series; its targets are those of the model only as far as they are needed."""
+        windower = self.windower
+        before = f" and {windower.lag} rows before it" if windower.lag else ""
+        return self._reader.series(table, f"a window of {windower.window}{before}")
 
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Write ``model.json`` and ``model.safetensors`` into a folder, which is made if there is none."""
@@ -184,21 +172,31 @@ class Forecaster:
 
     def about(self) -> dict[str, Any]:
         """Return what ``model.json`` says beside the network: the columns, their scales, how its numbers are meant."""
-        windower = self.windower
-        about = {
+        windower, question = self.windower, self.question
+        about: dict[str, Any] = {
             "features": list(self.features),
-            "target": self.target,
+            "target": self.target if isinstance(self.target, str) else list(self.target),
             "window": windower.window,
             "horizon": windower.horizon,
-            "inputs": {"mean": windower.inputs.mean.tolist(), "scale": windower.inputs.scale.tolist()},
-            "outputs": {"mean": float(windower.target.mean), "scale": float(windower.target.scale)},
+            **_written(Scales(windower.inputs, windower.target)),
             "reading": dict(self.reading),
             "val_loss": self.val_loss,
         }
         if windower.lag:
-            own_past = [name for name in self.features if name == self.target]
+            own_past = [name for name in self.features if name in self.targets]
             use = _use_of_differences(own_past, windower.lag)
             about["difference"] = {"lag": windower.lag, "inputs": own_past, "use": use}
+        if question.future:
+            use = f"behind the features go in, of the row {windower.horizon} rows later: known_future, then calendar"
+            about["future"] = {
+                "known_future": list(question.known_future),
+                "calendar": list(question.calendar),
+                "use": use,
+            }
+        if question.group is not None:
+            about["group"] = question.group
+        if windower.by_group:
+            about["by_group"] = {name: _written(scales) for name, scales in windower.by_group.items()}
         return about
 
     @classmethod
@@ -213,14 +211,38 @@ class Forecaster:
         for name, count in counts.items():
             if type(count) is not int or count < (name != "lag"):
                 raise ValueError(f"{name} must be a count, got {count!r:.40}.")
-        inputs, target = (_scaler(name, about[name], axes) for name, axes in (("inputs", 1), ("outputs", 0)))
+        several = not isinstance(about["target"], str)
+        names = tuple(_texts("target", about["target"] if several else [about["target"]]))
+        common = _scales(about, several)
+        by_group = {group: _scales(written, several) for group, written in about.get("by_group", {}).items()}
+        if any(_sizes(scales) != _sizes(common) for scales in by_group.values()):
+            raise ValueError("the scales of all groups must be of the same columns.")
         reading = {name: value for name, value in about.get("reading", {}).items() if name in READING}
         features = tuple(_texts("features", about["features"]))
-        (name,) = _texts("target", [about["target"]])
-        windower = Windower(counts["window"], counts["horizon"], inputs, target, lag)
-        forecaster = cls(network, features, name, windower, reading, about.get("val_loss"))
-        forecaster._data("")  # whose rules the reading keeps, or this is where it says so
+        windower = Windower(counts["window"], counts["horizon"], *common, lag, by_group)
+        future = about.get("future", {"known_future": [], "calendar": []})
+        question = Question(
+            tuple(_texts("known_future", future["known_future"])),
+            tuple(_texts("calendar", future["calendar"])),
+            about.get("group"),
+        )
+        target = names if several else names[0]
+        forecaster = cls(network, features, target, windower, reading, about.get("val_loss"), question)
+        forecaster._reader.config("")  # whose rules the reading keeps, or this is where it says so
         return forecaster
+
+
+def _written(scales: Scales) -> dict[str, Any]:
+    parts = {"inputs": scales.inputs, "outputs": scales.target}
+    return {name: {"mean": one.mean.tolist(), "scale": one.scale.tolist()} for name, one in parts.items()}
+
+
+def _scales(written: Mapping[str, Any], several: bool) -> Scales:
+    return Scales(_scaler("inputs", written["inputs"], 1), _scaler("outputs", written["outputs"], int(several)))
+
+
+def _sizes(scales: Scales) -> tuple[int, int]:
+    return scales.inputs.scale.size, scales.target.scale.size
 
 
 def _scaler(name: str, written: Mapping[str, Any], axes: int) -> Scaler:
@@ -240,17 +262,12 @@ def _texts(name: str, written: Iterable[Any]) -> list[str]:
     return texts
 
 
-def _numbers(values: Any) -> NDArray[np.float64]:
-    try:
-        return np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise DataError(f"the table must hold numbers, got {str(values)[:80]!r}.") from None
-
-
 def _use_of_differences(own_past: list[str], lag: int) -> str:
     """Say what a reader of ``model.json`` must know where the target was differenced."""
     before = "the row before" if lag == 1 else f"{lag} rows before"
     goes_in = f"column {own_past[0]!r} goes in as its change from {before}. " if own_past else ""
+    if len(own_past) > 1:
+        goes_in = f"columns {', '.join(map(repr, own_past))} go in as their changes from {before}. "
     known = (
         "the last known value of the target, for each step of the horizon"
         if lag == 1

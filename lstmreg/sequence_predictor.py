@@ -150,11 +150,11 @@ class SequencePredictor:
         if isinstance(source, (str, os.PathLike)):
             config = self._data(os.fspath(source))
             is_table = config.path.lower().endswith(_TABLES) and not os.path.isdir(config.path)
-            table = _Untargeted(open_table(config), config.target) if is_table else None
+            table = _Untargeted(open_table(config), config.one_target) if is_table else None
             return self._read(config, table)
         if hasattr(source, "columns") and not isinstance(source, (list, tuple, np.ndarray)):
             config = self._data("the frame")
-            return self._read(config, _Untargeted(from_frame(source, config), config.target))
+            return self._read(config, _Untargeted(from_frame(source, config), config.one_target))
         return self._of_arrays(source)
 
     def _read(self, config: DataConfig, table: Table | None) -> Sequences:

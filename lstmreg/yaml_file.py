@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from types import NoneType
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import yaml
 
@@ -83,6 +83,8 @@ def declared_type(name: str) -> str:
 def _in_words(kind: Any) -> str:
     if choices := choices_of(kind):
         return f"one of {list(choices)}"
+    if get_origin(kind) is list and (choices := choices_of(get_args(kind)[0])):
+        return f"a list of some of {list(choices)}"
     return _WORDS[kind] if kind in _WORDS else str(kind.__name__)
 
 

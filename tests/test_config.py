@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 from typing import Literal
 
 import numpy as np
@@ -43,6 +44,10 @@ REFUSED = {
     "data.difference": (0, 2, -1, True, "seasons", ""),
     "data.thousands": ("", "_", ",,", "."),  # the last is the decimal sign
     "data.tokens": ([],),
+    "data.target": ([],),
+    "data.known_future": ([],),
+    "data.calendar": ([], ["hours"]),
+    "data.scale": ("apart", ""),
     "model.hidden_size": (0, -1, 16385, 10**9, [0]),
     "model.num_layers": (0, -1, 1001),
     "model.activation": ("relux", 1, ["tanhh"]),
@@ -108,10 +113,27 @@ def test_a_value_that_breaks_its_rule_is_refused_by_path(path, value):
     assert_refused(caught, f"got {received!r}.")
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"target": ["y", "y"]}, "data.target must be a list in which each name stands once, got ['y', 'y']."),
+        ({"calendar": ["day", "day"], "time": "t"}, "data.calendar must be a list in which each name stands once"),
+        ({"scale": "by_group"}, "data.group must be set where data.scale is by_group, got None."),
+        ({"calendar": ["day"]}, "data.time must be set where data.calendar is, got None."),
+        ({"known_future": ["x"], "window": 2, "horizon": 3}, "data.window must be data.horizon or more where data.kn"),
+        ({"known_future": ["x", "y"]}, "data.known_future must be columns that are not data.target"),
+    ],
+)
+def test_settings_of_a_forecast_that_do_not_fit_together_are_refused(settings, message):
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}"):
+        DataConfig(**TABLE | settings)
+
+
 def test_no_number_and_no_choice_is_without_a_rule():
     kinds = ("int", "float", "Literal", "list[float]", "bool | None")
     settings = {path for path, declared in DECLARED.items() if declared.startswith(kinds)}
     texts = {f"data.{name}" for name in ("features", "delimiter", "thousands", "tokens")}
+    texts |= {f"data.{name}" for name in ("target", "known_future", "calendar")}
     texts |= {"model.activation", "model.recurrent_activation"}
     assert settings == set(REFUSED) - texts
 
@@ -149,6 +171,8 @@ def test_a_list_is_one_value_unless_the_type_says_that_it_is_several():
         ("data.window", "a whole number"),
         ("data.features", "a list of names or null"),
         ("data.difference", "a whole number or text or null"),
+        ("data.target", "text or a list of names"),
+        ("data.calendar", "a list of some of ['hour', 'weekday', 'day', 'month', 'yearday'] or null"),
         ("data.missing", "one of ['error', 'ffill', 'drop']"),
         ("data.sort", "true or false"),
         ("model.dropout", "a number or a list of numbers"),
@@ -367,7 +391,7 @@ def outcome(settings: dict) -> tuple:
     training = TrainingConfig(learning_rate=0.01, batch_size=8, max_epochs=3, patience=2)
     small = Config(DataConfig(**TABLE, window=3), ModelConfig(hidden_size=4), training)
     values = np.sin(np.arange(60.0))
-    series = Series("table.csv", "", ("y",), "y", values[:, None], values, tuple(map(str, range(60))), ())
+    series = Series("table.csv", "", ("y",), ("y",), values[:, None], values[:, None], tuple(map(str, range(60))), ())
     task = Forecast(small.data, series)
     trained = train_single(with_settings(small, settings), task, task.split(Block(40, 60)))
     weights = {name: weight.tolist() for name, weight in trained.network.state_dict().items()}

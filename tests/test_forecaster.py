@@ -42,7 +42,7 @@ def trained(features: list[str], horizon: int, lag: int, members: int = 1, **rea
     table, config = columns(), ModelConfig(hidden_size=4)
     inputs = np.stack([table[name] for name in features], axis=1)
     labels = tuple(map(str, range(ROWS)))
-    series = Series("t.csv", "", tuple(features), "sales", inputs, table["sales"], labels, (), reading)
+    series = Series("t.csv", "", tuple(features), ("sales",), inputs, table["sales"][:, None], labels, (), reading)
     difference = {0: None, 1: 1}.get(lag, "season")
     question = DataConfig("t.csv", "sales", window=WINDOW, horizon=horizon, difference=difference, season=lag or None)
     task = Forecast(question, series)

@@ -14,7 +14,10 @@ from lstmreg.errors import ConfigError, DataError
 
 @dataclass(frozen=True, order=True)
 class Block:
-    """Rows ``[0, origin)`` are for training; targets in ``[origin, end)`` for validation (or the test)."""
+    """Moments ``[0, origin)`` are for training; targets in ``[origin, end)`` for validation (or the test).
+
+    Of a single series a moment is a row; of several, one of the times that are in the table.
+    """
 
     origin: int
     end: int
@@ -53,7 +56,7 @@ _MANY = 100
 
 
 def make_blocks(rows: int, data: DataConfig, search: SearchConfig) -> Blocks:
-    """Divide ``rows`` rows: test at the end, before it equal blocks of validation rows.
+    """Divide ``rows`` rows, or times: test at the end, before it equal blocks of validation rows.
 
     The blocks of the two kinds alternate, so that both see short and long histories: a value of a knob
     is chosen for about as much data as it is judged on.
@@ -69,10 +72,10 @@ def make_blocks(rows: int, data: DataConfig, search: SearchConfig) -> Blocks:
     size = (usable - first) // blocks
     if min(size, test_rows) < data.horizon + _LEAST_WINDOWS - 1:
         raise DataError(
-            f"{data.path}: {rows} rows are too few for data.window={data.window}{_differenced(data)}, "
+            f"{data.path}: {rows} {_called(data)} are too few for data.window={data.window}{_differenced(data)}, "
             f"data.horizon={data.horizon}, {blocks} validation blocks and the test; "
             f"at least {rows_needed(data, search)} are needed. "
-            f"Give more rows, a shorter window, or fewer search.splits."
+            f"Give more {_called(data)}, a shorter window, or fewer search.splits."
         )
     edges = [usable - size * (blocks - k) for k in range(blocks + 1)]
     all_blocks = [Block(a, b) for a, b in pairwise(edges)]
@@ -87,7 +90,7 @@ def make_blocks(rows: int, data: DataConfig, search: SearchConfig) -> Blocks:
 
 
 def hold_out(rows: int, data: DataConfig) -> tuple[Block, Block]:
-    """Divide ``rows`` rows for a single fit: the test at the end, and before it as long a validation part.
+    """Divide ``rows`` rows, or times, for a single fit: the test at the end, and before it as long a validation part.
 
     Raises:
         DataError: If a part would have no window; it states the number of rows needed.
@@ -108,8 +111,8 @@ def hold_out(rows: int, data: DataConfig) -> tuple[Block, Block]:
                 f"and others to train, got {data.test_fraction}. The default is 0.15."
             )
         raise DataError(
-            f"{data.path}: {rows} rows are too few for data.window={data.window}{_differenced(data)} and "
-            f"data.horizon={data.horizon}; at least {needed} are needed. Give more rows or a shorter window."
+            f"{data.path}: {rows} {_called(data)} are too few for data.window={data.window}{_differenced(data)} and "
+            f"data.horizon={data.horizon}; at least {needed} are needed. Give more {_called(data)} or a shorter window."
         )
     return Block(origin, rows - test_rows), Block(rows - test_rows, rows)
 
@@ -129,3 +132,7 @@ def rows_needed(data: DataConfig, search: SearchConfig) -> int:
 
 def _differenced(data: DataConfig) -> str:
     return f", data.difference={data.difference!r} (the first {data.lag} rows have none)" if data.lag else ""
+
+
+def _called(data: DataConfig) -> str:
+    return "rows" if data.group is None else "times"

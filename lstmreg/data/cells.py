@@ -134,7 +134,7 @@ def _remedy(config: DataConfig, columns: Columns, name: str, cell: str) -> str:
         return setting
     if sum(_is_number(config, other) for other in cells) >= len(cells) / 2:
         return "Correct it, or leave the cell empty and set data.missing."
-    if name == config.target:
+    if name in config.targets:
         others = ", ".join(_columns_of_numbers(config, columns)) or "none"
         return f"data.target must be a column of numbers; here: {others[:_LONGEST_LIST]}."
     if config.time is None and are_time_stamps(cells):

@@ -152,20 +152,22 @@ def _are_several_series(stamps: NDArray[np.float64]) -> bool:
 
 
 def _how_to_part(config: DataConfig, columns: Columns, stamps: NDArray[np.float64]) -> str:
-    rule = "The rows of one series must be one file: write those of each series into a file of its own."
     column = _column_of_series(config, columns, stamps)
     if column is None:
-        return f"Several series seem to stand in one table. {rule}"
+        return "Several series seem to stand in one table. Name the column that tells them apart as data.group."
     names = list(dict.fromkeys(columns.table.column(column)))
     shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-    return f"Column {column!r} tells such rows apart ({shown}), so it seems to name several series. {rule}"
+    return (
+        f"Column {column!r} tells such rows apart ({shown}), so it seems to name several series. Set data.group: "
+        f"{column}, or keep the rows of one of them."
+    )
 
 
 def _column_of_series(config: DataConfig, columns: Columns, stamps: NDArray[np.float64]) -> str | None:
     """Find the column that tells apart the rows of one time; text rather than numbers, and few values."""
     most = int(np.unique(stamps, return_counts=True)[1].max())
     found = []
-    names = [name for name in columns.table.header if name not in (config.time, config.target)]
+    names = [name for name in columns.table.header if name not in (config.time, *config.targets)]
     for name, cells in columns.table.columns(names, len(columns)):
         values = set(cells)
         is_text = not any(value.replace(".", "", 1).isdecimal() for value in values)
@@ -175,9 +177,11 @@ def _column_of_series(config: DataConfig, columns: Columns, stamps: NDArray[np.f
     return min(found)[2] if found else None
 
 
-def gap_notes(name: str, stamps: NDArray[np.float64]) -> list[str]:
-    """Say how often more than the usual time lies between two rows."""
+def gap_notes(name: str, stamps: NDArray[np.float64], group: NDArray[np.int64] | None = None) -> list[str]:
+    """Say how often more than the usual time lies between two rows, of one group if ``group (N,)`` tells them apart."""
     steps = np.diff(stamps)
+    if group is not None:
+        steps = steps[np.diff(group) == 0]
     if len(steps) == 0:
         return []
     usual = float(np.median(steps))

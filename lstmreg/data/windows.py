@@ -1,12 +1,16 @@
-"""Cuts a series into windows, differenced if asked for, and scales them by what the training rows show."""
+"""Cuts series into windows, differenced if asked for, and scales them by what the training rows show."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
+
+from lstmreg.errors import DataError, did_you_mean
 
 from .table import Series
 
@@ -39,13 +43,22 @@ class Scaler:
 
 
 def last_known(values: NDArray[np.float64], rows: NDArray[np.int64], horizon: int, lag: int) -> NDArray[np.float64]:
-    """Return, for each step of the forecasts from ``rows`` on, the value ``lag`` steps before it, ``(N, O)``.
+    """Return, for each step of the forecasts from ``rows`` on, the value ``lag`` steps before it.
 
     A step that is further ahead than that takes as many lags as bring it before the forecast's first step.
+
+    Shape:
+        ``(M, H)`` of values ``(N,)``; ``(M, H, P)`` of values ``(N, P)``.
     """
     ahead = np.arange(horizon)
     known: NDArray[np.float64] = values[rows[:, None] + ahead - lag * (ahead // lag + 1)]
     return known
+
+
+def steps_ahead(values: NDArray[np.float64], rows: NDArray[np.int64], horizon: int) -> NDArray[np.float64]:
+    """Return the values ``(N, P)`` in the steps from each of ``rows`` on, ``(M, O)``: step by step, each with all P."""
+    ahead: NDArray[np.float64] = values[rows[:, None] + np.arange(horizon)]
+    return ahead.reshape(len(rows), horizon * values.shape[1])
 
 
 @dataclass(frozen=True)
@@ -63,13 +76,31 @@ class Windows:
         return len(self.rows)
 
 
+class Scales(NamedTuple):
+    """How the inputs and the targets of a group are scaled."""
+
+    inputs: Scaler
+    target: Scaler
+
+
 @dataclass(frozen=True)
 class Windower:
     """Knows the window, the horizon, and what a training part has fixed.
 
-    Where ``lag`` is not zero, the target is differenced: the network learns how much each step differs from the last
-    known value whole lags before it, and reads the target's own past (if it is among the inputs) as the difference
+    Where ``lag`` is not zero, the targets are differenced: the network learns how much each step differs from the last
+    known value whole lags before it, and reads a target's own past (if it is among the inputs) as the difference
     from ``lag`` rows before. Other inputs stay as they are.
+
+    A step of the window has the inputs of its row, and behind them what is known in advance of the row ``horizon``
+    steps after it; so the last ``horizon`` steps see those of the rows that are forecast, and no row after them.
+
+    Attributes:
+        window: Steps that a network sees, T.
+        horizon: Steps that it forecasts.
+        inputs: Scales the inputs ``(D,)``.
+        target: Scales the targets: a number where there is one, else ``(P,)``.
+        lag: How many rows back is differenced; 0 for not.
+        by_group: Of groups that are scaled each by itself, their scales by name.
     """
 
     window: int
@@ -77,6 +108,7 @@ class Windower:
     inputs: Scaler
     target: Scaler
     lag: int = 0
+    by_group: Mapping[str, Scales] = field(default_factory=dict)
 
     @property
     def past(self) -> int:
@@ -84,28 +116,32 @@ class Windower:
         return self.window + self.lag
 
     @classmethod
-    def fit(cls, series: Series, train_rows: int, window: int, horizon: int, lag: int = 0) -> Windower:
-        """Fit the scalers on the first ``train_rows`` rows."""
-        inputs, target = _inputs(series, lag)[lag:train_rows], series.target[:train_rows]
-        if lag == 0:
-            return cls(window, horizon, Scaler.fit(inputs), Scaler.fit(target))
-        first_steps = np.arange(lag, train_rows - horizon + 1)
-        changes = target[first_steps[:, None] + np.arange(horizon)] - last_known(target, first_steps, horizon, lag)
-        # The changes of a straight line are one constant, but for the rounding of what was subtracted.
-        rounding = 8 * np.finfo(np.float64).eps * np.abs(target).max()
-        return cls(
-            window,
-            horizon,
-            Scaler.fit(inputs, np.where(_are_target(series), rounding, 0.0)),
-            Scaler.fit(changes.ravel(), rounding),
-            lag,
-        )
+    def fit(
+        cls, series: Series, origin: int, window: int, horizon: int, lag: int = 0, *, by_group: bool = False
+    ) -> Windower:
+        """Fit the scalers on the rows before a moment; of a single series, that is the number of these rows.
+
+        Of ``by_group``, a group whose rows before it hold no window is scaled as all of them together: a few rows say
+        nothing of a scale, and every window can be judged.
+        """
+        groups = series.groups
+        stops = groups.before(origin)
+        parts = list(zip(groups.starts.tolist(), stops.tolist(), strict=False))
+        inputs = _inputs(series, lag)
+        common = _fitted(series, inputs, [part for part in parts if part[1] > part[0]], horizon, lag)
+        scales = {}
+        if by_group:
+            for name, (start, stop) in zip(groups.names, parts, strict=True):
+                has_window = stop - start >= window + lag + horizon
+                scales[name] = _fitted(series, inputs, [(start, stop)], horizon, lag) if has_window else common
+        return cls(window, horizon, *common, lag, scales)
 
     def cut(self, series: Series, start: int, stop: int) -> Windows:
         """Cut every window whose targets all lie in rows ``[start, stop)``.
 
         Its inputs are the ``window`` rows before the first target, which may lie before ``start``: the past
-        is known when a forecast is made.
+        is known when a forecast is made. Of several groups, whoever uses them leaves out those that cross from one
+        group into the next; see :meth:`lstmreg.data.groups.Groups.first_steps`.
         """
         first = max(start, self.past)
         rows = np.arange(first, max(first, stop - self.horizon + 1))
@@ -114,40 +150,163 @@ class Windower:
     def before(self, series: Series, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the inputs ``(N, T, D)`` of forecasts from ``rows`` on, scaled: the window before each.
 
-        The rows are neighbours, each with :attr:`past` rows before it; the last may be the one after the series' end.
+        Each row has :attr:`past` rows of its group before it; it may be the one after its group's end. Of neighbouring
+        rows they are views of one series.
         """
-        x = self.inputs.scaled(_inputs(series, self.lag))
-        windows = sliding_window_view(x, self.window, axis=0, writeable=True).transpose(0, 2, 1)
-        return windows[rows[0] - self.window :][: len(rows)] if len(rows) else windows[:0]
+        windows = sliding_window_view(self._scaled_inputs(series), self.window, axis=0, writeable=True)
+        windows = windows.transpose(0, 2, 1)
+        if len(rows) == 0:
+            return windows[:0]
+        if rows[-1] - rows[0] == len(rows) - 1:
+            return windows[rows[0] - self.window :][: len(rows)]
+        return windows[rows - self.window]
+
+    def _scaled_inputs(self, series: Series) -> NDArray[np.float32]:
+        inputs = _inputs(series, self.lag)
+        if series.ahead is not None:
+            inputs = np.hstack([inputs[:, : len(series.features)], _later(series, self.horizon)])
+        scaled = np.empty(inputs.shape, np.float32)
+        for rows, scales in self._of_groups(series):
+            scaled[rows] = scales.inputs.scaled(inputs[rows])
+        return scaled
+
+    def _of_groups(self, series: Series) -> list[tuple[slice, Scales]]:
+        if not self.by_group:
+            return [(slice(None), Scales(self.inputs, self.target))]
+        groups = series.groups
+        edges = groups.starts.tolist()
+        return [(slice(*edges[k : k + 2]), self.scales_of(name)) for k, name in enumerate(groups.names)]
+
+    def scales_of(self, group: str) -> Scales:
+        """Return the scales of a group.
+
+        Raises:
+            DataError: If each group has its own, and this one was not there in training.
+        """
+        if not self.by_group:
+            return Scales(self.inputs, self.target)
+        if group not in self.by_group:
+            raise DataError(
+                f"group {group!r} was not there in training, so its scale is not known."
+                f"{did_you_mean(group, self.by_group)} Train with rows of it, or with data.scale: together."
+            )
+        return self.by_group[group]
+
+    def target_of(self, series: Series, rows: NDArray[np.int64]) -> Scaler:
+        """Return what scales the targets of forecasts from ``rows`` on: one scale for all, or ``(M, P)``."""
+        if not self.by_group:
+            return self.target
+        of_each = [self.scales_of(name).target for name in series.groups.names]
+        means, scales = (np.array([getattr(one, part) for one in of_each]) for part in ("mean", "scale"))
+        group = series.groups.of(rows - 1)  # the row itself may be after the end
+        shape = (len(rows), self.target.mean.size)
+        return Scaler(means[group].reshape(shape), scales[group].reshape(shape))
 
     def _targets(self, series: Series, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        if self.lag == 0:
-            ahead = sliding_window_view(self.target.scaled(series.target), self.horizon, writeable=True)
-            return ahead[rows[0] :][: len(rows)] if len(rows) else ahead[:0]
-        return self.scaled(series, rows, series.target[rows[:, None] + np.arange(self.horizon)])
+        if self.lag:
+            return self.scaled(series, rows, steps_ahead(series.targets, rows, self.horizon))
+        scaled = np.empty(series.targets.shape, np.float32)
+        for part, scales in self._of_groups(series):
+            scaled[part] = scales.target.scaled(series.targets[part])
+        width = len(series.targets.T)
+        ahead = sliding_window_view(scaled.ravel(), self.horizon * width, writeable=True)[::width]
+        return ahead[rows[0] :][: len(rows)] if len(rows) else ahead[:0]
 
     def scaled(self, series: Series, rows: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Return values ``(N, O)`` of the target, from ``rows`` on, as the network is to give them."""
-        return self.target.scaled(
-            values - last_known(series.target, rows, self.horizon, self.lag) if self.lag else values
-        )
+        """Return values ``(N, O)`` of the targets, from ``rows`` on, as the network is to give them."""
+        steps = values.reshape(self._shape(rows))
+        if self.lag:
+            steps = steps - last_known(series.targets, rows, self.horizon, self.lag)
+        return _by_step(self.target_of(series, rows)).scaled(steps).reshape(values.shape)
 
     def unscaled(self, series: Series, rows: NDArray[np.int64], outputs: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return what the network gives ``(N, O)``, from ``rows`` on, as values of the target in its own units."""
-        values = self.target.unscaled(outputs)
-        return values + last_known(series.target, rows, self.horizon, self.lag) if self.lag else values
+        """Return what the network gives ``(N, O)``, from ``rows`` on, as values of the targets in their own units."""
+        steps = _by_step(self.target_of(series, rows)).unscaled(outputs.reshape(self._shape(rows)))
+        if self.lag:
+            steps = steps + last_known(series.targets, rows, self.horizon, self.lag)
+        return steps.reshape(outputs.shape)
+
+    def _shape(self, rows: NDArray[np.int64]) -> tuple[int, int, int]:
+        return len(rows), self.horizon, self.target.mean.size
+
+
+def _by_step(scaler: Scaler) -> Scaler:
+    """Return a scaler of the targets as one of ``(M, H, P)``."""
+    if scaler.mean.ndim < 2:
+        return scaler
+    return Scaler(scaler.mean[:, None], scaler.scale[:, None])
+
+
+def _fitted(
+    series: Series, inputs: NDArray[np.float64], parts: list[tuple[int, int]], horizon: int, lag: int
+) -> Scales:
+    """Fit the scales on parts of the rows, each of one group."""
+    # The changes of a straight line are one constant, but for the rounding of what was subtracted.
+    eps = 8 * np.finfo(np.float64).eps if lag else 0.0
+    largest = [
+        eps * max(np.abs(series.targets[a:b, p]).max() for a, b in parts) for p in range(len(series.target_names))
+    ]
+    rounding: NDArray[np.float64] | float = 0.0
+    if lag:
+        rounding = np.zeros(inputs.shape[1])
+        for p, name in enumerate(series.target_names):
+            rounding[: len(series.features)][_are(series, name)] = largest[p]
+    targets = [
+        Scaler.fit(_together([_learned(column, a, b, horizon, lag) for a, b in parts]), largest[p])
+        for p, column in enumerate(np.ascontiguousarray(series.targets.T))
+    ]
+    rows = Scaler.fit(_together([inputs[a + lag : b] for a, b in parts if b > a + lag]), rounding)
+    if len(targets) == 1:
+        return Scales(rows, targets[0])
+    return Scales(rows, Scaler(np.array([t.mean for t in targets]), np.array([t.scale for t in targets])))
+
+
+def _learned(column: NDArray[np.float64], start: int, stop: int, horizon: int, lag: int) -> NDArray[np.float64]:
+    """Return what is learned of a target in some rows: its values, or its changes."""
+    if not lag:
+        return column[start:stop]
+    first_steps = np.arange(start + lag, max(start + lag, stop - horizon + 1))
+    changes = column[first_steps[:, None] + np.arange(horizon)] - last_known(column, first_steps, horizon, lag)
+    return np.asarray(changes.ravel())
+
+
+def _together(parts: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _inputs(series: Series, lag: int) -> NDArray[np.float64]:
-    """Return the inputs, with the target's own past differenced; its first ``lag`` rows then are NaN."""
-    if lag == 0 or not _are_target(series).any():
-        return series.inputs
-    inputs = series.inputs.copy()
-    inputs[:lag, _are_target(series)] = np.nan
-    inputs[lag:, _are_target(series)] = (series.target[lag:] - series.target[:-lag])[:, None]
+    """Return the inputs of each row and what is known of it in advance, ``(N, D)``.
+
+    The targets' own past is differenced; in the first ``lag`` rows of a group it is NaN.
+    """
+    inputs, width = series.inputs, len(series.features)
+    if series.ahead is not None:
+        inputs = np.hstack([inputs, series.ahead])
+    own_past = [(p, mask) for p, name in enumerate(series.target_names) if (mask := _are(series, name)).any()]
+    if lag == 0 or not own_past:
+        return inputs
+    inputs = inputs if series.ahead is not None else inputs.copy()
+    starts = series.groups.starts[:-1]
+    first = (starts[:, None] + np.arange(lag)).ravel()
+    first = first[first < len(inputs)]
+    for p, mask in own_past:
+        target = series.targets[:, p]
+        inputs[lag:, :width][:, mask] = (target[lag:] - target[:-lag])[:, None]
+        inputs[first[:, None], np.flatnonzero(mask)] = np.nan
     return inputs
 
 
-def _are_target(series: Series) -> NDArray[np.bool_]:
-    """Tell for each input column whether it is the target's own past."""
-    return np.array([name == series.target_name for name in series.features])
+def _later(series: Series, horizon: int) -> NDArray[np.float64]:
+    """Return what is known in advance ``horizon`` rows after each; NaN where a group does not go on so far."""
+    assert series.ahead is not None
+    later = np.full(series.ahead.shape, np.nan)
+    later[:-horizon] = series.ahead[horizon:]
+    starts = series.groups.starts
+    for start, stop in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
+        later[max(start, stop - horizon) : stop] = np.nan
+    return later
+
+
+def _are(series: Series, target: str) -> NDArray[np.bool_]:
+    """Tell for each input column whether it is a target's own past."""
+    return np.array([name == target for name in series.features], dtype=bool)

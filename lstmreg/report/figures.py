@@ -172,7 +172,7 @@ def predictions(answer: Answer) -> str:
     """Draw truth and forecasts on the test rows at the first and the last step ahead, and the error at each step."""
     if not answer.test.predictions or not task_named(answer.task).columns_are:
         return ""
-    horizon = len(next(iter(answer.test.predictions.values()))[0])
+    horizon = len(next(iter(answer.test.error_by_step.values())))
     steps = sorted({0, horizon - 1})
     panels = len(steps) + (horizon > 1)
     with _figure(panels, 1, 2.2 * panels + 0.4) as (figure, axes):
@@ -187,18 +187,22 @@ def predictions(answer: Answer) -> str:
 
 
 def _draw_forecasts(ax: Axes, answer: Answer, step: int) -> None:
-    shown = len(next(iter(answer.test.predictions.values())))
+    predictions = next(iter(answer.test.predictions.values()))
+    shown = len(predictions)
     places = range(shown)
-    truth = [steps[step] for steps in answer.data.test_truth[-shown:]]
+    # Of several targets, the first one's forecasts are drawn: each step has all of them.
+    targets = len(predictions[0]) // len(next(iter(answer.test.error_by_step.values())))
+    column = step * targets
+    truth = [steps[column] for steps in answer.data.test_truth[-shown:]]
     ax.plot(places, truth, color="black", linewidth=1.4, label="truth")
     for name, color in _forecast_colors(answer):
-        values = [steps[step] for steps in answer.test.predictions[name]]
+        values = [steps[column] for steps in answer.test.predictions[name]]
         ax.plot(places, values, color=color, linewidth=1.1, label=_forecast_label(answer, name))
     every = max(1, shown // 6)
     # A case is known by its first step; the time of this one is the first step of a later case.
     times = [*answer.data.test_labels[len(answer.data.test_labels) - shown + step :], *[""] * step]
     ax.set_xticks(list(places)[::every], [t[:19] for t in times[::every]])
-    ax.set_ylabel(answer.data.target[:40])
+    ax.set_ylabel((answer.data.target if targets == 1 else answer.data.target.split(", ")[0])[:40])
 
 
 def _draw_error_by_step(ax: Axes, answer: Answer) -> None:

@@ -89,7 +89,7 @@ def make_card(config: Config, task: Task, splits: Splits, most_splits: int) -> D
     lessons = [Lesson.of(task, split) for split in splits.confirm]
     per_split = [floor_losses(config.training, lesson) for lesson in lessons]
     final, network = splits.final, task.network(ModelConfig(hidden_size=1))
-    truth, scales = task.truth(final.judged), task.scales(task.encoder(final))
+    truth, scales = task.truth(final.judged), task.scales(task.encoder(final), final, final.judged)
     test_floors = {
         name: task.errors(config.training, floor, truth, scales)
         for name, floor in task.floors(final, final.judged).items()
@@ -108,7 +108,7 @@ def make_card(config: Config, task: Task, splits: Splits, most_splits: int) -> D
         confirm_keys=keys(splits.confirm),
         final_key=list(final.key),
         most_splits=most_splits,
-        floors={name: [losses[name] for losses in per_split] for name in per_split[0]},
+        floors={name: [losses[name] for losses in per_split] for name in per_split[0] if _is_in_all(name, per_split)},
         test_floors={name: next(iter(errors.values())) for name, errors in test_floors.items()},
         test_labels=task.labels(final.judged),
         test_truth=kept(truth),
@@ -119,6 +119,10 @@ def make_card(config: Config, task: Task, splits: Splits, most_splits: int) -> D
         steps=network.steps,
         length=lessons[0].cases.inputs.shape[1],
     )
+
+
+def _is_in_all(name: str, per_split: list[dict[str, float]]) -> bool:
+    return all(name in losses for losses in per_split)
 
 
 def log_loss(loss: float) -> float:

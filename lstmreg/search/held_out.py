@@ -67,11 +67,12 @@ def metric(evidence: Evidence) -> str:
 
 
 def errors_by_step(evidence: Evidence, predicted: NDArray[np.float64]) -> list[float]:
-    """Return the most important error of each column of the predictions by itself, such as of each step ahead."""
+    """Return the most important error of parts of the predictions: of each step ahead with all its targets."""
     task, true = task_named(evidence.config.task), truth(evidence)
     if not task.columns_are:
         return []
-    columns = [(predicted[:, [k]], true[:, [k]]) for k in range(true.shape[1])]
+    width = len(evidence.card.scales.get("names", [""]))
+    columns = [(predicted[:, k : k + width], true[:, k : k + width]) for k in range(0, true.shape[1], width)]
     found = [task.errors(evidence.config.training, p, t, evidence.card.scales) for p, t in columns]
     return [next(iter(errors.values())) for errors in found]
 

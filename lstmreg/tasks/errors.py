@@ -16,6 +16,18 @@ def root_mean_square_error(predictions: NDArray[np.float64], truth: NDArray[np.f
     return float(np.sqrt(np.square(predictions - truth).mean()))
 
 
+def mean_absolute_scaled_error(
+    predictions: NDArray[np.float64], truth: NDArray[np.float64], naive: NDArray[np.float64]
+) -> float:
+    """Return the mean distance from the truth in units of the naive errors; NaN of these are left out.
+
+    Shape:
+        ``naive`` can be broadcast to the others' shape.
+    """
+    scaled = np.abs(predictions - truth) / naive
+    return float(np.nanmean(scaled)) if not np.isnan(scaled).all() else float("nan")
+
+
 def errors_of_numbers(loss: str, predictions: NDArray[np.float64], truth: NDArray[np.float64]) -> dict[str, float]:
     """Return the errors of ``(M, O)``, the one that fits the loss first; and what share of the variance is explained.
 

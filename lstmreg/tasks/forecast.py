@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from lstmreg.config import DataConfig, ModelConfig, SearchConfig, TrainingConfig
 from lstmreg.data.blocks import Block, hold_out, make_blocks
 from lstmreg.data.cases import Cases
-from lstmreg.data.floors import floor_predictions
+from lstmreg.data.floors import floor_predictions, naive_errors
 from lstmreg.data.table import Series, read_series
-from lstmreg.data.windows import Windower
+from lstmreg.data.windows import Windower, steps_ahead
+from lstmreg.errors import DataError
 
-from .errors import mean_absolute_error, root_mean_square_error
+from .errors import mean_absolute_error, mean_absolute_scaled_error, root_mean_square_error
 from .losses import losses_of_numbers
 from .task import Split, Splits, Task, Values
 
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
 class Forecast(Task):
     """Predicts the next steps of a series from the window before them; a case is a window.
 
-    Case ``n`` is the window whose first step to forecast is row ``n + data.past``.
+    Case ``n`` is the window whose first step to forecast is row ``n + data.past``; numbers of windows that would cross
+    from one group into the next are in no split. What is predicted of it is a number for each step and target: all
+    targets of the first step, then those of the second.
 
     Args:
         data: The question.
@@ -44,6 +47,7 @@ class Forecast(Task):
     floor_names: ClassVar[Mapping[str, str]] = {
         "mean": "the mean of the training rows",
         "persistence": "persistence (the last value again)",
+        "drift": "drift (on from the last value, as the series has risen on average)",
         "seasonal": "seasonal persistence (the value one season ago)",
     }
     settings_shown: ClassVar[tuple[str, ...]] = ("window", "horizon", "season", "difference")
@@ -54,20 +58,47 @@ class Forecast(Task):
 
     def __init__(self, data: DataConfig, series: Series) -> None:
         self.data, self.series = data, series
-        self.path, self.sha256, self.notes = series.path, series.sha256, series.notes
+        self.path, self.sha256 = series.path, series.sha256
         self.size = len(series)
-        self.features, self.target = series.features, series.target_name
+        self.features = (*series.features, *(f"{name}, {data.horizon} ahead" for name in series.ahead_names))
+        self.target = ", ".join(series.target_names)
+        self._first_steps = series.groups.first_steps(data.past, data.horizon)
+        self.notes = (*series.notes, *self._notes())
 
     @classmethod
     def read(cls, data: DataConfig) -> Self:
         """Read the table."""
         return cls(data, read_series(data))
 
+    def _notes(self) -> list[str]:
+        """Say what is left out."""
+        data, groups, notes = self.data, self.series.groups, []
+        if data.group is not None and data.time is None:
+            notes.append("Without data.time, the last rows of all groups count as those of one time.")
+        short = groups.lacking(data.past + data.horizon)
+        if short and len(groups) > 1:
+            shown = ", ".join(short[:3]) + (", ..." if len(short) > 3 else "")
+            notes.append(
+                f"{len(short)} of {len(groups)} groups have fewer than {data.past + data.horizon} rows, which is no "
+                f"window, and are left out: {shown}."
+            )
+        before_test = groups.count - round(groups.count * data.test_fraction)
+        behind = int((groups.before(before_test) - groups.starts[:-1]).max())
+        if data.season is not None and data.season > behind:
+            notes.append(
+                f"data.season={data.season} is longer than the {behind} rows before the test, so there is no forecast "
+                f"from one season ago to compare with."
+            )
+        return notes
+
     # ---------------------------------------------------------------- splits
 
     def splits(self, search: SearchConfig) -> Splits:
-        """Train before a moment, validate on the block of rows behind it; the test is the end of the series."""
-        blocks = make_blocks(len(self.series), self.data, search)
+        """Train before a moment, validate on the block of times behind it; the test is the end of the series.
+
+        Of several groups, the moments are common to all: nothing of the future of any group is seen.
+        """
+        blocks = make_blocks(self.series.groups.count, self.data, search)
         return Splits(
             choose=tuple(self.split(block) for block in blocks.choose),
             confirm=tuple(self.split(block) for block in blocks.confirm),
@@ -76,36 +107,52 @@ class Forecast(Task):
 
     def hold_out(self) -> Split:
         """The last rows are the test, and as many before them validate."""
-        return self.split(*hold_out(len(self.series), self.data))
+        return self.split(*hold_out(self.series.groups.count, self.data))
 
     def split(self, block: Block, test: Block | None = None) -> Split:
-        """Return the split that trains before a block of rows, validates on it, and judges the test."""
+        """Return the split that trains before a block of moments, validates on it, and judges the test.
+
+        Raises:
+            DataError: If no group has a window in one of them.
+        """
         spanned = block if test is None else test
         return Split(
             key=(block.origin, block.end),
-            span=(self.series.labels[spanned.origin], self.series.labels[spanned.end - 1]),
+            span=(self.series.label_of(spanned.origin), self.series.label_of(spanned.end - 1)),
             train=self._cases(0, block.origin),
             validation=self._cases(block.origin, block.end),
-            judged=self._cases(0, 0) if test is None else self._cases(test.origin, test.end),
+            judged=np.empty(0, dtype=np.int64) if test is None else self._cases(test.origin, test.end),
         )
 
     def _cases(self, start: int, stop: int) -> NDArray[np.int64]:
-        """Return the windows whose targets all lie in rows ``[start, stop)``."""
-        first = max(start, self.data.past) - self.data.past
-        return np.arange(first, max(first, stop - self.data.horizon + 1 - self.data.past))
+        """Return the windows whose targets all lie in moments ``[start, stop)``."""
+        rows, moments = self._first_steps, self.series.groups.moments
+        cases = rows[(moments[rows] >= start) & (moments[rows + self.data.horizon - 1] < stop)] - self.data.past
+        if not len(cases) and self.data.group is not None:
+            where = self.series.label_of(start), self.series.label_of(stop - 1)
+            raise DataError(
+                f"{self.path}: from {where[0]} to {where[1]} no group has a window (data.window={self.data.window}, "
+                f"data.horizon={self.data.horizon}) whose steps ahead lie there. Give longer series, a shorter window, "
+                f"or fewer search.splits."
+            )
+        return cases
 
     def _rows(self, cases: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the row of the first step that each window forecasts."""
         return cases + self.data.past
 
     def labels(self, cases: NDArray[np.int64]) -> list[str]:
-        """Return the time of the first step of each forecast."""
-        return [self.series.labels[row] for row in self._rows(cases)]
+        """Return the time of the first step of each forecast, behind the name of its group if it has one."""
+        rows, groups = self._rows(cases), self.series.groups
+        times = [self.series.labels[row] for row in rows]
+        if self.data.group is None:
+            return times
+        return [f"{groups.names[k]}, {time}" for k, time in zip(groups.of(rows), times, strict=True)]
 
     def warnings(self, split: Split) -> list[str]:
         """Say where the judged rows leave what the training rows have shown: a trend, which no network follows."""
-        train_rows, lag = split.key[0], self.data.lag
-        outside = rows_outside(self.series, train_rows, self._rows(split.judged), self.data.horizon, lag)
+        origin, lag = split.key[0], self.data.lag
+        outside = rows_outside(self.series, origin, self._rows(split.judged), self.data.horizon, lag)
         if not outside.is_trend:
             return []
         count, where = max((outside.above, "above"), (outside.below, "below"))
@@ -119,7 +166,9 @@ class Forecast(Task):
 
     def encoder(self, split: Split) -> Windower:
         """Fit the scales on the rows before the split's block."""
-        return Windower.fit(self.series, split.key[0], self.data.window, self.data.horizon, self.data.lag)
+        data = self.data
+        by_group = data.scale == "by_group"
+        return Windower.fit(self.series, split.key[0], data.window, data.horizon, data.lag, by_group=by_group)
 
     def encoded(self, encoder: Windower) -> Cases:
         """Return every window, as views of one scaled series."""
@@ -127,10 +176,10 @@ class Forecast(Task):
         return Cases(windows.inputs, windows.targets)
 
     def network(self, model: ModelConfig) -> Network:
-        """Return a network that reads the columns and gives the steps of the horizon."""
+        """Return a network that reads the columns and gives the steps of the horizon, each with all targets."""
         from lstmreg.models import Network
 
-        return Network(model, len(self.features), self.data.horizon)
+        return Network(model, len(self.features), self.data.horizon * len(self.series.target_names))
 
     def criterion(self, training: TrainingConfig, encoder: Windower) -> Criterion:
         """Return the loss by its name."""
@@ -145,42 +194,98 @@ class Forecast(Task):
         return encoder.unscaled(self.series, self._rows(cases), outputs)
 
     def truth(self, cases: NDArray[np.int64]) -> Values:
-        """Return the target in the steps ahead, ``(M, O)``."""
-        values: Values = self.series.target[self._rows(cases)[:, None] + np.arange(self.data.horizon)]
-        return values
+        """Return the targets in the steps ahead, ``(M, O)``."""
+        return steps_ahead(self.series.targets, self._rows(cases), self.data.horizon)
 
     def floors(self, split: Split, cases: NDArray[np.int64]) -> dict[str, Values]:
-        """Return the mean of all rows before the first, the last value, and that of one season ago."""
+        """Return the mean of all rows before the first, the last value, its drift, and that of one season ago."""
         rows = self._rows(cases)
-        return floor_predictions(self.series, int(rows[0]), rows, self.data.horizon, self.data.season)
+        origin = int(self.series.groups.moments[rows].min())
+        return floor_predictions(self.series, origin, rows, self.data.horizon, self.data.season)
 
-    def scales(self, encoder: Windower) -> dict[str, Any]:
-        """Return the standard deviation by which the target is scaled."""
-        return {"target": float(encoder.target.scale)}
+    def scales(self, encoder: Windower, split: Split, cases: NDArray[np.int64]) -> dict[str, Any]:
+        """Return by what targets are scaled, and the naive errors of the rows that train.
+
+        Of one target and no groups a number each. Else ``target`` and ``naive`` hold a list for each group with a
+        number for each target, ``group`` the number of each case's group, and ``names`` the targets.
+        """
+        series, groups = self.series, self.series.groups
+        naive = naive_errors(series, split.key[0])
+        if len(series.target_names) == 1 and self.data.group is None:
+            found = {"target": float(encoder.target.scale)}
+            return found if np.isnan(naive[0, 0]) else found | {"naive": float(naive[0, 0])}
+        of_groups = [np.atleast_1d(encoder.scales_of(name).target.scale).tolist() for name in groups.names]
+        return {
+            "target": of_groups,
+            "naive": [[None if np.isnan(one) else one for one in of_targets] for of_targets in naive.tolist()],
+            "group": groups.of(self._rows(cases)).tolist(),
+            "names": list(series.target_names),
+        }
 
     @classmethod
     def losses(
         cls, training: TrainingConfig, predictions: Values, truth: Values, scales: Mapping[str, Any]
     ) -> NDArray[np.float64]:
-        """Return the mean over the steps ahead, of scaled values."""
-        return losses_of_numbers(cls.loss_name(training), predictions / scales["target"], truth / scales["target"])
+        """Return the mean over the steps ahead and the targets, of scaled values."""
+        each = _of_outputs(scales, "target", predictions.shape)
+        return losses_of_numbers(cls.loss_name(training), predictions / each, truth / each)
 
     @classmethod
     def errors(
         cls, training: TrainingConfig, predictions: Values, truth: Values, scales: Mapping[str, Any]
     ) -> dict[str, float]:
-        """Return the error in the target's units: mean absolute for the loss ``mae``, else root mean square."""
-        if training.loss == "mae":
-            return {"mean absolute error": mean_absolute_error(predictions, truth)}
-        return {"root mean square error": root_mean_square_error(predictions, truth)}
+        """Return root mean square, mean absolute, and mean absolute scaled error; of the loss ``mae`` absolute first.
+
+        In the target's units. Of several targets, each error is divided by the scale of its target, and the errors of
+        the targets are averaged; behind those comes that of each target by itself, in its own units. The scaled error
+        is in units of the naive error of the training rows (the mean absolute change from row to row), of each group
+        its own; it is left out where no group has one.
+        """
+        names = scales.get("names", [""])
+        ours, true = (values.reshape(len(values), -1, len(names)) for values in (predictions, truth))
+        kinds = {"root mean square error": root_mean_square_error, "mean absolute error": mean_absolute_error}
+        if cls.loss_name(training) == "mae":
+            kinds = dict(reversed(kinds.items()))
+        found = {}
+        if len(names) > 1:
+            each = _of_outputs(scales, "target", predictions.shape).reshape(-1, ours.shape[1], len(names))
+            for kind, error in kinds.items():
+                of_each = [error((ours / each)[..., p], (true / each)[..., p]) for p in range(len(names))]
+                found[f"scaled {kind}"] = float(np.mean(of_each))
+        else:
+            found = {kind: error(ours, true) for kind, error in kinds.items()}
+        if "naive" in scales:
+            naive = _of_outputs(scales, "naive", predictions.shape)
+            scaled = mean_absolute_scaled_error(predictions, truth, naive)
+            found |= {} if np.isnan(scaled) else {"mean absolute scaled error": scaled}
+        if len(names) > 1:
+            found |= {
+                f"{kind} of {name}": error(ours[..., p], true[..., p])
+                for p, name in enumerate(names)
+                for kind, error in kinds.items()
+            }
+        return found
 
     # ---------------------------------------------------------------- out
 
     def predictor(self, network: Network | Ensemble, encoder: Windower, val_loss: float | None = None) -> Forecaster:
         """Return what forecasts a table like the one that was read."""
-        from lstmreg.forecaster import Forecaster
+        from lstmreg.forecaster import Forecaster, Question
 
-        return Forecaster(network, self.features, self.target, encoder, self.series.reading, val_loss)
+        data, series = self.data, self.series
+        question = Question(tuple(data.known_future or []), tuple(data.calendar or []), data.group)
+        targets = series.target_names
+        target = targets[0] if len(targets) == 1 else targets
+        return Forecaster(network, series.features, target, encoder, series.reading, val_loss, question)
+
+
+def _of_outputs(scales: Mapping[str, Any], name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Return a scale of each output ``(M, O)`` of predictions of that shape; one for all where it is a number."""
+    if not isinstance(scales[name], list):
+        return np.array(scales[name], dtype=np.float64)
+    of_groups = np.array(scales[name], dtype=np.float64)
+    of_cases = of_groups[np.array(scales["group"], dtype=np.int64)]
+    return np.tile(of_cases, (1, shape[1] // of_cases.shape[1]))
 
 
 class Outside(NamedTuple):
@@ -200,12 +305,26 @@ _MANY_OUTSIDE = 0.1
 
 
 def rows_outside(
-    series: Series, train_rows: int, first_steps: NDArray[np.int64], horizon: int = 1, lag: int = 0
+    series: Series, origin: int, first_steps: NDArray[np.int64], horizon: int = 1, lag: int = 0
 ) -> Outside:
-    """Compare the target in the rows that are forecast, or its change from ``lag`` rows before, with the training's."""
-    values = series.target[lag:] - series.target[:-lag] if lag else series.target
-    seen, new = values[: train_rows - lag], values[first_steps[0] - lag : first_steps[-1] + horizon - lag]
-    return Outside(int((new > seen.max()).sum()), int((new < seen.min()).sum()), len(new))
+    """Compare the targets in the rows that are forecast, or their change from ``lag`` rows before, with the training's.
+
+    Each group is compared with its own rows before the origin; one that has none is left out.
+    """
+    above = below = rows = 0
+    groups = series.groups
+    of_steps = groups.of(first_steps)
+    stops = groups.before(origin)
+    for k in np.unique(of_steps).tolist():
+        start, stop, steps = groups.starts[k], stops[k], first_steps[of_steps == k]
+        if stop - start <= lag:
+            continue
+        for column in series.targets.T:
+            values = column[start + lag :] - column[start : len(column) - lag] if lag else column[start:]
+            seen, new = values[: stop - start - lag], values[steps[0] - start - lag : steps[-1] + horizon - start - lag]
+            above, below = above + int((new > seen.max()).sum()), below + int((new < seen.min()).sum())
+            rows += len(new)
+    return Outside(above, below, rows)
 
 
 def _before(lag: int) -> str:

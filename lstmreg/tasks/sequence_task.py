@@ -132,7 +132,7 @@ class SequenceTask(Task):
     def floors(self, split: Split, cases: NDArray[np.int64]) -> dict[str, Values]:
         """Return predictions by models without memory, fitted on the sequences that train."""
 
-    def scales(self, encoder: SequenceEncoder) -> dict[str, Any]:
+    def scales(self, encoder: SequenceEncoder, split: Split, cases: NDArray[np.int64]) -> dict[str, Any]:
         """Return the counts of the classes in training, or the scales of the targets."""
         if encoder.targets is None:
             return {"classes": list(encoder.classes), "counts": encoder.counts.tolist()}

@@ -229,8 +229,14 @@ class Task(ABC):
         """Return predictions of some cases that need no network, from what may be known at the time, by name."""
 
     @abstractmethod
-    def scales(self, encoder: Encoder) -> dict[str, Any]:
-        """Return what :meth:`losses` and :meth:`errors` must know beside predictions and truth, as JSON holds it."""
+    def scales(self, encoder: Encoder, split: Split, cases: NDArray[np.int64]) -> dict[str, Any]:
+        """Return what :meth:`losses` and :meth:`errors` must know beside predictions and truth, as JSON holds it.
+
+        Args:
+            encoder: That of the split.
+            split: Whose training cases may be looked at.
+            cases: Those that are judged.
+        """
 
     @classmethod
     @abstractmethod

@@ -275,7 +275,7 @@ def fit_held_out(config: Config, callbacks: Sequence[pl.Callback] = (), *, task:
     task = read_task(config) if task is None else task
     config, split = task.completed(config), task.hold_out()
     trained = train_configured(config, task, split, callbacks)
-    truth, scales = task.truth(split.judged), task.scales(trained.lesson.encoder)
+    truth, scales = task.truth(split.judged), task.scales(trained.lesson.encoder, split, split.judged)
 
     def errors(predictions: Values) -> dict[str, float]:
         return task.errors(config.training, predictions, truth, scales)
@@ -291,6 +291,6 @@ def fit_held_out(config: Config, callbacks: Sequence[pl.Callback] = (), *, task:
 def floor_losses(training: TrainingConfig, lesson: Lesson) -> dict[str, float]:
     """Return the validation loss of each prediction without a model, in the units of a fit's ``val_loss``."""
     task, cases = lesson.task, lesson.split.validation
-    truth, scales = task.truth(cases), task.scales(lesson.encoder)
+    truth, scales = task.truth(cases), task.scales(lesson.encoder, lesson.split, cases)
     floors = task.floors(lesson.split, cases)
     return {name: float(task.losses(training, floor, truth, scales).mean()) for name, floor in floors.items()}

@@ -44,7 +44,7 @@ def make_series(rows: int, D: int = 2, seed: int = 0) -> Series:
     values = np.random.default_rng(seed).normal(5.0, 3.0, (rows, D))
     names = tuple(f"x{k}" for k in range(D))
     labels = tuple(map(str, range(rows)))
-    return Series("table.csv", "", names, "x0", values, values[:, 0].copy(), labels, ())
+    return Series("table.csv", "", names, ("x0",), values, values[:, :1].copy(), labels, ())
 
 
 def make_cases(window: int = 4) -> Cases:
@@ -154,7 +154,7 @@ def test_windows_of_changes_are_those_that_a_loop_cuts(window, horizon, lag, rea
     train = data.draw(st.integers(lag + horizon, N))
     series = make_series(N, D=3)
     if not reads_own_past:
-        series = dataclasses.replace(series, target_name="y", target=series.target**2)
+        series = dataclasses.replace(series, target_names=("y",), targets=series.targets**2)
     windower = Windower.fit(series, train, window, horizon, lag)
     windows = windower.cut(series, start, stop)
 
@@ -200,9 +200,9 @@ def test_what_happens_from_a_row_on_changes_nothing_before_it(window, horizon, r
     row = max(row, lag + horizon)
     origin = data.draw(st.integers(lag + horizon if lag else 2, max(row, 2)))
     row = max(row, origin)
-    inputs, target = series.inputs.copy(), series.target.copy()
+    inputs, target = series.inputs.copy(), series.targets.copy()
     inputs[row:], target[row:] = data.draw(st.sampled_from([math.nan, 1e9, 0.0])), math.nan
-    changed = dataclasses.replace(series, inputs=inputs, target=target)
+    changed = dataclasses.replace(series, inputs=inputs, targets=target)
 
     ours, theirs = (Windower.fit(s, origin, window, horizon, lag) for s in (series, changed))
     for name in ("inputs", "target"):
@@ -225,7 +225,7 @@ def test_what_happens_from_a_row_on_changes_nothing_before_it(window, horizon, r
 @pytest.mark.parametrize("lag", [1, 3])
 def test_the_changes_of_a_straight_line_are_scaled_to_zero_and_not_its_rounding_blown_up(lag):
     y = 0.1 * np.arange(40) + 1e6
-    series = Series("table.csv", "", ("y",), "y", y[:, None], y, tuple(map(str, range(40))), ())
+    series = Series("table.csv", "", ("y",), ("y",), y[:, None], y[:, None], tuple(map(str, range(40))), ())
     windower = Windower.fit(series, 30, 4, 1, lag)
     windows = windower.cut(series, 30, 40)
     assert np.abs(windows.inputs).max() < 1e-8
@@ -280,6 +280,9 @@ def test_floors_are_those_that_a_loop_finds(horizon, season, first, data):
     expected = {
         "mean": [[math.fsum(y[:train]) / train] * horizon for _ in rows],
         "persistence": [[y[row - 1]] * horizon for row in rows],
+        "drift": [
+            [y[row - 1] + (step + 1) * (y[row - 1] - y[0]) / max(row - 1, 1) for step in range(horizon)] for row in rows
+        ],
     }
     if season is not None and one_season_ago(first, 0) >= 0:  # a season too long is left out
         expected["seasonal"] = [[y[one_season_ago(row, step)] for step in range(horizon)] for row in rows]

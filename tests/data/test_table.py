@@ -62,7 +62,7 @@ def refusal(raw: bytes | str, **settings) -> str:
 def assert_same(one: Series, other: Series) -> None:
     for name in ("inputs", "target"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name), strict=True)
-    assert (one.features, one.target_name, one.notes) == (other.features, other.target_name, other.notes)
+    assert (one.features, one.target_names, one.notes) == (other.features, other.target_names, other.notes)
 
 
 # ---------------------------------------------------------------------- cells
@@ -441,11 +441,13 @@ def stacked(series: dict[str, list[str]], columns: str) -> str:
         ({"Bern": "123", "Bern ": "124"}, "t,shop,y", {}, "Several series seem to stand in one table."),
     ],
 )
-def test_several_series_in_one_table_are_told_to_be_a_file_each(series, columns, settings, part):
+def test_several_series_in_one_table_are_answered_with_the_column_that_tells_them_apart(
+    series, columns, settings, part
+):
     message = refusal(stacked(series, columns), time="t", features=["y"], **settings)
     assert "the same times come again. " in message
     assert part in message
-    assert "write those of each series into a file of its own" in message
+    assert "data.group" in message
     assert "Keep one" not in message
 
 

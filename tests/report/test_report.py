@@ -137,7 +137,7 @@ def test_all_forms_say_the_same(answer: Answer, evidence: Evidence) -> None:
         used = {k["name"] for k in content["knobs"] if k["verdict"] == "use"}
         assert used == {p.removeprefix("model.") for p in content["recommended"]}
         assert content["headline"].startswith("Use ") == bool(used)
-        assert page_table(page, "test")[1] == ["no regularization", words.number(content["test"]["plain"])]
+        assert page_table(page, "test")[1][:2] == ["no regularization", words.number(content["test"]["plain"])]
 
 
 def test_a_confirmed_answer_names_knobs_and_values(answer: Answer) -> None:

@@ -40,7 +40,7 @@ def train(settings: dict | None = None, *callbacks: pl.Callback) -> Trained:
     training = TrainingConfig(learning_rate=0.01, batch_size=8, max_epochs=3)
     config = Config(DataConfig("table.csv", "y", window=3, horizon=2), ModelConfig(hidden_size=4), training)
     values = np.sin(np.arange(50.0)) * 3 + 5
-    series = Series("table.csv", "", ("y",), "y", values[:, None], values, tuple(map(str, range(50))), ())
+    series = Series("table.csv", "", ("y",), ("y",), values[:, None], values[:, None], tuple(map(str, range(50))), ())
     task = Forecast(config.data, series)
     return train_single(with_settings(config, settings or {}), task, task.split(Block(35, 50)), callbacks)
 
@@ -126,11 +126,20 @@ def test_what_is_held_out_is_compared_with_the_floors(tmp_path):
     judged = task.hold_out().judged
     prediction, truth = held.trained.predict(judged), task.truth(judged)
     assert held.test_error == pytest.approx(np.abs(prediction - truth).mean(), rel=1e-6)
-    floors = {"mean": y[:48].mean(), "persistence": y[47:59], "seasonal": y[42:54]}
+    slope = {start: (y[start - 1 : start + 11] - y[0]) / np.arange(start - 1, start + 11) for start in (36, 48)}
+    floors = {"mean": y[:48].mean(), "persistence": y[47:59], "drift": y[47:59] + slope[48], "seasonal": y[42:54]}
     assert held.test_floors == pytest.approx(
         {k: np.abs(floor - y[48:]).mean() for k, floor in floors.items()}, rel=1e-5
     )
-    floors = {"mean": y[:36].mean(), "persistence": y[35:47], "seasonal": y[30:42]}
+    naive = np.abs(np.diff(y[:36])).mean()
+    assert held.errors == pytest.approx(
+        {
+            "mean absolute error": held.test_error,
+            "root mean square error": np.sqrt(np.square(prediction - truth).mean()),
+            "mean absolute scaled error": held.test_error / naive,
+        }
+    )
+    floors = {"mean": y[:36].mean(), "persistence": y[35:47], "drift": y[35:47] + slope[36], "seasonal": y[30:42]}
     scaled = {k: np.abs(floor - y[36:48]).mean() / y[:36].std() for k, floor in floors.items()}
     assert held.val_floors == pytest.approx(scaled, rel=1e-5)
 
@@ -139,7 +148,7 @@ def test_all_seeds_of_a_split_read_one_scaled_series_through_their_windows():
     rows, D, window = 4000, 6, 48
     values = np.random.default_rng(0).normal(size=(rows, D))
     names, labels = tuple(f"x{k}" for k in range(D)), tuple(map(str, range(rows)))
-    series = Series("table.csv", "", names, "x0", values, values[:, 0].copy(), labels, ())
+    series = Series("table.csv", "", names, ("x0",), values, values[:, :1].copy(), labels, ())
     config = Config(DataConfig("table.csv", "x0", window=window), ModelConfig(hidden_size=2))
     task = Forecast(config.data, series)
     prepare(config, task, task.split(Block(2000, 3000)), {})  # what is loaded once
@@ -251,7 +260,7 @@ def test_what_happens_in_the_test_rows_changes_nothing_that_was_fitted_to_change
 )
 def test_test_rows_outside_of_what_training_has_shown_are_counted(values, lag, expected, is_trend):
     y = np.array(values, dtype=float)
-    series = Series("table.csv", "", ("y",), "y", y[:, None], y, tuple(map(str, y)), ())
+    series = Series("table.csv", "", ("y",), ("y",), y[:, None], y[:, None], tuple(map(str, y)), ())
     outside = rows_outside(series, 4, np.arange(8, 12), 1, lag)
     assert outside == Outside(*expected)
     assert outside.is_trend == is_trend

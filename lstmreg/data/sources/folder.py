@@ -57,7 +57,7 @@ def sequences_of_folder(config: DataConfig, kind: Kind) -> Raw:
     if not files:
         raise DataError(f"{config.path}: no CSV file in this folder. Give one file for each sequence.")
     labels = _labels(config, kind, files)
-    named = (config.sequence, config.target, config.group)
+    named = (config.sequence, config.one_target, config.group)
     beside = [name for name in named if name is not None and name in labels.columns]
     parts: list[Columns] = []
     features: list[str] = []
@@ -84,11 +84,11 @@ def _labels(config: DataConfig, kind: Kind, files: Sequence[str]) -> _Labels:
         if kind != "label":
             raise DataError(
                 f"{config.path}: is a folder; data.labels must name a CSV file with a row for each file of it: its "
-                f"name, and its {config.target!r}."
+                f"name, and its {config.one_target!r}."
             )
         return _Labels(list(files), {})
     table = open_csv(config.labels, config.delimiter, "data.labels")
-    wanted = [config.target] * (kind != "label") + [name for name in (config.sequence,) if name is not None]
+    wanted = [config.one_target] * (kind != "label") + [name for name in (config.sequence,) if name is not None]
     for name in wanted:
         if name not in table.header:
             raise DataError(
@@ -101,10 +101,12 @@ def _labels(config: DataConfig, kind: Kind, files: Sequence[str]) -> _Labels:
     left = sorted(set(files) - set(found))
     notes = (f"{len(left)} file(s) of {config.path} have no row in {config.labels} and are left out.",) if left else ()
     kept = {
-        name: cells for name, cells in columns.texts.items() if name in (config.target, config.group) or name == which
+        name: cells
+        for name, cells in columns.texts.items()
+        if name in (config.one_target, config.group) or name == which
     }
     if kind == "label":
-        kept.pop(config.target, None)
+        kept.pop(config.one_target, None)
     return _Labels(found, kept, table.sha256, notes)
 
 
@@ -142,13 +144,13 @@ def _stem(file: str) -> str:
 
 
 def _features(config: DataConfig, kind: Kind, table: Table, beside: Sequence[str]) -> list[str]:
-    names = [*beside, config.sequence, *([config.target] if kind != "label" else [])]
+    names = [*beside, config.sequence, *([config.one_target] if kind != "label" else [])]
     return chosen_features(config, table, names)
 
 
 def _part(config: DataConfig, kind: Kind, table: Table, features: Sequence[str], beside: Sequence[str]) -> Columns:
     tokens = [name for name in config.tokens or [] if name in features]
-    texts = [config.time, config.target if kind == "label" else None, config.group]
+    texts = [config.time, config.one_target if kind == "label" else None, config.group]
     wanted = [name for name in texts if name is not None and name not in beside]
     columns = table.read(config, [name for name in features if name not in tokens], [*wanted, *tokens])
     checked(config, columns, columns.names)
@@ -187,8 +189,8 @@ def _joined(config: DataConfig, kind: Kind, labels: _Labels, features: Sequence[
         values=values,
         starts=starts,
         names=tuple(map(_stem, labels.files)),
-        targets=[together(config.target) if kind == "label" else labels.columns[config.target]],
-        target_names=(config.target,),
+        targets=[together(config.one_target) if kind == "label" else labels.columns[config.one_target]],
+        target_names=(config.one_target,),
         groups=_groups(config, labels, parts),
         times=None if config.time is None else tuple(part.texts[config.time][0] for part in parts),
         texts={name: together(name) for name in tokens},

@@ -36,7 +36,7 @@ def sequences_of_table(config: DataConfig, kind: Kind, table: Table) -> Raw:
         )
     features = chosen_features(config, table)
     tokens = [name for name in config.tokens or [] if name in features]
-    others = [n for n in (config.sequence, config.target, config.group, config.time) if n is not None]
+    others = [n for n in (config.sequence, config.one_target, config.group, config.time) if n is not None]
     numbers = [name for name in features if name not in tokens]
     columns = table.read(config, numbers, list(dict.fromkeys([*others, *tokens])))
     checked(config, columns, columns.names)
@@ -48,8 +48,8 @@ def sequences_of_table(config: DataConfig, kind: Kind, table: Table) -> Raw:
         _check_one_value(columns, name, order, starts, names)
         return [cells[row] for row in first]
 
-    cells = columns.texts[config.target]
-    target = [cells[row] for row in order] if kind == "label" else of_each(config.target)
+    cells = columns.texts[config.one_target]
+    target = [cells[row] for row in order] if kind == "label" else of_each(config.one_target)
     values = np.empty((len(order), len(features)))
     for k, name in enumerate(features):
         values[:, k] = np.nan if name in tokens else columns.values[order, numbers.index(name)]
@@ -61,7 +61,7 @@ def sequences_of_table(config: DataConfig, kind: Kind, table: Table) -> Raw:
         starts=starts,
         names=names,
         targets=[target],
-        target_names=(config.target,),
+        target_names=(config.one_target,),
         groups=None if config.group is None else tuple(of_each(config.group)),
         times=None if config.time is None else tuple(columns.texts[config.time][row] for row in first),
         texts={name: [columns.texts[name][row] for row in order] for name in tokens},
@@ -78,7 +78,7 @@ def chosen_features(config: DataConfig, table: Table, beside: Sequence[str | Non
     parts = {
         "data.time": config.time,
         "data.sequence": config.sequence,
-        "data.target": config.target,
+        "data.target": config.one_target,
         "data.group": config.group,
     }
     known_columns(config, table.header, [p for p in parts.values() if p is not None and p not in beside], table.path)

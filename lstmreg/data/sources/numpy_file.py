@@ -77,7 +77,7 @@ def sequences_of_npz(config: DataConfig, kind: Kind) -> Raw:
         lengths=arrays.get("lengths"),
         starts=arrays.get("starts"),
         features=_listed(arrays, "feature_names"),
-        target_names=(config.target,),
+        target_names=(config.one_target,),
         names=_listed(arrays, "names"),
         path=config.path,
         sha256=hashlib.sha256(raw).hexdigest(),

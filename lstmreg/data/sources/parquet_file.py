@@ -42,7 +42,7 @@ def open_parquet(config: DataConfig) -> TableInMemory:
             f"{config.path}: {rows:,} rows of {len(header):,} columns; at most {_MOST_ROWS:,} rows of "
             f"{_MOST_COLUMNS:,} columns are read. Give a part of the table."
         )
-    wanted = {config.time, config.target, config.sequence, config.group, *(config.features or [])}
+    wanted = {config.time, *config.targets, config.sequence, config.group, *(config.features or [])}
     header = [name for name in header if not _is_index(name) or name in wanted]
 
     def column(name: str) -> Column:

@@ -89,7 +89,7 @@ def sequences_of_ts(config: DataConfig, kind: Kind, files: Sequence[Path]) -> Ra
         starts=starts,
         names=tuple(str(n) for n in range(len(sequences))),
         targets=[[label for part in parts for label in part.labels]],
-        target_names=(config.target,),
+        target_names=(config.one_target,),
         where=where,
         notes=(together,) if len(files) > 1 else (),
     )
