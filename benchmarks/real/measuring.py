@@ -56,7 +56,7 @@ def converted(chosen: RealSet, folder: Path) -> Path:
 
 
 def losses(evidence: Evidence, candidate: dict[str, Any]) -> dict[str, list[float]]:
-    """Return losses on each of the confirming splits, means over seeds: of floor, of no regularization, of a setting."""
+    """Return losses on each confirming split, means over seeds: of the floor, of no regularization, of a setting."""
 
     def of(setting: dict[str, Any]) -> list[float]:
         by_split: dict[int, list[float]] = {}
