@@ -92,7 +92,8 @@ def parse(arguments: list[str], verbs: Sequence[Verb] = VERBS) -> tuple[Verb, Na
     options: list[str] = []
     for verb in verbs:
         # All verbs are listed, but only the one that is asked for needs its many arguments.
-        of_verb = _parser_of(verb, verb.name in arguments)
+        behind = arguments[arguments.index(verb.name) + 1 :] if verb.name in arguments else None
+        of_verb = _parser_of(verb, behind)
         of_verbs.add_subcommand(verb.name, of_verb, help=verb.help)
         options += of_verb._option_string_actions
     wanted = next((by_name[argument] for argument in arguments if argument in by_name), None)
@@ -106,14 +107,15 @@ def parse(arguments: list[str], verbs: Sequence[Verb] = VERBS) -> tuple[Verb, Na
     return by_name[parsed.verb], parsed[parsed.verb]
 
 
-def _parser_of(verb: Verb, is_wanted: bool) -> ArgumentParser:
+def _parser_of(verb: Verb, arguments: Sequence[str] | None) -> ArgumentParser:
+    """Return the parser of a verb, with its arguments where some stand behind it; ``None``: it is not asked for."""
     parser = ArgumentParser(
         exit_on_error=False,
         allow_abbrev=False,
         description=verb.help,
-        default_config_files=list(verb.default_files),
+        default_config_files=[str(file) for file in verb.files_of_settings(arguments or ())],
     )
-    if is_wanted:
+    if arguments is not None:
         # With a default, it would be in --print_config like a setting.
         shows = "show where an error comes from"
         parser.add_argument("-v", "--verbose", action="store_true", default=argparse.SUPPRESS, help=shows)

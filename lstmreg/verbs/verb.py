@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -20,14 +20,12 @@ class Verb(ABC):
     Attributes:
         name: The word to type.
         help: What it does, in a line of ``lstmreg --help``.
-        default_files: YAML files with settings that hold where nothing else is said.
         shorthands: Arguments for whole numbers, and the settings that each is short for.
         is_resumable: Whether the same line goes on where it was interrupted.
     """
 
     name: ClassVar[str]
     help: ClassVar[str]
-    default_files: ClassVar[tuple[Path, ...]] = ()
     shorthands: ClassVar[Mapping[str, str]] = {}
     is_resumable: ClassVar[bool] = False
 
@@ -46,6 +44,14 @@ class Verb(ABC):
         Raises:
             LstmregError: Where something is wrong; the command line says it in one line, and ends with its exit code.
         """
+
+    def files_of_settings(self, arguments: Sequence[str]) -> tuple[Path, ...]:
+        """Return YAML files with settings that hold where nothing else is said.
+
+        Args:
+            arguments: What stands behind the verb, not parsed yet.
+        """
+        return ()
 
     def about_missing(self, names: str) -> str:
         """Say how to give the arguments that are required and missing."""
