@@ -246,7 +246,11 @@ WITH_COUNT = [*VERBS, Count()]
         (["count", "many"], 2, "lstmreg: last must be a whole number, got 'many'.\n"),
         (["count", "5", "6"], 2, "lstmreg: unknown argument 6. 'lstmreg count --help' lists what there is.\n"),
         (["count", "5", "--bye=2"], 2, "lstmreg: unknown argument --bye. Did you mean '--by'?\n"),
-        ([], 2, "lstmreg: name what to do: demo, init, fit, search, report, convert, count. 'lstmreg --help' says more.\n"),
+        (
+            [],
+            2,
+            "lstmreg: name what to do: demo, init, fit, search, report, convert, count. 'lstmreg --help' says more.\n",
+        ),
     ],
 )
 def test_a_verb_is_added_by_its_object_alone(
