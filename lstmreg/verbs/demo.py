@@ -46,8 +46,8 @@ DEMOS = (
     Demonstration(
         name="digits",
         table="digits.csv.gz",
-        about="400 handwritten digits, read row by row: a knob that helps (classify)",
-        question="400 handwritten digits, read row by row: which regularization does an LSTM need to tell them apart?",
+        about="1198 handwritten digits, read row by row: a knob that helps (classify)",
+        question="1198 handwritten digits, read row by row: which regularization does an LSTM need to tell them apart?",
     ),
     Demonstration(
         name="sunspots",
