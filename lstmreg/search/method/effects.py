@@ -1,0 +1,166 @@
+"""Effects of candidates on each block, sharpened by what is known of the seeds, and their variance components."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lstmreg.errors import NoUsableTrialError
+
+from .candidates import Candidate
+from .cells import Array, LogLosses, baseline_table, block_means, settled
+
+#: Regressions and variances of one candidate lean on those of all by the weight of so many seeds.
+_LEAN = 1.0
+
+#: The median of chi-square with few degrees of freedom, per degree, is about this (of 7: 0.907).
+_MEDIAN_OF_CHI_SQUARE = 0.907
+
+
+@dataclass(frozen=True)
+class Effects:
+    """Log ratios to the baseline: K candidates on G blocks.
+
+    Attributes:
+        candidates: The candidates, K.
+        seeds: ``(K,)`` how many seeds each has on every block.
+        blocks: ``(K, G)`` effect on each block.
+        carried: ``(K,)`` how much of a seed's deviation from the baseline's mean each candidate shares, in [0, 1].
+        seed_variance: ``(K,)`` variance of a seed's effect on a block that is left after that.
+        baseline_variance: What the baseline's own seeds, being few, add to each block's effect, before ``1 - carried``
+            squared.
+        common_seed_variance: The same pooled over candidates.
+        block_variance: Variance of effects between blocks, pooled over candidates.
+    """
+
+    candidates: tuple[Candidate, ...]
+    seeds: Array
+    blocks: Array
+    carried: Array
+    seed_variance: Array
+    baseline_variance: float
+    common_seed_variance: float
+    block_variance: float
+
+    @property
+    def means(self) -> Array:
+        """``(K,)`` mean over the blocks."""
+        return np.asarray(self.blocks.mean(axis=1))
+
+    @property
+    def variances(self) -> Array:
+        """``(K,)`` variance of each mean.
+
+        The variance over the blocks, of few degrees of freedom, leans half on what the components pooled over all
+        candidates predict for so many seeds.
+        """
+        count = self.blocks.shape[1]
+        own = self.blocks.var(axis=1, ddof=1)
+        noise = (1 - self.carried) ** 2 * self.baseline_variance
+        predicted = self.block_variance + self.seed_variance / self.seeds + noise
+        return np.asarray((own + predicted) / 2 / count)
+
+    def row(self, candidate: Candidate) -> int:
+        """Return the number of a candidate."""
+        return self.candidates.index(candidate)
+
+
+def effects(
+    log_losses: LogLosses, seeds: Mapping[Candidate, int], baseline_seeds: int, without: int | None = None
+) -> Effects:
+    """Return the effects of candidates from their first seeds.
+
+    Args:
+        log_losses: What is known.
+        seeds: How many seeds of each candidate count; on every block its cells with seeds below that are known.
+        baseline_seeds: The same of the baseline, ``N``; no candidate has more.
+        without: A block that is left out, as if it had never been seen.
+
+    Raises:
+        NoUsableTrialError: If the baseline finished on fewer than two blocks.
+    """
+    columns = range(baseline_seeds)
+    baseline = baseline_table(log_losses, columns)
+    tables = np.empty((len(seeds), log_losses.blocks, baseline_seeds))
+    for k, (candidate, count) in enumerate(seeds.items()):
+        table = log_losses.table(candidate, columns)
+        table[:, count:] = np.nan
+        if without is not None:
+            table[without] = np.nan
+        tables[k] = settled(table, baseline)
+    rows = [b for b in range(log_losses.blocks) if b != without]
+    return paired_effects(tuple(seeds), tables[:, rows], baseline[rows])
+
+
+def paired_effects(candidates: Sequence[Candidate], tables: Array, baseline: Array) -> Effects:
+    r"""Return effects on each block with the baseline's seeds as a control variate.
+
+    .. math:: e_{kb} = \bar y_{kb} - \bar x_b - \beta_k (\bar x_{b,k} - \bar x_b)
+
+    Here :math:`\bar x_b` is the baseline's mean over all its seeds, :math:`\bar x_{b,k}` that over the seeds that the
+    candidate has too, and :math:`\beta_k` the regression of the candidate's losses on the baseline's over seeds: 1 is
+    a difference of pairs, 0 one of means.
+
+    Args:
+        candidates: The candidates, K.
+        tables: Log losses ``(K, G, N)``, NaN where a candidate has no such seed.
+        baseline: Log losses of the baseline ``(G, N)`` with the same seeds; NaN where it failed. A block on which it
+            has none is left out.
+    """
+    usable = ~np.isnan(baseline).all(axis=1)
+    if usable.sum() < 2:
+        raise NoUsableTrialError(
+            f"the unregularized model finished on {usable.sum()} of {len(usable)} blocks, and effects need two; "
+            f"try a smaller learning rate."
+        )
+    tables, baseline = tables[:, usable], baseline[usable]
+    has = ~np.isnan(tables)
+    seeds = has[:, 0, :].sum(axis=1).astype(float)
+    level = block_means(baseline)
+    # A seed with which the baseline failed says nothing of the seed.
+    deviation = np.where(np.isnan(baseline), 0.0, baseline - level[:, None])
+    ratios = np.where(has, tables - level[:, None], 0.0)
+    carried = _carried(ratios, deviation, has)
+
+    adjusted = np.where(has, ratios - carried[:, None, None] * deviation, 0.0)
+    blocks = adjusted.sum(axis=2) / seeds[:, None]
+    own, pooled, of_baseline = _seed_variances(adjusted, blocks, has, carried, baseline, level)
+    per_seed = of_baseline / np.maximum(1, np.isfinite(baseline).sum(axis=1)).mean()
+    between = blocks.var(axis=1, ddof=1) - own / seeds - (1 - carried) ** 2 * per_seed
+    # The median, since what harms much differs much between blocks.
+    block_variance = max(0.0, float(np.median(between)) / _MEDIAN_OF_CHI_SQUARE) if len(between) else 0.0
+    return Effects(tuple(candidates), seeds, blocks, carried, own, float(per_seed), pooled, block_variance)
+
+
+def _carried(ratios: Array, deviation: Array, has: Array) -> Array:
+    """Regress each candidate's log ratios on the baseline's deviations, leaning on all candidates together."""
+    count = has.sum(axis=(1, 2))
+    shared = np.where(has, deviation, 0.0)
+    centred = np.where(has, deviation - (shared.sum(axis=(1, 2)) / count)[:, None, None], 0.0)
+    squares = (centred**2).sum(axis=(1, 2))
+    products = (centred * ratios).sum(axis=(1, 2))
+    if squares.sum() <= 0:
+        return np.zeros(len(count))
+    common = products.sum() / squares.sum()
+    lean = _LEAN * squares.sum() / (has.sum() / has.shape[1])
+    return np.asarray(np.clip((products + lean * common) / (squares + lean), 0.0, 1.0))
+
+
+def _seed_variances(
+    adjusted: Array, blocks: Array, has: Array, carried: Array, baseline: Array, level: Array
+) -> tuple[Array, float, float]:
+    """Return the variance of a seed: of each candidate, of all together, and of the baseline's log losses."""
+    finite = np.isfinite(baseline)
+    freedom = int((finite.sum(axis=1) - 1).clip(0).sum())
+    scatter = np.where(finite, baseline - level[:, None], 0.0)
+    of_baseline = float((scatter**2).sum() / freedom) if freedom else 0.0
+    squares = np.where(has, adjusted - blocks[:, :, None], 0.0) ** 2
+    degrees = (has.sum(axis=2) - 1).sum(axis=1).astype(float)
+    if degrees.sum() > 0:
+        pooled = float(squares.sum() / degrees.sum())
+    else:  # one seed each: take the scatter of the baseline's for theirs
+        pooled = of_baseline * float(np.mean(1 - carried**2)) if len(carried) else of_baseline
+    lean = _LEAN * blocks.shape[1]
+    return (squares.sum(axis=(1, 2)) + lean * pooled) / (degrees + lean), pooled, of_baseline
