@@ -92,13 +92,11 @@ def beliefs(found: Effects, arms: Sequence[Arm]) -> Beliefs:
 
 
 def best_of_each_arm(believed: Beliefs, arms: Sequence[Arm]) -> dict[Arm, Candidate]:
-    """Return the single that looks best of each arm that has any, by arm path order."""
-    found: dict[str, tuple[Arm, Candidate]] = {}
-    for k in sorted(
-        range(len(believed.candidates)), key=lambda k: (float(believed.means[k]), believed.candidates[k].key)
-    ):
-        candidate = believed.candidates[k]
-        if believed.singles[k]:
-            (arm,) = arms_of(candidate, arms)
-            found.setdefault(arm.path, (arm, candidate))
-    return {arm: candidate for arm, candidate in (found[arm.path] for arm in arms if arm.path in found)}
+    """Return the single that looks best of each arm that has any."""
+    order = sorted(
+        np.flatnonzero(believed.singles), key=lambda k: (float(believed.means[k]), believed.candidates[k].key)
+    )
+    best: dict[str, Candidate] = {}
+    for k in order:
+        best.setdefault(arms_of(believed.candidates[k], arms)[0].path, believed.candidates[k])
+    return {arm: best[arm.path] for arm in arms if arm.path in best}

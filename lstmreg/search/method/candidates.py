@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 from typing import Literal
 
@@ -36,7 +37,14 @@ class Candidate:
         """The settings by path."""
         return dict(self.values)
 
-    @property
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash(self.values)
+
+    @cached_property
     def key(self) -> str:
         """A text that is equal for equal candidates, and by which they are ordered."""
         return json.dumps(self.values)
@@ -93,13 +101,13 @@ def _rounded(value: float) -> float:
 
 def arms_of(candidate: Candidate, arms: Sequence[Arm]) -> list[Arm]:
     """List the arms that a candidate turns, in the order of ``arms``."""
-    paths = candidate.setting
+    paths = {path for path, _ in candidate.values}
     return [arm for arm in arms if arm.path in paths]
 
 
 def parts(candidate: Candidate, arms: Sequence[Arm]) -> int:
     """Count what a reader must turn: the arms, and a learning rate of its own."""
-    return len(arms_of(candidate, arms)) + (LEARNING_RATE in candidate.setting)
+    return len(arms_of(candidate, arms)) + any(path == LEARNING_RATE for path, _ in candidate.values)
 
 
 def together(singles: Sequence[Candidate]) -> Candidate:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,7 +36,7 @@ class LogLosses(Mapping[Cell, float]):
 
     def __init__(self, blocks: int, known: Mapping[Cell, float | None] | None = None) -> None:
         self.blocks = blocks
-        self._of: dict[Candidate, dict[int, Array]] = {}
+        self._of: dict[Candidate, Array] = {}
         self._count = 0
         for cell, loss in (known or {}).items():
             self.add(cell, loss)
@@ -51,48 +51,59 @@ class LogLosses(Mapping[Cell, float]):
             raise ValueError(f"a cell must be on one of {self.blocks} blocks with a seed from 0 on, got {cell}.")
         if cell in self:
             raise ValueError(f"{cell} is known already; what was measured once stays.")
-        of_seed = self._of.setdefault(cell.candidate, {}).setdefault(cell.seed, np.full(self.blocks, np.nan))
-        of_seed[cell.block] = log_loss if log_loss is not None and math.isfinite(log_loss) else math.inf
+        losses = self._of.get(cell.candidate)
+        if losses is None or losses.shape[1] <= cell.seed:
+            self._of[cell.candidate] = losses = self.table(cell.candidate, 2 * cell.seed + 4)
+        losses[cell.block, cell.seed] = log_loss if log_loss is not None and math.isfinite(log_loss) else math.inf
         self._count += 1
 
     def __contains__(self, cell: object) -> bool:
-        if not isinstance(cell, Cell) or not 0 <= cell.block < self.blocks:
-            return False
-        of_seed = self._of.get(cell.candidate, {}).get(cell.seed)
-        return of_seed is not None and not math.isnan(of_seed[cell.block])
+        return isinstance(cell, Cell) and not math.isnan(self._at(cell))
 
     def __getitem__(self, cell: Cell) -> float:
         if cell not in self:
             raise KeyError(cell)
-        return float(self._of[cell.candidate][cell.seed][cell.block])
+        return self._at(cell)
 
     def __iter__(self) -> Iterator[Cell]:
-        for candidate, seeds in self._of.items():
-            for seed, losses in seeds.items():
-                yield from (Cell(candidate, int(b), seed) for b in np.flatnonzero(~np.isnan(losses)))
+        for candidate, losses in self._of.items():
+            for block, seed in np.argwhere(~np.isnan(losses)).tolist():
+                yield Cell(candidate, block, seed)
 
     def __len__(self) -> int:
         return self._count
+
+    def _at(self, cell: Cell) -> float:
+        losses = self._of.get(cell.candidate)
+        if losses is None or not (0 <= cell.block < self.blocks and 0 <= cell.seed < losses.shape[1]):
+            return math.nan
+        return float(losses[cell.block, cell.seed])
 
     @property
     def candidates(self) -> list[Candidate]:
         """The candidates of which anything is known, the baseline among them."""
         return list(self._of)
 
-    def table(self, candidate: Candidate, seeds: Sequence[int]) -> Array:
-        """Return the log losses ``(G, len(seeds))`` of a candidate: NaN where unknown, infinite where it failed."""
-        rows = self._of.get(candidate, {})
-        nothing = np.full(self.blocks, np.nan)
-        return np.stack([rows.get(seed, nothing) for seed in seeds], axis=1) if seeds else np.empty((self.blocks, 0))
+    def table(self, candidate: Candidate, end: int, begin: int = 0) -> Array:
+        """Return the log losses ``(G, end - begin)`` of a candidate with the seeds from ``begin`` to ``end - 1``.
 
-    def failures(self, candidate: Candidate, seeds: Iterable[int]) -> int:
-        """Count the trainings of a candidate that failed."""
-        return int(np.isinf(self.table(candidate, list(seeds))).sum())
+        NaN where it did not run, infinite where it failed.
+        """
+        found = np.full((self.blocks, end - begin), np.nan)
+        losses = self._of.get(candidate)
+        if losses is not None:
+            known = losses[:, begin:end]
+            found[:, : known.shape[1]] = known
+        return found
+
+    def failures(self, candidate: Candidate, end: int) -> int:
+        """Count the trainings of a candidate with seeds below ``end`` that failed."""
+        return int(np.isinf(self.table(candidate, end)).sum())
 
 
-def baseline_table(log_losses: LogLosses, seeds: Sequence[int]) -> Array:
+def baseline_table(log_losses: LogLosses, end: int, begin: int = 0) -> Array:
     """Return the baseline's log losses ``(G, N)``; where it failed nothing compares, so there it has NaN."""
-    table = log_losses.table(BASELINE, seeds)
+    table = log_losses.table(BASELINE, end, begin)
     return np.where(np.isinf(table), np.nan, table)
 
 

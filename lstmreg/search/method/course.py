@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from .bands import critical_value
-from .beliefs import Beliefs, best_of_each_arm
+from .beliefs import Beliefs, beliefs, best_of_each_arm
 from .candidates import BASELINE, Arm, Candidate, combinations_of
 from .cells import Cell, LogLosses
-from .effects import Effects, effects
+from .effects import Effects, Tables, effects
 from .intervals import Components
 from .judge import judged_ratios
-from .picks import Picks, Seen, believed, picks
+from .picks import Picks, Seen, picks
 from .plan import Plan
 
 Stage = Literal["screen", "grow", "race", "combine", "judge"]
@@ -70,13 +70,14 @@ class _Course:
         self.seeds: dict[Candidate, int] = {}
         self.baseline = 0
         self.spent = 0
+        self.known: tuple[Effects, Beliefs] | None = None
         self.ladders = {arm: sorted(arm.ladder) for arm in plan.arms}
 
     def steps(self) -> Iterator[Step]:
         values = [arm.at(value) for arm in self.plan.arms for value in arm.ladder]
         yield self._run("screen", values, baseline_seeds=self.plan.baseline_seeds)
         yield from self._grow()
-        if not _nothing_is_worth_having(self._effects(), self.plan):
+        if not _nothing_is_worth_having(self._known()[0], self.plan):
             yield from self._race()
             yield from self._judge()
 
@@ -84,14 +85,14 @@ class _Course:
 
     @property
     def seen(self) -> Seen:
-        ordered = sorted(self.seeds, key=lambda candidate: candidate.key)
-        return Seen({candidate: self.seeds[candidate] for candidate in ordered}, self.baseline)
+        return Seen(dict(self.seeds), self.baseline)
 
-    def _effects(self) -> Effects:
-        return effects(self.log_losses, self.seen.seeds, self.baseline)
-
-    def _believed(self) -> Beliefs:
-        return believed(self.log_losses, self.seen, self.plan.arms)
+    def _known(self) -> tuple[Effects, Beliefs]:
+        """Return effects and beliefs as of the last step."""
+        if self.known is None:
+            found = effects(Tables.of(self.log_losses, self.seeds, self.baseline))
+            self.known = found, beliefs(found, self.plan.arms)
+        return self.known
 
     @property
     def left(self) -> int:
@@ -114,6 +115,7 @@ class _Course:
         self.baseline = wanted
         cells = tuple(Cell(candidate, block, seed) for candidate, seed in runs for block in range(self.plan.blocks))
         self.spent += len(cells)
+        self.known = None
         return Step(stage, cells)
 
     # ------------------------------------------------------------------ ladders that grow
@@ -130,7 +132,7 @@ class _Course:
 
     def _asked(self) -> list[tuple[Arm, float]]:
         """List the values beyond an edge at which an arm is best and seems worth having, the best arm first."""
-        found = self._believed()
+        _, found = self._known()
         worth = math.log1p(-self.plan.smallest_effect)
         best = best_of_each_arm(found, self.plan.arms)
         asked = []
@@ -168,8 +170,7 @@ class _Course:
 
     def _runners(self, turn: int) -> list[Candidate]:
         """Choose who gets the next seed: in turn the best by its mean, and the best by its mean less its deviation."""
-        found = self._effects()
-        belief = self._believed()
+        found, belief = self._known()
         best = belief.mean(belief.pick())
         open_rows = [
             k
@@ -190,7 +191,7 @@ class _Course:
 
     def _joining(self) -> list[Candidate]:
         """Return the combinations that join, as far as half of what is left allows."""
-        belief = self._believed()
+        _, belief = self._known()
         singles = [
             (arm, float(candidate.setting[arm.path]), belief.mean(candidate))
             for arm, candidate in best_of_each_arm(belief, self.plan.arms).items()
@@ -202,9 +203,9 @@ class _Course:
 
     def _judge(self) -> Iterator[Step]:
         """Run the picks, the baseline and the best rival with seeds that nobody has seen."""
-        chosen = picks(self.log_losses, self.plan, self.seen)
-        rival = picks(self.log_losses, self.plan, self.seen, rivals=True)
-        assert chosen is not None
+        picked = picks(self.log_losses, self.plan, self.seen)
+        assert picked is not None
+        chosen, rival = picked
         first, count = self.plan.most_seeds, self.plan.judge_seeds
         while True:
             cells = judging_cells(chosen, rival, range(first, first + count))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,61 +67,64 @@ class Effects:
         return self.candidates.index(candidate)
 
 
-def effects(
-    log_losses: LogLosses, seeds: Mapping[Candidate, int], baseline_seeds: int, without: int | None = None
-) -> Effects:
-    """Return the effects of candidates from their first seeds.
+@dataclass(frozen=True)
+class Tables:
+    """Log losses of K candidates and the baseline on G blocks with N seeds.
 
-    Args:
-        log_losses: What is known.
-        seeds: How many seeds of each candidate count; on every block its cells with seeds below that are known.
-        baseline_seeds: The same of the baseline, ``N``; no candidate has more.
-        without: A block that is left out, as if it had never been seen.
-
-    Raises:
-        NoUsableTrialError: If the baseline finished on fewer than two blocks.
+    Attributes:
+        candidates: The candidates, K.
+        losses: ``(K, G, N)``, NaN where a candidate has no such seed, infinite where it failed.
+        baseline: ``(G, N)``, NaN where it failed.
     """
-    columns = range(baseline_seeds)
-    baseline = baseline_table(log_losses, columns)
-    tables = np.empty((len(seeds), log_losses.blocks, baseline_seeds))
-    for k, (candidate, count) in enumerate(seeds.items()):
-        table = log_losses.table(candidate, columns)
-        table[:, count:] = np.nan
-        if without is not None:
-            table[without] = np.nan
-        tables[k] = settled(table, baseline)
-    rows = [b for b in range(log_losses.blocks) if b != without]
-    return paired_effects(tuple(seeds), tables[:, rows], baseline[rows])
+
+    candidates: tuple[Candidate, ...]
+    losses: Array
+    baseline: Array
+
+    @classmethod
+    def of(cls, log_losses: LogLosses, seeds: Mapping[Candidate, int], baseline_seeds: int) -> Tables:
+        """Collect the first seeds of each candidate and of the baseline; no candidate has more seeds than that has."""
+        losses = np.full((len(seeds), log_losses.blocks, baseline_seeds), np.nan)
+        for k, (candidate, count) in enumerate(seeds.items()):
+            losses[k, :, :count] = log_losses.table(candidate, count)
+        return cls(tuple(seeds), losses, baseline_table(log_losses, baseline_seeds))
+
+    def without(self, block: int) -> Tables:
+        """Return them as if a block had never been seen."""
+        rows = [b for b in range(len(self.baseline)) if b != block]
+        return Tables(self.candidates, self.losses[:, rows], self.baseline[rows])
 
 
-def paired_effects(candidates: Sequence[Candidate], tables: Array, baseline: Array) -> Effects:
+def effects(tables: Tables) -> Effects:
     r"""Return effects on each block with the baseline's seeds as a control variate.
 
     .. math:: e_{kb} = \bar y_{kb} - \bar x_b - \beta_k (\bar x_{b,k} - \bar x_b)
 
     Here :math:`\bar x_b` is the baseline's mean over all its seeds, :math:`\bar x_{b,k}` that over the seeds that the
     candidate has too, and :math:`\beta_k` the regression of the candidate's losses on the baseline's over seeds: 1 is
-    a difference of pairs, 0 one of means.
+    a difference of pairs, 0 one of means. A block on which the baseline never finished is left out.
 
     Args:
-        candidates: The candidates, K.
-        tables: Log losses ``(K, G, N)``, NaN where a candidate has no such seed.
-        baseline: Log losses of the baseline ``(G, N)`` with the same seeds; NaN where it failed. A block on which it
-            has none is left out.
+        tables: What the seeds gave.
+
+    Raises:
+        NoUsableTrialError: If the baseline finished on fewer than two blocks.
     """
-    usable = ~np.isnan(baseline).all(axis=1)
+    usable = ~np.isnan(tables.baseline).all(axis=1)
     if usable.sum() < 2:
         raise NoUsableTrialError(
             f"the unregularized model finished on {usable.sum()} of {len(usable)} blocks, and effects need two; "
             f"try a smaller learning rate."
         )
-    tables, baseline = tables[:, usable], baseline[usable]
-    has = ~np.isnan(tables)
+    losses, baseline = tables.losses[:, usable], tables.baseline[usable]
+    if np.isinf(losses).any():
+        losses = np.stack([settled(of_one, baseline) for of_one in losses])
+    has = ~np.isnan(losses)
     seeds = has[:, 0, :].sum(axis=1).astype(float)
     level = block_means(baseline)
     # A seed with which the baseline failed says nothing of the seed.
     deviation = np.where(np.isnan(baseline), 0.0, baseline - level[:, None])
-    ratios = np.where(has, tables - level[:, None], 0.0)
+    ratios = np.where(has, losses - level[:, None], 0.0)
     carried = _carried(ratios, deviation, has)
 
     adjusted = np.where(has, ratios - carried[:, None, None] * deviation, 0.0)
@@ -131,7 +134,7 @@ def paired_effects(candidates: Sequence[Candidate], tables: Array, baseline: Arr
     between = blocks.var(axis=1, ddof=1) - own / seeds - (1 - carried) ** 2 * per_seed
     # The median, since what harms much differs much between blocks.
     block_variance = max(0.0, float(np.median(between)) / _MEDIAN_OF_CHI_SQUARE) if len(between) else 0.0
-    return Effects(tuple(candidates), seeds, blocks, carried, own, float(per_seed), pooled, block_variance)
+    return Effects(tables.candidates, seeds, blocks, carried, own, float(per_seed), pooled, block_variance)
 
 
 def _carried(ratios: Array, deviation: Array, has: Array) -> Array:

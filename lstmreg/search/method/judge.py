@@ -64,17 +64,17 @@ class Judgement:
         return not self.against
 
 
-def judged_table(log_losses: LogLosses, of_blocks: Sequence[Candidate], seeds: Sequence[int]) -> Array:
+def judged_table(log_losses: LogLosses, of_blocks: Sequence[Candidate], seeds: range) -> Array:
     """Return log losses ``(G, R)`` with fresh seeds, on each block of its own candidate; NaN where unknown."""
-    tables = {candidate: log_losses.table(candidate, seeds) for candidate in set(of_blocks)}
+    tables = {candidate: log_losses.table(candidate, seeds.stop, seeds.start) for candidate in set(of_blocks)}
     rows = np.stack([tables[candidate][block] for block, candidate in enumerate(of_blocks)])
-    return settled(rows, baseline_table(log_losses, seeds))
+    return settled(rows, baseline_table(log_losses, seeds.stop, seeds.start))
 
 
 def judged_ratios(
     log_losses: LogLosses,
     of_blocks: Sequence[Candidate],
-    seeds: Sequence[int],
+    seeds: range,
     against: Sequence[Candidate] | None = None,
 ) -> Array:
     """Return log ratios ``(G', R)`` of pairs with the same seed; a block on which no pair is left is left out.
@@ -85,19 +85,21 @@ def judged_ratios(
         seeds: The seeds.
         against: The other side of each block; the baseline if ``None``.
     """
-    theirs = baseline_table(log_losses, seeds) if against is None else judged_table(log_losses, against, seeds)
+    theirs = (
+        baseline_table(log_losses, seeds.stop, seeds.start)
+        if against is None
+        else judged_table(log_losses, against, seeds)
+    )
     ratios = judged_table(log_losses, of_blocks, seeds) - theirs
     return np.asarray(ratios[np.isfinite(ratios).any(axis=1)])
 
 
-def fresh_seeds(log_losses: LogLosses, plan: Plan) -> list[int]:
-    """List the fresh seeds with which the baseline has run on every block."""
-    found: list[int] = []
-    while True:
-        seed = plan.most_seeds + len(found)
-        if np.isnan(log_losses.table(BASELINE, [seed])).any():
-            return found
-        found.append(seed)
+def fresh_seeds(log_losses: LogLosses, plan: Plan) -> range:
+    """Return the fresh seeds with which the baseline has run on every block."""
+    end = plan.most_seeds
+    while not np.isnan(log_losses.table(BASELINE, end + 1, end)).any():
+        end += 1
+    return range(plan.most_seeds, end)
 
 
 def judgement(plan: Plan, log_losses: LogLosses, floor: Sequence[float] | None = None) -> Judgement | None:
@@ -121,10 +123,10 @@ def judgement(plan: Plan, log_losses: LogLosses, floor: Sequence[float] | None =
     if floor is not None and len(floor) != plan.blocks:
         raise ValueError(f"floor must have a log loss for each of {plan.blocks} blocks, got {len(floor)}.")
     seeds = fresh_seeds(log_losses, plan)
-    chosen = picks(log_losses, plan)
-    if chosen is None or len(seeds) < plan.judge_seeds:
+    picked = picks(log_losses, plan) if len(seeds) >= plan.judge_seeds else None
+    if picked is None:
         return None
-    rivals = picks(log_losses, plan, rivals=True)
+    chosen, rivals = picked
     ratios = judged_ratios(log_losses, chosen.of_blocks, seeds)
     if len(ratios) < 2:
         return None
@@ -166,12 +168,14 @@ def _interval(ratios: Array, plan: Plan) -> Interval:
     return Interval.over(block_means(ratios), plan.confidence)
 
 
-def _failures(log_losses: LogLosses, of_blocks: Sequence[Candidate], seeds: Sequence[int]) -> int:
-    return sum(int(np.isinf(log_losses.table(c, seeds)[block]).sum()) for block, c in enumerate(of_blocks))
+def _failures(log_losses: LogLosses, of_blocks: Sequence[Candidate], seeds: range) -> int:
+    return sum(
+        int(np.isinf(log_losses.table(c, seeds.stop, seeds.start)[block]).sum()) for block, c in enumerate(of_blocks)
+    )
 
 
 def _over_floor(
-    log_losses: LogLosses, of_blocks: Sequence[Candidate], seeds: Sequence[int], floor: Sequence[float], plan: Plan
+    log_losses: LogLosses, of_blocks: Sequence[Candidate], seeds: range, floor: Sequence[float], plan: Plan
 ) -> Interval:
     """Compare with the floor, whose log losses no seed changes."""
     table = judged_table(log_losses, of_blocks, seeds)

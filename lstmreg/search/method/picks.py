@@ -10,7 +10,7 @@ import numpy as np
 from .beliefs import Beliefs, beliefs
 from .candidates import BASELINE, Arm, Candidate, arms_of
 from .cells import LogLosses
-from .effects import effects
+from .effects import Tables, effects
 from .plan import Plan
 
 
@@ -31,7 +31,7 @@ class Seen:
         """Count what is complete among the seeds that choose."""
         count: dict[Candidate, int] = {}
         for candidate in log_losses.candidates:
-            known = ~np.isnan(log_losses.table(candidate, range(most_seeds))).any(axis=0)
+            known = ~np.isnan(log_losses.table(candidate, most_seeds)).any(axis=0)
             count[candidate] = int(np.argmin([*known, False]))
         baseline = count.pop(BASELINE, 0)
         seeds = {candidate: min(number, baseline) for candidate, number in count.items()}
@@ -82,37 +82,29 @@ class Picks:
     stability: Stability
 
 
-def believed(log_losses: LogLosses, seen: Seen, arms: Sequence[Arm], without: int | None = None) -> Beliefs:
-    """Return what is believed of all candidates, from all blocks or all but one."""
-    return beliefs(effects(log_losses, seen.seeds, seen.baseline, without), arms)
-
-
-def leave_one_out(log_losses: LogLosses, seen: Seen, arms: Sequence[Arm]) -> list[Beliefs]:
-    """Return for each block what is believed without it."""
-    return [believed(log_losses, seen, arms, block) for block in range(log_losses.blocks)]
-
-
-def picks(log_losses: LogLosses, plan: Plan, seen: Seen | None = None, *, rivals: bool = False) -> Picks | None:
-    """Return the pick of all blocks, and for each block that of the others (cross-fitting).
+def picks(log_losses: LogLosses, plan: Plan, seen: Seen | None = None) -> tuple[Picks, Picks | None] | None:
+    """Return the picks among all candidates, and those among the rivals alone.
 
     Args:
         log_losses: What is known.
         plan: The experiment's numbers.
         seen: What counts; everything complete if ``None``.
-        rivals: Pick among the rivals alone, each by itself.
 
     Returns:
-        The picks; ``None`` if there is nothing to pick from.
+        The picks, and those of the rivals (``None`` if there are none); ``None`` if there is nothing to pick from.
     """
     seen = Seen.of(log_losses, plan.most_seeds) if seen is None else seen
-    paths = {arm.path for arm in plan.rivals}
-    among = [
-        candidate
-        for candidate in seen.seeds
-        if not rivals or {arm.path for arm in arms_of(candidate, plan.arms)} <= paths
-    ]
-    if not among:
+    if not seen.seeds:
         return None
-    overall = believed(log_losses, seen, plan.arms).pick(among)
-    of_blocks = tuple(each.pick(among) for each in leave_one_out(log_losses, seen, plan.arms))
-    return Picks(overall, of_blocks, Stability.of(overall, of_blocks, plan.arms))
+    tables = Tables.of(log_losses, seen.seeds, seen.baseline)
+    overall = beliefs(effects(tables), plan.arms)
+    of_blocks = [beliefs(effects(tables.without(block)), plan.arms) for block in range(log_losses.blocks)]
+    paths = {arm.path for arm in plan.rivals}
+    rivals = [c for c in seen.seeds if {arm.path for arm in arms_of(c, plan.arms)} <= paths]
+    chosen = _picks(overall, of_blocks, list(seen.seeds), plan.arms)
+    return chosen, _picks(overall, of_blocks, rivals, plan.arms) if rivals and len(rivals) < len(seen.seeds) else None
+
+
+def _picks(overall: Beliefs, of_blocks: list[Beliefs], among: list[Candidate], arms: Sequence[Arm]) -> Picks:
+    pick, others = overall.pick(among), tuple(believed.pick(among) for believed in of_blocks)
+    return Picks(pick, others, Stability.of(pick, others, arms))

@@ -11,7 +11,7 @@ from scipy.special import stdtr
 from .bands import adjusted_p_values, critical_value
 from .candidates import Arm, Candidate, arms_of, parts
 from .cells import LogLosses
-from .effects import Effects, effects
+from .effects import Effects, Tables, effects
 from .intervals import Components, Interval, Resolution, wanted_half_width
 from .judge import Judgement
 from .picks import Seen
@@ -73,7 +73,7 @@ def table(plan: Plan, log_losses: LogLosses, judged: Judgement | None = None) ->
     singles = {c: n for c, n in seen.seeds.items() if parts(c, plan.arms) == 1}
     if not singles:
         return []
-    found = effects(log_losses, singles, seen.baseline)
+    found = effects(Tables.of(log_losses, singles, seen.baseline))
     critical = critical_value(found.blocks, plan.table_confidence)
     numbers = [plan.arms.index(arms_of(candidate, plan.arms)[0]) for candidate in found.candidates]
     p_values = adjusted_p_values(found.blocks, numbers)
@@ -109,7 +109,7 @@ def _dose(log_losses: LogLosses, plan: Plan, arm: Arm, found: Effects, row: int,
         value=value,
         band=Interval(mean, mean - half, mean + half, len(of_blocks)),
         seeds=int(found.seeds[row]),
-        failures=log_losses.failures(candidate, range(plan.most_seeds)),
+        failures=log_losses.failures(candidate, plan.most_seeds),
         is_grown=value not in arm.ladder,
     )
 
