@@ -22,6 +22,9 @@ Stage = Literal["screen", "grow", "race", "combine", "judge"]
 #: Who is worse than the best by more than so many standard deviations gets no more seeds.
 _HOPELESS = 2.0
 
+#: So many arms at a time may ask for more values: the best, of which combinations are made too.
+_MAY_GROW = 3
+
 #: Further fresh seeds in one step of the judge.
 _FURTHER_SEEDS = 4
 
@@ -136,7 +139,8 @@ class _Course:
         worth = math.log1p(-self.plan.smallest_effect)
         best = best_of_each_arm(found, self.plan.arms)
         asked = []
-        for arm, candidate in sorted(best.items(), key=lambda item: (found.mean(item[1]), item[0].path)):
+        ranked = sorted(best.items(), key=lambda item: (found.mean(item[1]), item[0].path))
+        for arm, candidate in ranked[:_MAY_GROW]:
             value = float(candidate.setting[arm.path])
             if found.mean(candidate) < worth:
                 asked += [(arm, further) for further in self._beyond(arm, value)]
@@ -231,6 +235,6 @@ def judging_cells(chosen: Picks, rival: Picks | None, seeds: Iterable[int]) -> t
 
 def _nothing_is_worth_having(found: Effects, plan: Plan) -> bool:
     """Tell whether all bands together rule out every effect worth having."""
-    spread = found.blocks.std(axis=1, ddof=1) / math.sqrt(found.blocks.shape[1])
-    low = found.means - critical_value(found.blocks, plan.table_confidence) * spread
+    spread = found.widened.std(axis=1, ddof=1) / math.sqrt(found.blocks.shape[1])
+    low = found.means - critical_value(found.widened, plan.table_confidence) * spread
     return bool((low > math.log1p(-plan.smallest_effect)).all())

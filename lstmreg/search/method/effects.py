@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lstmreg.errors import NoUsableTrialError
 
@@ -28,6 +29,7 @@ class Effects:
         seeds: ``(K,)`` how many seeds each has on every block.
         blocks: ``(K, G)`` effect on each block.
         carried: ``(K,)`` how much of a seed's deviation from the baseline's mean each candidate shares, in [0, 1].
+        sloped: ``(K,)`` whether that was made use of: not by who has as many seeds as the baseline.
         seed_variance: ``(K,)`` variance of a seed's effect on a block that is left after that.
         baseline_variance: What the baseline's own seeds, being few, add to each block's effect, before ``1 - carried``
             squared.
@@ -39,6 +41,7 @@ class Effects:
     seeds: Array
     blocks: Array
     carried: Array
+    sloped: NDArray[np.bool_]
     seed_variance: Array
     baseline_variance: float
     common_seed_variance: float
@@ -48,6 +51,16 @@ class Effects:
     def means(self) -> Array:
         """``(K,)`` mean over the blocks."""
         return np.asarray(self.blocks.mean(axis=1))
+
+    @property
+    def widened(self) -> Array:
+        """``(K, G)`` the effects on each block for an interval, with as much more scatter as a fitted slope hid.
+
+        The slope takes a degree of freedom, of the candidates that have fewer seeds than the baseline.
+        """
+        count, means = self.blocks.shape[1], self.means[:, None]
+        wider = np.sqrt(np.where(self.sloped, (count - 1) / max(1, count - 2), 1.0))
+        return np.asarray(means + wider[:, None] * (self.blocks - means))
 
     @property
     def variances(self) -> Array:
@@ -125,30 +138,44 @@ def effects(tables: Tables) -> Effects:
     # A seed with which the baseline failed says nothing of the seed.
     deviation = np.where(np.isnan(baseline), 0.0, baseline - level[:, None])
     ratios = np.where(has, losses - level[:, None], 0.0)
-    carried = _carried(ratios, deviation, has)
-
-    adjusted = np.where(has, ratios - carried[:, None, None] * deviation, 0.0)
+    of_blocks = _carried(ratios, deviation, has)
+    carried = of_blocks.mean(axis=1)
+    adjusted = np.where(has, ratios - of_blocks[:, :, None] * deviation, 0.0)
     blocks = adjusted.sum(axis=2) / seeds[:, None]
     own, pooled, of_baseline = _seed_variances(adjusted, blocks, has, carried, baseline, level)
     per_seed = of_baseline / np.maximum(1, np.isfinite(baseline).sum(axis=1)).mean()
     between = blocks.var(axis=1, ddof=1) - own / seeds - (1 - carried) ** 2 * per_seed
     # The median, since what harms much differs much between blocks.
     block_variance = max(0.0, float(np.median(between)) / _MEDIAN_OF_CHI_SQUARE) if len(between) else 0.0
-    return Effects(tables.candidates, seeds, blocks, carried, own, float(per_seed), pooled, block_variance)
+    return Effects(
+        tables.candidates, seeds, blocks, carried, seeds < has.shape[2], own, float(per_seed), pooled, block_variance
+    )
 
 
 def _carried(ratios: Array, deviation: Array, has: Array) -> Array:
-    """Regress each candidate's log ratios on the baseline's deviations, leaning on all candidates together."""
-    count = has.sum(axis=(1, 2))
+    """Regress each candidate's log ratios on the baseline's deviations, for each block over the other blocks.
+
+    A regression over the same block would take part of its scatter away, and intervals would come out too narrow. It
+    leans on the regression over all candidates together.
+
+    Returns:
+        ``(K, G)`` slopes.
+    """
     shared = np.where(has, deviation, 0.0)
-    centred = np.where(has, deviation - (shared.sum(axis=(1, 2)) / count)[:, None, None], 0.0)
-    squares = (centred**2).sum(axis=(1, 2))
-    products = (centred * ratios).sum(axis=(1, 2))
-    if squares.sum() <= 0:
-        return np.zeros(len(count))
-    common = products.sum() / squares.sum()
-    lean = _LEAN * squares.sum() / (has.sum() / has.shape[1])
-    return np.asarray(np.clip((products + lean * common) / (squares + lean), 0.0, 1.0))
+
+    def elsewhere(values: Array) -> Array:
+        of_blocks = values.sum(axis=2)
+        return np.asarray(of_blocks.sum(axis=1, keepdims=True) - of_blocks)
+
+    count, sums, of_ratios = elsewhere(has.astype(float)), elsewhere(shared), elsewhere(ratios)
+    squares = elsewhere(shared**2) - sums**2 / count
+    products = elsewhere(shared * ratios) - sums * of_ratios / count
+    all_squares = squares.sum(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        common = np.where(all_squares > 0, products.sum(axis=0) / all_squares, 0.0)
+        lean = _LEAN * all_squares * (has.shape[1] - 1) / count.sum(axis=0)
+        slopes = (products + lean * common) / (squares + lean)
+    return np.asarray(np.clip(np.where(all_squares > 1e-24, slopes, 0.0), 0.0, 1.0))
 
 
 def _seed_variances(
@@ -161,9 +188,8 @@ def _seed_variances(
     of_baseline = float((scatter**2).sum() / freedom) if freedom else 0.0
     squares = np.where(has, adjusted - blocks[:, :, None], 0.0) ** 2
     degrees = (has.sum(axis=2) - 1).sum(axis=1).astype(float)
-    if degrees.sum() > 0:
-        pooled = float(squares.sum() / degrees.sum())
-    else:  # one seed each: take the scatter of the baseline's for theirs
-        pooled = of_baseline * float(np.mean(1 - carried**2)) if len(carried) else of_baseline
     lean = _LEAN * blocks.shape[1]
+    # One seed each says nothing: begin with the scatter of the baseline's in place of theirs.
+    alike = of_baseline * float(np.mean(1 - carried**2))
+    pooled = float((squares.sum() + lean * alike) / (degrees.sum() + lean))
     return (squares.sum(axis=(1, 2)) + lean * pooled) / (degrees + lean), pooled, of_baseline

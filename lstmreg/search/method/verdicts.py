@@ -74,9 +74,9 @@ def table(plan: Plan, log_losses: LogLosses, judged: Judgement | None = None) ->
     if not singles:
         return []
     found = effects(Tables.of(log_losses, singles, seen.baseline))
-    critical = critical_value(found.blocks, plan.table_confidence)
+    critical = critical_value(found.widened, plan.table_confidence)
     numbers = [plan.arms.index(arms_of(candidate, plan.arms)[0]) for candidate in found.candidates]
-    p_values = adjusted_p_values(found.blocks, numbers)
+    p_values = adjusted_p_values(found.widened, numbers)
     recommended = judged.picks.overall if judged is not None and judged.is_recommended else Candidate()
     used = arms_of(recommended, plan.arms)
     rows = []
@@ -102,7 +102,7 @@ def table(plan: Plan, log_losses: LogLosses, judged: Judgement | None = None) ->
 def _dose(log_losses: LogLosses, plan: Plan, arm: Arm, found: Effects, row: int, critical: float) -> Dose:
     candidate = found.candidates[row]
     value = float(candidate.setting[arm.path])
-    of_blocks = found.blocks[row]
+    of_blocks = found.widened[row]
     half = critical * float(of_blocks.std(ddof=1)) / math.sqrt(len(of_blocks))
     mean = float(of_blocks.mean())
     return Dose(
@@ -129,7 +129,7 @@ def _verdict(doses: list[Dose], p_value: float, plan: Plan, is_used: bool) -> Ve
 def _resolution(found: Effects, row: int, plan: Plan, critical: float) -> Resolution:
     """Say what would decide about a dose, by the width of a band that holds together with the others."""
     blocks = found.blocks.shape[1]
-    own = float(found.blocks[row].var(ddof=1))
+    own = float(found.widened[row].var(ddof=1))
     of_seeds = min(float(found.seed_variance[row]), own * float(found.seeds[row]))
     components = Components(max(0.0, own - of_seeds / found.seeds[row]), of_seeds, blocks, float(found.seeds[row]))
     mean = float(found.means[row])
