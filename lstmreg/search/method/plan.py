@@ -38,7 +38,7 @@ class Plan:
     judge_seeds: int = 8
     grow: int = 3
     combine_at: float = 0.45
-    at_once: int = 1
+    at_once: int = 2
     learning_rate: float | None = None
     smallest_effect: float = 0.02
     confidence: float = 0.97
