@@ -27,7 +27,7 @@ def _flips(blocks: int) -> Array:
         bits = (numbers[:, None] >> np.arange(blocks)[None, :]) & 1
     else:
         bits = np.random.default_rng(0).integers(0, 2, size=(_DRAWN, blocks))
-    return 1.0 - 2.0 * bits
+    return np.asarray(1.0 - 2.0 * bits, dtype=np.float64)
 
 
 def statistics(of_blocks: Array) -> Array:

@@ -123,10 +123,10 @@ def effects(tables: Tables) -> Effects:
     Raises:
         NoUsableTrialError: If the baseline finished on fewer than two blocks.
     """
-    usable = ~np.isnan(tables.baseline).all(axis=1)
+    usable = np.isfinite(tables.baseline).any(axis=1)
     if usable.sum() < 2:
         raise NoUsableTrialError(
-            f"the unregularized model finished on {usable.sum()} of {len(usable)} blocks, and effects need two; "
+            f"the unregularized model finished on {usable.sum()} of {len(tables.baseline)} blocks, and effects need two; "
             f"try a smaller learning rate."
         )
     losses, baseline = tables.losses[:, usable], tables.baseline[usable]

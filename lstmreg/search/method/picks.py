@@ -32,7 +32,7 @@ class Seen:
         count: dict[Candidate, int] = {}
         for candidate in log_losses.candidates:
             known = ~np.isnan(log_losses.table(candidate, most_seeds)).any(axis=0)
-            count[candidate] = int(np.argmin([*known, False]))
+            count[candidate] = int(np.argmin(np.append(known, False)))
         baseline = count.pop(BASELINE, 0)
         seeds = {candidate: min(number, baseline) for candidate, number in count.items()}
         ordered = sorted(seeds, key=lambda candidate: candidate.key)
