@@ -2,6 +2,7 @@
 
     python benchmarks/method.py --runs 20     a minute of one core
     python benchmarks/method.py               a few minutes; writes results/method.jsonl
+    python benchmarks/method.py --table       what was measured last, as a table
 
 A world draws the log loss of each training from variance components that were measured on real networks. Three methods
 answer in it with about as many trainings: this package's experiment, its first version (choose on some splits, sample
@@ -12,11 +13,12 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import json
 import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from harness import HERE, Results, say
@@ -297,21 +299,52 @@ def _mean(values: Sequence[float | bool]) -> float | None:
     return round(float(np.mean(values)), 4) if values else None
 
 
+def drawn(lines: list[dict[str, Any]]) -> str:
+    """Return a table in Markdown for each space: a row for each truth and noise."""
+    found = {(line["space"], line["noise"], line["truth"], line["method"]): line for line in lines}
+    text = []
+    for space, (budget, _) in SPACES.items():
+        head = (
+            "| truth, noise | recommends | first version | best trial | half-width | first | covers | first | effect |"
+        )
+        text += [f"{space}, {budget} trainings:", "", head, "|---|--:|--:|--:|--:|--:|--:|--:|--:|"]
+        for truth, noise in itertools.product(TRUTHS, NOISES):
+            ours, first, best = (found.get((space, noise, truth, method)) for method in METHODS)
+            if ours and first and best:
+                text.append(
+                    f"| {truth}, {noise} | {ours['recommends']:.1%} | {first['recommends']:.1%} | "
+                    f"{best['recommends']:.0%} | {ours['half_width']:.2f} | {first['half_width']:.2f} | "
+                    f"{ours['coverage']:.0%} | {first['coverage']:.0%} | {math.expm1(ours['true']):+.0%} |"
+                )
+        text.append("")
+    return "\n".join(text)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=300, help="worlds for each line (default: %(default)s)")
+    parser.add_argument(
+        "--runs",
+        type=int,
+        default=120,
+        help="worlds for each line, four times as many where nothing helps (default: %(default)s)",
+    )
+    parser.add_argument("--table", action="store_true", help="measure nothing, print what was measured last")
     parser.add_argument("--truth", action="append", choices=TRUTHS, help="only these truths")
     parser.add_argument("--space", action="append", choices=SPACES, help="only these spaces")
     parser.add_argument("--noise", action="append", choices=NOISES, help="only these noises")
     parser.add_argument("--method", action="append", choices=METHODS, help="only these methods")
     parser.add_argument("--results", type=Path, default=HERE / "results", help="folder of the measurements")
     options = parser.parse_args()
+    if options.table:
+        print(drawn([json.loads(line) for line in (options.results / "method.jsonl").read_text().splitlines()]))
+        return
     results = Results(options.results / "method.jsonl")
     lines = itertools.product(
         options.space or SPACES, options.noise or NOISES, options.truth or TRUTHS, options.method or METHODS
     )
     for space, noise, truth, method in lines:
-        found = measure(method, noise, space, truth, options.runs)
+        runs = options.runs * (4 if TRUTHS[truth] == Truth() else 1)
+        found = measure(method, noise, space, truth, runs)
         results.add(**found)
         width = "" if found["half_width"] is None else f"±{found['half_width']:.2f}, covers {found['coverage']:.0%}"
         say(

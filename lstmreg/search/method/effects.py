@@ -126,8 +126,8 @@ def effects(tables: Tables) -> Effects:
     usable = np.isfinite(tables.baseline).any(axis=1)
     if usable.sum() < 2:
         raise NoUsableTrialError(
-            f"the unregularized model finished on {usable.sum()} of {len(tables.baseline)} blocks, and effects need two; "
-            f"try a smaller learning rate."
+            f"the unregularized model finished on {usable.sum()} of {len(tables.baseline)} blocks, and effects need "
+            f"two; try a smaller learning rate."
         )
     losses, baseline = tables.losses[:, usable], tables.baseline[usable]
     if np.isinf(losses).any():
