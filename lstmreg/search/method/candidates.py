@@ -116,11 +116,11 @@ def together(singles: Sequence[Candidate]) -> Candidate:
 
 
 def combinations_of(singles: Sequence[tuple[Arm, float, float]], learning_rate: float | None = None) -> list[Candidate]:
-    """Return what is worth trying together.
+    """Return what is worth trying together, what promises most first.
 
-    The pairs and the triple of the best three arms, all that seem to help, the best four, and the L1 with the L2 of a
-    place whose better one seems to help (an elastic net); further the best arm that wants it at a third and three
-    times the learning rate.
+    The pairs and the triple of the best three arms; the L1 with the L2 of a place whose better one seems to help (an
+    elastic net); all that seem to help, and the best four; and the best arm that wants it at a third and three times the
+    learning rate.
 
     Args:
         singles: Each arm, with its best value and the effect there (a log ratio: below 0 helps).
@@ -129,9 +129,9 @@ def combinations_of(singles: Sequence[tuple[Arm, float, float]], learning_rate: 
     ranked = sorted(singles, key=lambda single: (single[2], single[0].path))
     helpful = [single for single in ranked if single[2] < 0]
     best = helpful[:3]
-    groups = [list(group) for size in (2, 3) for group in combinations(best, size)]
-    groups += [helpful, helpful[:4]]
-    groups += [[one, two] for one, two in combinations(ranked, 2) if _is_elastic_net(one[0], two[0]) and one[2] < 0]
+    nets = [[one, two] for one, two in combinations(ranked, 2) if _is_elastic_net(one[0], two[0]) and one[2] < 0]
+    pairs = [list(pair) for pair in combinations(best, 2)]
+    groups = [*pairs[:1], best, *nets, *pairs[1:], helpful, helpful[:4]]
     found = [together([arm.at(value) for arm, value, _ in group]) for group in groups if len(group) > 1]
     if learning_rate is not None:
         for arm, value, _ in [single for single in best if single[0].with_other_rates][:1]:

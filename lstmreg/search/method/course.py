@@ -194,14 +194,14 @@ class _Course:
         return [belief.candidates[by_hope if turn % 2 else by_mean]]
 
     def _joining(self) -> list[Candidate]:
-        """Return the combinations that join, as far as half of what is left allows."""
+        """Return the combinations that join, the first of them, as far as a quarter of what is left allows."""
         _, belief = self._known()
         singles = [
             (arm, float(candidate.setting[arm.path]), belief.mean(candidate))
             for arm, candidate in best_of_each_arm(belief, self.plan.arms).items()
         ]
         joining = [c for c in combinations_of(singles, self.plan.learning_rate) if c not in self.seeds]
-        return joining[: max(0, self.left // 2 // self.plan.blocks)]
+        return joining[: max(0, self.left // 4 // self.plan.blocks)]
 
     # ------------------------------------------------------------------ the judge
 

@@ -37,7 +37,7 @@ class Plan:
     most_seeds: int = 8
     judge_seeds: int = 8
     grow: int = 3
-    combine_at: float = 0.45
+    combine_at: float = 0.25
     at_once: int = 2
     learning_rate: float | None = None
     smallest_effect: float = 0.02
