@@ -16,10 +16,10 @@ from .intervals import Interval as Interval
 from .intervals import Resolution as Resolution
 from .judge import Judgement as Judgement
 from .judge import judgement as judgement
-from .picks import Picks as Picks
-from .picks import Seen as Seen
-from .picks import Stability as Stability
-from .picks import picks as picks
+from .picking import Picks as Picks
+from .picking import Seen as Seen
+from .picking import Stability as Stability
+from .picking import picks as picks
 from .plan import Plan as Plan
 from .verdicts import Dose as Dose
 from .verdicts import Row as Row

@@ -119,8 +119,8 @@ def combinations_of(singles: Sequence[tuple[Arm, float, float]], learning_rate: 
     """Return what is worth trying together, what promises most first.
 
     The pairs and the triple of the best three arms; the L1 with the L2 of a place whose better one seems to help (an
-    elastic net); all that seem to help, and the best four; and the best arm that wants it at a third and three times the
-    learning rate.
+    elastic net); all that seem to help, and the best four; and the best arm that wants it at a third and three times
+    the learning rate.
 
     Args:
         singles: Each arm, with its best value and the effect there (a log ratio: below 0 helps).

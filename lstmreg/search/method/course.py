@@ -14,7 +14,7 @@ from .cells import Cell, LogLosses
 from .effects import Effects, Tables, effects
 from .intervals import Components
 from .judge import judged_ratios
-from .picks import Picks, Seen, picks
+from .picking import Picks, Seen, picks
 from .plan import Plan
 
 Stage = Literal["screen", "grow", "race", "combine", "judge"]

@@ -12,7 +12,7 @@ import numpy as np
 from .candidates import BASELINE, Candidate
 from .cells import Array, LogLosses, baseline_table, block_means, settled
 from .intervals import Components, Interval, Resolution, wanted_half_width
-from .picks import Picks, picks
+from .picking import Picks, picks
 from .plan import Plan
 
 #: How much of a pick the blocks agree on.

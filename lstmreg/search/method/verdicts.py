@@ -14,7 +14,7 @@ from .cells import LogLosses
 from .effects import Effects, Tables, effects
 from .intervals import Components, Interval, Resolution, wanted_half_width
 from .judge import Judgement
-from .picks import Seen
+from .picking import Seen
 from .plan import Plan
 
 #: What to do with an arm, from what is known of it.
