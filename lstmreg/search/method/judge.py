@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from .candidates import BASELINE, Candidate
-from .cells import Array, LogLosses, baseline_table, block_means, settled
+from .cells import Array, Cell, LogLosses, baseline_table, block_means, settled
 from .intervals import Components, Interval, Resolution, wanted_half_width
 from .picking import Picks, picks
 from .plan import Plan
@@ -94,10 +94,10 @@ def judged_ratios(
     return np.asarray(ratios[np.isfinite(ratios).any(axis=1)])
 
 
-def fresh_seeds(log_losses: LogLosses, plan: Plan) -> range:
-    """Return the fresh seeds with which the baseline has run on every block."""
+def fresh_seeds(log_losses: LogLosses, plan: Plan, sides: Sequence[Sequence[Candidate]]) -> range:
+    """Return the seeds with which all sides have judged on every block, each block with its own candidate of a side."""
     end = plan.most_seeds
-    while not np.isnan(log_losses.table(BASELINE, end + 1, end)).any():
+    while all(Cell(candidate, block, end) in log_losses for side in sides for block, candidate in enumerate(side)):
         end += 1
     return range(plan.most_seeds, end)
 
@@ -122,16 +122,18 @@ def judgement(plan: Plan, log_losses: LogLosses, floor: Sequence[float] | None =
     """
     if floor is not None and len(floor) != plan.blocks:
         raise ValueError(f"floor must have a log loss for each of {plan.blocks} blocks, got {len(floor)}.")
-    seeds = fresh_seeds(log_losses, plan)
-    picked = picks(log_losses, plan) if len(seeds) >= plan.judge_seeds else None
+    picked = picks(log_losses, plan)
     if picked is None:
         return None
     chosen, rivals = picked
+    nothing = (BASELINE,) * plan.blocks
+    seeds = fresh_seeds(log_losses, plan, [nothing, chosen.of_blocks, *([rivals.of_blocks] if rivals else [])])
+    if len(seeds) < plan.judge_seeds:
+        return None
     ratios = judged_ratios(log_losses, chosen.of_blocks, seeds)
     if len(ratios) < 2:
         return None
     effect = _interval(ratios, plan)
-    nothing = (BASELINE,) * plan.blocks
     failures = _failures(log_losses, chosen.of_blocks, seeds)
     baseline_failures = _failures(log_losses, nothing, seeds)
     against_floor = None if floor is None else _over_floor(log_losses, chosen.of_blocks, seeds, floor, plan)

@@ -100,7 +100,8 @@ def picks(log_losses: LogLosses, plan: Plan, seen: Seen | None = None) -> tuple[
     overall = beliefs(effects(tables), plan.arms)
     of_blocks = [beliefs(effects(tables.without(block)), plan.arms) for block in range(log_losses.blocks)]
     paths = {arm.path for arm in plan.rivals}
-    rivals = [c for c in seen.seeds if {arm.path for arm in arms_of(c, plan.arms)} <= paths]
+    turned = {c: {arm.path for arm in arms_of(c, plan.arms)} for c in seen.seeds}
+    rivals = [c for c, own in turned.items() if own and own <= paths]
     chosen = _picks(overall, of_blocks, list(seen.seeds), plan.arms)
     return chosen, _picks(overall, of_blocks, rivals, plan.arms) if rivals and len(rivals) < len(seen.seeds) else None
 

@@ -61,6 +61,9 @@ def test_the_seeds_that_chose_have_no_say() -> None:
 def test_before_the_judge_has_run_there_is_no_judgement() -> None:
     early = LogLosses(4, {cell: loss for cell, loss in made().items() if cell.seed < 10})
     assert judgement(SMALL, early) is None
+    for missing in (Cell(BASELINE, 3, 10), Cell(L1.at(0.1), 0, 8), Cell(DECAY.at(0.1), 2, 9)):
+        early = LogLosses(4, {cell: loss for cell, loss in made().items() if cell != missing})
+        assert judgement(SMALL, early) is None
 
 
 def test_a_floor_must_be_beaten() -> None:
