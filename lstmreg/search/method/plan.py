@@ -17,7 +17,7 @@ class Plan:
         arms: What is tried, each with its ladder.
         blocks: On how many blocks, ``G``.
         budget: Trainings in all, at most.
-        baseline_seeds: With how many seeds the baseline begins on each block.
+        baseline_seeds: With how many seeds the baseline begins on each block; one would not say how seeds scatter.
         most_seeds: With how many a candidate ends the race at most; seeds from this number on judge.
         judge_seeds: With how many fresh seeds each block is judged at least, ``R``.
         grow: How many steps a ladder may grow at each end.
@@ -52,9 +52,9 @@ class Plan:
             raise ConfigError(
                 f"an experiment needs at least 3 blocks, got {self.blocks}; use shorter blocks or more data."
             )
-        if not 1 <= self.baseline_seeds <= self.most_seeds:
+        if not 2 <= self.baseline_seeds <= self.most_seeds:
             raise ConfigError(
-                f"baseline_seeds must be in [1, most_seeds], got {self.baseline_seeds} and {self.most_seeds}."
+                f"baseline_seeds must be in [2, most_seeds], got {self.baseline_seeds} and {self.most_seeds}."
             )
         if self.judge_seeds < 2:
             raise ConfigError(f"judge_seeds must be at least 2, got {self.judge_seeds}.")

@@ -73,6 +73,10 @@ def test_a_budget_without_an_answer_is_refused() -> None:
         dataclasses.replace(PLAN, budget=100)
     with pytest.raises(ConfigError, match="at least 3 blocks"):
         dataclasses.replace(PLAN, blocks=2)
+    with pytest.raises(ConfigError, match=r"baseline_seeds must be in \[2, most_seeds\], got 1 and 8"):
+        dataclasses.replace(PLAN, baseline_seeds=1)
+    with pytest.raises(ConfigError, match="judge_seeds must be at least 2"):
+        dataclasses.replace(PLAN, judge_seeds=1)
     with pytest.raises(ConfigError, match="each of them once"):
         dataclasses.replace(PLAN, arms=(*ARMS, ARMS[0]))
 
