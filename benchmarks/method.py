@@ -232,7 +232,8 @@ def first_version(world: World, plan: Plan) -> Answer:
     shortlist = [candidate for _, _, candidate in sorted(ranked)[:3]]
     winner = min([BASELINE, *singles, *shortlist], key=score)
     while winner != BASELINE:
-        without = [Candidate(tuple(v for v in winner.values if v[0] != arm.path)) for arm in arms_of(winner, plan.arms)]
+        turned = [arm.at(float(winner.setting[arm.path])) for arm in arms_of(winner, plan.arms)]
+        without = [together([other for other in turned if other != single]) for single in turned]
         cheapest = min(without, key=score)
         if score(cheapest) - score(winner) >= -math.log1p(-SMALLEST):
             break

@@ -44,8 +44,7 @@ def flipped_statistics(of_blocks: Array) -> Array:
     All candidates are flipped together, so that what hangs together in the data does so here.
     """
     count = of_blocks.shape[1]
-    # Deviations from a mean that was fitted to them are smaller than those from the truth.
-    deviations = (of_blocks - of_blocks.mean(axis=1, keepdims=True)) * math.sqrt(count / (count - 1))
+    deviations = of_blocks - of_blocks.mean(axis=1, keepdims=True)
     means = _flips(count) @ deviations.T / count
     variances = ((deviations**2).mean(axis=1) - means**2).clip(0) / (count - 1)
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -22,7 +22,7 @@ def drawn(count: int, blocks: int, seed: int = 0, together: float = 0.5) -> np.n
 
 def largest_of_every_flip(of_blocks: np.ndarray) -> list[float]:
     count = of_blocks.shape[1]
-    deviations = (of_blocks - of_blocks.mean(axis=1, keepdims=True)) * math.sqrt(count / (count - 1))
+    deviations = of_blocks - of_blocks.mean(axis=1, keepdims=True)
     flips = itertools.product([1, -1], repeat=count)
     return [float(np.nanmax(np.abs(stats.ttest_1samp(deviations * flip, 0, axis=1).statistic))) for flip in flips]
 
