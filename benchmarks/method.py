@@ -326,7 +326,7 @@ def main() -> None:
     parser.add_argument(
         "--runs",
         type=int,
-        default=120,
+        default=90,
         help="worlds for each line, four times as many where nothing helps (default: %(default)s)",
     )
     parser.add_argument("--table", action="store_true", help="measure nothing, print what was measured last")
