@@ -1,6 +1,6 @@
 """How often does the experiment err, and how often does it find what is there? Emulated, so that the truth is known.
 
-    python benchmarks/method.py --runs 20     a minute of one core
+    python benchmarks/method.py --runs 15     a minute of one core
     python benchmarks/method.py               a few minutes; writes results/method.jsonl
     python benchmarks/method.py --table       what was measured last, as a table
 
