@@ -63,7 +63,7 @@ class Forecaster:
     reading: Mapping[str, Any] = field(default_factory=dict)
     val_loss: float | None = None
     question: Question = field(default_factory=Question)
-    calibration: Calibration | None = None
+    calibration: Calibration | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         sizes = {

@@ -60,7 +60,7 @@ class SequencePredictor:
     target_names: tuple[str, ...]
     reading: Mapping[str, Any] = field(default_factory=dict)
     val_loss: float | None = None
-    calibration: Calibration | None = None
+    calibration: Calibration | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         encoder, network = self.encoder, self.network
@@ -176,6 +176,7 @@ class SequencePredictor:
             None if lengths is None else torch.from_numpy(lengths),
             lambda outputs, part: self.encoder.decoded(outputs, sequences.lengths[part]),
         )
+        found = found._replace(notes=(*self._about_tokens(sequences), *found.notes))
         names, steps = sequences.names, {}
         if self.encoder.at_steps:
             counts = sequences.lengths
@@ -187,6 +188,13 @@ class SequencePredictor:
             return self._shares(names, steps, found, predictive)
         columns, bands = number_columns(self.target_names, found)
         return Predictions(names, {**_apart(steps, columns), **columns}, bands=bands, notes=found.notes)
+
+    def _about_tokens(self, sequences: Sequences) -> list[str]:
+        return [
+            f"Training has not seen {', '.join(map(repr, tokens[:3]))}{' and others' if len(tokens) > 3 else ''} of column "
+            f"{name!r}: unknown tokens count as none."
+            for name, tokens in self.encoder.unknown(sequences).items()
+        ]
 
     def _shares(
         self, names: tuple[str, ...], steps: Mapping[str, NDArray[Any]], found: Found, predictive: Predictive

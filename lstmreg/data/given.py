@@ -126,7 +126,7 @@ class Reader:
     def _read(self, table: Table) -> Series:
         if isinstance(table, (str, os.PathLike)):
             return read_series(self.config(os.fspath(table)))
-        if not self.question.is_plain:
+        if not self.question.is_plain or self._is_read_like_a_file(table):
             return self._read_columns(table)
         values = self._values(table)
         columns = self.columns
@@ -134,6 +134,13 @@ class Reader:
         inputs = values[:, : len(self.features)]
         targets = tuple(self.targets or columns[:1])
         return Series("the table", "", self.features, targets, inputs, values[:, places], (), ())
+
+    def _is_read_like_a_file(self, table: Any) -> bool:
+        """Tell whether a table with named columns has times that order it, or gaps that the settings fill."""
+        names = list(table) if isinstance(table, Mapping) else list(map(str, getattr(table, "columns", [])))
+        has_all = set(self.columns) <= set(names)
+        is_told = self.reading.get("time") in names or self.reading.get("missing", "error") != "error"
+        return has_all and is_told
 
     def _read_columns(self, table: Any) -> Series:
         config = self.config("the table")

@@ -279,8 +279,9 @@ def _as_typed(directory: Path) -> str:
 
 
 def _require_finished(evidence: Evidence) -> None:
+    has_knobs = any(path in KNOBS for path in evidence.dimensions)
     for stage in STAGES:
-        if not evidence.records[stage]:
+        if not evidence.records[stage] and (stage != "alone" or has_knobs):
             raise NoUsableTrialError(
                 f"run {evidence.config.run_name!r} has no finished trial in its stage {stage!r} yet. "
                 f"Run the search again: it goes on where it was."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import inspect
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -65,7 +66,7 @@ class Own(Task):
         self._test = _batches(self._modules[-1], len(self._modules) - 1, "test")
         self._train = [_count(_batches(module, place, "train")) for place, module in enumerate(self._modules)]
         self.data = DataConfig("own", "y")
-        self.path, self.sha256 = "data modules of your own", self._digest()
+        self.path, self.sha256 = "your data modules, network and loss", self._digest()
         self.size = _count(self._test)
         self.features, self.target = _features(network()), "y"
         self.notes = ()
@@ -123,8 +124,9 @@ class Own(Task):
         )
 
     def _digest(self) -> str:
-        """Return a digest of what validates and tests, by which a run knows its data again."""
+        """Return a digest of what validates and tests, of the network and the loss, by which a run knows them again."""
         digest = hashlib.sha256()
+        digest.update(_identity(self._network(), self._loss).encode())
         for batches in (*self._validation, self._test):
             for x, y in batches:
                 for part in (*x, y) if isinstance(x, (tuple, list)) else (x, y):
@@ -235,6 +237,20 @@ class OwnWeights:
         saved.write(directory, saved.OWN_FORMAT, about, self.network.state_dict())
 
 
+def _identity(network: nn.Module, loss: Any) -> str:
+    """Return a text that is another for another network or loss: its code, where it can be read, and its sizes."""
+    sizes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    return "\n".join([_code(type(network)), repr(network), repr(sizes), _code(loss)])
+
+
+def _code(thing: Any) -> str:
+    name = getattr(thing, "__qualname__", type(thing).__qualname__)
+    try:
+        return name + inspect.getsource(thing)
+    except (OSError, TypeError):  # of what is built in, or was typed into a prompt
+        return name
+
+
 def _features(network: nn.Module) -> tuple[str, ...]:
     """Return names of the columns that the first layer reads."""
     from lstmreg.layers import LSTM
@@ -272,6 +288,10 @@ def _check(modules: list[Any], network: Any, loss: Any) -> None:
     if len(modules) < 4:
         raise ConfigError(
             f"modules must be four or more, two to choose settings on and two to judge the choice, got {len(modules)}."
+        )
+    if isinstance(network, nn.Module):
+        raise TypeError(
+            f"network must make a new torch.nn.Module each time, got a {type(network).__name__}. Give its class."
         )
     for name, function in (("network", network), ("loss", loss)):
         if not callable(function):

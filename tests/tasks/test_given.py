@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch.utils.data import TensorDataset
 
-from lstmreg import Config, DataConfig, search
+from lstmreg import Config, DataConfig, ModelConfig, search
 from lstmreg.errors import DataError
-from lstmreg.tasks import Classify, Forecast, Label, Regress
+from lstmreg.tasks import Classify, Forecast, Label, Regress, Split
 from tests.tiny import tiny_config
 
 ROWS = 40
@@ -63,6 +63,40 @@ def test_sequences_are_arrays_lists_tensors_datasets_and_frames_alike() -> None:
     assert of_frame.targets.tolist() == y
     groups = Classify.read(data, (x, y, list("ppqqrr"))).sequences.groups
     assert groups == tuple("ppqqrr")
+
+
+def test_a_step_of_whole_numbers_without_a_label_has_none() -> None:
+    labels = np.array([[0, 1, -100], [1, -100, -100]])
+    sequences = Label.read(DataConfig("a", "y"), (np.zeros((2, 3, 1)), labels)).sequences
+    assert sequences.targets.tolist() == ["0", "1", "", "1", "", ""]
+
+
+def test_a_frame_is_forecast_in_the_order_of_its_times_and_with_its_gaps_filled(tmp_path: Path) -> None:
+    times = pd.date_range("2024-01-01", periods=ROWS, freq="h").astype(str)
+    frame = pd.DataFrame({"time": times, "y": columns()["y"]})
+    frame.loc[5, "y"] = np.nan
+    data = DataConfig("frame", "y", time="time", sort=True, missing="ffill", window=4)
+    task = Forecast.read(data, frame)
+    encoder = task.encoder(task.hold_out())
+    forecaster = task.predictor(task.network(ModelConfig(2)).eval(), encoder)
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    expected = forecaster.predict(tmp_path / "t.csv")
+    for given in (frame, frame.iloc[::-1], pl.from_pandas(frame), frame.to_dict("list")):
+        np.testing.assert_array_equal(forecaster.predict(given), expected)
+    assert forecaster.predictions(frame).names == ("2024-01-02 16:00:00",)
+
+
+def test_tokens_that_training_has_not_seen_are_told_and_a_column_of_nothing_else_is_refused() -> None:
+    frame = pd.DataFrame({"id": np.repeat(range(8), 2), "k": ["a", "b"] * 8, "y": np.repeat(["u", "v"] * 4, 2)})
+    data = DataConfig("frame", "y", sequence="id", tokens=["k"], test_fraction=0.25)
+    task = Classify.read(data, frame)
+    split = Split((0,), ("", ""), np.arange(6), np.arange(6, 8))
+    predictor = task.predictor(task.network(ModelConfig(2)).eval(), task.encoder(split))
+    assert predictor.predictions(frame).notes == ()
+    (note,) = predictor.predictions(frame.assign(k=["a", "new"] * 8)).notes
+    assert "'new' of column 'k'" in note
+    with pytest.raises(DataError, match="column 'k' has no token that training has seen, got 1, 2; seen were a, b"):
+        predictor.predict(frame.assign(k=["1", "2"] * 8))
 
 
 def test_sequences_of_unequal_lengths_are_regressed_and_labelled() -> None:

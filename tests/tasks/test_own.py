@@ -110,8 +110,29 @@ def test_a_network_of_ones_own_is_searched_and_its_weights_are_saved(tmp_path: P
 
     again = search.run(config(tmp_path), task=own())  # nothing is left to run
     assert again.records == evidence.records
-    with pytest.raises(DataError, match="is not the file that run"):
+    with pytest.raises(DataError, match="your data modules, network and loss: not what run"):
         search.run(config(tmp_path), task=Own([Module(s) for s in (9, 8, 7, 6)], Net, nn.functional.cross_entropy))
+
+
+def test_another_network_or_loss_is_another_question(tmp_path: Path) -> None:
+    class Wider(Net):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Linear(4, 3)
+
+    modules = [Module(seed) for seed in range(4)]
+    digests = {
+        Own(modules, network, loss).sha256
+        for network, loss in [
+            (Net, nn.functional.cross_entropy),
+            (Wider, nn.functional.cross_entropy),
+            (Net, nn.functional.multi_margin_loss),
+        ]
+    }
+    assert len(digests) == 3
+    assert own().sha256 in digests
+    evidence = search.run(config(tmp_path, space={"training.weight_decay": [0.01]}), task=own())
+    assert report.answer(evidence).knobs  # where no knob is searched there is an answer too
 
 
 def test_knobs_are_turned_in_every_layer_and_what_a_network_sets_itself_stays() -> None:
@@ -158,6 +179,7 @@ class Stock(nn.Module):
         ((lambda: [Module(0)] * 3 + [NoTest(1)], Net), DataError, r"data module 3: test_dataloader\(\) must give"),
         ((lambda: [Module(0)] * 4, Stock), ConfigError, r"Stock has no lstmreg\.LSTM inside"),
         ((lambda: [Module(0)] * 4, "Net"), TypeError, "network must be callable"),
+        ((lambda: [Module(0)] * 4, ONE), TypeError, "Give its class"),
         ((lambda: [Module(0)] * 4, lambda: ONE), TypeError, "the same one twice"),
     ],
 )
