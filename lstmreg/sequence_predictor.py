@@ -191,8 +191,8 @@ class SequencePredictor:
 
     def _about_tokens(self, sequences: Sequences) -> list[str]:
         return [
-            f"Training has not seen {', '.join(map(repr, tokens[:3]))}{' and others' if len(tokens) > 3 else ''} of column "
-            f"{name!r}: unknown tokens count as none."
+            f"Training has not seen {', '.join(map(repr, tokens[:3]))}{' and others' if len(tokens) > 3 else ''} "
+            f"of column {name!r}: unknown tokens count as none."
             for name, tokens in self.encoder.unknown(sequences).items()
         ]
 
