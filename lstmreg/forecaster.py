@@ -206,6 +206,8 @@ class Forecaster:
             truth = _truth(series, steps.ravel(), groups)
             columns |= {f"{name}_true": truth[:, k] for k, name in enumerate(self.targets)}
         times, notes = _times(series, self.windower.horizon)
+        if self.windower.by_group and found.low is None:
+            notes = (*notes, "Without intervals: each group has a scale of its own (data.scale: by_group).")
         names = tuple(times[g][step] for g, step in zip(groups.tolist(), steps.ravel().tolist(), strict=True))
         heading = self.reading.get("time") if series.labels else None
         in_time = self.question.group is None

@@ -103,6 +103,7 @@ class Predictive:
             return self._sampled(inputs, lengths, meant)
         values = meant(self._outputs(inputs, lengths), slice(0, len(inputs)))
         if self.calibration is None:
+            self._check_nothing_is_asked()
             return Found(values, None, None, ())
         confidence = self._confidence(self.calibration)
         radius = self.calibration.radius(confidence).reshape(values.shape[1:])
@@ -135,6 +136,14 @@ class Predictive:
             + ("" if coverage is None else f" Measured: they {coverage}.")
         )
         return 1 - float(self.calibration.radius(confidence)[0]), (note,)
+
+    def _check_nothing_is_asked(self) -> None:
+        if self.confidence is not None:
+            raise ConfigError(
+                "--confidence is of intervals, and this model has none: what predicts labels of steps, or groups with "
+                "scales of their own (data.scale: by_group), has no errors in common. Leave it out, or take --samples "
+                "of a model with dropout."
+            )
 
     def _confidence(self, calibration: Calibration) -> float:
         return calibration.usual_confidence if self.confidence is None else self.confidence

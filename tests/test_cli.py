@@ -465,7 +465,7 @@ def lines_of(*told: Progress) -> list[str]:
     return stream.getvalue().splitlines()
 
 
-def test_a_single_trial_is_compared_with_nothing_and_several_by_their_mean() -> None:
+def test_a_single_trial_is_compared_with_nothing_and_several_by_the_mean_of_their_logarithms() -> None:
     lucky = record(0, 0.44)
     single = lines_of(Progress("sampled", lucky, 1, 9, replicates=1), Progress("sampled", lucky, 2, 9, replicates=1))
     assert [line.split() for line in single] == [
@@ -473,7 +473,7 @@ def test_a_single_trial_is_compared_with_nothing_and_several_by_their_mean() -> 
     ]
     told = [Progress("alone", record(k, relative), k, 9, replicates=3) for k, relative in enumerate((0.44, 1.3, 1.2))]
     (several,) = lines_of(*told)
-    assert several.endswith("3 replicates    loss 0.5      ×0.98 of the baseline, better on 1")
+    assert several.endswith("3 replicates    loss 0.5      ×0.88 of the baseline, better on 1")
     assert "best" not in several
 
 

@@ -208,9 +208,10 @@ def _against_floor(name: str, answer: Answer) -> str:
             f"The model is worse than the best prediction without a model: against {name} its validation loss is "
             f"{measured}. Use that instead."
         )
+    advice = "Consider using that instead." if effect.mean >= 0 else "More splits would tell."
     return (
         f"The model does not beat the best prediction without a model for certain: against {name} its validation "
-        f"loss is {measured}. Consider using that instead."
+        f"loss is {measured}. {advice}"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from typing import TYPE_CHECKING, Self
 
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
@@ -136,5 +137,6 @@ class TrialLines(_Lines):
         line = f"{where:<14}  {metric} {sum(values) / len(values):<8.4g}"
         if ratios and len(replicates) > 1:  # one split and seed alone may just be lucky
             better = sum(ratio < 1 for ratio in ratios)
-            line += f" ×{sum(ratios) / len(ratios):.2f} of the baseline, better on {better}"
+            # As the answer has it: the mean of their logarithms.
+            line += f" ×{statistics.geometric_mean(ratios):.2f} of the baseline, better on {better}"
         return line

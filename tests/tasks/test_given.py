@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import TensorDataset
 
 from lstmreg import Config, DataConfig, ModelConfig, search
-from lstmreg.errors import DataError
+from lstmreg.errors import ConfigError, DataError
 from lstmreg.tasks import Classify, Forecast, Label, Regress, Split
 from tests.tiny import tiny_config
 
@@ -127,3 +127,36 @@ def test_a_search_takes_a_frame_and_asks_for_no_file(tmp_path: Path) -> None:
     evidence = search.run(config, data=frame)
     assert evidence.card.size == 120
     assert (evidence.config.directory / "model.safetensors").exists()
+
+
+def test_groups_with_scales_of_their_own_have_no_intervals_and_it_says_so() -> None:
+    frame = pd.DataFrame({"y": np.tile(columns()["y"], 2), "shop": np.repeat(["a", "b"], ROWS)})
+    task = Forecast.read(DataConfig("frame", "y", group="shop", scale="by_group", window=4), frame)
+    forecaster = task.predictor(task.network(ModelConfig(2)).eval(), task.encoder(task.hold_out()))
+    assert forecaster.calibration is None
+    assert forecaster.predictions(frame).notes[-1].startswith("Without intervals")
+    with pytest.raises(ConfigError, match="this model has none"):
+        forecaster.predictions(frame, confidence=0.9)
+    with pytest.raises(ConfigError, match="scales for each group"):
+        forecaster.raw()
+
+
+def test_the_forecasts_of_a_panel_name_the_shop_and_the_step_of_each() -> None:
+    frame = pd.DataFrame({"y": np.arange(2.0 * ROWS), "shop": np.repeat(["a", "b"], ROWS)})
+    frame["day"] = np.tile(np.arange(ROWS), 2)
+    task = Forecast.read(DataConfig("frame", "y", group="shop", time="day", window=4, horizon=2), frame)
+    forecaster = task.predictor(task.network(ModelConfig(2)).eval(), task.encoder(task.hold_out()))
+    found = forecaster.predictions(frame)
+    assert found.names == ("40", "41", "40", "41")
+    assert found.columns["shop"].tolist() == ["a", "a", "b", "b"]
+    assert found.columns["step"].tolist() == [1, 2, 1, 2]
+    by_group = forecaster.predict_by_group(frame)
+    np.testing.assert_array_equal(found.columns["y"], np.concatenate([by_group["a"], by_group["b"]]))
+    past = forecaster.predictions(frame, history=True)
+    is_known = ~np.isnan(past.columns["y_true"])
+    # Of each shop the steps 4 to 39 are forecast from the row itself, those from 5 on from the row before too.
+    assert is_known.sum() == 2 * (36 + 35)
+    truth = {(shop, str(day)): y for shop, day, y in zip(frame["shop"], frame["day"], frame["y"], strict=True)}
+    keys = zip(past.columns["shop"].tolist(), past.names, strict=True)
+    expected = np.array([truth.get(key, np.nan) for key in keys])
+    np.testing.assert_array_equal(past.columns["y_true"], expected)
