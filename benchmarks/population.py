@@ -13,12 +13,11 @@ from typing import Any
 
 import torch
 from harness import Results, arguments, busy_share, say
-from lstmreg.data.splits import make_splits
 from torch.utils.data import DataLoader, TensorDataset
 
 from lstmreg import Config, DataConfig, ModelConfig, Network, Population, TrainingConfig, fit, fit_population
 from lstmreg.config import with_settings
-from lstmreg.data.table import read_series
+from lstmreg.tasks import read_task
 from lstmreg.training.single import prepare
 
 SUNSPOTS = Path(__file__).parent.parent / "lstmreg" / "data" / "sunspots.csv"
@@ -40,15 +39,15 @@ class Windows:
         data = DataConfig(str(SUNSPOTS), "sunspots", time="year", window=24)
         training = TrainingConfig(learning_rate=0.03, max_epochs=100, patience=12)
         self.config = Config(data, ModelConfig(hidden_size=hidden_size), training)
-        self.series = read_series(data)
-        self.splits = make_splits(len(self.series), data, self.config.search).choose
+        self.task = read_task(self.config)
+        self.splits = self.task.splits(self.config.search).choose
         alone = [{path: value} for path, value in ALL_SIX.items() if path != "model.dropout"]
         self.settings = [ALL_SIX] if knobs == "all six" else alone
 
     def prepare(self, trial: int, known: dict[object, Any]) -> Any:
         setting = self.settings[trial % len(self.settings)]
         config = with_settings(self.config, setting | {"training.seed": trial % 7})
-        return prepare(config, self.series, self.splits[trial % len(self.splits)], known)
+        return prepare(config, self.task, self.splits[trial % len(self.splits)], known)
 
     def one(self, trial: int) -> None:
         task = self.prepare(trial, {})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,12 +12,19 @@ import torch
 from numpy.typing import NDArray
 
 from lstmreg import models
+from lstmreg.data.ahead import times_ahead
 from lstmreg.data.given import Question as Question
 from lstmreg.data.given import Reader
 from lstmreg.data.given import Table as Table
+from lstmreg.data.sources.door import open_table
 from lstmreg.data.table import READING, Series
 from lstmreg.data.windows import Scaler, Scales, Windower
+from lstmreg.errors import ConfigError
+from lstmreg.interop.raw import Differences, Raw
+from lstmreg.intervals import Calibration
 from lstmreg.models import Ensemble, Network
+from lstmreg.predictions import STEP, Predictions, free_heading
+from lstmreg.predictive import Predictive, number_columns
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +41,7 @@ class Forecaster:
         reading: How a file like that of the training is read: settings of :class:`DataConfig` by name.
         val_loss: Of the training, if known.
         question: What is read beside: the column of groups, and what is known in advance.
+        calibration: What intervals are made of, if known: a score for each step ahead.
 
     Raises:
         ValueError: If the network has other sizes, or is stateful: each window begins with zeros.
@@ -55,6 +63,7 @@ class Forecaster:
     reading: Mapping[str, Any] = field(default_factory=dict)
     val_loss: float | None = None
     question: Question = field(default_factory=Question)
+    calibration: Calibration | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         sizes = {
@@ -66,6 +75,8 @@ class Forecaster:
         for name, (got, expected) in sizes.items():
             if got != expected:
                 raise ValueError(f"{name} must be {expected}, as the columns and the horizon are, got {got}.")
+        if self.calibration is not None:
+            self.calibration.check_size(self.network.output_size)
         if self.network.config.stateful:
             raise ValueError("a forecaster's network must not be stateful: each window begins with zeros.")
 
@@ -133,19 +144,112 @@ class Forecaster:
             DataError: As :meth:`predict`.
         """
         series = self._series(table)
+        rows = self._history(series)
+        rows = rows[(rows >= start) & (rows < (len(series) + 1 if stop is None else stop))]
+        return rows, self.forecast_from(series, rows)
+
+    def _history(self, series: Series) -> NDArray[np.int64]:
+        """Return the rows from which can be forecast: those with a window before them, and what is known in advance."""
         groups, past = series.groups, self.windower.past
-        edges = groups.starts.tolist()
         lasts = (
             np.minimum(groups.ends, groups.starts[1:] - self.windower.horizon) if self.question.future else groups.ends
         )
-        rows = np.concatenate([np.arange(a + past, max(a + past, b + 1)) for a, b in zip(edges, lasts, strict=False)])
-        rows = rows[(rows >= start) & (rows < (len(series) + 1 if stop is None else stop))]
-        return rows, self.forecast_from(series, rows)
+        pairs = zip(groups.starts.tolist(), lasts.tolist(), strict=False)
+        return np.concatenate([np.arange(a + past, max(a + past, b + 1)) for a, b in pairs])
 
     def forecast_from(self, series: Series, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Forecast ``(N, O)`` from some rows of a series on, each with a whole window of its group before it."""
         windows = torch.from_numpy(self.windower.before(series, rows))
         return self.windower.unscaled(series, rows, models.outputs(self.network, windows).numpy())
+
+    def predictions(
+        self,
+        source: Table,
+        *,
+        history: bool = False,
+        samples: int = 0,
+        seed: int = 0,
+        confidence: float | None = None,
+    ) -> Predictions:
+        """Forecast as :meth:`predict` does, as a table with times and intervals.
+
+        Args:
+            source: As for :meth:`predict`.
+            history: Whether to forecast from each row with a window before it too, as if it were not known yet.
+            samples: So many times with masks drawn anew: their mean is the forecast, their quantiles the interval. 0:
+                without masks; the interval then comes of the validation cases, if the model has been calibrated.
+            seed: Decides the masks.
+            confidence: Of the intervals. Default: 0.95, where there are enough validation cases for it.
+
+        Raises:
+            ConfigError: If the model has no dropout to draw masks of, or too few cases for such a confidence.
+            DataError: As :meth:`predict`.
+        """
+        series = self._reader.with_future(self._series(source, with_target=history))
+        rows = self._history(series) if history else series.groups.ends
+        found = Predictive(self.network, self.calibration, samples, seed, confidence).numbers(
+            torch.from_numpy(self.windower.before(series, rows)),
+            None,
+            lambda outputs, part: self.windower.unscaled(series, rows[part], outputs),
+        )
+        steps = rows[:, None] + np.arange(self.windower.horizon)  # as if each group went on behind its end
+        groups = np.repeat(series.groups.of(rows - 1), self.windower.horizon)
+        numbers, bands = number_columns(self.targets, found.by_step(self.windower.horizon))
+        columns: dict[str, NDArray[Any]] = {}
+        if self.question.group is not None:
+            columns[free_heading(self.question.group, numbers)] = np.array(series.groups.names, dtype=object)[groups]
+        if self.windower.horizon > 1:
+            columns[free_heading(STEP, numbers)] = np.tile(np.arange(1, self.windower.horizon + 1), len(rows))
+        columns |= numbers
+        if history and series.target_names == self.targets:
+            bands = tuple(replace(band, truth=f"{band.value}_true") for band in bands)
+            truth = _truth(series, steps.ravel(), groups)
+            columns |= {f"{name}_true": truth[:, k] for k, name in enumerate(self.targets)}
+        times, notes = _times(series, self.windower.horizon)
+        names = tuple(times[g][step] for g, step in zip(groups.tolist(), steps.ravel().tolist(), strict=True))
+        heading = self.reading.get("time") if series.labels else None
+        in_time = self.question.group is None
+        return Predictions(names, columns, heading or "row", bands, notes=(*notes, *found.notes), in_time=in_time)
+
+    def raw(self) -> Raw:
+        """Return the network with its scales as one module, which takes windows of a table's own values.
+
+        Windows are ``(B, T, columns)``: the features, and behind them what is known in advance, as it is ``horizon``
+        rows later. Where changes were learned, with the rows before them that these take.
+
+        Raises:
+            ConfigError: If each group has scales of its own.
+        """
+        windower = self.windower
+        if windower.by_group:
+            raise ConfigError(
+                "the model has scales for each group (data.scale: by_group), and one graph holds one scale. Use "
+                "lstmreg.load in Python, or train with data.scale: together."
+            )
+        differences = None
+        if windower.lag:
+            own_past = [name for name in self.features if name in self.targets]
+            columns = tuple(n for n, name in enumerate(self.features) if name in self.targets)
+            known = columns[0] if len(columns) == len(self.targets) == 1 else None
+            use = _use_of_differences(own_past, windower.lag, is_scaled=False)
+            differences = Differences(windower.lag, columns, known, use)
+        about = {
+            "task": "forecast",
+            "features": [*self.features, *(f"{name}, {windower.horizon} ahead" for name in self.question.names_ahead)],
+            "target": self.target if isinstance(self.target, str) else list(self.target),
+            "steps": windower.past if differences is not None and differences.known is not None else windower.window,
+            "horizon": windower.horizon,
+        }
+        scaler = windower.inputs
+        # Step by step, each with all targets.
+        mean, scale = (
+            np.tile(np.atleast_1d(v), windower.horizon) for v in (windower.target.mean, windower.target.scale)
+        )
+        return Raw(self.network, scaler.mean, scaler.scale, mean, scale, differences=differences, about=about)
+
+    def calibrated(self, calibration: Calibration) -> Forecaster:
+        """Return the same with intervals."""
+        return replace(self, calibration=calibration)
 
     @property
     def _reader(self) -> Reader:
@@ -160,11 +264,16 @@ class Forecaster:
             self.reading,
         )
 
-    def _series(self, table: Table) -> Series:
-        """Return a table as a series; its targets are those of the model only as far as they are needed."""
-        windower = self.windower
+    def _series(self, table: Table, *, with_target: bool = False) -> Series:
+        """Return a table as a series; its targets are those of the model only as far as they are needed.
+
+        Or where they are asked for, and the table has them.
+        """
+        windower, reader = self.windower, self._reader
         before = f" and {windower.lag} rows before it" if windower.lag else ""
-        return self._reader.series(table, f"a window of {windower.window}{before}")
+        if with_target and set(self.targets) <= set(_columns_of(table, reader)):
+            reader = replace(reader, targets=self.targets)
+        return reader.series(table, f"a window of {windower.window}{before}")
 
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Write ``model.json`` and ``model.safetensors`` into a folder, which is made if there is none."""
@@ -182,6 +291,8 @@ class Forecaster:
             "reading": dict(self.reading),
             "val_loss": self.val_loss,
         }
+        if self.calibration is not None:
+            about["calibration"] = self.calibration.about()
         if windower.lag:
             own_past = [name for name in self.features if name in self.targets]
             use = _use_of_differences(own_past, windower.lag)
@@ -218,6 +329,8 @@ class Forecaster:
         if any(_sizes(scales) != _sizes(common) for scales in by_group.values()):
             raise ValueError("the scales of all groups must be of the same columns.")
         reading = {name: value for name, value in about.get("reading", {}).items() if name in READING}
+        if not all(type(value) in _READ[name] for name, value in reading.items()):
+            raise TypeError(f"the reading is not understood: {reading!s:.80}.")
         features = tuple(_texts("features", about["features"]))
         windower = Windower(counts["window"], counts["horizon"], *common, lag, by_group)
         future = about.get("future", {"known_future": [], "calendar": []})
@@ -227,7 +340,8 @@ class Forecaster:
             about.get("group"),
         )
         target = names if several else names[0]
-        forecaster = cls(network, features, target, windower, reading, about.get("val_loss"), question)
+        calibration = Calibration.restored(about["calibration"]) if "calibration" in about else None
+        forecaster = cls(network, features, target, windower, reading, about.get("val_loss"), question, calibration)
         forecaster._reader.config("")  # whose rules the reading keeps, or this is where it says so
         return forecaster
 
@@ -245,6 +359,29 @@ def _sizes(scales: Scales) -> tuple[int, int]:
     return scales.inputs.scale.size, scales.target.scale.size
 
 
+def _times(series: Series, horizon: int) -> tuple[list[dict[int, str]], tuple[str, ...]]:
+    """Return of each group the times of its rows and of the steps after it, by row, and what must be said of these."""
+    groups, found, notes = series.groups, [], []
+    for start, stop in zip(groups.starts.tolist(), groups.starts[1:].tolist(), strict=False):
+        labels = list(series.labels[start:stop]) or [str(row) for row in range(start, stop)]  # of what is no file
+        ahead = times_ahead(labels, horizon) if series.labels else [str(stop + step) for step in range(horizon)]
+        if ahead is None:
+            ahead = [f"+{step}" for step in range(1, horizon + 1)]
+            notes.append(f"The rows are not at regular times: +1 is the step after the last one, {labels[-1]}.")
+        found.append(dict(enumerate([*labels, *ahead], start)))
+    return found, tuple(notes[:1])
+
+
+def _truth(series: Series, steps: NDArray[np.int64], groups: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the targets ``(N, P)`` at some rows of groups; NaN where a group has ended."""
+    is_known = steps < series.groups.ends[groups]
+    return np.where(is_known[:, None], series.targets[np.where(is_known, steps, 0)], np.nan)
+
+
+#: What the settings may be by which a file is read.
+_READ: dict[str, tuple[type, ...]] = {name: (bool,) if name == "sort" else (str, type(None)) for name in READING}
+
+
 def _scaler(name: str, written: Mapping[str, Any], axes: int) -> Scaler:
     mean, scale = (np.array(written[which], dtype=np.float64) for which in ("mean", "scale"))
     are_well = (
@@ -255,6 +392,14 @@ def _scaler(name: str, written: Mapping[str, Any], axes: int) -> Scaler:
     return Scaler(mean, scale)
 
 
+def _columns_of(table: Table, reader: Reader) -> list[Any]:
+    """Return the names of a table's columns, if it has some."""
+    if isinstance(table, (str, os.PathLike)):
+        return list(open_table(reader.config(os.fspath(table))).header)
+    names: Any = table if isinstance(table, Mapping) else getattr(table, "columns", [])
+    return list(names)
+
+
 def _texts(name: str, written: Iterable[Any]) -> list[str]:
     texts = list(written)
     if not all(isinstance(text, str) for text in texts):
@@ -262,8 +407,8 @@ def _texts(name: str, written: Iterable[Any]) -> list[str]:
     return texts
 
 
-def _use_of_differences(own_past: list[str], lag: int) -> str:
-    """Say what a reader of ``model.json`` must know where the target was differenced."""
+def _use_of_differences(own_past: list[str], lag: int, *, is_scaled: bool = True) -> str:
+    """Say what a reader of ``model.json`` must know where the target was differenced, or of a :class:`Raw` network."""
     before = "the row before" if lag == 1 else f"{lag} rows before"
     goes_in = f"column {own_past[0]!r} goes in as its change from {before}. " if own_past else ""
     if len(own_past) > 1:
@@ -273,4 +418,5 @@ def _use_of_differences(own_past: list[str], lag: int) -> str:
         if lag == 1
         else f"the target's value {lag} rows before that step, or as many times {lag} as it takes to be known by then"
     )
-    return f"{goes_in}What comes out is a change: times scale plus mean, it is what to add to {known}"
+    undone = "times scale plus mean, " if is_scaled else ""
+    return f"{goes_in}What comes out is a change: {undone}it is what to add to {known}"

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from lstmreg import models, saved
+from lstmreg.errors import CorruptFileError
 from lstmreg.forecaster import Forecaster
 from lstmreg.interop import KerasModel, folder
 from lstmreg.models import Ensemble, Network
@@ -33,8 +34,21 @@ def load(directory: str | os.PathLike[str]) -> Loaded:
     Raises:
         CorruptFileError: If a file is missing or damaged, or the two do not belong together.
     """
-    makers: dict[saved.Format, saved.Maker[Loaded]] = {models.FORMAT: _restore, folder.FORMAT: folder.restore}
+    makers: dict[saved.Format, saved.Maker[Loaded]] = {
+        models.FORMAT: _restore,
+        folder.FORMAT: folder.restore,
+        saved.OWN_FORMAT: _of_ones_own,
+    }
     return saved.read(directory, makers)
+
+
+def _of_ones_own(description: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> Loaded:
+    """Refuse: only its user can make such a network."""
+    name = f"{description['class']}"[:80]
+    raise CorruptFileError(
+        f"these are the weights of {name}, a network of your own: make one, and give it "
+        f"safetensors.torch.load_file of model.safetensors with load_state_dict"
+    )
 
 
 _FORECASTERS = {"features", "target", "window", "horizon", "inputs", "outputs"}

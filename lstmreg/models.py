@@ -246,13 +246,58 @@ def outputs(network: Network | Ensemble, inputs: Tensor, lengths: Tensor | None 
     Returns:
         ``(N, O)``, on the device and in the dtype of ``inputs``.
     """
-    like = next(network.parameters())
     was_training = network.training
     network.eval()
-    parts = zip(*(torch.split(t, _SEQUENCES_AT_ONCE) for t in (inputs, lengths) if t is not None), strict=True)
-    found = [network(x.to(like), *rest).to(inputs) for x, *rest in parts]
+    found = _in_parts(network, inputs, lengths)
     network.train(was_training)
-    return torch.cat(found)
+    return found
+
+
+def drops(network: Network | Ensemble) -> bool:
+    """Tell whether a network drops anything in training, so that its masks can be drawn in prediction too."""
+    config = network.config
+    layers = [config.layer(index) for index in range(config.num_layers)]
+    rates = [layer[name] for layer in layers for name in ("dropout", "recurrent_dropout")]
+    return any(rate > 0 for rate in [*rates, config.embedding_dropout])
+
+
+@torch.no_grad()
+def sampled_outputs(
+    network: Network | Ensemble, inputs: Tensor, lengths: Tensor | None = None, *, samples: int, seed: int
+) -> Tensor:
+    """Return what a network gives under masks as in training, drawn anew for each sample and sequence.
+
+    The samples of an ensemble come from its members in turn, so that their spread is that of the members too.
+
+    Args:
+        network: The network; its mode is kept, and so is torch's generator.
+        inputs: ``(N, T, D)``, in any floating dtype.
+        lengths: ``(N,)`` where they differ.
+        samples: How many, S.
+        seed: Decides all masks.
+
+    Returns:
+        ``(S, N, O)``, on the device and in the dtype of ``inputs``.
+
+    References:
+        Gal & Ghahramani (2016), arXiv:1506.02142; of ensembles Lakshminarayanan et al. (2017), arXiv:1612.01474.
+    """
+    members: list[nn.Module] = list(network.members) if isinstance(network, Ensemble) else [network]
+    like, was_training = next(network.parameters()), network.training
+    devices = [like.device] if like.is_cuda else []
+    network.train()
+    try:
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(seed)
+            return torch.stack([_in_parts(members[s % len(members)], inputs, lengths) for s in range(samples)])
+    finally:
+        network.train(was_training)
+
+
+def _in_parts(network: nn.Module, inputs: Tensor, lengths: Tensor | None) -> Tensor:
+    like = next(network.parameters())
+    parts = zip(*(torch.split(t, _SEQUENCES_AT_ONCE) for t in (inputs, lengths) if t is not None), strict=True)
+    return torch.cat([network(x.to(like), *rest).to(inputs) for x, *rest in parts])
 
 
 def describe(network: Network | Ensemble) -> dict[str, Any]:

@@ -215,14 +215,15 @@ class _ElasticNets(torch.autograd.Function):
         ctx.strengths, ctx.sums = strengths, sums
         ctx.save_for_backward(*tensors)
         ctx.set_materialize_grads(False)
-        totals = [tensors[0].new_zeros(tensors[0].shape[:axes]) for _ in range(max(sums) + 1)]
+        like = tensors[0]
+        totals: list[Tensor | None] = [None] * (max(sums) + 1)
         for (l1, l2), w, i in zip(strengths, tensors, sums, strict=True):
             flat = w.flatten(axes)
             if _is_on(l2):
-                totals[i] += _squares(flat) * l2
+                totals[i] = _added(totals[i], _squares(flat) * l2, like)
             if _is_on(l1):
-                totals[i] += flat.abs().sum(-1) * l1
-        return tuple(totals)
+                totals[i] = _added(totals[i], flat.abs().sum(-1) * l1, like)
+        return tuple([like.new_zeros(like.shape[:axes]) if total is None else total for total in totals])
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -240,6 +241,11 @@ class _ElasticNets(torch.autograd.Function):
 
 def _is_on(strength: Tensor | float | None) -> bool:
     return isinstance(strength, Tensor) or bool(strength)
+
+
+def _added(total: Tensor | None, value: Tensor, like: Tensor) -> Tensor:
+    """Add to a total in place; the first value is the total itself, in the type that all of them are summed in."""
+    return value.to(like) if total is None else total.add_(value)
 
 
 def _squares(flat: Tensor) -> Tensor:

@@ -21,6 +21,9 @@ from lstmreg.files import read_file, write_atomically
 _DESCRIPTION, _WEIGHTS = "model.json", "model.safetensors"
 _DESCRIPTION_BYTES = 64 << 20
 
+#: The format of weights of a network that only its user can make.
+OWN_FORMAT = "own"
+
 #: What is written as ``format``; it says which kind of model the rest of the description is of.
 Format = int | str
 

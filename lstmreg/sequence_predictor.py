@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -16,24 +16,22 @@ from lstmreg import models
 from lstmreg.config import DataConfig
 from lstmreg.data.encoding import SequenceEncoder
 from lstmreg.data.sequences import READING, Sequences, from_arrays, read_sequences
-from lstmreg.data.sources.columns import Columns, Table
-from lstmreg.data.sources.door import open_table
+from lstmreg.data.sources.columns import Table
 from lstmreg.data.sources.frame import from_frame
 from lstmreg.data.sources.raw import Kind
+from lstmreg.data.sources.unlabelled import Untargeted, open_unlabelled
 from lstmreg.data.windows import Scaler
-from lstmreg.errors import DataError
+from lstmreg.errors import ConfigError, DataError
+from lstmreg.interop.raw import Raw
+from lstmreg.intervals import Calibration
 from lstmreg.models import Ensemble, Network
+from lstmreg.predictions import STEP, Predictions, free_heading
+from lstmreg.predictive import Found, Predictive, number_columns
 
 #: A file or folder by its path; a long table as a data frame; arrays as :func:`from_arrays` takes them; or sequences.
 Source = Any
 
 _TASKS = ("classify", "regress", "label")
-
-#: What stands where a source need not have a target.
-_ANY_TARGET = "0"
-
-#: Endings of files that are a table, in which the column of the target may be missing.
-_TABLES = (".csv", ".tsv", ".tab", ".txt", ".gz", ".parquet", ".pq")
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +48,7 @@ class SequencePredictor:
         target_names: Names of the targets.
         reading: How a file like that of the training is read: settings of :class:`DataConfig` by name.
         val_loss: Of the training, if known.
+        calibration: What intervals are made of, if known: a score for each target, or one of the true class.
 
     Raises:
         ValueError: If the network has other sizes, or predicts at other steps.
@@ -61,6 +60,7 @@ class SequencePredictor:
     target_names: tuple[str, ...]
     reading: Mapping[str, Any] = field(default_factory=dict)
     val_loss: float | None = None
+    calibration: Calibration | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         encoder, network = self.encoder, self.network
@@ -75,6 +75,8 @@ class SequencePredictor:
                 raise ValueError(f"{name} must be {expected}, as the columns and the targets are, got {got}.")
         if self.task not in _TASKS or encoder.at_steps != (self.task == "label"):
             raise ValueError(f"task must be one of {', '.join(_TASKS)}, and label at every step, got {self.task!r}.")
+        if self.calibration is not None:
+            self.calibration.check_size(1 if encoder.classes else encoder.output_size)
         if network.config.stateful:
             raise ValueError("the network must not be stateful: each sequence begins with zeros.")
 
@@ -136,6 +138,111 @@ class SequencePredictor:
             return values
         return [each[:length] for each, length in zip(values, sequences.lengths.tolist(), strict=True)]
 
+    # ---------------------------------------------------------------- with intervals
+
+    def predictions(
+        self,
+        source: Source,
+        *,
+        history: bool = False,
+        samples: int = 0,
+        seed: int = 0,
+        confidence: float | None = None,
+    ) -> Predictions:
+        """Predict as :meth:`predict` does, as a table with names, probabilities and intervals.
+
+        Args:
+            source: As for :meth:`predict`.
+            history: Must be false: a sequence is predicted as a whole, and not from each of its steps on.
+            samples: So many times with masks drawn anew: their mean is the prediction, their quantiles the interval, of
+                classes that of their probabilities. 0: without masks; what is said of a sequence then has an interval
+                from the validation cases, if the model has been calibrated, and of classes a set.
+            seed: Decides the masks.
+            confidence: Of the intervals and sets. Default: 0.95, where there are enough validation cases for it.
+
+        Raises:
+            ConfigError: If ``history`` is asked for, the model has no dropout to draw masks of, or too few cases for
+                such a confidence.
+            DataError: As :meth:`predict`.
+        """
+        if history:
+            raise ConfigError(f"--history is of forecasts; to {self.task}, leave it out.")
+        predictive = Predictive(self.network, self.calibration, samples, seed, confidence)
+        sequences = self.sequences(source)
+        inputs, lengths = self.encoder.inputs_of(sequences)
+        ask = predictive.shares if self.classes else predictive.numbers
+        found = ask(
+            torch.from_numpy(inputs),
+            None if lengths is None else torch.from_numpy(lengths),
+            lambda outputs, part: self.encoder.decoded(outputs, sequences.lengths[part]),
+        )
+        found = found._replace(notes=(*self._about_tokens(sequences), *found.notes))
+        names, steps = sequences.names, {}
+        if self.encoder.at_steps:
+            counts = sequences.lengths
+            within = np.arange(int(counts.max())) < counts[:, None]
+            found = found.of_rows(within)
+            names = tuple(name for name, count in zip(names, counts.tolist(), strict=True) for _ in range(count))
+            steps = {STEP: np.concatenate([np.arange(1, count + 1) for count in counts.tolist()])}
+        if self.classes:
+            return self._shares(names, steps, found, predictive)
+        columns, bands = number_columns(self.target_names, found)
+        return Predictions(names, {**_apart(steps, columns), **columns}, bands=bands, notes=found.notes)
+
+    def _about_tokens(self, sequences: Sequences) -> list[str]:
+        return [
+            f"Training has not seen {', '.join(map(repr, tokens[:3]))}{' and others' if len(tokens) > 3 else ''} "
+            f"of column {name!r}: unknown tokens count as none."
+            for name, tokens in self.encoder.unknown(sequences).items()
+        ]
+
+    def _shares(
+        self, names: tuple[str, ...], steps: Mapping[str, NDArray[Any]], found: Found, predictive: Predictive
+    ) -> Predictions:
+        """Return the most probable class of each row, the probability of each, and the set that holds the true one."""
+        classes = np.array(self.classes, dtype=object)
+        shares = tuple(f"P({name})" for name in self.classes)
+        columns, _ = number_columns(shares, found)
+        target, least = self.target_names[0], None
+        notes = found.notes
+        if not predictive.samples and not self.encoder.at_steps:
+            least, more = predictive.least_share()
+            notes = (*notes, *more)
+        sets = {}
+        if least is not None:
+            held = (found.values >= least) | (found.values == found.values.max(axis=1, keepdims=True))
+            sets = {f"{target}_set": np.array([" | ".join(classes[row]) for row in held], dtype=object)}
+        predicted = {target: classes[found.values.argmax(axis=1)]}
+        columns = {**predicted, **sets, **columns}
+        return Predictions(names, {**_apart(steps, columns), **columns}, shares=shares, notes=notes)
+
+    def raw(self) -> Raw:
+        """Return the network with its scales, and the softmax of classes, as one module, which takes raw sequences.
+
+        In a column of tokens go in their numbers, which ``about`` lists; what training has not seen is 0.
+        """
+        encoder = self.encoder
+        mean, scale = encoder.inputs.mean.copy(), encoder.inputs.scale.copy()
+        for column in encoder.vocabularies:
+            mean[column], scale[column] = 0.0, 1.0
+        numbers = {
+            name: {token: k + 1 for k, token in enumerate(tokens) if encoder.seen[name][k]}
+            for name, tokens in encoder.tokens.items()
+        }
+        about = {
+            "task": self.task,
+            "features": list(self.features),
+            "targets": list(self.target_names),
+            "classes": list(self.classes),
+            "tokens": numbers,
+        }
+        outputs = (None, None) if encoder.targets is None else (encoder.targets.mean, encoder.targets.scale)
+        return Raw(self.network, mean, scale, *outputs, has_lengths=True, about=about)
+
+    def calibrated(self, calibration: Calibration) -> SequencePredictor:
+        """Return the same with intervals."""
+        return dataclasses.replace(self, calibration=calibration)
+
     # ---------------------------------------------------------------- sources
 
     def sequences(self, source: Source) -> Sequences:
@@ -148,23 +255,23 @@ class SequencePredictor:
             self._check_features(source)
             return source
         if isinstance(source, (str, os.PathLike)):
-            config = self._data(os.fspath(source))
-            is_table = config.path.lower().endswith(_TABLES) and not os.path.isdir(config.path)
-            table = _Untargeted(open_table(config), config.one_target) if is_table else None
-            return self._read(config, table)
+            return self._read(*open_unlabelled(self._data(os.fspath(source))))
         if hasattr(source, "columns") and not isinstance(source, (list, tuple, np.ndarray)):
             config = self._data("the frame")
-            return self._read(config, _Untargeted(from_frame(source, config), config.one_target))
+            return self._read(config, Untargeted(from_frame(source, config), config.one_target))
         return self._of_arrays(source)
 
     def _read(self, config: DataConfig, table: Table | None) -> Sequences:
         are_numbers = not self.classes if self.encoder.at_steps else None
+        if table is None:  # what names its own sequences, and need not have a table of labels
+            config = dataclasses.replace(config, labels=None)
         sequences = read_sequences(config, cast(Kind, self.task), table, are_numbers=are_numbers)
         self._check_features(sequences)
         return sequences
 
     def _data(self, path: str) -> DataConfig:
-        return DataConfig(path, self.target_names[0], list(self.features), **self.reading)
+        reading = {name: value for name, value in self.reading.items() if name != "group"}  # which training alone needs
+        return DataConfig(path, self.target_names[0], list(self.features), **reading)
 
     def _of_arrays(self, x: Source) -> Sequences:
         count = len(x)
@@ -174,7 +281,7 @@ class SequencePredictor:
             np.zeros(count),
             kind="regress",  # whose targets may be any number
             features=self.features,
-            tokens=list(self.encoder.tokens),
+            tokens=list(self.encoder.tokens) or None,
             missing=missing,
         )
 
@@ -210,6 +317,7 @@ class SequencePredictor:
             "outputs": None if encoder.targets is None else _plain(encoder.targets),
             "reading": dict(self.reading),
             "val_loss": self.val_loss,
+            **({} if self.calibration is None else {"calibration": self.calibration.about()}),
         }
 
     @classmethod
@@ -240,27 +348,15 @@ class SequencePredictor:
             at_steps=about["task"] == "label",
         )
         reading = {name: value for name, value in about["reading"].items() if name in READING}
-        predictor = cls(network, about["task"], encoder, names, reading, about["val_loss"])
+        calibration = Calibration.restored(about["calibration"]) if "calibration" in about else None
+        predictor = cls(network, about["task"], encoder, names, reading, about["val_loss"], calibration)
         predictor._data("")  # whose rules the reading keeps, or this is where it says so
         return predictor
 
 
-class _Untargeted(Table):
-    """A table that need not have the column of the target: what stands there is not looked at."""
-
-    def __init__(self, table: Table, target: str) -> None:
-        super().__init__(table.path, table.sha256, [*table.header, *([target] if target not in table.header else [])])
-        self.unit, self.first = table.unit, table.first
-        self._table, self._target = table, target
-
-    def read(self, config: DataConfig, numbers: Sequence[str], texts: Sequence[str] = ()) -> Columns:
-        """Read the others, and give any target."""
-        columns = self._table.read(config, numbers, [name for name in texts if name != self._target])
-        any_target = {self._target: [_ANY_TARGET] * len(columns)} if self._target in texts else {}
-        return dataclasses.replace(columns, table=self, texts={**columns.texts, **any_target})
-
-    def _texts(self, names: Sequence[str]) -> Mapping[str, list[str]]:
-        return self._table._texts(names)
+def _apart(steps: Mapping[str, NDArray[Any]], columns: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    """Return the column of steps under a heading that no other column has."""
+    return {free_heading(heading, columns): column for heading, column in steps.items()}
 
 
 def _plain(scaler: Scaler) -> dict[str, list[float]]:

@@ -7,10 +7,8 @@ from torch import Tensor
 from torch._C import _functorch
 from torch.autograd import forward_ad
 
-
-def is_compiling() -> bool:
-    """Tell whether torch.compile or torch.export is reading the code."""
-    return bool(torch.compiler.is_compiling())
+#: Tells whether torch.compile or torch.export is reading the code. It is asked many times in each call of a layer.
+is_compiling = torch.compiler.is_compiling
 
 
 def in_transform() -> bool:

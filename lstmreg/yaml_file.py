@@ -1,4 +1,4 @@
-"""Reads a YAML file that a stranger may have written: small, plain, and with known keys only."""
+"""Reads a YAML file that a stranger may have written, small, plain and with known keys only; and writes one."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import yaml
 
 from lstmreg.config import Config, DataConfig, ModelConfig, SearchConfig, TrainingConfig
 from lstmreg.errors import ConfigError, did_you_mean
+from lstmreg.files import write_atomically
 from lstmreg.rules import choices_of, declared
 
 _LARGEST = 100_000
@@ -43,6 +44,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
         if name not in known_settings():
             raise ConfigError(f"{path}: unknown setting {name!r}.{did_you_mean(name, known_settings())}")
     return content
+
+
+def write_yaml(config: Config, path: Path) -> None:
+    """Write a configuration, every setting of it, as :func:`read_yaml` reads it."""
+    write_atomically(path, yaml.safe_dump(dataclasses.asdict(config), sort_keys=False, allow_unicode=True))
 
 
 _OPENING = (

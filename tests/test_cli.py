@@ -246,7 +246,12 @@ WITH_COUNT = [*VERBS, Count()]
         (["count", "many"], 2, "lstmreg: last must be a whole number, got 'many'.\n"),
         (["count", "5", "6"], 2, "lstmreg: unknown argument 6. 'lstmreg count --help' lists what there is.\n"),
         (["count", "5", "--bye=2"], 2, "lstmreg: unknown argument --bye. Did you mean '--by'?\n"),
-        ([], 2, "lstmreg: name what to do: demo, fit, search, report, convert, count. 'lstmreg --help' says more.\n"),
+        (
+            [],
+            2,
+            "lstmreg: name what to do: demo, init, fit, search, report, predict, convert, count. "
+            "'lstmreg --help' says more.\n",
+        ),
     ],
 )
 def test_a_verb_is_added_by_its_object_alone(
@@ -574,7 +579,11 @@ def test_convert_takes_a_model_with_the_hard_sigmoid_of_keras_2_to_keras_3(tmp_p
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["m.keras", "-o", "x", "--to", "tensorflow"], 2, "--to must be torch, keras or onnx, got 'tensorflow'."),
+        (
+            ["m.keras", "-o", "x", "--to", "tensorflow"],
+            2,
+            "--to must be torch, keras, onnx or torch-export, got 'tensorflow'.",
+        ),
         (["m.keras"], 2, "name the folder to write into: -o DIR."),
         (["m.keras", "conv9"], 2, "unknown argument conv9. The folder to write into is given as -o conv9."),
         (["-o", "x"], 2, "name the model, such as model.keras."),
@@ -582,7 +591,7 @@ def test_convert_takes_a_model_with_the_hard_sigmoid_of_keras_2_to_keras_3(tmp_p
         (["bad.keras", "-o", "x"], 4, "bad.keras: is neither a .keras file (zip) nor HDF5, nor a model's description"),
         (["https://example.org/m.h5", "-o", "x"], 4, "has no network code. Download it first."),
         (["m.keras", "-o", "a file"], 2, "a file: is a file; -o names the folder to write into."),
-        (["runs", "-o", "x"], 2, "runs: is a folder. In Keras, save the model as a .keras or .h5 file."),
+        (["runs", "-o", "x"], 2, "runs: no saved model in this folder. A fit saves into runs/NAME/fit"),
     ],
 )
 def test_convert_refuses_in_one_line(arguments: list[str], code: int, message: str, tmp_path: Path) -> None:

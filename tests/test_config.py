@@ -39,6 +39,7 @@ REFUSED = {
     "data.season": (0, -1),
     "data.missing": ("fill", ""),
     "data.decimal": (";", ""),
+    "data.split_by": ("shuffle", ""),
     "data.delimiter": ("", ",,"),
     "data.test_fraction": (*NO_FRACTION, 0.5, 0.7),
     "data.difference": (0, 2, -1, True, "seasons", ""),
@@ -349,7 +350,7 @@ def test_settings_of_several_sections_change_at_once_and_only_in_the_copy():
     settings = {"model.dropout": 0.5, "training.patience": 3, "model.hidden_size": 8}
     changed = with_settings(PLAIN, settings)
     assert changed.model == ModelConfig(dropout=0.5, hidden_size=8)
-    assert changed.training == TrainingConfig(patience=3, loss="mse")
+    assert changed.training == TrainingConfig(patience=3)
     assert Config(DataConfig(**TABLE)) == PLAIN
 
 
@@ -421,13 +422,13 @@ def test_every_key_of_the_search_space_is_a_live_setting(path):
 
 
 def test_the_loss_is_what_suits_the_task_where_none_is_named():
-    assert PLAIN.training.loss == "mse"
-    assert Config(DataConfig(**TABLE), training=TrainingConfig(loss="huber")).training.loss == "huber"
-    assert TrainingConfig().loss is None
-    with pytest.raises(
-        ConfigError, match=r"^training\.loss must be mse, mae, huber or null where numbers are forecast"
-    ):
-        Config(DataConfig(**TABLE), training=TrainingConfig(loss="cross_entropy"))
+    values = np.sin(np.arange(60.0))
+    series = Series("table.csv", "", ("y",), "y", values[:, None], values, tuple(map(str, range(60))), ())
+    task = Forecast(PLAIN.data, series)
+    assert task.completed(PLAIN).training.loss == "mse"
+    assert task.completed(with_settings(PLAIN, {"training.loss": "huber"})).training.loss == "huber"
+    with pytest.raises(ConfigError, match=r"^training\.loss must be one of mse, mae, huber where task is forecast"):
+        task.completed(with_settings(PLAIN, {"training.loss": "cross_entropy"}))
 
 
 @pytest.mark.parametrize("loss", ["mse", "mae", "huber"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 import subprocess
 import sys
@@ -30,6 +31,14 @@ def test_its_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.chdir(tmp_path)
     for code in blocks(page, "python"):
         exec(compile(code, page.name, "exec"), {})
+
+
+def test_the_notebook_runs_what_its_page_runs() -> None:
+    notebook = json.loads((ROOT / "docs" / "from-python.ipynb").read_text())
+    code = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    page = [block.rstrip() for block in blocks(ROOT / "docs" / "from-python.md", "python")]
+    assert code[:-1] == page
+    assert "report.html" in code[-1]  # which a notebook shows in place
 
 
 def test_the_readme_is_short() -> None:
@@ -83,7 +92,7 @@ def test_the_map_of_the_house_names_every_room() -> None:
 @each_page
 def test_names_in_backticks_are_public(page: Path) -> None:
     for name in re.findall(r"`lstmreg\.(\w+)", page.read_text()):
-        assert name in [*lstmreg.__all__, "yaml", "models", "interop", "losses"]
+        assert name in [*lstmreg.__all__, "yaml", "models", "interop", "losses", "search", "report", "tasks"]
     for name in re.findall(r"\binterop\.(\w+)", page.read_text()):
         assert name in lstmreg.interop.__all__
 

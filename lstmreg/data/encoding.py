@@ -97,8 +97,30 @@ class SequenceEncoder:
         return Cases(inputs, self._targets(sequences), lengths)
 
     def inputs_of(self, sequences: Sequences) -> tuple[NDArray[np.float32], NDArray[np.int64] | None]:
-        """Return what a network reads, ``(N, T, D)``, and the lengths ``(N,)`` where they differ."""
+        """Return what a network reads, ``(N, T, D)``, and the lengths ``(N,)`` where they differ.
+
+        Raises:
+            DataError: If training has seen no token of a column: it is then numbered or written in another way.
+        """
+        for name, unknown in self.unknown(sequences).items():
+            if len(unknown) == len(np.unique(sequences.inputs[:, self.features.index(name)])):
+                seen = [token for token, is_seen in zip(self.tokens[name], self.seen[name], strict=True) if is_seen]
+                raise DataError(
+                    f"column {name!r} has no token that training has seen, got {', '.join(unknown[:3])}; seen were "
+                    f"{', '.join(seen[:8])}. Give them as they were written there."
+                )
         return padded(self._rows(sequences), sequences, 0.0)
+
+    def unknown(self, sequences: Sequences) -> dict[str, tuple[str, ...]]:
+        """Return the tokens that training has not seen, of each column that has some."""
+        found = {}
+        for name, tokens in self.tokens.items():
+            seen = {token for token, is_seen in zip(tokens, self.seen[name], strict=True) if is_seen}
+            column = sequences.inputs[:, self.features.index(name)].astype(np.int64)
+            used = [sequences.tokens[name][number] for number in np.unique(column).tolist()]
+            if new := tuple(token for token in used if token not in seen):
+                found[name] = new
+        return found
 
     def decoded(self, outputs: NDArray[np.float32], lengths: NDArray[np.int64] | None) -> NDArray[np.float64]:
         """Return what outputs mean: probabilities ``(N, C)``, or numbers ``(N, O)`` in their own units.

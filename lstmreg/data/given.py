@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from lstmreg.config import DataConfig
 from lstmreg.errors import DataError, did_you_mean
 
-from .calendar import calendar_columns, following
+from .calendar import calendar_columns, calendar_names, following
 from .groups import Groups
 from .sources.frame import from_frame
 from .sources.memory import Column, TableInMemory
@@ -52,6 +52,11 @@ class Question:
     def width(self) -> int:
         """How many inputs are known in advance, A."""
         return len(self.known_future) + 2 * len(self.calendar)
+
+    @property
+    def names_ahead(self) -> tuple[str, ...]:
+        """Names of the inputs that are known in advance, A."""
+        return (*self.known_future, *calendar_names(self.calendar))
 
 
 @dataclass(frozen=True)
@@ -121,7 +126,7 @@ class Reader:
     def _read(self, table: Table) -> Series:
         if isinstance(table, (str, os.PathLike)):
             return read_series(self.config(os.fspath(table)))
-        if not self.question.is_plain:
+        if not self.question.is_plain or self._is_read_like_a_file(table):
             return self._read_columns(table)
         values = self._values(table)
         columns = self.columns
@@ -129,6 +134,13 @@ class Reader:
         inputs = values[:, : len(self.features)]
         targets = tuple(self.targets or columns[:1])
         return Series("the table", "", self.features, targets, inputs, values[:, places], (), ())
+
+    def _is_read_like_a_file(self, table: Any) -> bool:
+        """Tell whether a table with named columns has times that order it, or gaps that the settings fill."""
+        names = list(table) if isinstance(table, Mapping) else list(map(str, getattr(table, "columns", [])))
+        has_all = set(self.columns) <= set(names)
+        is_told = self.reading.get("time") in names or self.reading.get("missing", "error") != "error"
+        return has_all and is_told
 
     def _read_columns(self, table: Any) -> Series:
         config = self.config("the table")

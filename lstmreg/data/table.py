@@ -116,7 +116,11 @@ def read_series(config: DataConfig, table: Table | None = None) -> Series:
         raise DataError(f"{table.path}: no row is left. Give a table with complete rows.")
     notes += constant_notes(names, values[_rows_known(groups)])
     features = config.features if config.features is not None else names
-    labels = columns.texts[config.time] if config.time else list(map(str, (columns.lines - table.first).tolist()))
+    labels = (
+        columns.texts[config.time]
+        if config.time is not None
+        else list(map(str, (columns.lines - table.first).tolist()))
+    )
     labels = labels if order.rows is None else [labels[k] for k in order.rows]
     known_future = config.known_future or []
     calendar = config.calendar or []

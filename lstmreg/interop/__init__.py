@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .exported import save_exported as save_exported
     from .keras.modules.model import KerasModel as KerasModel
     from .loading import from_keras as from_keras
     from .loading import from_torch as from_torch
@@ -33,6 +34,7 @@ _HOMES = {
     "save_model": "saving",
     "save_weights": "saving",
     "save_onnx": "onnx",
+    "save_exported": "exported",
 }
 
 __all__ = list(_HOMES)

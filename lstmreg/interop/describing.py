@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from lstmreg import activations, constraints, regularizers
@@ -16,18 +17,20 @@ from .keras.file.container import Array
 from .keras.graph.calls import Call, Reference
 from .keras.graph.layers import LayerDescription, ModelDescription
 from .keras.modules.model import KerasModel
+from .keras.modules.normalization import BatchNormalization
 from .keras.modules.recurrent import ALIKE, RNN, Bidirectional
-from .keras.modules.steps import Dense
+from .keras.modules.steps import Dense, Softmax
 from .keras.weights import build, in_place
 from .keras.words.rules import Settings
+from .raw import Raw
 
 
 def as_keras_model(module: nn.Module) -> KerasModel:
     """Return a module as a model of Keras' layers, with the same weights.
 
     Args:
-        module: A :class:`KerasModel` (returned as it is), an :class:`lstmreg.LSTM`, an :class:`lstmreg.Network`, or an
-            :class:`lstmreg.Ensemble`, whose members feed an ``Average``.
+        module: A :class:`KerasModel` (returned as it is), an :class:`lstmreg.LSTM`, an :class:`lstmreg.Network`, an
+            :class:`lstmreg.Ensemble`, whose members feed an ``Average``, or one of these in a :class:`Raw`.
 
     Raises:
         TypeError: If it is something else, or has a regularizer, constraint or activation of the user's own.
@@ -37,6 +40,9 @@ def as_keras_model(module: nn.Module) -> KerasModel:
         return module
     if isinstance(module, LSTM):
         return build(description_of(module), in_place(_arrays(module)))
+    if isinstance(module, Raw):
+        description, arrays = _raw(module)
+        return build(description, in_place(arrays))
     if isinstance(module, Network):
         description, arrays = _network(module)
         return build(description, in_place(arrays))
@@ -79,6 +85,56 @@ def _ensemble(ensemble: Ensemble) -> tuple[ModelDescription, dict[str, Array]]:
     by_depth = [layer for abreast in zip(*chains, strict=True) for layer in abreast]  # as Keras orders them
     outputs = (Reference(mean.name),)
     return ModelDescription("ensemble", (entry, *by_depth, mean), (Reference(entry.name),), outputs), arrays
+
+
+#: Between these a scale and its square are numbers of 32 bits.
+_SCALES = 1e-15, 1e15
+
+
+def _raw(raw: Raw) -> tuple[ModelDescription, dict[str, Array]]:
+    """Put a frozen normalization in front, the scales of the outputs into the head, and the softmax behind."""
+    network = raw.network
+    description, arrays = _network(network) if isinstance(network, Network) else _ensemble(network)
+    mean, scale = (t.numpy() for t in (raw.mean, raw.scale))
+    if not ((scale > _SCALES[0]) & (scale < _SCALES[1])).all():
+        raise ValueError(f"the scales of the inputs must lie between {_SCALES[0]:g} and {_SCALES[1]:g}, got {scale}.")
+    entry, *layers = description.layers
+    front = LayerDescription(
+        "batch_normalization",
+        BatchNormalization.__name__,
+        {**BatchNormalization.rules.defaults, **_AS_IT_IS},
+        (Call((Reference(entry.name),)),),
+        keras_class=BatchNormalization.__name__,
+        notes=tuple([raw.differences.left_out()] if raw.differences is not None else []),
+    )
+    layers = [
+        replace(layer, calls=tuple(_behind(call, entry.name, front.name) for call in layer.calls)) for layer in layers
+    ]
+    place = f"layers/{front.name}/vars"
+    arrays = {**arrays, f"{place}/0": mean.astype(np.float32), f"{place}/1": np.square(scale).astype(np.float32)}
+    outputs = description.outputs
+    if raw.output_mean is None or raw.output_scale is None:
+        end = LayerDescription(
+            "softmax", Softmax.__name__, dict(Softmax.rules.defaults), (Call(outputs),), keras_class="Softmax"
+        )
+        layers, outputs = [*layers, end], (Reference(end.name),)
+    else:
+        for layer in (each for each in layers if each.kind == Dense.__name__):
+            head = f"layers/{layer.name}/vars"
+            factor, offset = raw.output_scale.numpy(), raw.output_mean.numpy()
+            arrays[f"{head}/0"] = (arrays[f"{head}/0"] * factor).astype(np.float32)
+            arrays[f"{head}/1"] = (arrays[f"{head}/1"] * factor + offset).astype(np.float32)
+    return replace(description, layers=(entry, front, *layers), outputs=outputs), arrays
+
+
+#: A normalization by stored numbers, which training leaves alone.
+_AS_IT_IS: Settings = {"momentum": 0.99, "epsilon": 0.0, "center": False, "scale": False, "is_frozen": True}
+
+
+def _behind(call: Call, entry: str, front: str) -> Call:
+    """Let a call that takes the input take what stands in front of the network."""
+    inputs = tuple(Reference(front) if reference.layer == entry else reference for reference in call.inputs)
+    return replace(call, inputs=inputs)
 
 
 def _layers(network: Network, number: int = 0, members: int = 1) -> tuple[list[LayerDescription], dict[str, Array]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import json
 import logging
 import os
 import re
@@ -28,6 +29,7 @@ from lstmreg.ops import Result
 
 from .keras.modules.beginnings import Embedding
 from .keras.modules.model import KerasModel
+from .raw import Raw
 
 #: What ONNX's LSTM calls an activation, with its parameters alpha and beta, as far as it has them.
 _ACTIVATIONS: dict[str, tuple[str, tuple[float, ...]]] = {
@@ -62,27 +64,29 @@ def save_onnx(
         ConfigError: If the ONNX libraries are not installed, an example is needed, or an activation has no counterpart.
     """
     need("onnx", "writing ONNX", "onnx", "onnxscript")
-    inputs = _example(module) if example is None else (example,) if isinstance(example, Tensor) else tuple(example)
+    inputs = example_of(module) if example is None else (example,) if isinstance(example, Tensor) else tuple(example)
     plain = _with_plain_lstms(copy.deepcopy(module).eval())
     write_atomically(Path(path), _export(plain, inputs))
 
 
 def _export(module: nn.Module, inputs: tuple[Tensor, ...]) -> bytes:
-    with _silence():
+    with silence():
         program = _exported(
             module,
             inputs,
             dynamo=True,
             verbose=False,
-            dynamic_shapes=_free_axes(module, inputs),
+            dynamic_shapes=free_axes(module, inputs),
             input_names=_input_names(module, len(inputs)),
             output_names=_output_names(module),
             custom_translation_table={torch.ops.lstmreg.onnx_lstm.default: _translation()},
         )
     assert program is not None
     proto = program.model_proto
-    if isinstance(module, KerasModel):
+    if isinstance(module, (KerasModel, Raw)):
         proto.doc_string = "; ".join(module.notes())
+    if isinstance(module, Raw):
+        proto.metadata_props.add(key="lstmreg", value=json.dumps(module.about))
     is_time_first = isinstance(module, LSTM) and not module.batch_first
     return _with_named_axes(proto, ("time", "batch") if is_time_first else ("batch", "time"))
 
@@ -116,7 +120,7 @@ def _with_named_axes(proto: Any, axes: tuple[str, str]) -> bytes:
 
 
 @contextmanager
-def _silence() -> Iterator[None]:
+def silence() -> Iterator[None]:
     """Keep quiet what the exporter says about itself; its errors are exceptions."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
@@ -131,6 +135,8 @@ def _silence() -> Iterator[None]:
 def _input_names(module: nn.Module, count: int) -> list[str]:
     if isinstance(module, KerasModel):
         return [reference.layer for reference in module.description.inputs]
+    if isinstance(module, Raw):
+        return ["input", "lengths"][:count]
     return ["input"] if count == 1 else [f"input_{index}" for index in range(count)]
 
 
@@ -147,9 +153,11 @@ def _output_names(module: nn.Module) -> list[str] | None:
     return names
 
 
-def _free_axes(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Any, ...]:
+def free_axes(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Any, ...]:
     """Leave the batch free, and time where the model does: one with a ``Flatten`` in it has a fixed number of steps."""
     batch, time = torch.export.Dim.DYNAMIC, torch.export.Dim.AUTO
+    if isinstance(module, Raw):
+        return ({0: batch, 1: torch.export.Dim.DYNAMIC}, {0: batch})[: len(inputs)]
     # Floating point with two axes is (B, D): features, or a state.
     has_time = [x.dim() > 2 or (x.dim() == 2 and not x.is_floating_point()) for x in inputs]
     axes = tuple({0: batch, 1: time} if timed else {0: batch} for timed in has_time)
@@ -161,12 +169,25 @@ def _free_axes(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Any, ...]
 _STEPS = 200
 
 
-def _example(module: nn.Module) -> tuple[Tensor, ...]:
+def example_of(module: nn.Module) -> tuple[Tensor, ...]:
+    """Return inputs to trace a module with.
+
+    Raises:
+        ConfigError: If they cannot be made up.
+    """
     if isinstance(module, (LSTM, Network, Ensemble)):
         return (torch.zeros(3, _STEPS, module.input_size, dtype=next(module.parameters()).dtype),)
+    if isinstance(module, Raw):
+        return _raw_example(module)
     if isinstance(module, KerasModel):
         return tuple(_made_up(module, reference.layer) for reference in module.description.inputs)
     raise ConfigError("example must be given for such a module: inputs to trace with, such as torch.zeros(2, 5, 3).")
+
+
+def _raw_example(module: Raw) -> tuple[Tensor, ...]:
+    """Return inputs to trace such a module with: in their own units, of unequal lengths where it takes such."""
+    x = module.mean.expand(3, _STEPS, -1).clone()
+    return (x, torch.tensor([_STEPS, 7, _STEPS - 1])) if module.has_lengths else (x,)
 
 
 def _made_up(model: KerasModel, name: str) -> Tensor:

@@ -14,7 +14,7 @@ from lstmreg import dropout, ops
 from lstmreg.regularizers import ELASTIC
 from lstmreg.tracing import in_backward
 
-from .penalty import Term, is_trainable
+from .penalty import Term, is_trainable, tensor_of
 from .settings import Configured
 
 #: What Keras calls the weights that have regularizers and constraints, and torch's stems of their names.
@@ -42,7 +42,8 @@ class Cell:
 
     def setting(self, name: str) -> Any:
         """Return the value of a setting in this cell's layer."""
-        return self.lstm.setting_of(name, self.layer)
+        value = getattr(self.lstm, name)  # as setting_of, which a call of a small layer would ask ten times
+        return value[self.layer] if isinstance(value, tuple) else value
 
     @property
     def activations(self) -> tuple[Any, Any]:
@@ -63,8 +64,7 @@ class Cell:
 
     def weight(self, stem: str) -> Tensor:
         """Return one of its weights, by the stem of its name."""
-        weight: Tensor = getattr(self.lstm, stem + self._suffix)
-        return weight
+        return tensor_of(self.lstm, stem + self._suffix)
 
     @property
     def bias(self) -> Tensor | None:
@@ -116,20 +116,20 @@ class Cell:
 
     def run(self, x: Tensor, h_0: Tensor, c_0: Tensor, valid: Tensor | None) -> ops.Result:
         """Run over ``x (T, B, D)`` from states ``(B, H)``; with masks, if the LSTM is training."""
-        weights = self.weight("weight_ih"), self.weight("weight_hh"), self.bias
-        input_mask, recurrent_mask = self._draw_masks(x) if self.lstm.training else (None, None)
+        lstm, weights = self.lstm, (self.weight("weight_ih"), self.weight("weight_hh"), self.bias)
+        input_mask, recurrent_mask = self._draw_masks(x) if lstm.training else (None, None)
         return ops.lstm(
             x,
             h_0,
             c_0,
             *weights,
-            w_hr=self.weight("weight_hr") if self.lstm.proj_size > 0 else None,
+            w_hr=self.weight("weight_hr") if lstm.proj_size > 0 else None,
             input_mask=input_mask,
             recurrent_mask=recurrent_mask,
             valid=valid,
             reverse=self.direction == 1,
             activations=self.activations,
-            backend=self.lstm.backend,
+            backend=lstm.backend,
         )
 
     @property
@@ -188,7 +188,7 @@ class Cell:
     def penalty_terms(self) -> Iterator[Term]:
         """Yield what its trained weights cost."""
         for kind, name, regularizer in self._trained("regularizer"):
-            weight = getattr(self.lstm, name)
+            weight = tensor_of(self.lstm, name)
             as_it_is = isinstance(regularizer, ELASTIC) and kind != "bias"
             yield Term(kind, weight, regularizer, weight if as_it_is else self._in_keras(kind, weight))
 
@@ -199,7 +199,7 @@ class Cell:
             was_used: Whether it may have, though there is no gradient now.
         """
         for kind, name, constraint in self._trained("constraint"):
-            weight: Tensor = getattr(self.lstm, name)
+            weight = tensor_of(self.lstm, name)
             if not (was_used or weight.grad is not None):
                 continue
             projected = constraint(self._in_keras(kind, weight))

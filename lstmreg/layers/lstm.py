@@ -17,7 +17,7 @@ from lstmreg.tracing import in_backward, in_forward_mode, in_vmap, is_compiling,
 
 from . import arguments
 from .arguments import Named, PerLayer
-from .penalty import ActivityRecord, Term, totals
+from .penalty import ActivityRecord, Term, tensor_of, totals
 from .stand_in import StandIn
 
 States = tuple[Tensor, Tensor]
@@ -220,9 +220,9 @@ class LSTM(StandIn):
         Where ``mask`` is false, states are held, and the output is the one before (zero before the first valid
         step), or zero with ``zero_output_for_mask``.
         """
-        if is_symbolic(input):
-            return self._as_leaf(input, hx=hx, mask=mask)  # type: ignore[no-any-return]
-        if isinstance(input, PackedSequence):
+        if not isinstance(input, Tensor):
+            if is_symbolic(input):
+                return self._as_leaf(input, hx=hx, mask=mask)  # type: ignore[no-any-return]
             if mask is not None:
                 raise ValueError("mask must be None for a PackedSequence, whose lengths say what is valid.")
             return self._forward_packed(input, hx)
@@ -304,6 +304,8 @@ class LSTM(StandIn):
                 )
             return self._carried[0].to(like), self._carried[1].to(like)
         sizes = self.output_size, self.hidden_size
+        if hx is None and sizes[0] == sizes[1]:
+            return (like.new_zeros(cells, batch, sizes[0]),) * 2  # nothing writes into them
         if hx is None:
             return like.new_zeros(cells, batch, sizes[0]), like.new_zeros(cells, batch, sizes[1])
         for name, state, size in zip(("h_0", "c_0"), hx, sizes, strict=True):
@@ -318,7 +320,7 @@ class LSTM(StandIn):
         """Note that a call begins."""
         if not self.training and self.activity_regularizer is not None:
             self._activity.forget()
-        if self._turned & _CONSTRAINTS and torch.is_grad_enabled():
+        if not self._turned.isdisjoint(_CONSTRAINTS) and torch.is_grad_enabled():
             self._was_used = True
 
     def _carry(self, h_n: Tensor, c_n: Tensor) -> None:
@@ -334,7 +336,7 @@ class LSTM(StandIn):
         """Tell whether torch's own LSTM does all that a call asks for, so that it can have the whole stack."""
         return (
             valid is None
-            and not self._turned & (_NOT_STOCK_IN_TRAINING if self.training else _NOT_STOCK)
+            and self._turned.isdisjoint(_NOT_STOCK_IN_TRAINING if self.training else _NOT_STOCK)
             and self.backend in ("auto", "native")
             and (is_recorded() or x.numel() > 0)
             and not (is_compiling() or in_vmap() or in_forward_mode())
@@ -400,8 +402,7 @@ class LSTM(StandIn):
 
     @property
     def _first_weight(self) -> Tensor:
-        weight: Tensor = self.weight_ih_l0  # type: ignore[assignment]
-        return weight
+        return tensor_of(self, "weight_ih_l0")
 
     def _zero(self) -> Tensor:
         return self._first_weight.new_zeros(())

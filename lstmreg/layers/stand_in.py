@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .cell import Cell
+from .penalty import tensor_of
 from .settings import Configured
 
 
@@ -54,7 +55,7 @@ class StandIn(Configured):
     @property
     def all_weights(self) -> list[list[Tensor]]:
         """The weights as ``nn.LSTM`` lists them: for each cell ``w_ih, w_hh, b_ih, b_hh, w_hr``."""
-        return [[getattr(self, name) for name in names] for names in self._all_weights]
+        return [[tensor_of(self, name) for name in names] for names in self._all_weights]
 
     @property
     def _flat_weights_names(self) -> list[str]:
@@ -62,7 +63,7 @@ class StandIn(Configured):
 
     @property
     def _flat_weights(self) -> list[Tensor]:
-        return [getattr(self, name) for name in self._flat_weights_names]
+        return [tensor_of(self, name) for name in self._flat_weights_names]
 
     def flatten_parameters(self) -> None:
         """Do nothing; it is here because code calls it on an ``nn.LSTM``."""

@@ -54,9 +54,13 @@ class Call(NamedTuple):
             ("w_hh", self.w_hh, (*models, 4 * hidden, states[1])),
             ("bias", self.bias, (*models, 4 * hidden)),
         ]
-        for name, mask, size in (("input", self.input_mask, features), ("recurrent", self.recurrent_mask, states[1])):
-            groups = 4 if mask is not None and mask.dim() > 2 and mask.shape[-3] == 4 else 1
-            expected.append((f"{name}_mask", mask, (*models, groups, batch, size)))
+        for name, mask, size in (
+            ("input_mask", self.input_mask, features),
+            ("recurrent_mask", self.recurrent_mask, states[1]),
+        ):
+            if mask is not None:
+                groups = 4 if mask.dim() > 2 and mask.shape[-3] == 4 else 1
+                expected.append((name, mask, (*models, groups, batch, size)))
         if self.x.dim() > 3:
             expected.append(("x", self.x, (*models, steps, batch, features)))
         if self.valid is not None:
@@ -76,6 +80,12 @@ class Call(NamedTuple):
     def with_differentiable(self, tensors: Iterable[Tensor | None]) -> Call:
         """Return a call with other tensors in their places."""
         return self._replace(**Differentiable._make(tensors)._asdict())
+
+    @property
+    def has_trained_mask(self) -> bool:
+        """Whether a mask asks for a gradient."""
+        x_mask, h_mask = self.input_mask, self.recurrent_mask
+        return (x_mask is not None and x_mask.requires_grad) or (h_mask is not None and h_mask.requires_grad)
 
     @property
     def models(self) -> int | None:

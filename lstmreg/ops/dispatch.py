@@ -21,7 +21,9 @@ BACKENDS: dict[str, ModuleType] = {
 
 
 #: Those that consist of PyTorch's operations, which a trace records and a function transform goes through.
-_TRANSPARENT = ("native", "reference")
+_TRANSPARENT = ["native", "reference"]
+
+_COMPILED_FIRST = ["fused_cpu", *(name for name in BACKENDS if name != "fused_cpu")]
 
 
 def run(call: Call, backend: str) -> Result:
@@ -55,14 +57,13 @@ def _by_preference(call: Call) -> list[str]:
     sequences and loop over them, and be no faster anywhere on the CPU.
     """
     if is_recorded() or in_forward_mode() or (not is_compiling() and in_transform()):
-        return list(_TRANSPARENT)
-    names = list(BACKENDS)
+        return _TRANSPARENT
     plain = call.input_mask is None and call.recurrent_mask is None and call.valid is None
     if call.x.device.type != "cpu" or (plain and call.models is None):
-        return names
+        return list(BACKENDS)
     if (missing := fused_cpu.missing(call)) is not None:
         _say_once(missing)
-    return ["fused_cpu", *(name for name in names if name != "fused_cpu")]
+    return _COMPILED_FIRST
 
 
 @functools.cache

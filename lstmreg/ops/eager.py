@@ -20,7 +20,7 @@ def why_not(call: Call) -> str | None:
         return "its activations are tanh and sigmoid"
     if 0 in call.x.shape[-3:-1]:
         return "it needs at least one step and one sequence"
-    if any(t is not None and t.requires_grad for t in (call.input_mask, call.recurrent_mask)):
+    if call.has_trained_mask:
         return "it has no gradients of masks"
     if in_vmap() or in_forward_mode():
         return "it writes into buffers, which torch.vmap cannot batch, and has no forward derivatives"

@@ -27,12 +27,15 @@ def why_not(call: Call) -> str | None:
     if 0 in call.x.shape[-3:-1]:
         return "it needs at least one step and one sequence"
     dtype = call.x.dtype
+    is_real = dtype in _REALS
     for t in (*call.differentiable, call.input_mask, call.recurrent_mask):
-        if t is not None and not t.is_cpu:
+        if t is None:
+            continue
+        if not t.is_cpu:
             return "it runs on the CPU"
-        if t is not None and (t.dtype != dtype or dtype not in _REALS):
+        if t.dtype is not dtype or not is_real:
             return "it computes in float32 or float64, all tensors alike"
-    if any(mask is not None and mask.requires_grad for mask in (call.input_mask, call.recurrent_mask)):
+    if call.has_trained_mask:
         return "it has no gradients of masks"
     if not is_compiling() and in_transform():
         return "the tensors of torch.func have no memory that it could read"
@@ -69,8 +72,7 @@ class _Passes:
     def kept_shapes(self, call: Call) -> Kept[tuple[int, ...]]:
         """Return the shapes of the gates and of the cell states, whose rows are padded to whole vectors."""
         lead, (batch, hidden) = call.w_hh.shape[:-2], call.h_0.shape[-2:]
-        width = _library(call.x.dtype).lstmreg_width(hidden)
-        padded = (hidden + width - 1) // width * width
+        padded = _padded(call.x.dtype, hidden)
         return Kept(gates=(*lead, call.steps, 4, batch, padded), cells=(*lead, call.steps, batch, padded))
 
     def forward(self, call: Call, keep: bool) -> tuple[Result, Kept[Tensor] | None]:
@@ -126,41 +128,39 @@ def _compute(
     found: Gradients = _NO_GRADIENTS,
 ) -> None:
     batch, hidden = call.h_0.shape[-2:]
-    x_strides = _strides(call.x)
+    models, threads = call.models, torch.get_num_threads()
     valid_model = 0 if call.valid is None or call.valid.dim() == 2 else call.valid.stride(0)
+    inputs = *call.differentiable, call.input_mask, call.recurrent_mask, call.valid
+    tensors = *inputs, *results, *(kept or _NOTHING_KEPT), *grads, *found
     problem = _Problem(
-        call.models or 1,
+        models or 1,
         call.steps,
         batch,
         call.x.shape[-1],
         hidden,
         call.reverse,
         # A model of a population is one thread's work, so that its sums do not depend on how many models there are.
-        min(torch.get_num_threads(), call.models or torch.get_num_threads()),
+        min(threads, models or threads),
         _groups(call.input_mask),
         _groups(call.recurrent_mask),
-        *x_strides,
+        *_strides(call.x),
         valid_model,
         *((0, 0, 0) if grads.output is None else _strides(grads.output)),
-        *map(_address, call.differentiable),
-        _address(call.input_mask),
-        _address(call.recurrent_mask),
-        _address(call.valid),
-        *map(_address, results),
-        *map(_address, kept or _NOTHING_KEPT),
-        *map(_address, grads),
-        *map(_address, found),
+        *[None if tensor is None else tensor.data_ptr() for tensor in tensors],
         None,
         _parallel(),
     )
     # torch's allocator gives the memory, so that its profilers see it and a failure is an error and no crash.
-    scratch = torch.empty(function(ctypes.byref(problem)), dtype=torch.uint8)
+    reference = ctypes.byref(problem)
+    scratch = torch.empty(function(reference), dtype=torch.uint8)
     problem.scratch = scratch.data_ptr()
-    function(ctypes.byref(problem))
+    function(reference)
 
 
 def _laid_out(call: Call) -> Call:
     """Return a call whose tensors lie as the compiled code reads them: all but ``x`` contiguous."""
+    if _is_laid_out(call):  # nearly always
+        return call
     return call._replace(
         x=_in_rows(call.x),
         h_0=_contiguous(call.h_0),
@@ -172,6 +172,13 @@ def _laid_out(call: Call) -> Call:
         recurrent_mask=None if call.recurrent_mask is None else _contiguous(call.recurrent_mask),
         valid=None if call.valid is None else call.valid.contiguous(),
     )
+
+
+def _is_laid_out(call: Call) -> bool:
+    for t in (*call.differentiable[1:], call.input_mask, call.recurrent_mask, call.valid):
+        if t is not None and (t.is_neg() or not t.is_contiguous()):
+            return False
+    return _in_rows(call.x) is call.x
 
 
 def _contiguous(tensor: Tensor) -> Tensor:
@@ -196,8 +203,11 @@ def _groups(mask: Tensor | None) -> int:
     return 0 if mask is None else mask.shape[-3]
 
 
-def _address(tensor: Tensor | None) -> int | None:
-    return None if tensor is None else tensor.data_ptr()
+@functools.cache
+def _padded(dtype: torch.dtype, hidden: int) -> int:
+    """Return the length of a row of gates or of cell states: ``hidden`` in whole vectors."""
+    width: int = _library(dtype).lstmreg_width(hidden)
+    return (hidden + width - 1) // width * width
 
 
 @functools.cache

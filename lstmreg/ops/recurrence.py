@@ -121,13 +121,15 @@ def _backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
     needed, of_masks = take(Differentiable, needed_of_inputs)
     call = inputs.call(ctx.reverse)
     cotangents, _ = take(Cotangents, grads)
+    given = call, output, Kept(*kept), cotangents, needed
     if in_transform() or any(map(is_batch, cotangents)):
         found = _by_definition(call, cotangents)
-    else:
+    elif not torch.is_grad_enabled():
+        found = ctx.passes.backward(*given)
+    else:  # create_graph=True
         with torch.no_grad():
-            found = ctx.passes.backward(call, output, Kept(*kept), cotangents, needed)
-        if torch.is_grad_enabled():  # create_graph=True
-            found = Differentiable(*_Again.apply(ctx.reverse, *found, *inputs, *cotangents))  # type: ignore[no-untyped-call]
+            found = ctx.passes.backward(*given)
+        found = Differentiable(*_Again.apply(ctx.reverse, *found, *inputs, *cotangents))  # type: ignore[no-untyped-call]
     return (None, None, *found, *[None] * len(of_masks))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from lstmreg.knobs import KNOBS, Knob, layer_arguments
 from lstmreg.search.space import short
+from lstmreg.tasks import task_named
 
 from .numbers import Answer
 
@@ -34,8 +35,10 @@ class Snippet:
 
 
 def snippets(answer: Answer) -> list[Snippet]:
-    """Write the recommended layer in three dialects."""
+    """Write the recommended layer in three dialects; of a network of somebody's own what the layers in it are given."""
     recipe = _Recipe(answer)
+    if task_named(answer.task).has_own_networks:
+        return [Snippet("In your own network", recipe.in_own_network())]
     return [
         Snippet("lstmreg, in your own PyTorch code", recipe.lstmreg()),
         Snippet("Plain PyTorch", recipe.pytorch()),
@@ -55,11 +58,27 @@ class _Recipe:
             self.hidden_sizes = [self.hidden_sizes] * int(sizes["num_layers"])
         self.bidirectional = bool(sizes["bidirectional"])
         self.features = len(answer.data.features)
-        self.window = answer.data.length or answer.settings["data.window"]
-        self.outputs = answer.data.outputs or answer.settings["data.horizon"]
+        self.window = answer.data.length or answer.settings.get("data.window")
+        self.outputs = answer.data.outputs or answer.settings.get("data.horizon")
         self.at_steps, self.of_classes = answer.data.steps == "all", bool(answer.data.classes)
         self.has_masks_per_gate = answer.settings["model.per_gate_input_masks"]
         self.loss = _LOSSES[str(answer.settings["training.loss"])]
+
+    def in_own_network(self) -> str:
+        knobs = self._knobs(0, "L1L2")
+        if not knobs:
+            return "# Leave lstmreg.LSTM as it is in your network."
+        imported = ["LSTM", *({"L1L2"} if self._has_penalties() else ())]
+        return "\n".join(
+            [
+                f"from lstmreg import {', '.join(sorted(imported))}",
+                "import functools",
+                "",
+                "# In place of LSTM, wherever your network makes one. To the loss of a batch add",
+                "# sum(lstmreg.penalties(network).values()), unless lstmreg.fit trains it.",
+                f"RegularizedLSTM = functools.partial(LSTM, {', '.join(knobs)})",
+            ]
+        )
 
     def lstmreg(self) -> str:
         names = ["LSTM", "penalties", *({"L1L2"} if self._has_penalties() else ())]

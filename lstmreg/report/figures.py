@@ -56,7 +56,7 @@ def learning_curves(answer: Answer) -> str:
     named = [("no regularization", answer.baseline_curve)]
     if answer.candidate_curve is not None:
         named.append(("best setting" if answer.is_confirmed else "best candidate", answer.candidate_curve))
-    with _figure(1, len(named), 3.0) as (figure, axes):
+    with canvas(1, len(named), 3.0) as (figure, axes):
         for ax, (title, curve) in zip(axes, named, strict=True):
             _draw_curve(ax, curve)
             ax.set_title(f"{title} (gap ×{curve.gap:.1f})", loc="left", fontsize=9.5)
@@ -67,7 +67,7 @@ def learning_curves(answer: Answer) -> str:
             ax.yaxis.set_major_formatter(lambda y, _: f"{y:g}")
             ax.yaxis.set_minor_formatter(lambda y, _: f"{y:g}" if f"{y:e}"[0] in "235" else "")
         axes[0].set_ylabel("loss (log scale)")
-        _legend(figure, axes[0])
+        legend(figure, axes[0])
         return _svg(figure)
 
 
@@ -88,7 +88,7 @@ def effects_alone(answer: Answer) -> str:
     if not knobs:
         return ""
     worth = answer.smallest_effect
-    with _figure(1, 1, 0.8 + 0.36 * len(knobs)) as (figure, (ax,)):
+    with canvas(1, 1, 0.8 + 0.36 * len(knobs)) as (figure, (ax,)):
         for row, knob in enumerate(reversed(knobs)):
             assert knob.alone is not None
             color = _GOOD if knob.verdict == "use" else "#475569"
@@ -110,7 +110,7 @@ def dose_response(answer: Answer) -> str:
         return ""
     columns = min(3, len(knobs))
     rows = -(-len(knobs) // columns)
-    with _figure(rows, columns, 2.1 * rows + 0.3) as (figure, axes):
+    with canvas(rows, columns, 2.1 * rows + 0.3) as (figure, axes):
         for ax, knob in itertools.zip_longest(axes, knobs):
             if knob is None:
                 ax.set_visible(False)
@@ -156,7 +156,7 @@ def search_history(answer: Answer) -> str:
     for value in values:
         so_far = min(so_far, value) if math.isfinite(value) else so_far
         best.append(so_far if math.isfinite(so_far) else math.nan)
-    with _figure(1, 1, 2.4) as (figure, (ax,)):
+    with canvas(1, 1, 2.4) as (figure, (ax,)):
         ax.plot(range(1, len(values) + 1), values, "o", color=_GREY, markersize=4, label="a setting, on every split")
         ax.step(range(1, len(values) + 1), best, where="post", color=_GOOD, label="best so far")
         ax.axhline(1, color="black", linewidth=0.8)
@@ -164,7 +164,7 @@ def search_history(answer: Answer) -> str:
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.set_xlabel("proposal")
         ax.set_ylabel("loss / baseline's")
-        _legend(figure, ax)
+        legend(figure, ax)
         return _svg(figure)
 
 
@@ -175,14 +175,14 @@ def predictions(answer: Answer) -> str:
     horizon = len(next(iter(answer.test.error_by_step.values())))
     steps = sorted({0, horizon - 1})
     panels = len(steps) + (horizon > 1)
-    with _figure(panels, 1, 2.2 * panels + 0.4) as (figure, axes):
+    with canvas(panels, 1, 2.2 * panels + 0.4) as (figure, axes):
         for ax, step in zip(axes, steps, strict=False):
             _draw_forecasts(ax, answer, step)
             if horizon > 1:
                 ax.set_title(f"{step + 1} step{'s' if step else ''} ahead", loc="left", fontsize=9.5)
         if horizon > 1:
             _draw_error_by_step(axes[-1], answer)
-        _legend(figure, axes[0])
+        legend(figure, axes[0])
         return _svg(figure)
 
 
@@ -224,14 +224,14 @@ def _forecast_label(answer: Answer, name: str) -> str:
     return "best setting" if name == "candidate" and answer.is_confirmed else name
 
 
-def _legend(figure: Figure, ax: Axes) -> None:
+def legend(figure: Figure, ax: Axes) -> None:
     """Put the legend above everything, where it covers no curve."""
     handles, labels = ax.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper left", ncols=len(labels))
 
 
 @contextmanager
-def _figure(rows: int, columns: int, height: float) -> Iterator[tuple[Figure, list[Axes]]]:
+def canvas(rows: int, columns: int, height: float) -> Iterator[tuple[Figure, list[Axes]]]:
     """Make a figure without pyplot's global state."""
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(_WIDTH, height), layout="constrained")
@@ -241,7 +241,13 @@ def _figure(rows: int, columns: int, height: float) -> Iterator[tuple[Figure, li
 
 def _svg(figure: Figure) -> str:
     """Render to an ``<svg>`` element that scales with the page."""
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    text = buffer.getvalue()
+    text = image(figure, "svg").decode()
     return text[text.index("<svg") :]
+
+
+def image(figure: Figure, kind: str) -> bytes:
+    """Render to a file of a kind, ``svg`` or ``png``; the same picture gives the same bytes."""
+    buffer = io.BytesIO()
+    dated = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
+    figure.savefig(buffer, format=kind, metadata=dated, dpi=150)
+    return buffer.getvalue()

@@ -159,7 +159,7 @@ class Answer:
         is_confirmed: Whether the candidate's knobs are recommended.
         learning_rate: That of the baseline, chosen by experiment.
         effect: Of the candidate's knobs on the confirming splits; ``None`` if it turns none.
-        best_floor: The prediction without a model that is hardest to beat.
+        best_floor: The prediction without a model that is hardest to beat, if there is any.
         floor_effect: Loss of the recommended model relative to it, on the confirming splits.
         candidate_floor_effect: Likewise of the candidate.
         knobs: The table.
@@ -194,7 +194,7 @@ class Answer:
     is_confirmed: bool
     learning_rate: float
     effect: Effect | None
-    best_floor: str
+    best_floor: str | None
     floor_effect: Effect | None
     candidate_floor_effect: Effect | None
     knobs: list[Knob]
@@ -279,8 +279,9 @@ def _as_typed(directory: Path) -> str:
 
 
 def _require_finished(evidence: Evidence) -> None:
+    has_knobs = any(path in KNOBS for path in evidence.dimensions)
     for stage in STAGES:
-        if not evidence.records[stage]:
+        if not evidence.records[stage] and (stage != "alone" or has_knobs):
             raise NoUsableTrialError(
                 f"run {evidence.config.run_name!r} has no finished trial in its stage {stage!r} yet. "
                 f"Run the search again: it goes on where it was."

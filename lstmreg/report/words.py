@@ -25,17 +25,17 @@ def floor_name(answer: Answer, name: str) -> str:
 
 def headline(answer: Answer) -> str:
     """Say in one sentence what to do."""
-    floor = floor_name(answer, answer.best_floor)
     if answer.is_confirmed:
         turned = _setting({p: answer.recommended[p] for p in knobs_of(answer.recommended)})
         rest = "; leave the others off." if len(knobs_of(answer.recommended)) < len(answer.knobs) else "."
         beside = f" beside the configured {_setting(answer.kept_on)}" if answer.kept_on else ""
         return f"Use {turned}{beside}{rest}"
-    if answer.floor_effect is not None and answer.floor_effect.low > 0:
+    floor = None if answer.best_floor is None else floor_name(answer, answer.best_floor)
+    if floor is not None and answer.floor_effect is not None and answer.floor_effect.low > 0:
         return f"Use {floor}: this model is worse."
     if _is_cut_short(answer):
         return "Nothing could be shown, because training was cut short: raise training.max_epochs and ask again."
-    if answer.floor_effect is None or answer.floor_effect.high >= 0:
+    if floor is not None and (answer.floor_effect is None or answer.floor_effect.high >= 0):
         if _has_sure_effect(answer):
             return f"Use {floor} until a model beats it: {_setting(answer.candidate)} helps this one, but not enough."
         return f"Nothing could be shown, not even that the model beats {floor}."
@@ -71,14 +71,14 @@ def summary(answer: Answer) -> list[str]:
     precision = _about_precision(answer)
     if precision and answer.floor_effect is not None and answer.floor_effect.high < 0:
         return [_about_candidate(answer), *precision]
-    return [_about_candidate(answer), _about_floor(answer)]
+    return [_about_candidate(answer), *_about_floor(answer)]
 
 
 def details(answer: Answer) -> list[str]:
     """Say the rest, most important first."""
     said = [
         *_about_precision(answer),
-        _about_floor(answer),
+        *_about_floor(answer),
         *_about_sizes(answer),
         _about_test(answer),
         *_about_averaging(answer),
@@ -134,7 +134,7 @@ def _about_candidate(answer: Answer) -> str:
     if answer.is_confirmed:
         return f"Beyond {_beyond(answer)}, {_setting(answer.candidate)} {measured}."
     said = f"The best candidate, {_setting(answer.candidate)}, {measured}"
-    if _has_sure_effect(answer):
+    if _has_sure_effect(answer) and answer.best_floor is not None:
         return f"{said}, but it is not shown that the model then beats {floor_name(answer, answer.best_floor)}."
     return f"{said}. To count, it must be an improvement of at least {_worth(answer)} whose interval excludes zero."
 
@@ -190,8 +190,14 @@ def _line(answer: Answer, **search: int) -> str:
     return " ".join([f"lstmreg search -c {config}", *(f"--search.{name}={value}" for name, value in search.items())])
 
 
-def _about_floor(answer: Answer) -> str:
-    name, effect = floor_name(answer, answer.best_floor), answer.floor_effect
+def _about_floor(answer: Answer) -> list[str]:
+    if answer.best_floor is None:
+        return []
+    return [_against_floor(floor_name(answer, answer.best_floor), answer)]
+
+
+def _against_floor(name: str, answer: Answer) -> str:
+    effect = answer.floor_effect
     if effect is None:
         return f"The recommended model failed on the fresh splits, so it cannot be compared with {name}."
     measured = f"{change(effect.mean)} ({interval(effect, answer)})"
@@ -223,7 +229,7 @@ def _about_test(answer: Answer) -> str:
         )
     else:
         said += f" ({test.seeds} seeds)"
-    said += f". Without a model: {floors}."
+    said += f". Without a model: {floors}." if floors else "."
     if test.change is not None and test.change.failed:
         said += f" With {_setting(answer.candidate)} {_trainings(test.change.failed)} failed and is left out here."
     needed = len({key(s) for s in ({}, without_knobs(answer.candidate), answer.candidate)})

@@ -72,8 +72,10 @@ class DataCard:
     length: int | None = None
 
     @property
-    def best_floor(self) -> str:
-        """The prediction without a model that is hardest to beat on the confirming splits."""
+    def best_floor(self) -> str | None:
+        """The prediction without a model that is hardest to beat on the confirming splits, if there is any."""
+        if not self.floors:
+            return None
         return min(self.floors, key=lambda name: float(np.mean([log_loss(x) for x in self.floors[name]])))
 
 
@@ -88,7 +90,7 @@ def make_card(config: Config, task: Task, splits: Splits, most_splits: int) -> D
 
     lessons = [Lesson.of(task, split) for split in splits.confirm]
     per_split = [floor_losses(config.training, lesson) for lesson in lessons]
-    final, network = splits.final, task.network(ModelConfig(hidden_size=1))
+    final = splits.final
     truth, scales = task.truth(final.judged), task.scales(task.encoder(final), final, final.judged)
     test_floors = {
         name: task.errors(config.training, floor, truth, scales)
@@ -114,11 +116,17 @@ def make_card(config: Config, task: Task, splits: Splits, most_splits: int) -> D
         test_truth=kept(truth),
         scales=scales,
         test_floor_errors=test_floors,
-        outputs=network.output_size,
         classes=list(scales.get("classes", [])),
-        steps=network.steps,
-        length=lessons[0].cases.inputs.shape[1],
+        **_sizes(lessons[0]),
     )
+
+
+def _sizes(lesson: Lesson) -> dict[str, Any]:
+    """Return what code of the network must say, as far as it is known of it."""
+    if lesson.task.has_own_networks:
+        return {}
+    network = lesson.task.network(ModelConfig(hidden_size=1))
+    return {"outputs": network.output_size, "steps": network.steps, "length": lesson.cases.inputs.shape[1]}
 
 
 def _is_in_all(name: str, per_split: list[dict[str, float]]) -> bool:

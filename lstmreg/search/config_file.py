@@ -7,13 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lstmreg.config import PLANNED, Config, Dimension, Plan, Range, SearchConfig, from_dict
 from lstmreg.errors import ConfigError, CorruptFileError
-from lstmreg.files import write_atomically
 from lstmreg.tasks import Task
-from lstmreg.yaml_file import read_yaml
+from lstmreg.yaml_file import read_yaml, write_yaml
 
 from .planning import possible_plans
 from .space import turned_off
@@ -86,8 +83,7 @@ def _holds(wider: Dimension, dimension: Dimension) -> bool:
 
 def write_config(config: Config) -> None:
     """Write ``config.yaml``."""
-    text = yaml.safe_dump(dataclasses.asdict(config), sort_keys=False, allow_unicode=True)
-    write_atomically(config.directory / "config.yaml", text)
+    write_yaml(config, config.directory / "config.yaml")
 
 
 def read_config(directory: Path) -> Config:

@@ -217,7 +217,10 @@ def left_out_effect(evidence: Evidence, path: str) -> Effect | None:
 
 def against_floor(evidence: Evidence, setting: Setting) -> Effect | None:
     """Return a setting's loss relative to the best prediction without a model, on the confirming splits."""
-    floors = evidence.card.floors[evidence.card.best_floor]
+    best_floor = evidence.card.best_floor
+    if best_floor is None:
+        return None
+    floors = evidence.card.floors[best_floor]
     trials = evidence.trials(setting, ["confirm"])
     found = against_losses(trials, {replicate: log_loss(floors[replicate.split]) for replicate in trials})
     failed = evidence.failures(setting, ["confirm"])
@@ -233,9 +236,11 @@ def is_confirmed(evidence: Evidence) -> bool:
     """
     best = winner(evidence)
     effect, floor = confirmed_effect(evidence), against_floor(evidence, best)
-    if effect is None or floor is None or effect.failed > evidence.failures(without_knobs(best), ["confirm"]):
+    if effect is None or effect.failed > evidence.failures(without_knobs(best), ["confirm"]):
         return False
-    return effect.high < 0 and effect.mean <= -evidence.config.search.smallest_effect and floor.high < 0
+    if evidence.card.best_floor is not None and (floor is None or floor.high >= 0):
+        return False
+    return effect.high < 0 and effect.mean <= -evidence.config.search.smallest_effect
 
 
 def recommended(evidence: Evidence) -> Setting:

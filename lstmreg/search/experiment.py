@@ -77,7 +77,9 @@ Valued = Callable[[Job, Trained], Outcome]
 Limit = Callable[[Replicate, int, float], bool]
 
 
-def run(config: Config, listener: Listener = lambda progress: None, *, task: Task | None = None) -> Evidence:
+def run(
+    config: Config, listener: Listener = lambda progress: None, *, data: Any = None, task: Task | None = None
+) -> Evidence:
     """Run the experiment in ``config.directory``, or go on with it.
 
     Every finished trial is kept at once: after an interruption the same call goes on where it was. What the
@@ -86,7 +88,10 @@ def run(config: Config, listener: Listener = lambda progress: None, *, task: Tas
     Args:
         config: The run. One that has begun may be widened: more splits, seeds, trials, values and learning rates.
         listener: Told of each stage and each trial.
-        task: The data, if they have been read for the task that ``config`` names.
+        data: The data themselves, in place of those that ``config.data.path`` names, which then only names them: a data
+            frame, columns by name, or an array; of sequences also ``(x, y)``, ``(x, y, groups)`` or a ``Dataset``.
+        task: In place of both: a task with its data, such as :class:`lstmreg.tasks.Own` of data modules and a network
+            of one's own.
 
     Returns:
         The evidence; :func:`lstmreg.report.answer` draws the answer from it.
@@ -99,7 +104,7 @@ def run(config: Config, listener: Listener = lambda progress: None, *, task: Tas
         OSError: If it cannot be written, as when the disk is full; what was told before is kept.
         KeyboardInterrupt: On Ctrl-C, after the trial at hand was closed.
     """
-    task = read_task(config) if task is None else task
+    task = read_task(config, data) if task is None else task
     with owned(config.directory), usable_study(config.directory):
         config = settle(task.completed(config), task)
         task.splits(config.search)

@@ -130,7 +130,7 @@ def long_run_variance(values: NDArray[np.float64], horizon: int) -> float:
 def averaging(evidence: Evidence, setting: Setting) -> Averaging | None:
     """Compare the average of a setting's predictions over its test seeds with the single networks'."""
     found = list(predictions(evidence, setting).values())
-    if len(found) < 2:
+    if len(found) < 2 or task_named(evidence.config.task).has_own_networks:
         return None
     average = np.mean(found, axis=0)
     single = float(np.mean([case_losses(evidence, p).mean() for p in found]))

@@ -157,8 +157,8 @@ class Ledger:
         known = study.user_attrs.get("card")
         if known is not None and known["sha256"] != card["sha256"]:
             raise DataError(
-                f"{self.config.data.path} is not the file that run {self.config.run_name!r} began with. "
-                f"Give the run a new name, or bring the old file back."
+                f"{card['path']}: not what run {self.config.run_name!r} began with. "
+                f"Give the run a new name, or bring the old back."
             )
         if known != card:  # splits of a run that was widened lie elsewhere
             study.set_user_attr("card", card)

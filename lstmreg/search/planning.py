@@ -70,11 +70,12 @@ class Planner:
 
     def __init__(self, config: Config, task: Task) -> None:
         self._config, self._task = config, task
+        self._seconds_a_step = math.nan
         try:
-            self._seconds_a_step = seconds_a_step(config, task)
+            if not task.has_own_networks:
+                self._seconds_a_step = seconds_a_step(config, task)
         except RuntimeError:
-            # The trainings will meet it as well, and the study keeps its traceback.
-            self._seconds_a_step = math.nan
+            pass  # the trainings will meet it as well, and the study keeps its traceback
 
     def choose(self) -> Plan:
         """Return the plan to follow: what is open is that of the largest plan that the effort allows."""

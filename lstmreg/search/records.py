@@ -65,7 +65,7 @@ class Result:
     seconds: float
     relative: float | None = None
     test_error: float | None = None
-    predictions: list[Any] | None = None
+    predictions: list[list[Any]] | None = None
 
     @property
     def is_cut(self) -> bool:

@@ -80,6 +80,11 @@ class Classify(SequenceTask):
     def _summaries(self) -> NDArray[np.float64]:
         return summaries(self.sequences)
 
+    def scores(self, predictions: Values, truth: Values) -> NDArray[np.float64]:
+        """Return what the probability of the true class lacks to 1, ``(M, 1)``."""
+        scores: NDArray[np.float64] = 1 - np.take_along_axis(predictions, truth.astype(np.int64), axis=1)
+        return scores.clip(0)
+
     @classmethod
     def losses(
         cls, training: TrainingConfig, predictions: Values, truth: Values, scales: Mapping[str, Any]

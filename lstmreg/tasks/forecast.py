@@ -12,9 +12,11 @@ from lstmreg.config import DataConfig, ModelConfig, SearchConfig, TrainingConfig
 from lstmreg.data.blocks import Block, hold_out, make_blocks
 from lstmreg.data.cases import Cases
 from lstmreg.data.floors import floor_predictions, naive_errors
+from lstmreg.data.sources.given import table_given
 from lstmreg.data.table import Series, read_series
 from lstmreg.data.windows import Windower, steps_ahead
 from lstmreg.errors import DataError
+from lstmreg.rules import require
 
 from .errors import mean_absolute_error, mean_absolute_scaled_error, root_mean_square_error
 from .losses import losses_of_numbers
@@ -66,9 +68,14 @@ class Forecast(Task):
         self.notes = (*series.notes, *self._notes())
 
     @classmethod
-    def read(cls, data: DataConfig) -> Self:
-        """Read the table."""
-        return cls(data, read_series(data))
+    def read(cls, data: DataConfig, given: Any = None) -> Self:
+        """Read the table: a file, or a frame, columns by name or an array ``(N, columns)``.
+
+        Raises:
+            ConfigError: If a column holds tokens, which a forecast does not read.
+        """
+        require(not data.tokens, "data.tokens", "null where task is forecast: its inputs are numbers", data.tokens)
+        return cls(data, read_series(data, None if given is None else table_given(given, data)))
 
     def _notes(self) -> list[str]:
         """Say what is left out."""
@@ -267,6 +274,13 @@ class Forecast(Task):
         return found
 
     # ---------------------------------------------------------------- out
+
+    def scores(self, predictions: Values, truth: Values) -> NDArray[np.float64] | None:
+        """Return the distances from the truth, in the targets' units: a column for each output.
+
+        None where each group has a scale of its own: the errors of a large shop are no interval of a small one.
+        """
+        return None if self.data.scale == "by_group" else np.abs(predictions - truth)
 
     def predictor(self, network: Network | Ensemble, encoder: Windower, val_loss: float | None = None) -> Forecaster:
         """Return what forecasts a table like the one that was read."""

@@ -57,6 +57,10 @@ class Regress(SequenceTask):
     def _summaries(self) -> NDArray[np.float64]:
         return summaries(self.sequences)
 
+    def scores(self, predictions: Values, truth: Values) -> NDArray[np.float64]:
+        """Return the distances from the truth, in the targets' units, ``(M, O)``."""
+        return np.abs(predictions - truth)
+
     @classmethod
     def losses(
         cls, training: TrainingConfig, predictions: Values, truth: Values, scales: Mapping[str, Any]

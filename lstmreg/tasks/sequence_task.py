@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from lstmreg.config import DataConfig, ModelConfig, SearchConfig
 from lstmreg.data.cases import Cases
 from lstmreg.data.encoding import SequenceEncoder
-from lstmreg.data.sequences import Sequences, read_sequences
+from lstmreg.data.sequences import Sequences, from_arrays, read_sequences
+from lstmreg.data.sources.given import parts_given, table_given
 from lstmreg.data.sources.raw import Kind
 
 from .folds import Division, Fold, division
@@ -49,9 +50,29 @@ class SequenceTask(Task):
         self.features, self.target = sequences.features, ", ".join(sequences.target_names)
 
     @classmethod
-    def read(cls, data: DataConfig) -> Self:
-        """Read the sequences."""
-        return cls(data, read_sequences(data, cast(Kind, cls.name)))
+    def read(cls, data: DataConfig, given: Any = None) -> Self:
+        """Read the sequences: from a file, a folder, a frame, arrays ``(x, y)`` or ``(x, y, groups)``, or a dataset.
+
+        Of arrays ``data.target`` names the target, and ``data.features`` the columns.
+        """
+        kind = cast(Kind, cls.name)
+        if given is None:
+            return cls(data, read_sequences(data, kind))
+        parts = parts_given(given, data)
+        if parts is None:
+            return cls(data, read_sequences(data, kind, table_given(given, data)))
+        x, y, *groups = parts
+        made = from_arrays(
+            x,
+            y,
+            groups[0] if groups else None,
+            kind=kind,
+            features=data.features,
+            target_names=data.targets,
+            tokens=data.tokens,
+            missing=data.missing,
+        )
+        return cls(data, made)
 
     @property
     def classes(self) -> tuple[str, ...]:

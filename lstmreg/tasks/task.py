@@ -23,8 +23,8 @@ from lstmreg.rules import require
 if TYPE_CHECKING:
     import lightning.pytorch as pl
 
+    from lstmreg.intervals import Calibration
     from lstmreg.losses import Criterion
-    from lstmreg.models import Ensemble, Network
 
 #: What the training cases of a split decide, such as scales; only its task looks inside.
 Encoder = Any
@@ -73,6 +73,9 @@ class Splits:
 class Predictor(Protocol):
     """A network with what it needs to predict from data in their own units; it can be saved."""
 
+    def calibrated(self, calibration: Calibration) -> Predictor:
+        """Return the same with intervals; asked for where the task has :meth:`Task.scores`."""
+
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Write it into a folder, which is made if there is none."""
 
@@ -90,6 +93,8 @@ class Task(ABC):
         losses_by_name: What ``training.loss`` may be, the default first.
         higher_is_better: Those of its errors that are no errors but scores; never the first, by which all is compared.
         floor_names: What a prediction without a network is called in a sentence, by its name.
+        has_own_networks: Whether its networks are others than :class:`lstmreg.Network`: they are trained one by one,
+            and what they predict is not looked at.
         settings_shown: Which of the settings of the data a report shows.
         no_leak: How it comes that nothing is known in training that is judged later, in a sentence.
         data: The settings by which the data were read.
@@ -110,6 +115,7 @@ class Task(ABC):
     losses_by_name: ClassVar[tuple[str, ...]]
     higher_is_better: ClassVar[frozenset[str]] = frozenset()
     floor_names: ClassVar[Mapping[str, str]] = {}
+    has_own_networks: ClassVar[bool] = False
     settings_shown: ClassVar[tuple[str, ...]] = ()
     no_leak: ClassVar[str] = "All that was fitted saw the training part of its split alone."
 
@@ -145,8 +151,12 @@ class Task(ABC):
 
     @classmethod
     @abstractmethod
-    def read(cls, data: DataConfig) -> Self:
+    def read(cls, data: DataConfig, given: Any = None) -> Self:
         """Read the data.
+
+        Args:
+            data: Which they are.
+            given: The data themselves, from Python, in place of those that ``data.path`` names.
 
         Raises:
             DataError: If they cannot be used.
@@ -195,8 +205,8 @@ class Task(ABC):
         return CasesDataModule(cases, split.train, split.validation, batch_size=batch_size, seed=seed)
 
     @abstractmethod
-    def network(self, model: ModelConfig) -> Network:
-        """Return a new network of the sizes that the task needs."""
+    def network(self, model: ModelConfig) -> Any:
+        """Return a new network of the sizes that the task needs; see :attr:`has_own_networks`."""
 
     @abstractmethod
     def criterion(self, training: TrainingConfig, encoder: Encoder) -> Criterion:
@@ -204,7 +214,7 @@ class Task(ABC):
 
     # ---------------------------------------------------------------- judging
 
-    def outputs(self, network: Network | Ensemble, cases: Cases, numbers: NDArray[np.int64]) -> NDArray[np.float32]:
+    def outputs(self, network: Any, cases: Cases, numbers: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return what a network gives for some cases, ``(M, ...)``."""
         import torch
 
@@ -254,6 +264,13 @@ class Task(ABC):
 
     # ---------------------------------------------------------------- out
 
+    def scores(self, predictions: Values, truth: Values) -> NDArray[np.float64] | None:
+        """Return how far predictions of some cases are from the truth ``(M, S)``, as the task's intervals measure it.
+
+        Where it returns ``None``, as here, what is saved gives no intervals.
+        """
+        return None
+
     @abstractmethod
-    def predictor(self, network: Network | Ensemble, encoder: Encoder, val_loss: float | None = None) -> Predictor:
+    def predictor(self, network: Any, encoder: Encoder, val_loss: float | None = None) -> Predictor:
         """Return what is saved: the network, and what it needs to predict from data like these."""

@@ -9,5 +9,9 @@ from .progress import TrialLines as TrialLines
 from .pulse import Pulse as Pulse
 from .pulse import duration as duration
 from .results import show_answer as show_answer
+from .results import show_coverage as show_coverage
 from .results import show_fit as show_fit
 from .results import show_layers as show_layers
+from .results import show_predictions as show_predictions
+from .seen import show_question as show_question
+from .seen import show_sighting as show_sighting

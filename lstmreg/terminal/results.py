@@ -15,7 +15,10 @@ from .console import Console, say, say_unbroken
 
 if TYPE_CHECKING:
     from lstmreg.interop.summary import Found
+    from lstmreg.intervals import Calibration
+    from lstmreg.predictions import Predictions
     from lstmreg.report import Answer
+    from lstmreg.tasks import Predictor
     from lstmreg.training import FitResult
     from lstmreg.training.single import HeldOut
 
@@ -51,6 +54,21 @@ def show_fit(held_out: HeldOut, members: int, out: Console) -> None:
     out.print(table)
     for sentence in _judgement(held_out):
         say(out, sentence, "bold")
+
+
+def show_coverage(predictor: Predictor, out: Console) -> None:
+    """Show how often the intervals of what was trained, or its sets of classes, held on the test, if it has some."""
+    calibration: Calibration | None = getattr(predictor, "calibration", None)
+    if calibration is None:
+        return
+    confidence = calibration.usual_confidence
+    coverage, sampled = calibration.coverage(confidence), calibration.sampled_coverage(confidence)
+    if coverage is not None:
+        of = f"from the errors on {calibration.scores.cases} validation cases"
+        what = "Sets of classes" if getattr(predictor, "classes", ()) else "Intervals"
+        say(out, f"{what} that 'lstmreg predict' gives, {of}, {coverage}.")
+    if sampled is not None:
+        say(out, f"Those of samples under dropout (--samples) {sampled}.")
 
 
 def _numbers(held_out: HeldOut, errors: Mapping[str, float]) -> list[str]:
@@ -100,6 +118,36 @@ def show_answer(answer: Answer, directory: Path, out: Console) -> None:
     out.print()
     say_unbroken(out, f"Report: {directory / 'report.html'}", "bold")
     say(out, "Also there: answer.json, answer.md, model.json, model.safetensors, study.db")
+
+
+def show_predictions(predictions: Predictions, out: Console) -> None:
+    """Show the first and the last rows of predictions."""
+    table = Table(box=None, pad_edge=False)
+    for number, heading in enumerate(predictions.header):
+        table.add_column(Text(printable(heading)), justify="left" if number == 0 else "right")
+    rows = [[Text(printable(_short(cell))) for cell in row] for row in predictions.rows()]
+    left_out = len(rows) - _SHOWN
+    for row in rows if left_out <= 0 else rows[: _SHOWN // 2]:
+        table.add_row(*row)
+    if left_out > 0:
+        table.add_row("...")
+        for row in rows[-_SHOWN // 2 :]:
+            table.add_row(*row)
+    out.print(table)
+    if left_out > 0:
+        say(out, f"{left_out} more rows between them; -o FILE writes all.")
+
+
+#: So many rows of predictions are shown.
+_SHOWN = 20
+
+
+def _short(cell: str) -> str:
+    """Return a number with the digits that a reader looks at."""
+    try:
+        return f"{float(cell):.5g}" if "." in cell else cell
+    except ValueError:
+        return cell
 
 
 def show_layers(layers: Iterable[Found], out: Console) -> None:

@@ -111,7 +111,7 @@ def fit(
     check_data(data)
     training = TrainingConfig() if training is None else training
     criterion = criterion_for(training, network, data) if criterion is None else criterion
-    kept, curves = BestWeights() if training.keep == "best" else _LastWeights(), _Curves()
+    kept, curves = BestWeights() if training.keep == "best" else _LastWeights(), Curves()
     stopping = [] if training.patience is None else [_stopping(training, training.patience)]
     given = as_loaders(data, training, _dtype(network))
     loaders: dict[str, Any] = {"datamodule": given}
@@ -190,13 +190,19 @@ def _optimizer(training: TrainingConfig) -> Callable[[Iterable[nn.Parameter]], t
     return lambda parameters: make(parameters, lr=training.learning_rate, weight_decay=training.weight_decay)
 
 
-class _Curves(pl.Callback):
-    """Collects the learning curves."""
+class Curves(pl.Callback):
+    """Collects the learning curves, and tells of each epoch.
 
-    def __init__(self) -> None:
+    Args:
+        watch: Told after each epoch of all so far; ends the fit by returning true.
+    """
+
+    def __init__(self, watch: Callable[[Sequence[Epoch]], bool] = lambda epochs: False) -> None:
         self.epochs: list[Epoch] = []
+        self._watch = watch
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Add an epoch."""
         logged: dict[str, Tensor] = trainer.callback_metrics
         self.epochs.append(
             Epoch(
@@ -209,3 +215,4 @@ class _Curves(pl.Callback):
                 },
             )
         )
+        trainer.should_stop = trainer.should_stop or self._watch(self.epochs)

@@ -13,9 +13,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lstmreg import models
 from lstmreg.config import Config, TrainingConfig, with_settings
 from lstmreg.data.cases import Cases
 from lstmreg.initializers import seeded
+from lstmreg.intervals import Calibration, Scores, levels_of
 from lstmreg.losses import Criterion
 from lstmreg.models import Ensemble, Network
 from lstmreg.population import Population
@@ -51,6 +53,10 @@ class Lesson:
     def module(self, batch_size: int, seed: int) -> pl.LightningDataModule:
         """Return the split in batches, whose order the seed decides."""
         return self.task.batches(self.encoder, self.cases, self.split, batch_size=batch_size, seed=seed)
+
+
+#: On so many of the judged cases the intervals of Monte-Carlo dropout are measured, with so many samples.
+_MOST_SAMPLED, _SAMPLES = 200, 100
 
 
 @dataclass(frozen=True)
@@ -89,8 +95,46 @@ class Trained:
         return lesson.task.predictions(lesson.encoder, outputs, cases)
 
     def predictor(self) -> Predictor:
-        """Return what is saved: the network, and what it needs to predict from data like those it was trained on."""
-        return self.lesson.task.predictor(self.network, self.lesson.encoder, self.val_loss)
+        """Return what is saved: the network, what it needs to predict from data like those, and its calibration."""
+        made = self.lesson.task.predictor(self.network, self.lesson.encoder, self.val_loss)
+        calibration = self.calibration()
+        return made if calibration is None else made.calibrated(calibration)
+
+    def calibration(self) -> Calibration | None:
+        """Return what the validation cases say of the width of intervals, and the judged cases of their coverage.
+
+        Neither have trained anything; but the validation cases have ended the training, so that what they say is a
+        little too good, and what the judged ones say is not.
+        """
+        split = self.lesson.split
+        scores = self._scores(split.validation)
+        if scores is None:
+            return None
+        return Calibration(scores, self._scores(split.judged), self._levels(split.judged))
+
+    def _scores(self, cases: NDArray[np.int64]) -> Scores | None:
+        task = self.lesson.task
+        scores = task.scores(self.predict(cases), task.truth(cases)) if len(cases) else None
+        return None if scores is None else Scores.of(scores)
+
+    def _levels(self, cases: NDArray[np.int64]) -> Scores | None:
+        """Return at which confidence the samples of Monte-Carlo dropout cover the truth of some of the cases."""
+        if not isinstance(self.network, (Network, Ensemble)) or not models.drops(self.network) or not len(cases):
+            return None
+        cases = cases[np.unique(np.linspace(0, len(cases) - 1, _MOST_SAMPLED).astype(np.int64))]
+        truth = self.lesson.task.truth(cases)
+        inputs, lengths = self._encoded(cases)
+        outputs = models.sampled_outputs(self.network, inputs, lengths, samples=_SAMPLES, seed=0).numpy()
+        encoder = self.lesson.encoder
+        samples = np.stack([self.lesson.task.predictions(encoder, of_all, cases) for of_all in outputs])
+        if samples.shape[1:] != truth.shape:  # probabilities, of which nobody knows the truth
+            return None
+        return Scores.of(levels_of(samples, truth).reshape(len(cases), -1))
+
+    def _encoded(self, cases: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor | None]:
+        encoded, numbers = self.lesson.cases, torch.from_numpy(cases)
+        inputs = torch.from_numpy(encoded.inputs).index_select(0, numbers)
+        return inputs, None if encoded.lengths is None else torch.from_numpy(encoded.lengths).index_select(0, numbers)
 
 
 def train_configured(config: Config, task: Task, split: Split, callbacks: Sequence[pl.Callback] = ()) -> Trained:
@@ -260,19 +304,22 @@ def _behind(error: float, floors: dict[str, float]) -> Behind | None:
     return Behind(best, floors[best], error) if not error < floors[best] else None
 
 
-def fit_held_out(config: Config, callbacks: Sequence[pl.Callback] = (), *, task: Task | None = None) -> HeldOut:
+def fit_held_out(
+    config: Config, callbacks: Sequence[pl.Callback] = (), *, data: Any = None, task: Task | None = None
+) -> HeldOut:
     """Train what is configured once; some of the task's cases test it, as many others validate.
 
     Args:
         config: The run.
         callbacks: Further Lightning callbacks.
-        task: The data, if they have been read for the task that ``config`` names.
+        data: The data themselves, in place of those that ``config.data.path`` names; see :func:`lstmreg.search.run`.
+        task: In place of both: a task with its data.
 
     Raises:
         DataError: If the data cannot be used, or are too few.
         DivergedError: As :func:`lstmreg.fit`.
     """
-    task = read_task(config) if task is None else task
+    task = read_task(config, data) if task is None else task
     config, split = task.completed(config), task.hold_out()
     trained = train_configured(config, task, split, callbacks)
     truth, scales = task.truth(split.judged), task.scales(trained.lesson.encoder, split, split.judged)

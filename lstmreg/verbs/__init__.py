@@ -3,9 +3,11 @@
 from .convert import Convert
 from .demo import Demo
 from .fit import Fit
+from .init import Init
+from .predict import Predict
 from .report import Report
 from .search import Search
 from .verb import Verb as Verb
 
 #: In the order in which ``lstmreg --help`` lists them.
-VERBS: tuple[Verb, ...] = (Demo(), Fit(), Search(), Report(), Convert())
+VERBS: tuple[Verb, ...] = (Demo(), Init(), Fit(), Search(), Report(), Predict(), Convert())

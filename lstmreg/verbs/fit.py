@@ -8,7 +8,8 @@ from types import FrameType
 from jsonargparse import Namespace
 
 from lstmreg.errors import NoUsableTrialError
-from lstmreg.terminal import Console, FitLines, say_unbroken, show_fit
+from lstmreg.terminal import Console, FitLines, say_unbroken, show_coverage, show_fit
+from lstmreg.yaml_file import write_yaml
 
 from .settings import VerbWithSettings
 
@@ -43,11 +44,18 @@ class Fit(VerbWithSettings):
                 held_out = fit_held_out(config, [WatchBatches(watch)], task=task)
         except DivergedError as error:
             raise NoUsableTrialError(str(error)) from None
-        held_out.trained.predictor().save(directory)
+        predictor = held_out.trained.predictor()
+        predictor.save(directory)
+        write_yaml(config, directory / "config.yaml")
         show_fit(held_out, config.model.members, out)
-        say_unbroken(out, f"Saved: {directory}/model.json, {directory}/model.safetensors")
+        show_coverage(predictor, out)
+        say_unbroken(out, f"Saved: {', '.join(f'{directory}/{name}' for name in _FILES)}")
         if stop.asked:
             raise KeyboardInterrupt
+
+
+#: ``-c`` with the first of them fits again.
+_FILES = ("config.yaml", "model.json", "model.safetensors")
 
 
 class _StopAtInterrupt:

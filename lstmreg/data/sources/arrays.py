@@ -15,6 +15,9 @@ from lstmreg.errors import DataError
 from .memory import Column
 from .raw import Kind, Raw
 
+#: What stands in whole numbers where a step has no label, as torch's losses take it.
+_NO_LABEL = -100
+
 #: The types of numbers that become float64: truth values, whole numbers with and without sign, floats.
 _NUMBERS = "biuf"
 
@@ -175,6 +178,8 @@ def _targets_of_rows(y: Any, count: int, rows: int, take: NDArray[np.bool_] | No
             and array.shape[0] * array.shape[1] == len(take)
         ):
             array = array.reshape(-1, *array.shape[2:])[take]
+    if array.dtype.kind == "i" and (array == _NO_LABEL).any():
+        array = np.where(array == _NO_LABEL, np.nan, array)
     return _columns_of(array, rows, path, "a target for each step")
 
 

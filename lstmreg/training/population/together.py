@@ -12,8 +12,8 @@ from lstmreg.config import Config
 from lstmreg.knobs import KNOBS
 from lstmreg.population import Population
 from lstmreg.tasks import Split, Task
-from lstmreg.training.fitting import Epoch, FitResult
-from lstmreg.training.single import Known, Trained, prepare
+from lstmreg.training.fitting import Curves, Epoch, FitResult
+from lstmreg.training.single import Known, Trained, prepare, train_single
 
 from .fitting import fit_population
 
@@ -53,8 +53,25 @@ def train_together(
     Raises:
         KeyboardInterrupt: On Ctrl-C; those that had ended were told, the others were not.
     """
+    if task.has_own_networks:
+        _train_one_by_one(assignments, task, _Teller(listener, watch))
+        return
     for numbers in populations(assignments):
         _train(numbers, assignments, task, listener, watch)
+
+
+def _train_one_by_one(assignments: Sequence[Assignment], task: Task, teller: _Teller) -> None:
+    """Train networks that are no members of a population."""
+    for number, one in enumerate(assignments):
+        curves = Curves(lambda epochs, number=number: teller.watch(number, epochs))  # type: ignore[misc]
+        outcome: Trained | Exception
+        try:
+            outcome = train_single(one.config, task, one.split, [curves])
+        except Exception as error:
+            if teller.has_failed:
+                raise
+            outcome = error
+        teller.tell(number, outcome)
 
 
 def _train(numbers: list[int], assignments: Sequence[Assignment], task: Task, listener: Listener, watch: Watch) -> None:

@@ -1,0 +1,94 @@
+"""Writes a proposal as a YAML file with a reason behind each line; what is quoted reads back as it was."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+import yaml
+
+from lstmreg.errors import ConfigError, printable
+
+from .proposal import SECTIONS, Proposal, Setting
+
+#: Text that every reader of YAML takes for text: no number, date, truth value or null.
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
+_NO_TEXT = frozenset(("y", "yes", "n", "no", "on", "off", "true", "false", "null", "none", "nan", "inf", "infinity"))
+
+#: Comments begin here where the line is shorter.
+_COLUMN = 34
+
+_LONGEST_COMMENT = 200
+
+
+def written(proposal: Proposal, output: str) -> str:
+    """Return the text of a configuration file.
+
+    Args:
+        proposal: What it says.
+        output: The file's name, for the commands that it shows.
+
+    Raises:
+        ConfigError: If a name cannot be written in YAML.
+    """
+    lines = [
+        f"# {_comment(proposal.path)}: {_comment(proposal.about)}. Runs as it is:",
+        f"#   lstmreg fit -c {_comment(output)}",
+        f"#   lstmreg search -c {_comment(output)}",
+        "# Lines behind a # are other ways: instead of the line above, or beside it.",
+    ]
+    for section in SECTIONS:
+        settings = [s for s in proposal.settings if s.name.rpartition(".")[0] == section]
+        if section and settings:
+            lines += ["", f"{section}:"]
+        elif settings:
+            lines.append("")
+        lines += [_line(setting, "  " if section else "") for setting in settings]
+    return "\n".join(lines) + "\n"
+
+
+def _line(setting: Setting, indent: str) -> str:
+    name = setting.name.rpartition(".")[2]
+    may_be_null = setting.name not in ("data.path", "data.target")
+    if may_be_null and isinstance(setting.value, str) and _reads_as_null(setting.value):
+        raise ConfigError(f"{setting.name} cannot be {setting.value!r}, which is read as null. Rename the column.")
+    said = f"{indent}{'' if setting.is_on else '# '}{name}: {in_yaml(setting.value)}"
+    return f"{said.ljust(_COLUMN)}  # {_comment(setting.why)}"
+
+
+def _reads_as_null(text: str) -> bool:
+    """Tell whether the command line takes a text for null, where a setting may be that: quotes do not help."""
+    try:
+        return yaml.safe_load(text) is None
+    except (yaml.YAMLError, ValueError):
+        return False
+
+
+def _comment(text: str) -> str:
+    """Return a text that ends no line and is no control character, whatever names from files it quotes."""
+    shown = "".join(character for character in printable(text) if character <= "\U0010fffd" and character != "\ufffe")
+    return shown if len(shown) <= _LONGEST_COMMENT else f"{shown[:_LONGEST_COMMENT]} ..."
+
+
+def in_yaml(value: Any) -> str:
+    """Write a value on one line.
+
+    Raises:
+        ConfigError: If it is text that YAML cannot hold.
+    """
+    if isinstance(value, list):
+        return f"[{', '.join(map(in_yaml, value))}]"
+    if isinstance(value, str):
+        return value if _PLAIN.fullmatch(value) and value.lower() not in _NO_TEXT else _quoted(value)
+    text: str = yaml.safe_dump(value, default_flow_style=True, width=math.inf)
+    return text.removesuffix("...\n").strip()
+
+
+def _quoted(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ConfigError(f"{text!r} is no text that YAML can hold. Rename it.") from None
+    quoted: str = yaml.safe_dump(text, default_style='"', allow_unicode=True, width=math.inf)
+    return quoted.removesuffix("\n")

@@ -1,0 +1,119 @@
+"""The picture of predictions: numbers with their intervals beside the truth, and the probabilities of classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from lstmreg.errors import DataError
+from lstmreg.files import write_atomically
+from lstmreg.predictions import STEP, Band, Predictions
+
+from .figures import canvas, image, legend
+
+_COLOR, _TRUTH = "#0f766e", "black"
+
+#: So many rows are drawn of names one by one, and so many steps of a series.
+_MOST_NAMES, _MOST_STEPS = 60, 2_000
+
+
+def draw(predictions: Predictions, path: Path) -> None:
+    """Draw predictions into a file, whose name ends in ``.svg`` or ``.png``.
+
+    Raises:
+        DataError: If there is nothing to draw.
+    """
+    kinds = [*predictions.bands, *([None] if predictions.shares else [])]
+    if not kinds or not len(predictions):
+        raise DataError("there is nothing to draw: no row of numbers or probabilities.")
+    with canvas(len(kinds), 1, 2.8 * len(kinds) + 0.4) as (figure, axes):
+        for ax, band in zip(axes, kinds, strict=True):
+            if band is None:
+                _draw_shares(ax, predictions)
+            elif predictions.in_time:
+                _draw_in_time(ax, predictions, band)
+            elif band.truth is not None:
+                _draw_against_truth(ax, predictions, band)
+            else:
+                _draw_by_name(ax, predictions, band)
+        legend(figure, axes[0])
+        write_atomically(path, image(figure, path.suffix[1:]))
+
+
+def _draw_in_time(ax: Axes, predictions: Predictions, band: Band) -> None:
+    """Draw a line; where each step was forecast from several rows, that from the row before it, and the last ones."""
+    rows = _rows_in_time(predictions)[-_MOST_STEPS:]
+    places = np.arange(len(rows))
+    values = _numbers(predictions, band.value)[rows]
+    if band.truth is not None:
+        ax.plot(places, _numbers(predictions, band.truth)[rows], color=_TRUTH, linewidth=1.4, label="truth")
+    mark = "o-" if len(rows) < 30 else "-"
+    ax.plot(places, values, mark, color=_COLOR, linewidth=1.1, markersize=3, label="forecast")
+    if band.low is not None and band.high is not None:
+        low, high = (_numbers(predictions, name)[rows] for name in (band.low, band.high))
+        ax.fill_between(places, low, high, color=_COLOR, alpha=0.18, linewidth=0, label="interval")
+    _name_places(ax, [predictions.names[row] for row in rows])
+    ax.set_ylabel(band.value[:40])
+
+
+def _rows_in_time(predictions: Predictions) -> NDArray[np.int64]:
+    """Return one row for each time: that of the first step ahead, and of the last forecast all."""
+    if STEP not in predictions.columns:
+        return np.arange(len(predictions))
+    steps = predictions.columns[STEP]
+    last = len(steps) - 1 - int(np.argmax(steps[::-1] == 1))
+    return np.flatnonzero((steps == 1) | (np.arange(len(steps)) >= last))
+
+
+def _draw_against_truth(ax: Axes, predictions: Predictions, band: Band) -> None:
+    assert band.truth is not None
+    truth, values = _numbers(predictions, band.truth), _numbers(predictions, band.value)
+    _draw_intervals(ax, predictions, band, truth, np.arange(len(values)))
+    ax.plot(truth, values, "o", color=_COLOR, markersize=3, label="prediction")
+    known = truth[np.isfinite(truth)]
+    if len(known):
+        ax.plot([known.min(), known.max()], [known.min(), known.max()], color=_TRUTH, linewidth=0.8, label="truth")
+    ax.set_xlabel(f"truth, {band.value[:40]}")
+    ax.set_ylabel("prediction")
+
+
+def _draw_by_name(ax: Axes, predictions: Predictions, band: Band) -> None:
+    shown = min(len(predictions), _MOST_STEPS)
+    places, rows = np.arange(shown, dtype=np.float64), np.arange(shown)
+    _draw_intervals(ax, predictions, band, places, rows)
+    ax.plot(places, _numbers(predictions, band.value)[:shown], "o", color=_COLOR, markersize=3, label="prediction")
+    _name_places(ax, list(predictions.names[:shown]))
+    ax.set_ylabel(band.value[:40])
+
+
+def _draw_intervals(
+    ax: Axes, predictions: Predictions, band: Band, places: NDArray[np.float64], rows: NDArray[np.int64]
+) -> None:
+    if band.low is not None and band.high is not None:
+        low, high = (_numbers(predictions, name)[rows] for name in (band.low, band.high))
+        ax.vlines(places, low, high, color=_COLOR, alpha=0.35, linewidth=1.2, label="interval")
+
+
+def _draw_shares(ax: Axes, predictions: Predictions) -> None:
+    """Draw the probabilities of the classes, one upon the other, for each of the first rows."""
+    names = list(predictions.names[:_MOST_NAMES])
+    places, below = np.arange(len(names)), np.zeros(len(names))
+    for heading in predictions.shares:
+        values = _numbers(predictions, heading)[: len(names)]
+        ax.bar(places, values, bottom=below, width=0.9, label=heading[:20])
+        below = below + values
+    _name_places(ax, names)
+    ax.set_ylabel("probability")
+    ax.set_ylim(0, 1)
+
+
+def _name_places(ax: Axes, names: list[str]) -> None:
+    every = max(1, -(-len(names) // 6))
+    ax.set_xticks(list(range(len(names)))[::every], [name[:19] for name in names[::every]])
+
+
+def _numbers(predictions: Predictions, heading: str) -> NDArray[np.float64]:
+    return np.asarray(predictions.columns[heading], dtype=np.float64)

@@ -1,0 +1,145 @@
+"""Arms and their ladders, and the candidates for an answer that are made of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations
+from typing import Literal
+
+from lstmreg.config import Scalar
+
+#: A strength grows by this factor, and shrinks by it.
+STEP = 3.0
+
+LEARNING_RATE = "training.learning_rate"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What might be recommended: settings that differ from the baseline's, in the order of their paths.
+
+    Attributes:
+        values: Path and value of each; none for the baseline itself.
+    """
+
+    values: tuple[tuple[str, Scalar], ...] = ()
+
+    @classmethod
+    def of(cls, setting: Mapping[str, Scalar]) -> Candidate:
+        """Make one of a mapping from path to value; the order in which they are given does not matter."""
+        return cls(tuple(sorted(setting.items(), key=lambda item: item[0])))
+
+    @property
+    def setting(self) -> dict[str, Scalar]:
+        """The settings by path."""
+        return dict(self.values)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash(self.values)
+
+    @cached_property
+    def key(self) -> str:
+        """A text that is equal for equal candidates, and by which they are ordered."""
+        return json.dumps(self.values)
+
+
+BASELINE = Candidate()
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A knob that is tried over a ladder of values: a penalty's strength, a rate of dropping, or weight decay.
+
+    Attributes:
+        path: Of the setting, such as ``model.kernel_l1``.
+        ladder: The values to begin with, above 0; the ladder may grow at both ends.
+        kind: A ``strength`` grows by a factor of three, a ``rate`` goes half of its way to 1.
+        place: What it acts on, in words; arms of one place are kinds of the same cure (an L1 and an L2 on one block).
+        beside: What must be set together with it, as path and value: an optimizer that knows weight decay.
+        is_rival: Whether it is what one would do without the knobs: the answer says what they are worth beyond it.
+        with_other_rates: Whether its best value is tried at other learning rates as well.
+    """
+
+    path: str
+    ladder: tuple[float, ...]
+    kind: Literal["strength", "rate"] = "strength"
+    place: str = ""
+    beside: tuple[tuple[str, Scalar], ...] = ()
+    is_rival: bool = False
+    with_other_rates: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.ladder or any(not 0 < v < (1 if self.kind == "rate" else float("inf")) for v in self.ladder):
+            raise ValueError(
+                f"the ladder of {self.path} must hold values above 0 (of a rate below 1), got {self.ladder}."
+            )
+
+    def at(self, value: float) -> Candidate:
+        """Return this arm alone, at a value."""
+        return Candidate.of({**dict(self.beside), self.path: value})
+
+    def higher(self, value: float) -> float:
+        """Return the step above a value: ``3 v`` of a strength, ``(1 + v) / 2`` of a rate."""
+        return _rounded(value * STEP if self.kind == "strength" else (1 + value) / 2)
+
+    def lower(self, value: float) -> float:
+        """Return the step below a value, a third of it."""
+        return _rounded(value / STEP)
+
+
+def _rounded(value: float) -> float:
+    """Write 0.30000000000000004 as 0.3, and a third of 0.001 as 0.000333: nobody wants to paste more."""
+    return float(f"{value:.3g}")
+
+
+def arms_of(candidate: Candidate, arms: Sequence[Arm]) -> list[Arm]:
+    """List the arms that a candidate turns, in the order of ``arms``."""
+    paths = {path for path, _ in candidate.values}
+    return [arm for arm in arms if arm.path in paths]
+
+
+def parts(candidate: Candidate, arms: Sequence[Arm]) -> int:
+    """Count what a reader must turn: the arms, and a learning rate of its own."""
+    return len(arms_of(candidate, arms)) + any(path == LEARNING_RATE for path, _ in candidate.values)
+
+
+def together(singles: Sequence[Candidate]) -> Candidate:
+    """Return several candidates in one."""
+    return Candidate.of({path: value for single in singles for path, value in single.values})
+
+
+def combinations_of(singles: Sequence[tuple[Arm, float, float]], learning_rate: float | None = None) -> list[Candidate]:
+    """Return what is worth trying together, what promises most first.
+
+    The pairs and the triple of the best three arms; the L1 with the L2 of a place whose better one seems to help (an
+    elastic net); all that seem to help, and the best four; and the best arm that wants it at a third and three times
+    the learning rate.
+
+    Args:
+        singles: Each arm, with its best value and the effect there (a log ratio: below 0 helps).
+        learning_rate: The baseline's; ``None`` if others are not to be tried.
+    """
+    ranked = sorted(singles, key=lambda single: (single[2], single[0].path))
+    helpful = [single for single in ranked if single[2] < 0]
+    best = helpful[:3]
+    nets = [[one, two] for one, two in combinations(ranked, 2) if _is_elastic_net(one[0], two[0]) and one[2] < 0]
+    pairs = [list(pair) for pair in combinations(best, 2)]
+    groups = [*pairs[:1], best, *nets, *pairs[1:], helpful, helpful[:4]]
+    found = [together([arm.at(value) for arm, value, _ in group]) for group in groups if len(group) > 1]
+    if learning_rate is not None:
+        for arm, value, _ in [single for single in best if single[0].with_other_rates][:1]:
+            for rate in (learning_rate / STEP, learning_rate * STEP):
+                found.append(Candidate.of({**arm.at(value).setting, LEARNING_RATE: _rounded(rate)}))
+    return list(dict.fromkeys(found))
+
+
+def _is_elastic_net(one: Arm, two: Arm) -> bool:
+    """Tell whether two arms are the L1 and the L2 of one place."""
+    return one.place == two.place != "" and {one.path[-3:], two.path[-3:]} == {"_l1", "_l2"}

@@ -1,0 +1,240 @@
+"""The experiment's course: the screen, the race and the judge, step by step, each a function of what is known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from .bands import critical_value
+from .beliefs import Beliefs, beliefs, best_of_each_arm
+from .candidates import BASELINE, Arm, Candidate, combinations_of
+from .cells import Cell, LogLosses
+from .effects import Effects, Tables, effects
+from .intervals import Components
+from .judge import judged_ratios
+from .picking import Picks, Seen, picks
+from .plan import Plan
+
+Stage = Literal["screen", "grow", "race", "combine", "judge"]
+
+#: Who is worse than the best by more than so many standard deviations gets no more seeds.
+_HOPELESS = 2.0
+
+#: So many arms at a time may ask for more values: the best, of which combinations are made too.
+_MAY_GROW = 3
+
+#: Further fresh seeds in one step of the judge.
+_FURTHER_SEEDS = 4
+
+
+@dataclass(frozen=True)
+class Step:
+    """Trainings that are decided together, and can run at once.
+
+    Attributes:
+        stage: What they are for.
+        cells: The trainings.
+    """
+
+    stage: Stage
+    cells: tuple[Cell, ...]
+
+
+def next_cells(plan: Plan, log_losses: LogLosses) -> list[Cell]:
+    """Return which trainings are to run next; none once the experiment is at its end.
+
+    It depends on the cells that are known and on nothing else: whoever was interrupted calls it again with what there
+    is, and is told the rest of the step that was at hand.
+    """
+    for step in steps(plan, log_losses):
+        missing = [cell for cell in step.cells if cell not in log_losses]
+        if missing:
+            return missing
+    return []
+
+
+def steps(plan: Plan, log_losses: LogLosses) -> Iterator[Step]:
+    """Go through the experiment, from its beginning.
+
+    Each step looks at cells of the steps before it alone, whatever else is known. So before the next step is asked
+    for, the cells of the last one must be in ``log_losses``.
+    """
+    return _Course(plan, log_losses).steps()
+
+
+class _Course:
+    """One passage through the experiment."""
+
+    def __init__(self, plan: Plan, log_losses: LogLosses) -> None:
+        self.plan = plan
+        self.log_losses = log_losses
+        self.seeds: dict[Candidate, int] = {}
+        self.baseline = 0
+        self.spent = 0
+        self.known: tuple[Effects, Beliefs] | None = None
+        self.ladders = {arm: sorted(arm.ladder) for arm in plan.arms}
+
+    def steps(self) -> Iterator[Step]:
+        values = [arm.at(value) for arm in self.plan.arms for value in arm.ladder]
+        yield self._run("screen", values, baseline_seeds=self.plan.baseline_seeds)
+        yield from self._grow()
+        if not _nothing_is_worth_having(self._known()[0], self.plan):
+            yield from self._race()
+            yield from self._judge()
+
+    # ------------------------------------------------------------------ what is known so far
+
+    @property
+    def seen(self) -> Seen:
+        return Seen(dict(self.seeds), self.baseline)
+
+    def _known(self) -> tuple[Effects, Beliefs]:
+        """Return effects and beliefs as of the last step."""
+        if self.known is None:
+            found = effects(Tables.of(self.log_losses, self.seeds, self.baseline))
+            self.known = found, beliefs(found, self.plan.arms)
+        return self.known
+
+    @property
+    def left(self) -> int:
+        """Trainings that are left before the judge."""
+        return self.plan.budget - self.plan.reserve - self.spent
+
+    def _cost(self, candidates: Iterable[Candidate]) -> int:
+        """Count the trainings of another seed for candidates; the baseline keeps pace."""
+        counts = [self.seeds.get(candidate, 0) + 1 for candidate in candidates]
+        return self.plan.blocks * (len(counts) + max([0, *(n - self.baseline for n in counts)]))
+
+    def _run(self, stage: Stage, candidates: Iterable[Candidate], baseline_seeds: int = 0) -> Step:
+        """Give each candidate another seed on all blocks."""
+        runs = []
+        for candidate in candidates:
+            runs.append((candidate, self.seeds.get(candidate, 0)))
+            self.seeds[candidate] = self.seeds.get(candidate, 0) + 1
+        wanted = max([baseline_seeds, self.baseline, *(seed + 1 for _, seed in runs)])
+        runs = [(BASELINE, seed) for seed in range(self.baseline, wanted)] + runs
+        self.baseline = wanted
+        cells = tuple(Cell(candidate, block, seed) for candidate, seed in runs for block in range(self.plan.blocks))
+        self.spent += len(cells)
+        self.known = None
+        return Step(stage, cells)
+
+    # ------------------------------------------------------------------ ladders that grow
+
+    def _grow(self) -> Iterator[Step]:
+        """Let ladders grow until no best value lies at an edge, or the budget ends it."""
+        while self.spent and (asked := self._asked()):
+            affordable = asked[: self.left // self.plan.blocks]
+            if not affordable:
+                return
+            for arm, value in affordable:
+                self.ladders[arm] = sorted([*self.ladders[arm], value])
+            yield self._run("grow", [arm.at(value) for arm, value in affordable])
+
+    def _asked(self) -> list[tuple[Arm, float]]:
+        """List the values beyond an edge at which an arm is best and seems worth having, the best arm first."""
+        _, found = self._known()
+        worth = math.log1p(-self.plan.smallest_effect)
+        best = best_of_each_arm(found, self.plan.arms)
+        asked = []
+        ranked = sorted(best.items(), key=lambda item: (found.mean(item[1]), item[0].path))
+        for arm, candidate in ranked[:_MAY_GROW]:
+            value = float(candidate.setting[arm.path])
+            if found.mean(candidate) < worth:
+                asked += [(arm, further) for further in self._beyond(arm, value)]
+        return asked
+
+    def _beyond(self, arm: Arm, value: float) -> list[float]:
+        """List the next step at each edge of an arm's ladder at which a value lies, as far as the ladder may grow."""
+        ladder = self.ladders[arm]
+        above = sum(v > max(arm.ladder) for v in ladder)
+        below = sum(v < min(arm.ladder) for v in ladder)
+        up = [arm.higher(value)] if value == ladder[-1] and above < self.plan.grow else []
+        return up + ([arm.lower(value)] if value == ladder[0] and below < self.plan.grow else [])
+
+    # ------------------------------------------------------------------ the race
+
+    def _race(self) -> Iterator[Step]:
+        """Give seeds to those whom they may decide about, and let combinations join on the way."""
+        begun, whole, turn, combined = self.spent, self.left, 0, False
+        while True:
+            yield from self._grow()
+            runners = self._runners(turn)
+            if not combined and (not runners or self.spent - begun >= self.plan.combine_at * whole):
+                combined = True
+                if joining := self._joining():
+                    yield self._run("combine", joining)
+                    continue
+            if not runners or self._cost(runners) > self.left:
+                return
+            yield self._run("race", runners)
+            turn += 1
+
+    def _runners(self, turn: int) -> list[Candidate]:
+        """Choose who gets the next seed: in turn the best by its mean, and the best by its mean less its deviation."""
+        found, belief = self._known()
+        best = belief.mean(belief.pick())
+        open_rows = [
+            k
+            for k, candidate in enumerate(belief.candidates)
+            if self.seeds[candidate] < self.plan.most_seeds
+            and belief.means[k] - _HOPELESS * belief.deviations[k] < best
+            and found.common_seed_variance / self.seeds[candidate] > found.block_variance / 4
+        ]
+        if not open_rows:
+            return []
+        by_mean = min(open_rows, key=lambda k: (float(belief.means[k]), belief.candidates[k].key))
+        hopeful = belief.means - belief.deviations
+        rest = [k for k in open_rows if k != by_mean] if self.plan.at_once > 1 else open_rows
+        by_hope = min(rest, key=lambda k: (float(hopeful[k]), belief.candidates[k].key), default=by_mean)
+        if self.plan.at_once > 1:
+            return [belief.candidates[k] for k in dict.fromkeys((by_mean, by_hope))]
+        return [belief.candidates[by_hope if turn % 2 else by_mean]]
+
+    def _joining(self) -> list[Candidate]:
+        """Return the combinations that join, the first of them, as far as a quarter of what is left allows."""
+        _, belief = self._known()
+        singles = [
+            (arm, float(candidate.setting[arm.path]), belief.mean(candidate))
+            for arm, candidate in best_of_each_arm(belief, self.plan.arms).items()
+        ]
+        joining = [c for c in combinations_of(singles, self.plan.learning_rate) if c not in self.seeds]
+        return joining[: max(0, self.left // 4 // self.plan.blocks)]
+
+    # ------------------------------------------------------------------ the judge
+
+    def _judge(self) -> Iterator[Step]:
+        """Run the picks, the baseline and the best rival with seeds that nobody has seen."""
+        picked = picks(self.log_losses, self.plan, self.seen)
+        assert picked is not None
+        chosen, rival = picked
+        first, count = self.plan.most_seeds, self.plan.judge_seeds
+        while True:
+            cells = judging_cells(chosen, rival, range(first, first + count))
+            if self.spent + len(cells) > self.plan.budget:
+                return
+            self.spent += len(cells)
+            yield Step("judge", cells)
+            first, count = first + count, _FURTHER_SEEDS
+            ratios = judged_ratios(self.log_losses, chosen.of_blocks, range(self.plan.most_seeds, first))
+            if not Components.of(ratios).more_seeds_help:
+                return
+
+
+def judging_cells(chosen: Picks, rival: Picks | None, seeds: Iterable[int]) -> tuple[Cell, ...]:
+    """Return the cells that judge: on each block the baseline, its pick, and its rival, each once."""
+    found = []
+    for seed in seeds:
+        for block, pick in enumerate(chosen.of_blocks):
+            sides = [BASELINE, pick] if rival is None else [BASELINE, pick, rival.of_blocks[block]]
+            found += [Cell(side, block, seed) for side in dict.fromkeys(sides)]
+    return tuple(found)
+
+
+def _nothing_is_worth_having(found: Effects, plan: Plan) -> bool:
+    """Tell whether all bands together rule out every effect worth having."""
+    spread = found.widened.std(axis=1, ddof=1) / math.sqrt(found.blocks.shape[1])
+    low = found.means - critical_value(found.widened, plan.table_confidence) * spread
+    return bool((low > math.log1p(-plan.smallest_effect)).all())

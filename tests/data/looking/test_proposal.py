@@ -1,0 +1,220 @@
+"""What is proposed holds: it reads back as it was written, each other way is one, and it runs."""
+
+from __future__ import annotations
+
+import csv
+import re
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import Phase, example, given, settings
+from hypothesis import strategies as st
+
+from lstmreg.cli import main, parse
+from lstmreg.config import Config
+from lstmreg.data.looking import Proposal, Wish, look, propose, written
+from lstmreg.data.looking.proposal import Setting
+from lstmreg.data.looking.writing import in_yaml
+from lstmreg.errors import ConfigError
+from lstmreg.verbs.settings import VerbWithSettings
+from lstmreg.yaml_file import read_yaml
+
+from .made import FILES, daily, days, waves
+
+#: Two trainings of an epoch, and a search of the least size.
+SHORT = ["--training.max_epochs=1", "--model.hidden_size=2"]
+SMALL = [*SHORT, "--search.trials=1", "--search.splits=2", "--search.seeds=1", "--search.confirm_splits=2"]
+SMALL += ["--search.confirm_seeds=1", "--search.test_seeds=2", "--search.shortlist=1", "--search.learning_rates=[0.01]"]
+SMALL += ['--search.space={"model.kernel_l2": [0.001]}']
+
+
+def config_of(path: Path) -> Config:
+    verb, parsed = parse(["fit", "-c", str(path)])
+    assert isinstance(verb, VerbWithSettings)
+    return verb.config(parsed)
+
+
+def proposal_for(name: str, folder: Path) -> Proposal:
+    make, said, _, _ = FILES[name]
+    wish = Wish(target=said[1] if said else None)
+    return propose(look(str(make(folder)), wish), wish)
+
+
+def is_null(text: str) -> bool:
+    """Tell whether a text is nothing but a null or a comment to a reader of YAML."""
+    try:
+        return yaml.safe_load(text) is None
+    except yaml.YAMLError:
+        return False
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_what_is_written_runs_as_it_is(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    make, said, task, _ = FILES[name]
+    assert main(["init", make(tmp_path).name, *said]) == 0
+    assert config_of(Path("lstmreg.yaml")).task == task
+    assert main(["fit", "-c", "lstmreg.yaml", *SHORT]) == 0
+    assert main(["search", "-c", "lstmreg.yaml", *SMALL]) == 0
+    assert list(tmp_path.glob("runs/*/report.html"))
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_file_says_what_was_proposed(name: str, tmp_path: Path) -> None:
+    proposal = proposal_for(name, tmp_path)
+    (tmp_path / "o.yaml").write_text(written(proposal, "o.yaml"), encoding="utf-8")
+    assert config_of(tmp_path / "o.yaml") == proposal.config()
+    for line in (tmp_path / "o.yaml").read_text().splitlines():
+        assert line.startswith("#") or not line or line.endswith(":") or re.search(r"\S +# \S", line), line
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_each_other_way_is_one(name: str, tmp_path: Path) -> None:
+    proposal = proposal_for(name, tmp_path)
+    ways = [setting for setting in proposal.settings if not setting.is_on]
+    assert ways
+    for way in ways:
+        assert proposal.config(way) != proposal.config()
+        lines = written(proposal, "o.yaml").splitlines()
+        text = next(line for line in lines if line.strip().startswith(f"# {way.name.rpartition('.')[2]}: "))
+        assert yaml.safe_load(text.replace("# ", "", 1)).keys() == {way.name.rpartition(".")[2]}
+
+
+# ---------------------------------------------------------------------- hostile names
+
+NAMES = st.text(min_size=1, max_size=20).filter(lambda name: "\0" not in name and name.strip() == name)
+HOSTILE = [
+    "no",
+    "~",
+    "1e3",
+    "0x1F",
+    "12:30:45",
+    "2024-01-01",
+    "- a",
+    "a: b",
+    "#x",
+    "{",
+    "'\"",
+    "\n",
+    "\u2028",
+    "\x85",
+    "\x7f",
+]
+HOSTILE += [
+    "!!python/object",
+    "&a",
+    "*a",
+    "%",
+    "@",
+    "`",
+    "=",
+    "<<",
+    "null",
+    ".5",
+    "1_000",
+    "\ufeff",
+    "😀",
+    "\ud7ff",
+    "|",
+    ">",
+]
+
+
+@given(st.lists(st.one_of(st.text(), st.sampled_from(HOSTILE)), max_size=5))
+@example(HOSTILE)
+def test_any_text_reads_back_as_it_was(names: list[str]) -> None:
+    assert yaml.safe_load(f"x: {in_yaml(names)}  # and a comment") == {"x": names}
+
+
+@settings(max_examples=20, deadline=None, phases=[Phase.explicit, Phase.generate])
+@given(
+    path=st.one_of(NAMES, st.sampled_from(HOSTILE)),
+    names=st.lists(st.one_of(NAMES, st.sampled_from(HOSTILE)), min_size=2, unique=True),
+)
+def test_hostile_names_reach_the_command_line_as_they_are(path: str, names: list[str]) -> None:
+    said = [Setting("task", "forecast", path), Setting("name", "run", "\n".join(names))]
+    data = {"path": path, "target": names[0], "features": names, "group": names[1], "time": names[-1], "tokens": names}
+    data |= {"group": None, "time": None} if is_null(names[1]) or is_null(names[-1]) else {}
+    said += [Setting(f"data.{name}", value, names[-1]) for name, value in data.items()]
+    proposal = Proposal(path, names[0], tuple(said))
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "o.yaml"
+        file.write_text(written(proposal, names[0]), encoding="utf-8")
+        assert read_yaml(file)["data"] == data
+        assert config_of(file) == proposal.config()
+
+
+def test_a_column_whose_name_is_read_as_null_is_refused_where_null_means_something() -> None:
+    with pytest.raises(ConfigError, match=r"data.time cannot be '~', which is read as null. Rename"):
+        written(Proposal("x.csv", "", (Setting("data.time", "~", "first"),)), "o.yaml")
+
+
+def test_a_name_that_yaml_cannot_hold_is_refused() -> None:
+    with pytest.raises(ConfigError, match="no text that YAML can hold"):
+        in_yaml("\ud800")
+
+
+@settings(max_examples=12, deadline=None)
+@given(name=NAMES.filter(lambda name: not re.fullmatch(r"[\d.,\-:+eEinfaINFAT]+", name)))
+def test_a_table_with_hostile_names_is_looked_at_and_its_settings_read_it(name: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "data.csv"
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, quoting=csv.QUOTE_ALL)
+            writer.writerows([["date", name + "x"], *zip(days(60), waves(60), strict=True)])
+        output = Path(folder) / "o.yaml"
+        assert main(["init", str(path), "-o", str(output)]) == 0
+        assert config_of(output).data.target == name + "x"
+
+
+@pytest.mark.parametrize(
+    "name", ["läden.csv", "-x.csv", ".hidden.csv", "a b.csv", "2024.csv", "x" * 120 + ".csv", "().csv"]
+)
+def test_a_files_name_that_can_name_no_run_is_no_obstacle(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    daily(tmp_path).rename(tmp_path / name)
+    assert main(["init", f"./{name}"]) == 0
+    assert config_of(tmp_path / "lstmreg.yaml").directory.parent == Path("runs")
+
+
+# ---------------------------------------------------------------------- the file that is there
+
+
+def test_a_file_that_is_there_is_not_written_over_unless_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    daily(tmp_path)
+    Path("lstmreg.yaml").write_text("mine")
+    assert main(["init", "daily.csv"]) == 2
+    assert "lstmreg.yaml: is there already" in capsys.readouterr().err
+    assert Path("lstmreg.yaml").read_text() == "mine"
+    assert main(["init", "daily.csv", "--force"]) == 0
+    assert config_of(Path("lstmreg.yaml")).data.target == "sales"
+
+
+def test_what_cannot_be_fitted_is_refused_and_nothing_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("short.csv").write_text("x\n1\n2\n4\n")
+    assert main(["init", "short.csv"]) == 3
+    assert "too few" in capsys.readouterr().err
+    assert not Path("lstmreg.yaml").exists()
+
+
+def test_unequal_classes_are_weighted(tmp_path: Path) -> None:
+    def settings_of(rare: int) -> dict[str, Any]:
+        rows = [(f"r{n}", t, t * (1 + (n < rare)), "ab"[n < rare]) for n in range(40) for t in range(6)]
+        path = tmp_path / f"{rare}.csv"
+        path.write_text("recording,t,x,y\n" + "".join(f"{a},{b},{c},{d}\n" for a, b, c, d in rows))
+        proposal = propose(look(str(path), Wish()), Wish())
+        return {setting.name: setting.value for setting in proposal.settings if setting.is_on}
+
+    assert settings_of(8)["training.class_weight"] == "balanced"
+    assert "training.class_weight" not in settings_of(18)

@@ -1,0 +1,68 @@
+"""Ladders grow by their rule, and combinations are those of the rule."""
+
+from __future__ import annotations
+
+import pytest
+
+from lstmreg.search.method import BASELINE, Arm, Candidate
+from lstmreg.search.method.candidates import combinations_of, parts, together
+
+L1 = Arm("model.kernel_l1", (0.01, 0.1), place="kernel")
+L2 = Arm("model.kernel_l2", (0.01, 0.1), place="kernel")
+DROPOUT = Arm("model.dropout", (0.1, 0.5), kind="rate", place="inputs", with_other_rates=True)
+STATE = Arm("model.recurrent_dropout", (0.1, 0.5), kind="rate", place="state")
+DECAY = Arm("training.weight_decay", (0.1, 1.0), beside=(("training.optimizer", "adamw"),), is_rival=True)
+ARMS = (L1, L2, DROPOUT, STATE, DECAY)
+
+
+def test_a_candidate_is_the_same_however_its_settings_are_ordered() -> None:
+    one, two = Candidate.of({"b": 1.0, "a": 2.0}), Candidate.of({"a": 2.0, "b": 1.0})
+    assert one == two
+    assert hash(one) == hash(two)
+    assert one.key == two.key
+    assert one.setting == {"a": 2.0, "b": 1.0}
+    assert Candidate.of({}) == BASELINE
+
+
+@pytest.mark.parametrize(
+    ("arm", "value", "higher", "lower"),
+    [(L1, 0.1, 0.3, 0.0333), (L1, 0.03, 0.09, 0.01), (DROPOUT, 0.5, 0.75, 0.167), (DROPOUT, 0.75, 0.875, 0.25)],
+)
+def test_a_strength_grows_threefold_and_a_rate_half_of_its_way_to_one(
+    arm: Arm, value: float, higher: float, lower: float
+) -> None:
+    assert arm.higher(value) == pytest.approx(higher)
+    assert arm.lower(value) == pytest.approx(lower)
+
+
+@pytest.mark.parametrize(("ladder", "kind"), [((), "strength"), ((0.0, 1.0), "strength"), ((0.5, 1.0), "rate")])
+def test_a_ladder_holds_what_the_knob_may_be(ladder: tuple[float, ...], kind: str) -> None:
+    with pytest.raises(ValueError, match="ladder"):
+        Arm("model.dropout", ladder, kind=kind)  # type: ignore[arg-type]
+
+
+def test_an_arm_brings_what_must_stand_beside_it() -> None:
+    assert DECAY.at(0.3).setting == {"training.weight_decay": 0.3, "training.optimizer": "adamw"}
+    assert parts(DECAY.at(0.3), ARMS) == 1
+
+
+def test_pairs_the_triple_all_that_help_and_the_best_four_are_tried_together() -> None:
+    singles = [(L1, 0.1, -0.3), (L2, 0.1, -0.02), (DROPOUT, 0.1, -0.2), (STATE, 0.5, 0.1), (DECAY, 1.0, -0.1)]
+    found = combinations_of(singles)
+    a, b, c, d = L1.at(0.1), DROPOUT.at(0.1), DECAY.at(1.0), L2.at(0.1)
+    wanted = [[a, b], [a, c], [b, c], [a, b, c], [a, b, c, d], [a, d]]
+    assert set(found) == {together(group) for group in wanted}
+    assert len(found) == len(set(found))
+
+
+def test_an_elastic_net_needs_only_its_better_half_to_help() -> None:
+    assert combinations_of([(L1, 0.1, -0.3), (L2, 0.1, 0.02)]) == [together([L1.at(0.1), L2.at(0.1)])]
+    assert combinations_of([(L1, 0.1, 0.01), (L2, 0.1, 0.02)]) == []
+    assert combinations_of([(L1, 0.1, -0.3), (STATE, 0.1, 0.02)]) == []
+
+
+def test_the_best_dropout_is_tried_at_other_learning_rates() -> None:
+    found = combinations_of([(DROPOUT, 0.1, -0.2), (L1, 0.1, 0.1)], learning_rate=0.01)
+    assert [c.setting["training.learning_rate"] for c in found] == pytest.approx([0.00333, 0.03])
+    assert all(c.setting["model.dropout"] == 0.1 and parts(c, ARMS) == 2 for c in found)
+    assert combinations_of([(DROPOUT, 0.1, 0.2)], learning_rate=0.01) == []

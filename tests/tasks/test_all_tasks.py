@@ -1,0 +1,279 @@
+"""What holds of every task: nothing leaks, losses are those of training, and all verbs serve it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import lstmreg
+from lstmreg import report, search
+from lstmreg.config import Config
+from lstmreg.data.encoding import rows_of
+from lstmreg.tasks import TASKS, Split, Task, task_named
+from lstmreg.training.single import Lesson, fit_held_out, floor_losses, train_single
+
+from .kinds import KINDS, SEARCH, Amount, config_of
+
+each = pytest.mark.parametrize("kind", KINDS)
+each_of_sequences = pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "forecast"])
+
+
+@pytest.fixture(autouse=True)
+def _served(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TASKS, "amount", Amount)
+
+
+def all_splits(task: Task) -> list[Split]:
+    splits = task.splits(SEARCH)
+    return [*splits.choose, *splits.confirm, splits.final, task.hold_out()]
+
+
+def test_every_task_has_its_question() -> None:
+    assert {make().name for make in KINDS.values()} == set(TASKS)
+
+
+# ---------------------------------------------------------------------- splits
+
+
+@each
+def test_splits_are_disjoint_and_as_many_as_asked_for(kind: str) -> None:
+    task = KINDS[kind]()
+    splits = task.splits(SEARCH)
+    assert (len(splits.choose), len(splits.confirm)) == (3, 2)
+    for split in all_splits(task):
+        for one, other in combinations((split.train, split.validation, split.judged), 2):
+            assert not set(one) & set(other)
+        assert len(split.train) > 0
+        assert len(split.validation) > 0
+        assert not set(splits.final.judged) & {*split.train, *split.validation}
+    validated = [set(split.validation) for split in (*splits.choose, *splits.confirm)]
+    assert not any(one & other for one, other in combinations(validated, 2))
+
+
+@each
+def test_splits_and_their_keys_follow_from_the_data_alone(kind: str) -> None:
+    once, again = (all_splits(KINDS[kind]()) for _ in range(2))
+    for one, other in zip(once, again, strict=True):
+        assert one.key == other.key
+        assert all((getattr(one, n) == getattr(other, n)).all() for n in ("train", "validation", "judged"))
+    assert len({split.key for split in once[:-2]}) == len(once) - 2
+
+
+@each_of_sequences
+def test_a_key_is_that_of_the_same_cases_whatever_other_splits_there_are(kind: str) -> None:
+    task = KINDS[kind]()
+    known = {}
+    for seed in range(3):
+        splits = task.splits(dataclasses.replace(SEARCH, seed=seed))
+        assert splits.final.key == task.hold_out().key  # nobody draws another test
+        for split in (*splits.choose, *splits.confirm):
+            cases = (tuple(split.train), tuple(split.validation))
+            assert known.setdefault(split.key, cases) == cases
+    assert len(known) == len(set(known.values()))
+
+
+# ---------------------------------------------------------------------- nothing leaks
+
+
+def with_the_unseen_changed(task: Task, split: Split) -> Task:
+    """Return the same task, in which all is different that the training cases do not show."""
+    generator = np.random.default_rng(5)
+    if task.name == "forecast":
+        origin = split.key[0]
+        inputs, target = task.series.inputs.copy(), task.series.target.copy()
+        inputs[origin:], target[origin:] = 9.0, generator.normal(size=len(target) - origin) * 50
+        return type(task)(task.data, dataclasses.replace(task.series, inputs=inputs, target=target))
+    sequences = task.sequences
+    unseen = np.setdiff1d(np.arange(len(sequences)), split.train)
+    rows = rows_of(sequences, unseen)
+    inputs, targets = sequences.inputs.copy(), sequences.targets.copy()
+    for k, name in enumerate(sequences.features):
+        tokens = len(sequences.tokens.get(name, ()))
+        inputs[rows, k] = (
+            generator.integers(tokens, size=rows.sum()) if tokens else 9 * generator.normal(size=rows.sum())
+        )
+    changed = rows if sequences.targets.shape[:1] == inputs.shape[:1] else unseen
+    targets[changed] = generator.permutation(targets[changed]) if task.classes else 1 + targets[changed] * 7
+    made = object.__new__(type(task))
+    made.__dict__ |= {k: v for k, v in vars(task).items() if k not in ("_summaries", "_known", "_numbers", "strata")}
+    made.sequences = dataclasses.replace(sequences, inputs=inputs, targets=targets)
+    return made
+
+
+def as_text(encoder: object) -> str:
+    """Write all that an encoder holds, to the last bit."""
+    plain = {name: getattr(encoder, name) for name in encoder.__dataclass_fields__}  # type: ignore[attr-defined]
+    for name, value in plain.items():
+        if hasattr(value, "mean") and hasattr(value, "scale"):
+            plain[name] = (value.mean.tolist(), value.scale.tolist())
+    return repr(sorted(plain.items()))
+
+
+@each
+def test_what_must_not_be_seen_changes_nothing_that_is_fitted(kind: str) -> None:
+    task = KINDS[kind]()
+    split = task.splits(SEARCH).choose[-1]
+    other = with_the_unseen_changed(task, split)
+    ours, theirs = Lesson.of(task, split), Lesson.of(other, split)
+    assert as_text(ours.encoder) == as_text(theirs.encoder)
+    for name in ("inputs", "targets"):
+        one, another = (getattr(lesson.cases, name) for lesson in (ours, theirs))
+        assert np.array_equal(one[split.train], another[split.train], equal_nan=one.dtype.kind == "f")
+        assert not np.array_equal(one, another, equal_nan=one.dtype.kind == "f")  # or nothing was tested
+    for name, floor in task.floors(split, split.train).items():
+        assert np.array_equal(floor, other.floors(split, split.train)[name], equal_nan=True), name
+    config = task.completed(config_of(task, keep="last", patience=None))
+    networks = [train_single(config, each, split).network.state_dict() for each in (task, other)]
+    assert all(torch.equal(weight, networks[1][name]) for name, weight in networks[0].items())
+
+
+# ---------------------------------------------------------------------- losses, scales, padding
+
+
+@each
+@pytest.mark.parametrize("loss", ["mse", "mae", "huber", "cross_entropy", "smoothed", "balanced"])
+def test_a_cases_loss_is_that_of_training(kind: str, loss: str) -> None:
+    task = KINDS[kind]()
+    config = config_of(task)
+    settings = {"smoothed": {"label_smoothing": 0.2}, "balanced": {"class_weight": "balanced"}}.get(
+        loss, {"loss": loss}
+    )
+    if settings.get("loss", "cross_entropy") not in task.possible_losses():
+        pytest.skip("no loss of this task")
+    training = dataclasses.replace(config.training, **settings)
+    training = task.completed(dataclasses.replace(config, training=training)).training
+    split = task.hold_out()
+    lesson = Lesson.of(task, split)
+    network = task.network(config.model).eval()
+    cases = split.validation
+    outputs = task.outputs(network, lesson.cases, cases)
+    predicted = task.predictions(lesson.encoder, outputs, cases)
+    ours = task.losses(training, predicted, task.truth(cases), task.scales(lesson.encoder))
+    criterion = task.criterion(training, lesson.encoder)
+    targets = torch.from_numpy(lesson.cases.targets[cases])
+    theirs = [float(criterion(torch.from_numpy(outputs[[n]]), targets[[n]])) for n in range(len(cases))]
+    assert ours == pytest.approx(theirs, rel=2e-5, abs=1e-9)
+
+
+@each_of_sequences
+def test_what_is_encoded_and_decoded_is_as_it_was(kind: str) -> None:
+    task = KINDS[kind]()
+    if task.classes:
+        pytest.skip("classes have no scale")
+    split = task.hold_out()
+    encoder = task.encoder(split)
+    cases = np.arange(task.size)
+    again = task.predictions(encoder, task.encoded(encoder).targets, cases)
+    assert np.allclose(again, task.truth(cases), rtol=1e-5, equal_nan=True)
+
+
+@each_of_sequences
+def test_sequences_are_padded_at_their_end_and_scaled_by_training(kind: str) -> None:
+    task = KINDS[kind]()
+    sequences, encoder = task.sequences, task.encoder(task.hold_out())
+    cases = task.encoded(encoder)
+    train = sequences.inputs[rows_of(sequences, task.hold_out().train)]
+    for n in (0, 5, task.size - 1):
+        own = sequences.inputs[sequences.starts[n] : sequences.starts[n + 1], 1]
+        assert cases.lengths[n] == len(own)
+        assert cases.inputs[n, : len(own), 1] == pytest.approx((own - train[:, 1].mean()) / train[:, 1].std(), abs=1e-5)
+        assert (cases.inputs[n, len(own) :] == 0).all()
+
+
+def test_tokens_that_training_has_not_seen_are_unknown() -> None:
+    task = KINDS["classify tokens"]()
+    split = task.hold_out()
+    encoder, sequences = task.encoder(split), task.sequences
+    seen = set(sequences.inputs[rows_of(sequences, split.train), 0])
+    unseen = np.array([number not in seen for number in range(len(sequences.tokens["letter"]))])
+    narrow = dataclasses.replace(split, train=split.train[split.train % 12 != 0])  # the rare letters are in others
+    encoder = task.encoder(narrow)
+    assert not unseen.all()
+    rare = ~encoder.seen["letter"]
+    assert rare.sum() == 2
+    cases = task.encoded(encoder)
+    for n in range(task.size):
+        own = sequences.inputs[sequences.starts[n] : sequences.starts[n + 1], 0].astype(int)
+        assert (cases.inputs[n, : len(own), 0] == np.where(rare[own], 0, own + 1)).all()
+
+
+# ---------------------------------------------------------------------- floors, and what beats them
+
+
+@each
+def test_floors_are_predictions_of_the_same_shape(kind: str) -> None:
+    task = KINDS[kind]()
+    split = task.hold_out()
+    encoder = task.encoder(split)
+    outputs = task.outputs(task.network(config_of(task).model).eval(), task.encoded(encoder), split.judged)
+    shape = task.predictions(encoder, outputs, split.judged).shape
+    for name, floor in task.floors(split, split.judged).items():
+        assert floor.shape == shape
+        assert name in task.floor_names
+        assert (np.isnan(floor) <= np.isnan(task.predictions(encoder, outputs, split.judged))).all()
+
+
+@each
+def test_a_network_that_learns_beats_every_floor(kind: str) -> None:
+    task = KINDS[kind]()
+    fitted = fit_held_out(config_of(task, max_epochs=60, patience=None), task=task)
+    assert fitted.val_behind is None
+    assert fitted.test_behind is None
+    floors = floor_losses(task.completed(config_of(task)).training, fitted.trained.lesson)
+    assert floors == pytest.approx(fitted.val_floors)
+
+
+# ---------------------------------------------------------------------- the verbs, and back from the disk
+
+
+@each
+def test_a_search_and_its_report_serve_it(kind: str, tmp_path: Path) -> None:
+    task = KINDS[kind]()
+    config = config_of(task, tmp_path)
+    evidence = search.run(config, task=task)
+    answer = report.answer(evidence)
+    report.write(answer, config.directory)
+    assert report.answer(search.read(config.directory)).test.errors == answer.test.errors
+    written = json.loads((config.directory / "answer.json").read_text())
+    assert written["test"]["metric"] in written["test"]["errors"]["no regularization"]
+    for name in task.floors(task.hold_out(), task.hold_out().judged):
+        assert set(written["test"]["errors"][name]) <= set(written["test"]["errors"]["no regularization"])
+    page = (config.directory / "report.html").read_text()
+    assert ("Forecasts on the test rows" in page) == (kind == "forecast")
+    assert set(task_named(task.name).higher_is_better) >= set(written["test"]["errors"]["no regularization"]) & {"R²"}
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("forecast", "a task of one's own")])
+def test_what_is_saved_predicts_as_what_was_trained(kind: str, tmp_path: Path) -> None:
+    task = KINDS[kind]()
+    trained = fit_held_out(config_of(task, tmp_path), task=task).trained
+    trained.predictor().save(tmp_path / "it")
+    loaded = lstmreg.load(tmp_path / "it")
+    assert isinstance(loaded, lstmreg.SequencePredictor)
+    cases = np.arange(task.size)
+    assert np.array_equal(loaded.values(task.sequences), trained.predict(cases), equal_nan=True)
+    predicted = loaded.predict(task.sequences)
+    assert len(predicted) == task.size
+    if task.classes:
+        assert {str(x) for each in predicted for x in np.ravel(each)} <= set(loaded.classes)
+        for probabilities in loaded.predict_proba(task.sequences):
+            assert np.sum(probabilities, axis=-1) == pytest.approx(1)
+    else:
+        with pytest.raises(ValueError, match="is a number"):
+            loaded.predict_proba(task.sequences)
+
+
+@each
+def test_the_configuration_is_completed_by_a_loss_that_suits(kind: str) -> None:
+    task = KINDS[kind]()
+    config: Config = config_of(task)
+    assert task.completed(config).training.loss == task.possible_losses()[0]
+    wrong = "mse" if task.possible_losses() == ("cross_entropy",) else "cross_entropy"
+    with pytest.raises(ValueError, match=f"training.loss must be one of {task.possible_losses()[0]}"):
+        task.completed(dataclasses.replace(config, training=dataclasses.replace(config.training, loss=wrong)))

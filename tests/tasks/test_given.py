@@ -1,0 +1,129 @@
+"""What is given from Python is read as the file with the same cells is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+import torch
+from torch.utils.data import TensorDataset
+
+from lstmreg import Config, DataConfig, ModelConfig, search
+from lstmreg.errors import DataError
+from lstmreg.tasks import Classify, Forecast, Label, Regress, Split
+from tests.tiny import tiny_config
+
+ROWS = 40
+
+
+def columns() -> dict[str, np.ndarray]:
+    generator = np.random.default_rng(0)
+    return {"y": generator.normal(size=ROWS), "x": generator.normal(size=ROWS)}
+
+
+@pytest.mark.parametrize("make", [dict, pd.DataFrame, pl.DataFrame])
+def test_a_series_in_memory_is_that_of_its_file(make, tmp_path: Path) -> None:
+    data = DataConfig(str(tmp_path / "t.csv"), "y", window=4)
+    pd.DataFrame(columns()).to_csv(data.path, index=False)
+    file, given = Forecast.read(data), Forecast.read(data, make(columns()))
+    assert given.features == file.features
+    np.testing.assert_array_equal(given.series.inputs, file.series.inputs)
+    np.testing.assert_array_equal(given.series.target, file.series.target)
+
+
+def test_an_array_is_a_series_of_numbered_columns() -> None:
+    values = np.stack(list(columns().values()), axis=1)
+    task = Forecast.read(DataConfig("the array", "1", window=4), values)
+    assert task.features == ("0", "1")
+    np.testing.assert_array_equal(task.series.target, values[:, 1])
+    single = Forecast.read(DataConfig("the array", "0", window=4), values[:, 0])
+    np.testing.assert_array_equal(single.series.inputs, values[:, :1])
+
+
+def test_sequences_are_arrays_lists_tensors_datasets_and_frames_alike() -> None:
+    generator = np.random.default_rng(1)
+    x, y = generator.normal(size=(6, 5, 2)), ["a", "b"] * 3
+    data = DataConfig("the arrays", "kind")
+    expected = Classify.read(data, (x, y)).sequences
+    for given in [(torch.tensor(x), y), (list(x), np.array(y))]:
+        found = Classify.read(data, given).sequences
+        np.testing.assert_array_equal(found.inputs, expected.inputs)
+        assert found.targets.tolist() == expected.targets.tolist() == y
+    numbers = torch.tensor([0, 1] * 3)
+    of_dataset = Classify.read(data, TensorDataset(torch.tensor(x), numbers)).sequences
+    np.testing.assert_array_equal(of_dataset.inputs, expected.inputs)
+    assert of_dataset.targets.tolist() == ["0", "1"] * 3
+    frame = pd.DataFrame(x.reshape(30, 2), columns=["0", "1"])
+    frame["id"], frame["kind"] = np.repeat(np.arange(6), 5), np.repeat(y, 5)
+    of_frame = Classify.read(DataConfig("the frame", "kind", sequence="id"), frame).sequences
+    np.testing.assert_array_equal(of_frame.inputs, expected.inputs)
+    assert of_frame.targets.tolist() == y
+    groups = Classify.read(data, (x, y, list("ppqqrr"))).sequences.groups
+    assert groups == tuple("ppqqrr")
+
+
+def test_a_step_of_whole_numbers_without_a_label_has_none() -> None:
+    labels = np.array([[0, 1, -100], [1, -100, -100]])
+    sequences = Label.read(DataConfig("a", "y"), (np.zeros((2, 3, 1)), labels)).sequences
+    assert sequences.targets.tolist() == ["0", "1", "", "1", "", ""]
+
+
+def test_a_frame_is_forecast_in_the_order_of_its_times_and_with_its_gaps_filled(tmp_path: Path) -> None:
+    times = pd.date_range("2024-01-01", periods=ROWS, freq="h").astype(str)
+    frame = pd.DataFrame({"time": times, "y": columns()["y"]})
+    frame.loc[5, "y"] = np.nan
+    data = DataConfig("frame", "y", time="time", sort=True, missing="ffill", window=4)
+    task = Forecast.read(data, frame)
+    encoder = task.encoder(task.hold_out())
+    forecaster = task.predictor(task.network(ModelConfig(2)).eval(), encoder)
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    expected = forecaster.predict(tmp_path / "t.csv")
+    for given in (frame, frame.iloc[::-1], pl.from_pandas(frame), frame.to_dict("list")):
+        np.testing.assert_array_equal(forecaster.predict(given), expected)
+    assert forecaster.predictions(frame).names == ("2024-01-02 16:00:00",)
+
+
+def test_tokens_that_training_has_not_seen_are_told_and_a_column_of_nothing_else_is_refused() -> None:
+    frame = pd.DataFrame({"id": np.repeat(range(8), 2), "k": ["a", "b"] * 8, "y": np.repeat(["u", "v"] * 4, 2)})
+    data = DataConfig("frame", "y", sequence="id", tokens=["k"], test_fraction=0.25)
+    task = Classify.read(data, frame)
+    split = Split((0,), ("", ""), np.arange(6), np.arange(6, 8))
+    predictor = task.predictor(task.network(ModelConfig(2)).eval(), task.encoder(split))
+    assert predictor.predictions(frame).notes == ()
+    (note,) = predictor.predictions(frame.assign(k=["a", "new"] * 8)).notes
+    assert "'new' of column 'k'" in note
+    with pytest.raises(DataError, match="column 'k' has no token that training has seen, got 1, 2; seen were a, b"):
+        predictor.predict(frame.assign(k=["1", "2"] * 8))
+
+
+def test_sequences_of_unequal_lengths_are_regressed_and_labelled() -> None:
+    x = [np.ones((3, 2)), np.zeros((5, 2))]
+    assert Regress.read(DataConfig("a", "y"), (x, [0.5, 1.5])).sequences.lengths.tolist() == [3, 5]
+    labelled = Label.read(DataConfig("a", "y"), (x, [["u"] * 3, ["v"] * 5])).sequences
+    assert labelled.targets.tolist() == ["u"] * 3 + ["v"] * 5
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"y": [1.0, 2.0], "x": [1.0]}, r"equally long, got y 2, x 1"),
+        ((np.zeros(3), np.zeros(3)), "a series is one table, got a tuple of 2"),
+        (np.zeros((2, 3, 4)), r"must have shape \(N, columns\), got \(2, 3, 4\)"),
+        ([object()], "is no table"),
+    ],
+)
+def test_what_is_no_series_is_refused(given, message) -> None:
+    with pytest.raises(DataError, match=message):
+        Forecast.read(DataConfig("given", "y", window=1), given)
+
+
+def test_a_search_takes_a_frame_and_asks_for_no_file(tmp_path: Path) -> None:
+    config: Config = tiny_config(tmp_path, trials=1, space={"model.kernel_l2": [0.01]}, learning_rates=[0.03])
+    frame = pd.read_csv(config.data.path)
+    Path(config.data.path).unlink()
+    evidence = search.run(config, data=frame)
+    assert evidence.card.size == 120
+    assert (evidence.config.directory / "model.safetensors").exists()

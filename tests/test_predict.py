@@ -1,0 +1,302 @@
+"""``lstmreg predict``: what a saved model says of new data, into a file, a pipe or a terminal, and as a picture."""
+
+from __future__ import annotations
+
+import json
+import random
+import resource
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+import lstmreg
+from lstmreg import search
+from lstmreg.cli import main
+from lstmreg.errors import CorruptFileError, LstmregError
+from lstmreg.predictions import Band, Predictions
+from lstmreg.tasks import read_task
+from tests.tiny import tiny_config, write_series
+
+FIT = ["--data.target=wave", "--data.time=day", "--data.window=6", "--data.horizon=2", "--model.hidden_size=4"]
+SHORT = ["--training.max_epochs=2", "--model.recurrent_dropout=0.2", "--name=waves"]
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("fitted")
+    write_series(folder / "waves.csv", rows=150)
+    arguments = ["fit", f"--data.path={folder / 'waves.csv'}", *FIT, *SHORT, f"--runs={folder / 'runs'}"]
+    assert main(arguments) == 0
+    return folder
+
+
+@pytest.fixture
+def folder(fitted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(fitted, tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+def test_the_steps_after_the_tables_end_are_written_with_their_times(folder: Path) -> None:
+    assert main(["predict", "runs/waves/fit", "waves.csv", "-o", "out.csv"]) == 0
+    written = pd.read_csv("out.csv")
+    assert list(written.columns) == ["day", "step", "wave", "wave_low", "wave_high"]
+    assert written["day"].tolist() == [150, 151]
+    expected = lstmreg.load("runs/waves/fit").predict("waves.csv")
+    assert written["wave"].tolist() == expected.tolist()
+    assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
+
+
+def test_the_history_is_what_would_have_been_forecast_beside_what_was_true(folder: Path) -> None:
+    assert main(["predict", "runs/waves/fit", "waves.csv", "--history", "-o", "out.csv"]) == 0
+    written, series = pd.read_csv("out.csv"), pd.read_csv("waves.csv")
+    rows, forecasts = lstmreg.load("runs/waves/fit").historical_forecasts("waves.csv")
+    assert len(written) == 2 * len(rows) == 2 * (150 - 6 + 1)
+    np.testing.assert_array_equal(written["wave"], forecasts.ravel())
+    assert written["day"].tolist() == [row + step for row in rows for step in (0, 1)]
+    known = written[written["day"] < 150]
+    np.testing.assert_allclose(known["wave_true"], series["wave"].to_numpy()[known["day"].to_numpy()])
+    assert written[written["day"] >= 150]["wave_true"].isna().all()
+
+
+def test_a_run_with_a_fit_alone_means_the_fit_and_says_so(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", "runs/waves", "waves.csv"]) == 0
+    out, err = capfd.readouterr()
+    assert [line.split(",")[0] for line in out.splitlines()] == [
+        "day",
+        "150",
+        "151",
+    ]  # through a pipe: CSV, and no more
+    assert "The model of runs/waves/fit." in err
+    assert "covered" in err
+
+
+def test_samples_are_repeated_by_their_seed(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    outs = []
+    for seed in ("1", "1", "2"):
+        arguments = ["predict", "runs/waves", "waves.csv", "--samples=20", f"--seed={seed}", "--confidence=0.5"]
+        assert main(arguments) == 0
+        outs.append(capfd.readouterr())
+    assert outs[0].out == outs[1].out != outs[2].out
+    assert "Mean and 50 % interval of 20 samples under dropout" in outs[0].err
+
+
+@pytest.mark.parametrize("kind", ["svg", "png"])
+def test_the_picture_is_drawn(folder: Path, kind: str) -> None:
+    assert main(["predict", "runs/waves", "waves.csv", "--history", "-o", "out.csv", "--plot", f"p.{kind}"]) == 0
+    content = Path(f"p.{kind}").read_bytes()
+    if kind == "svg":
+        assert all(f">{word}<".encode() in content for word in ("truth", "forecast", "interval"))
+    else:
+        assert content.startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["runs/nope", "waves.csv"], 2, "runs/nope: there is no such folder."),
+        (["runs/wavs", "waves.csv"], 2, "Did you mean 'runs/waves'?"),
+        (["elsewhere/x", "waves.csv"], 2, "Runs there: runs/waves."),
+        (["runs", "waves.csv"], 2, "no saved model in this folder. Models there: runs/waves/fit."),
+        (["waves.csv", "waves.csv"], 2, "is a file; name the folder of a run"),
+        (["runs/waves", "nope.csv"], 3, "nope.csv"),
+        (["runs/waves"], 2, "name the data to predict from"),
+        ([], 2, "name the run's folder"),
+        (["runs/waves", "waves.csv", "more"], 2, "-o more"),
+        (["runs/waves", "waves.csv", "-o", "no/such/out.csv"], 2, "there is no folder no/such"),
+        (["runs/waves", "waves.csv", "-o", "runs"], 2, "is a folder"),
+        (["runs/waves", "waves.csv", "--plot", "p.jpg"], 2, ".svg or .png"),
+        (["runs/waves", "waves.csv", "--confidence", "95"], 2, "between 0 and 1"),
+        (["runs/waves", "waves.csv", "--confidence", "0.999"], 2, "needs at least 999 validation cases"),
+        (["runs/waves", "waves.csv", "--samples", "1"], 2, "--samples must be 0, or from 2"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(
+    folder: Path, arguments: list[str], code: int, said: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", *arguments]) == code
+    err = capfd.readouterr().err
+    assert said in err
+    assert err.count("\n") == 1
+
+
+def test_convert_names_the_runs_that_there_are(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["convert", "runs/nope", "-o", "converted"]) == 2
+    err = capfd.readouterr().err
+    assert "runs/nope: there is no such folder." in err
+    assert "Runs there: runs/waves." in err
+    assert not Path("converted").exists()
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("150,nan,1", "line 152, column 'wave': a missing value"),
+        ("150,1e400,1", "line 152, column 'wave'"),
+        ("150,1e39,1", "line 152, column 'wave'"),
+        ("150,one,1", "line 152, column 'wave'"),
+        ("3,1,1", "line 152, column 'day'"),
+        ("150,1", "line 152"),
+    ],
+)
+def test_a_bad_row_is_named(folder: Path, row: str, said: str, capfd: pytest.CaptureFixture[str]) -> None:
+    with Path("waves.csv").open("a") as file:
+        file.write(f"{row}\n")
+    assert main(["predict", "runs/waves", "waves.csv", "-o", "out.csv"]) == 3
+    assert said in capfd.readouterr().err
+    assert not Path("out.csv").exists()
+
+
+def test_a_table_that_lacks_a_column_or_rows_is_refused(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    whole = pd.read_csv("waves.csv")
+    for table, said in ((whole.drop(columns="noise"), "'noise'"), (whole[:5], "5 rows are too few; the model needs 6")):
+        table.to_csv("other.csv", index=False)
+        assert main(["predict", "runs/waves", "other.csv"]) == 3
+        assert said in capfd.readouterr().err
+
+
+def test_predicting_twice_gives_the_same_bytes(folder: Path) -> None:
+    for name in ("a.csv", "b.csv"):
+        assert main(["predict", "runs/waves", "waves.csv", "--history", "-o", name]) == 0
+    assert Path("a.csv").read_bytes() == Path("b.csv").read_bytes()
+
+
+def test_a_full_disk_leaves_the_old_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("out.csv").write_text("old")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200, before[1]))
+    try:
+        assert main(["predict", "runs/waves", "waves.csv", "--history", "-o", "out.csv"]) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert Path("out.csv").read_text() == "old"
+
+
+def test_a_fit_can_be_repeated_from_what_lies_beside_its_model(folder: Path) -> None:
+    before = Path("runs/waves/fit/model.safetensors").read_bytes()
+    config = yaml.safe_load(Path("runs/waves/fit/config.yaml").read_text())
+    assert config["model"]["recurrent_dropout"] == 0.2
+    Path("runs/waves/fit/model.safetensors").unlink()
+    shutil.copy("runs/waves/fit/config.yaml", "again.yaml")
+    assert main(["fit", "-c", "again.yaml", f"--runs={folder / 'runs'}"]) == 0
+    assert Path("runs/waves/fit/model.safetensors").read_bytes() == before
+
+
+def test_a_searchs_model_is_calibrated_and_judged_by_the_test(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config = tiny_config(tmp_path)
+    search.run(config)
+    model = lstmreg.load(config.directory)
+    final = read_task(config).splits(config.search).final
+    assert model.calibration.scores.cases == len(final.validation)
+    assert model.calibration.judged.cases == len(final.judged)
+    assert main(["predict", str(config.directory), config.data.path]) == 0
+    assert f"of {len(final.judged)} test cases" in " ".join(capfd.readouterr().err.split())
+
+
+# ---------------------------------------------------------------------- the table
+
+
+def test_pandas_reads_every_bit_back(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).standard_normal(500) * 10.0 ** np.arange(-250, 250)
+    names = tuple(f"n{k}" for k in range(500))
+    (tmp_path / "p.csv").write_text(Predictions(names, {"x": values}).csv())
+    np.testing.assert_array_equal(pd.read_csv(tmp_path / "p.csv")["x"], values)
+
+
+def test_what_a_spreadsheet_would_run_is_disarmed_and_all_else_as_it_was(tmp_path: Path) -> None:
+    names = ('=HYPERLINK("x")', "-5", "+1", "@x", "-x", 'a,"b"\nc', "x=1", "")
+    predictions = Predictions(names, {"=cmd()": np.array(["=1+1"] * 8), "y": np.full(8, -0.5)})
+    (tmp_path / "p.csv").write_text(predictions.csv())
+    read = pd.read_csv(tmp_path / "p.csv", keep_default_na=False)
+    assert read["name"].tolist() == ['\'=HYPERLINK("x")', "-5", "+1", "'@x", "'-x", 'a,"b"\nc', "x=1", ""]
+    assert read["'=cmd()"].tolist() == ["'=1+1"] * 8
+    assert read["y"].tolist() == [-0.5] * 8
+
+
+def test_columns_are_as_long_as_the_names() -> None:
+    with pytest.raises(ValueError, match="column 'x' must have 2 rows, got 3"):
+        Predictions(("a", "b"), {"x": np.zeros(3)})
+
+
+@pytest.mark.parametrize("has_truth", [True, False])
+def test_pictures_of_what_is_no_series(has_truth: bool, tmp_path: Path) -> None:
+    from lstmreg.report.predicted import draw
+
+    names, generator = tuple(f"<img>{k}" for k in range(9)), np.random.default_rng(0)
+    columns = {name: generator.uniform(size=9) for name in ("y", "low", "high", "true", "P(a)", "P(b)")}
+    band = Band("y", "low", "high", "true" if has_truth else None)
+    draw(Predictions(names, columns, bands=(band,), shares=("P(a)", "P(b)")), tmp_path / "p.svg")
+    drawn = (tmp_path / "p.svg").read_text()
+    assert "<img>" not in drawn
+    assert ">P(a)<" in drawn or ">interval<" in drawn
+
+
+# ---------------------------------------------------------------------- what was saved
+
+
+def test_a_mutated_model_is_loaded_or_refused_and_never_more(fitted: Path, tmp_path: Path) -> None:
+    """A few hundred changes of model.json: it predicts as before, or finitely otherwise, or exit code 4 is all."""
+    source = fitted / "runs" / "waves" / "fit"
+    shutil.copy(source / "model.safetensors", tmp_path)
+    whole, generator = json.loads((source / "model.json").read_text()), random.Random(0)
+    hostile = [
+        None,
+        True,
+        -1,
+        0,
+        10**400,
+        1e308,
+        float("nan"),
+        float("inf"),
+        "",
+        "../../x",
+        "=cmd()",
+        [],
+        {},
+        [[]],
+        "\x00",
+        "é" * 999,
+    ]
+    places = list(_places(whole["about"]))
+    for number in range(300):
+        changed = json.loads(json.dumps(whole))
+        at, *path = list(generator.choice(places))[::-1]
+        inner = changed["about"]
+        for key in path[::-1]:
+            inner = inner[key]
+        if number % 7 == 0:
+            del inner[at]
+        else:
+            inner[at] = generator.choice(hostile)
+        (tmp_path / "model.json").write_text(json.dumps(changed))
+        said = _loaded_and_asked(tmp_path, fitted / "waves.csv")
+        assert said in (None, 2) or (isinstance(said, str) and "\n" not in said), said
+
+
+def _loaded_and_asked(folder: Path, data: Path) -> str | int | None:
+    """Return how many steps a model predicts, what refuses it, or nothing of what is no predictor."""
+    try:
+        model = lstmreg.load(folder)
+    except CorruptFileError as error:
+        return str(error)
+    if not isinstance(model, lstmreg.Forecaster):
+        return None
+    try:
+        return len(model.predictions(data))
+    except LstmregError as error:  # such as another name of the time column, which the table has not
+        return str(error)
+
+
+def _places(value: object, path: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
+    inner = value.items() if isinstance(value, dict) else enumerate(value[:3]) if isinstance(value, list) else ()
+    found = [(*path, key) for key, _ in inner]
+    inner = value.items() if isinstance(value, dict) else enumerate(value[:3]) if isinstance(value, list) else ()
+    for key, each in inner:
+        found += _places(each, (*path, key))
+    return found
