@@ -294,7 +294,7 @@ def test_printed_configuration_is_one_that_can_be_read_again(folder: Path) -> No
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        ([], 2, "name what to do: demo, fit, search, report"),
+        ([], 2, "name what to do: demo, init, fit, search, report"),
         (["report"], 2, "name the run's folder"),
         (["fit", "lstmreg.yaml"], 2, "given as -c lstmreg.yaml"),
         (["serch"], 2, "'search'"),

@@ -97,7 +97,8 @@ def test_a_knob_that_is_added_is_written_in_every_dialect(zoneout: None) -> None
         recommended={"model.zoneout": 0.1, "model.kernel_l1": 0.01},
         kept_on={},
         settings=settings | {"data.window": 5, "data.horizon": 1, "training.loss": "mse"},
-        data=SimpleNamespace(features=["a", "b"]),
+        task="forecast",
+        data=SimpleNamespace(features=["a", "b"], length=5, outputs=1, steps="last", classes=[]),
     )
     ours, pytorch, theirs = (snippet.code for snippet in snippets(answer))
     assert "zoneout=0.1, kernel_regularizer=L1L2(l1=0.01)" in ours

@@ -106,7 +106,7 @@ def forecast() -> Forecast:
     values = np.stack([wave, generator.normal(size=160)], axis=1)
     data = DataConfig("the table", "wave", window=6, horizon=2)
     labels = tuple(map(str, range(160)))
-    return Forecast(data, Series("the table", "", ("wave", "noise"), "wave", values, wave, labels, ()))
+    return Forecast(data, Series("the table", "", ("wave", "noise"), ("wave",), values, wave[:, None], labels, ()))
 
 
 #: Every task, with each way to split.

