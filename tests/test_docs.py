@@ -122,3 +122,10 @@ def test_the_demos_data_are_the_sunspots() -> None:
     # Known to any almanac: the highest yearly mean so far was that of 1957, and 1810 saw no spot at all.
     assert series.labels[int(series.target.argmax())] == "1957"
     assert series.target[1810 - 1700] == 0
+
+
+def test_the_table_of_real_data_is_that_of_what_was_measured() -> None:
+    command = [sys.executable, str(ROOT / "benchmarks" / "real"), "--table"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=240).stdout
+    assert printed in (ROOT / "docs" / "real-data.md").read_text()
+    assert printed.count("\n") > 10
