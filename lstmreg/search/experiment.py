@@ -148,7 +148,8 @@ class _Experiment:
         self.knobs = {p: d for p, d in self.evidence.dimensions.items() if p in KNOBS}
         self.listener = listener
         self.progress = Progress("baseline", None, 0, 0)
-        self.base = config
+        # What is searched is off from the first training on.
+        self.base = baseline_config(config, config.search.learning_rates[0], len(task.features))
         self.baseline_losses: dict[Replicate, float] = {}
         self.planned = trainings(config, config.search.plan)
         self.clock = Clock(None if planner is None else planner.seconds_a_training(config.search.plan))

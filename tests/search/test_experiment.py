@@ -431,6 +431,18 @@ def test_a_knob_that_is_configured_cannot_be_searched_later(tmp_path: Path) -> N
         settle(dataclasses.replace(config, search=dataclasses.replace(config.search, space=space)), read_task(config))
 
 
+def test_a_knob_that_is_searched_is_off_in_the_baseline_whatever_is_configured(tmp_path: Path) -> None:
+    losses = []
+    for dropout in (0.0, 0.5):
+        config = tiny_config(tmp_path, trials=1, space={"model.dropout": [0.2]}, learning_rates=[0.03])
+        config = dataclasses.replace(
+            config, name=f"from-{dropout}", model=dataclasses.replace(config.model, dropout=dropout)
+        )
+        evidence = search.run(config)
+        losses.append({r.replicate: r.result.val_loss for r in evidence.records["baseline"]})
+    assert losses[0] == losses[1]
+
+
 # ---------------------------------------------------------------------- the plan
 
 
