@@ -525,7 +525,7 @@ def test_changed_data_under_the_same_name_are_refused(tmp_path: Path) -> None:
     directory = config.directory
     search.run(config)
     write_series(tmp_path / "waves.csv", seed=1)
-    with pytest.raises(DataError, match="not the file that run 'waves' began with"):
+    with pytest.raises(DataError, match="not what run 'waves' began with"):
         search.run(config)
     assert search.read(directory).card.size == 120
 
