@@ -51,7 +51,11 @@ def is_null(text: str) -> bool:
         return False
 
 
-@pytest.mark.parametrize("name", FILES)
+#: Some seconds for each kind of file: every fourth in the ordinary run.
+SOMETIMES = [pytest.param(name, marks=[pytest.mark.storm] if k % 4 else []) for k, name in enumerate(FILES)]
+
+
+@pytest.mark.parametrize("name", SOMETIMES)
 def test_what_is_written_runs_as_it_is(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     make, said, task, _ = FILES[name]
