@@ -16,6 +16,7 @@ from lstmreg.models import Ensemble, Network
 from .keras.file.container import Array
 from .keras.graph.calls import Call, Reference
 from .keras.graph.layers import LayerDescription, ModelDescription
+from .keras.modules.kind import kind_of
 from .keras.modules.model import KerasModel
 from .keras.modules.normalization import BatchNormalization
 from .keras.modules.recurrent import ALIKE, RNN, Bidirectional
@@ -119,7 +120,7 @@ def _raw(raw: Raw) -> tuple[ModelDescription, dict[str, Array]]:
         )
         layers, outputs = [*layers, end], (Reference(end.name),)
     else:
-        for layer in (each for each in layers if each.kind == Dense.__name__):
+        for layer in (each for each in layers if kind_of(each) is Dense):
             head = f"layers/{layer.name}/vars"
             factor, offset = raw.output_scale.numpy(), raw.output_mean.numpy()
             arrays[f"{head}/0"] = (arrays[f"{head}/0"] * factor).astype(np.float32)
