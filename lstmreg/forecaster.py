@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from lstmreg import models
 from lstmreg.data.ahead import times_ahead
-from lstmreg.data.given import Question as Question
-from lstmreg.data.given import Reader
-from lstmreg.data.given import Table as Table
+from lstmreg.data.reader import Question as Question
+from lstmreg.data.reader import Reader
+from lstmreg.data.reader import Table as Table
 from lstmreg.data.sources.door import open_table
 from lstmreg.data.table import READING, Series
 from lstmreg.data.windows import Scaler, Scales, Windower

@@ -300,6 +300,11 @@ def _in_parts(network: nn.Module, inputs: Tensor, lengths: Tensor | None) -> Ten
     return torch.cat([network(x.to(like), *rest).to(inputs) for x, *rest in parts])
 
 
+def predicted(network: nn.Module, x: Any) -> Any:
+    """Return what a network predicts from the ``x`` of a batch; a tuple, such as ``(x, lengths)``, is its arguments."""
+    return network(*x) if type(x) is tuple else network(x)
+
+
 def describe(network: Network | Ensemble) -> dict[str, Any]:
     """Return what :func:`rebuild` needs, as plain types."""
     return {

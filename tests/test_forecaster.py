@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
 import torch
 
@@ -98,30 +100,19 @@ def test_scales_and_differences_are_undone_as_by_hand(lag):
     np.testing.assert_allclose(forecaster.predict(columns()), known + target.mean + 0.5 * target.scale, rtol=1e-6)
 
 
-class Frame:
-    """Has what the data frames of pandas and of polars have in common."""
-
-    def __init__(self, table: dict[str, Any]) -> None:
-        self.columns = list(table)
-        self._table = table
-
-    def __getitem__(self, name: str) -> Any:
-        return self._table[name]
-
-
 def test_a_table_may_be_columns_by_name_a_data_frame_an_array_or_a_file(tmp_path):
     reading = {"time": "day", "sort": True, "delimiter": ";", "decimal": ",", "thousands": None, "missing": "drop"}
     forecaster = reloaded(trained(["price"], 2, 1, **reading).predictor(), tmp_path)
     assert forecaster.columns == ("price", "sales")  # the changes that it learned are to be added to something
     expected = forecaster.predict(as_array(forecaster))
     table = {"more": ["x"] * ROWS, **columns()}
-    frame = Frame(table)
     path = tmp_path / "new.csv"
     lines = ["day;sales;price", "99;;"]
     for day in reversed(range(ROWS)):
         lines.append(f"{day};{float(table['sales'][day])};{float(table['price'][day])}")
     path.write_text("\n".join(lines).replace(".", ","))
-    for given in (table, frame, torch.from_numpy(as_array(forecaster)), path, str(path)):
+    frames = [pd.DataFrame(table), pl.DataFrame(table)]
+    for given in (table, *frames, torch.from_numpy(as_array(forecaster)), path, str(path)):
         np.testing.assert_array_equal(forecaster.predict(given), expected)
 
 

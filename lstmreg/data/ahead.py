@@ -31,7 +31,7 @@ def times_ahead(labels: Sequence[str], count: int) -> list[str] | None:
         ['2024-04-30', '2024-05-31']
     """
     last = labels[-_ROWS:]
-    if len(last) < 3:
+    if len(last) < 2:
         return None
     for read in (_numbers, _periods, _days_of_months, _moments):
         found = read(last)
@@ -120,13 +120,15 @@ def _moments(labels: Sequence[str]) -> _Line | None:
     microsecond = timedelta(microseconds=1)
 
     def written(place: Decimal | int) -> str:
-        return _like(last, origin + int(place) * microsecond)
+        return written_like(last, origin + int(place) * microsecond)
 
     return _Line([(moment - origin) // microsecond for moment in moments], written)
 
 
-def _like(label: str, moment: datetime) -> str:
+def written_like(label: str, moment: datetime) -> str:
     """Write a moment as a label is written."""
+    if len(label) == 7 and "-" in label:
+        return f"{moment:%Y-%m}"
     if len(label) <= 10:
         return moment.strftime("%Y%m%d") if "-" not in label else moment.date().isoformat()
     separator = label[10] if len(label) > 10 and not label[10].isdigit() else "T"
@@ -153,7 +155,7 @@ def _days_of_months(labels: Sequence[str]) -> _Line | None:
     def written(place: Decimal | int) -> str:
         year, month = divmod(int(place) - 1, 12)
         length = calendar.monthrange(year, month + 1)[1]
-        return _like(
+        return written_like(
             labels[-1], end.replace(year=year, month=month + 1, day=length if are_last else min(end.day, length))
         )
 

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from lstmreg.errors import DataError
 
+from .ahead import times_ahead, written_like
+
 
 def calendar_names(parts: Sequence[str]) -> tuple[str, ...]:
     """Return what the columns of parts of a time are called."""
@@ -73,7 +75,7 @@ def _moment(path: str, stamp: str) -> datetime:
 
 
 def following(path: str, stamps: Sequence[str], count: int) -> list[str]:
-    """Return the stamps of the next moments after a table's, at its usual step; months follow months.
+    """Return the stamps of the next moments after a table's: regular ones go on, others at their median step.
 
     Raises:
         DataError: If there are fewer than two, or one is no date.
@@ -81,24 +83,8 @@ def following(path: str, stamps: Sequence[str], count: int) -> list[str]:
     if len(stamps) < 2:
         raise DataError(f"{path}: one time alone does not say which the next one is. Give more rows.")
     moments = [_moment(path, stamp) for stamp in stamps]
-    last, text = moments[-1], stamps[-1]
-    months = np.diff([12 * moment.year + moment.month for moment in moments])
-    if len({(m.day, m.time()) for m in moments}) == 1 and (months == np.median(months)).all() and months[0] > 0:
-        later = [_months_later(last, (k + 1) * int(months[0])) for k in range(count)]
-    else:
-        steps = sorted(b - a for a, b in pairwise(moments))
-        later = [last + (k + 1) * steps[len(steps) // 2] for k in range(count)]
-    return [_written_like(text, moment) for moment in later]
-
-
-def _months_later(moment: datetime, months: int) -> datetime:
-    count = 12 * moment.year + moment.month - 1 + months
-    year, month = divmod(count, 12)
-    return moment.replace(year=year, month=month + 1, day=min(moment.day, monthrange(year, month + 1)[1]))
-
-
-def _written_like(text: str, moment: datetime) -> str:
-    if _MONTH.fullmatch(text):
-        return f"{moment:%Y-%m}"
-    whole = re.fullmatch(r"\d{4}-\d\d-\d\d", text, re.ASCII) and moment.time() == datetime.min.time()
-    return moment.date().isoformat() if whole else moment.isoformat()
+    if (ahead := times_ahead(stamps, count)) is not None:
+        return ahead
+    steps = sorted(b - a for a, b in pairwise(moments))
+    later = [moments[-1] + (k + 1) * steps[len(steps) // 2] for k in range(count)]
+    return [written_like(stamps[-1], moment) for moment in later]

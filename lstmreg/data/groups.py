@@ -14,7 +14,7 @@ from lstmreg.errors import DataError
 
 from .cells import MISSING
 from .sources.columns import Columns
-from .times import check_order, time_stamps
+from .times import check_order, check_order_within, time_stamps
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,28 +102,9 @@ def _by_group(config: DataConfig, columns: Columns, cells: Sequence[str], stamps
     group = group[rows]
     if stamps is not None:
         stamps = stamps[rows]
-        _check_rising(config, columns, rows, group, stamps)
+        names = tuple(numbers)
+        check_order_within(config, columns, stamps, group, rows, lambda part: f"group {names[part]!r}")
     return Order(rows, tuple(numbers), group, stamps)
-
-
-def _check_rising(
-    config: DataConfig,
-    columns: Columns,
-    rows: NDArray[np.int64],
-    group: NDArray[np.int64],
-    stamps: NDArray[np.float64],
-) -> None:
-    falls = np.flatnonzero((np.diff(stamps) <= 0) & (np.diff(group) == 0))
-    if not len(falls):
-        return
-    place = int(falls[0]) + 1
-    where = columns.where(int(rows[place]), str(config.time))
-    name = columns.texts[str(config.group)][int(rows[place])]
-    if stamps[place] == stamps[place - 1]:
-        raise DataError(f"{where}: the same time twice in group {name!r}. Keep one of the rows.")
-    raise DataError(
-        f"{where}: earlier than the row of group {name!r} before it. Sort the table, or set data.sort: true."
-    )
 
 
 def groups_of(order: Order, known: NDArray[np.bool_]) -> Groups:

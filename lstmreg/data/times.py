@@ -144,6 +144,37 @@ def check_order(
     raise DataError(f"{where}: earlier than the row before. Sort the table, or set data.sort: true.")
 
 
+def check_order_within(
+    config: DataConfig,
+    columns: Columns,
+    stamps: NDArray[np.float64],
+    parts: NDArray[np.int64],
+    order: NDArray[np.int64],
+    called: Callable[[int], str],
+) -> None:
+    """See that time rises from row to row within each part of a table.
+
+    Args:
+        config: Names the time column.
+        columns: Of the table.
+        stamps: In the order of the rows, ``(N,)``.
+        parts: Which part each row is of, by number, in that order; the rows of a part are neighbours.
+        order: The rows' places in the table.
+        called: Names a part for the message, such as ``group 'Bern'``.
+
+    Raises:
+        DataError: If it does not.
+    """
+    falls = np.flatnonzero((np.diff(stamps) <= 0) & (np.diff(parts) == 0)) + 1
+    if not len(falls):
+        return
+    place = int(falls[0])
+    where = f"{columns.where(int(order[place]), str(config.time))}: in {called(int(parts[place]))}"
+    if stamps[place] == stamps[place - 1]:
+        raise DataError(f"{where} the same time twice. Keep one of the rows.")
+    raise DataError(f"{where} earlier than the row before. Sort the table, or set data.sort: true.")
+
+
 def _are_several_series(stamps: NDArray[np.float64]) -> bool:
     """Tell whether most rows share their time with another one, and not by an oversight in a row or two."""
     counts = np.unique(stamps, return_counts=True)[1]

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import inspect
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -162,11 +162,16 @@ class Own(Task):
     def outputs(self, network: nn.Module, cases: Any, numbers: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the loss of each of some test cases by itself, ``(M, 1)``: what a network gives is known to nobody."""
         import torch
+        from lightning.fabric.utilities import move_data_to_device
 
+        from lstmreg.models import predicted
+
+        device = next(network.parameters()).device
         was_training = network.training
         network.eval()
         with torch.no_grad():
-            found = [self._losses(_called(network, x), y) for x, y in _on_device(self._test, network)]
+            batches = (move_data_to_device(batch, device) for batch in self._test)
+            found = [self._losses(predicted(network, x), y) for x, y in batches]
         network.train(was_training)
         losses: NDArray[np.float32] = torch.cat(found)[torch.from_numpy(numbers)].unsqueeze(1).numpy()
         return losses
@@ -320,14 +325,3 @@ def _batches(module: pl.LightningDataModule, place: int, which: str) -> list[Any
     if not batches or not all(isinstance(batch, (tuple, list)) and len(batch) == 2 for batch in batches):
         raise DataError(f"data module {place}: {which}_dataloader() must give batches (x, y), and at least one.")
     return batches
-
-
-def _on_device(batches: list[Any], network: nn.Module) -> Iterator[tuple[Any, Tensor]]:
-    """Yield the batches where the network is."""
-    device = next(network.parameters()).device
-    for x, y in batches:
-        yield (tuple(part.to(device) for part in x) if isinstance(x, (tuple, list)) else x.to(device)), y.to(device)
-
-
-def _called(network: nn.Module, x: Any) -> Any:
-    return network(*x) if isinstance(x, tuple) else network(x)

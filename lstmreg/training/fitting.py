@@ -15,12 +15,13 @@ from torch import Tensor, nn
 
 from lstmreg.config import TrainingConfig
 from lstmreg.losses import Criterion
+from lstmreg.models import predicted
 
 from . import trainer
 from .batches import Data, as_loaders, check_data
 from .best import BestWeights
 from .criteria import criterion_for, loss_of
-from .module import DivergedError, TrainingModule, predicted, reset_states
+from .module import DivergedError, TrainingModule, reset_states
 from .optimizers import optimizer_named
 
 Stopped = Literal["patience", "max_epochs", "callback", "diverged"]

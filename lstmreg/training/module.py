@@ -13,16 +13,12 @@ from torch import Tensor, nn
 from lstmreg.layers import LSTM, apply_constraints, penalties
 from lstmreg.layers.penalty import begin_activity
 from lstmreg.losses import Criterion
+from lstmreg.models import predicted
 
 from .criteria import loss_of
 from .described import Described, describe
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
-
-
-def predicted(network: nn.Module, x: Any) -> Any:
-    """Return what a network predicts from the ``x`` of a batch; a tuple, such as ``(x, lengths)``, is its arguments."""
-    return network(*x) if type(x) is tuple else network(x)
 
 
 class DivergedError(ArithmeticError):

@@ -70,10 +70,10 @@ def cells_of(series: Any, where: str) -> Column:
         raise DataError(f"{where}: holds {kind}, and a cell is a number or text. Give each value a column of its own.")
     if kind == nw.Unknown and not all(cell is None for cell in series.to_list()):
         raise DataError(f"{where}: holds cells of a type that is not known. Make them numbers or text.")
-    return [_text(cell) for cell in series.to_list()]
+    return [as_cell(cell) for cell in series.to_list()]
 
 
-def _text(cell: Any) -> str:
+def as_cell(cell: Any) -> str:
     """Return one cell as it would stand in a CSV file."""
     if cell is None or cell != cell:
         return ""

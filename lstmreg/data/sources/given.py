@@ -11,7 +11,7 @@ from lstmreg.config import DataConfig
 from lstmreg.errors import DataError
 
 from .columns import Table
-from .frame import from_frame
+from .frame import as_cell, from_frame
 from .memory import Column, TableInMemory, sum_of
 
 
@@ -65,7 +65,9 @@ def _column(values: Any, where: str) -> Column:
         raise DataError(f"{where}: must have shape (N,), got {array.shape}.")
     if array.dtype.kind in "biuf":
         return array.astype(np.float64)
-    return ["" if cell is None or cell != cell else str(cell) for cell in values]
+    if array.dtype.kind == "M":
+        return [str(cell) for cell in np.datetime_as_string(array, unit="auto")]
+    return [as_cell(cell) for cell in values]
 
 
 def parts_given(source: Any, config: DataConfig) -> tuple[Any, ...] | None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from lstmreg.config import DataConfig
 from lstmreg.data.cells import MISSING, checked
 from lstmreg.data.choosing import known_columns
-from lstmreg.data.times import time_stamps
+from lstmreg.data.times import check_order_within, time_stamps
 from lstmreg.errors import DataError
 
 from .columns import Columns, Table
@@ -120,26 +120,8 @@ def _sequences(
     order = np.lexsort([*within, which])  # which keeps the order of the file among equals
     starts = np.concatenate([[0], np.cumsum(np.bincount(which))]).astype(np.int64)
     if stamps is not None:
-        _check_times(config, columns, stamps[order], which[order], order, names)
+        check_order_within(config, columns, stamps[order], which[order], order, lambda n: f"sequence {names[n]!r}")
     return order.astype(np.int64), starts, names
-
-
-def _check_times(
-    config: DataConfig,
-    columns: Columns,
-    stamps: NDArray[np.float64],
-    which: NDArray[np.int64],
-    order: NDArray[np.int64],
-    names: Sequence[str],
-) -> None:
-    falls = np.flatnonzero((np.diff(stamps) <= 0) & (np.diff(which) == 0)) + 1
-    if not len(falls):
-        return
-    place = int(falls[0])
-    where = f"{columns.where(int(order[place]), str(config.time))}: in sequence {names[which[place]]!r}"
-    if stamps[place] == stamps[place - 1]:
-        raise DataError(f"{where} the same time twice. Keep one of the rows.")
-    raise DataError(f"{where} earlier than the row before. Sort the table, or set data.sort: true.")
 
 
 def _check_one_value(

@@ -16,8 +16,7 @@ from lstmreg.errors import DataError, did_you_mean
 
 from .calendar import calendar_columns, calendar_names, following
 from .groups import Groups
-from .sources.frame import from_frame
-from .sources.memory import Column, TableInMemory
+from .sources.given import table_given
 from .table import Series, read_series
 
 #: A CSV file by its path; columns by their names, as in a dict or a data frame; or an array ``(N, columns)``.
@@ -147,8 +146,6 @@ class Reader:
         names: Any = table if isinstance(table, Mapping) else getattr(table, "columns", None)
         if names is not None and config.time not in list(names) and not config.calendar:
             config = dataclasses.replace(config, time=None, sort=False)
-        if names is not None and not isinstance(table, Mapping):
-            return read_series(config, from_frame(table, config))
         if names is None:
             if self.question.group is not None or self.question.calendar:
                 raise DataError(
@@ -157,11 +154,7 @@ class Reader:
             config = dataclasses.replace(config, time=None, sort=False)
             values = self._shaped(_numbers(table))
             table = {name: values[:, k] for k, name in enumerate(self.columns)}
-        columns = {str(name): _column(table[name]) for name in table}
-        lengths = {len(column) for column in columns.values()}
-        if len(lengths) != 1:
-            raise DataError(f"the columns must be equally long, got {sorted(lengths)}.")
-        return read_series(config, TableInMemory("the table", "", list(columns), lengths.pop(), columns.__getitem__))
+        return read_series(config, table_given(table, config))
 
     def _values(self, table: Mapping[str, ArrayLike] | ArrayLike) -> NDArray[np.float64]:
         """Return the columns ``(N, columns)`` of a table that is no file."""
@@ -253,13 +246,3 @@ def _numbers(values: Any) -> NDArray[np.float64]:
         return np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError):
         raise DataError(f"the table must hold numbers, got {str(values)[:80]!r}.") from None
-
-
-def _column(values: Any) -> Column:
-    """Return a column of a mapping as numbers or as text."""
-    array = np.asarray(values)
-    if array.dtype.kind in "fiub":
-        return np.asarray(array, dtype=np.float64)
-    if array.dtype.kind == "M":
-        return [str(cell) for cell in np.datetime_as_string(array, unit="auto")]
-    return ["" if cell is None or cell != cell else str(getattr(cell, "isoformat", cell.__str__)()) for cell in array]
