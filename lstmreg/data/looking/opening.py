@@ -21,6 +21,8 @@ from .table import look_at
 #: How files begin that are no text.
 _NO_TEXT = (b"PAR1", b"\x93NUMPY")
 
+_GZIP = b"\x1f\x8b"
+
 
 def look(path: str, wish: Wish) -> Sighting:
     """Look at a table, a file of sequences, or a folder of files.
@@ -59,14 +61,15 @@ def _signs(path: str, wish: Wish) -> dict[str, Any]:
     Raises:
         QuestionError: If it has no header, or a sign may mean two things.
     """
-    if file_bytes(path).startswith(_NO_TEXT):
+    raw = file_bytes(path)
+    if raw.startswith(_NO_TEXT):
         return {}
-    lines = first_lines(path)
+    lines = first_lines(raw)
     delimiter = wish.delimiter if wish.delimiter is not None else delimiter_of(lines)
     delimiter = "\t" if delimiter in ("\\t", "tab") else delimiter
     rows = cut(lines, delimiter)
     if not wish.has_header and lacks_header(rows):
-        raise _question_about_header(path, wish, rows[0], delimiter)
+        raise _question_about_header(path, wish, rows[0], delimiter, is_gzipped=raw.startswith(_GZIP))
     columns = list(zip(*(row for row in rows[1:] if len(row) == len(rows[0])), strict=True)) if rows else []
     signs: dict[str, Any] = {"delimiter": delimiter}
     if wish.decimal is not None or wish.thousands is not None:
@@ -79,10 +82,12 @@ def _signs(path: str, wish: Wish) -> dict[str, Any]:
     return signs | {"decimal": decimal} | ({"thousands": thousands} if thousands is not None else {})
 
 
-def _question_about_header(path: str, wish: Wish, first: list[str], delimiter: str) -> QuestionError:
+def _question_about_header(
+    path: str, wish: Wish, first: list[str], delimiter: str, *, is_gzipped: bool
+) -> QuestionError:
     names = delimiter.join(f"column{k}" for k in range(1, len(first) + 1))
     named = f"named-{Path(path).name.removesuffix('.gz')}"
-    reading = "zcat" if file_bytes(path).startswith(b"\x1f\x8b") else "cat"
+    reading = "zcat" if is_gzipped else "cat"
     write = f"(echo {shlex.quote(names)}; {reading} {shlex.quote(path)}) > {shlex.quote(named)}"
     shown = ", ".join(first[:5])
     return QuestionError(

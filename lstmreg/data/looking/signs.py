@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 
 from lstmreg.data.cells import MISSING, converted
 from lstmreg.data.sources.columns import Fault
-from lstmreg.data.sources.opening import file_bytes
 from lstmreg.data.times import time_stamp
 
 #: So much of a file is looked at.
@@ -31,13 +30,8 @@ _SIGNS: tuple[tuple[str, str | None], ...] = (
 )
 
 
-def first_lines(path: str) -> list[str]:
-    """Return the first lines of a text file, which may be gzipped; of none that is text, nothing.
-
-    Raises:
-        DataError: If there is no such file.
-    """
-    raw = file_bytes(path)
+def first_lines(raw: bytes) -> list[str]:
+    """Return the first lines of a text file, which may be gzipped, by its bytes; of none that is text, nothing."""
     if raw.startswith(b"\x1f\x8b"):
         try:
             raw = zlib.decompressobj(wbits=31).decompress(raw, _BYTES)
