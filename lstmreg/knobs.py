@@ -29,6 +29,7 @@ class Knob:
         weights: Of a penalty on weights: the stem of torch's names of them, such as ``weight_ih``.
         by_default: Whether a search tries it if it is told nothing.
         with_one_column: What else must be set, by path, for it to make sense where there is a single input column.
+        chooses_columns: Whether it is there to choose among input columns, and idle where there is only one.
     """
 
     path: str
@@ -40,6 +41,7 @@ class Knob:
     weights: str | None = None
     by_default: bool = True
     with_one_column: tuple[str, bool] | None = None
+    chooses_columns: bool = False
 
     def __post_init__(self) -> None:
         if (self.kind == "strength") != (self.keyword is not None):
@@ -73,30 +75,57 @@ class Knob:
             raise ConfigError(f"{self.path} must be {self.rule}, got {value!r}.")
 
 
-def _penalties(place: str, acts_on: str, ladder: tuple[float, ...], weights: str | None = None) -> list[Knob]:
-    """Return a place's L1, which is searched where it is asked for, and its L2."""
-    argument, path = f"{place}_regularizer", f"model.{place}_"
+_Norm = Literal["l1", "l2"]
+
+
+def _penalties(
+    place: str,
+    acts_on: str,
+    ladders: Mapping[_Norm, tuple[float, ...]],
+    weights: str | None = None,
+    *,
+    left_out: _Norm | None = None,
+    chooses_columns: bool = False,
+) -> list[Knob]:
+    """Return a place's L1 and L2; ``left_out`` is the one that is searched only where it is asked for."""
     return [
-        Knob(f"{path}l1", argument, "strength", acts_on, ladder, "l1", weights, by_default=False),
-        Knob(f"{path}l2", argument, "strength", acts_on, ladder, "l2", weights),
+        Knob(
+            f"model.{place}_{norm}",
+            f"{place}_regularizer",
+            "strength",
+            acts_on,
+            ladder,
+            norm,
+            weights,
+            by_default=norm != left_out,
+            chooses_columns=chooses_columns and norm == "l1",
+        )
+        for norm, ladder in ladders.items()
     ]
 
 
-#: By path, in the order of the report's table.
+#: By path, in the order of the report's table. The ladders are from measurements on small tables, where strengths help
+#: that are hundreds of times those of text models; a search lets them grow.
 KNOBS: dict[str, Knob] = {
     knob.path: knob
     for knob in [
-        *_penalties("kernel", "the input weights", (1e-4, 1e-3, 1e-2), "weight_ih"),
-        *_penalties("recurrent", "the recurrent weights", (1e-4, 1e-3, 1e-2), "weight_hh"),
-        *_penalties("bias", "the bias", (1e-4, 1e-3, 1e-2), "bias_ih"),
-        *_penalties("activity", "the output", (1e-4, 1e-3, 1e-2)),
+        *_penalties(
+            "kernel",
+            "the input weights",
+            {"l1": (0.001, 0.003, 0.01, 0.03, 0.1), "l2": (0.001, 0.01, 0.03, 0.1)},
+            "weight_ih",
+            chooses_columns=True,
+        ),
+        *_penalties("recurrent", "the recurrent weights", {"l1": (0.001, 0.01), "l2": (0.001, 0.01)}, "weight_hh"),
+        *_penalties("bias", "the bias", {"l1": (0.01,), "l2": (0.01,)}, "bias_ih", left_out="l1"),
+        *_penalties("activity", "the output", {"l1": (0.001, 0.01), "l2": (0.001, 0.01)}),
         # Of a single column, one mask for all gates would blank the whole series of a sample.
         Knob(
             "model.dropout",
             "dropout",
             "rate",
             "the inputs",
-            (0.1, 0.2, 0.4),
+            (0.1, 0.2, 0.3, 0.5),
             with_one_column=("model.per_gate_input_masks", True),
         ),
         Knob("model.recurrent_dropout", "recurrent_dropout", "rate", "the state", (0.1, 0.3, 0.5)),

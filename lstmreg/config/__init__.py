@@ -13,9 +13,9 @@ from .run import Config as Config
 from .run import from_dict as from_dict
 from .run import searchable as searchable
 from .run import with_settings as with_settings
+from .search import AMOUNTS as AMOUNTS
 from .search import PLANNED as PLANNED
-from .search import PLANS as PLANS
-from .search import Plan as Plan
+from .search import Amount as Amount
 from .search import SearchConfig as SearchConfig
 from .space import Dimension as Dimension
 from .space import Range as Range

@@ -12,30 +12,28 @@ from .space import Dimension, Range, Scalar, default_space
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How many trainings a search takes, by what they are for; the settings of the same names say more."""
+class Amount:
+    """How much a search does; the settings of the same names say more."""
 
-    trials: int
-    splits: int
-    seeds: int
-    confirm_splits: int
-    confirm_seeds: int
+    blocks: int
+    race: int
+    judge_seeds: int
     test_seeds: int
 
 
-#: From the least that has an interval at all to what takes a small network an hour. A quick search takes the largest
-#: that it has the time and the rows for, a thorough one the last.
-PLANS = (
-    Plan(trials=4, splits=3, seeds=1, confirm_splits=3, confirm_seeds=2, test_seeds=3),
-    Plan(trials=6, splits=4, seeds=1, confirm_splits=4, confirm_seeds=2, test_seeds=3),
-    Plan(trials=8, splits=5, seeds=1, confirm_splits=4, confirm_seeds=3, test_seeds=5),
-    Plan(trials=12, splits=5, seeds=2, confirm_splits=4, confirm_seeds=3, test_seeds=5),
-    Plan(trials=12, splits=5, seeds=3, confirm_splits=4, confirm_seeds=3, test_seeds=5),
-    Plan(trials=24, splits=8, seeds=3, confirm_splits=6, confirm_seeds=5, test_seeds=10),
+#: From the least that has an interval to what takes a small network an hour. A search takes the largest that it has the
+#: time and the data for, a thorough one the last.
+AMOUNTS = (
+    Amount(blocks=3, race=4, judge_seeds=4, test_seeds=3),
+    Amount(blocks=4, race=6, judge_seeds=6, test_seeds=3),
+    Amount(blocks=6, race=10, judge_seeds=8, test_seeds=5),
+    Amount(blocks=8, race=12, judge_seeds=8, test_seeds=5),
+    Amount(blocks=8, race=25, judge_seeds=8, test_seeds=8),
+    Amount(blocks=12, race=60, judge_seeds=16, test_seeds=16),
 )
 
-#: The numbers of a plan, which a configuration may leave open.
-PLANNED = tuple(f.name for f in dataclasses.fields(Plan))
+#: The numbers of an amount, which a configuration may leave open.
+PLANNED = tuple(f.name for f in dataclasses.fields(Amount))
 
 
 @dataclass(frozen=True)
@@ -46,66 +44,64 @@ class SearchConfig:
     keeps its plan.
 
     Args:
-        trials: Settings that are proposed in the stage in which all knobs are searched together, each on every split
-            with one seed; a total, over all sittings.
-        space: What to try, by the path of a setting: a list of values, or ``{low, high, log, step}``.
-            Default: the six knobs with a ladder of three values each.
+        space: What to try, by the path of a setting: a list of values, or ``{low, high, log, step}``. A list of a knob's
+            values grows where its best value lies at an edge. Default: the knobs that make sense for the data, each
+            with a ladder of values.
+        weight_decay: Values of AdamW's weight decay, which is tried as a knob is, because it is what one would try
+            without any. An empty list leaves it out.
         learning_rates: Those among which the unregularized baseline chooses.
-        splits: Rolling-origin splits on which values are chosen.
-        seeds: Seeds for each split.
-        confirm_splits: Further splits, for the confirmation alone.
-        confirm_seeds: Seeds for each of them.
-        test_seeds: Seeds with which winner and baseline meet the test rows.
-        shortlist: How many of the best proposals are tried with every seed before one is chosen.
-        smallest_effect: The least relative improvement of the validation loss that is worth a knob.
-        confidence: Of the intervals.
-        batch: Settings that are proposed and trained at once. More are faster, fewer learn more from each other.
-        prune: Whether a training of a proposal ends early that does worse than the median of those before it on the
-            same split, after as many epochs as the patience.
-        sampler: Which of Optuna's samplers proposes settings.
+        blocks: On how many stretches of the data, or folds, everything is measured: training ends by one block, and the
+            loss is taken on the next.
+        race: Further trainings on each block, for the settings about which they may decide.
+        judge_seeds: With how many fresh seeds each block is judged at least.
+        test_seeds: Seeds with which the pick and the baseline meet the test.
+        trials: Settings that one of Optuna's samplers proposes, which may lie between the values of the ladders; each
+            joins the race.
+        sampler: Which of Optuna's samplers.
+        batch: Settings that are proposed at once. Fewer learn more from each other, more are faster.
+        smallest_effect: The least relative improvement of the loss that is worth a knob.
+        confidence: Of the judge's intervals. Those of the table hold together at 95 %.
         seed: Decides the sampler's proposals and the seeds of all trainings.
-        effort: How much is planned: quick is what takes about five minutes, thorough is more and takes as long as it
-            takes.
+        effort: How much is planned: quick is the least, default is what takes about five minutes, thorough takes as
+            long as it takes.
     """
 
-    trials: int | None = field(default=None, metadata=ruled(between(1)))
     space: dict[str, Range | list[Scalar]] | None = None
+    weight_decay: list[float] = field(default_factory=lambda: [0.01, 0.1, 0.3, 1.0], metadata=ruled(POSITIVE))
     learning_rates: list[float] = field(
         default_factory=lambda: [0.001, 0.003, 0.01], metadata=ruled(POSITIVE, filled="a list of rates")
     )
-    splits: int | None = field(default=None, metadata=ruled(between(2, 1000)))
-    seeds: int | None = field(default=None, metadata=ruled(between(1, 1000)))
-    confirm_splits: int | None = field(default=None, metadata=ruled(between(2, 1000)))
-    confirm_seeds: int | None = field(default=None, metadata=ruled(between(1, 1000)))
+    blocks: int | None = field(default=None, metadata=ruled(between(3, 1000)))
+    race: int | None = field(default=None, metadata=ruled(between(0, 100_000)))
+    judge_seeds: int | None = field(default=None, metadata=ruled(between(2, 1000)))
     test_seeds: int | None = field(default=None, metadata=ruled(between(2, 1000)))
-    shortlist: int = field(default=3, metadata=ruled(between(1, 1000)))
-    smallest_effect: float = field(default=0.02, metadata=ruled(FRACTION))
-    confidence: float = field(default=0.95, metadata=ruled(FRACTION))
-    batch: int = field(default=6, metadata=ruled(between(1, 1000)))
-    prune: bool = True
+    trials: int = field(default=0, metadata=ruled(between(0)))
     sampler: Literal["tpe", "random", "gp"] = "tpe"
+    batch: int = field(default=6, metadata=ruled(between(1, 1000)))
+    smallest_effect: float = field(default=0.02, metadata=ruled(FRACTION))
+    confidence: float = field(default=0.97, metadata=ruled(FRACTION))
     seed: int = field(default=0, metadata=ruled(SEED))
-    effort: Literal["quick", "thorough"] = "quick"
+    effort: Literal["quick", "default", "thorough"] = "default"
 
     def __post_init__(self) -> None:
         check_section(self, "search.")
 
     @property
-    def plan(self) -> Plan:
-        """The numbers of trainings; what was left open is that of the least plan."""
+    def amount(self) -> Amount:
+        """How much is done; what was left open is that of the least."""
         given = {name: getattr(self, name) for name in PLANNED}
-        return Plan(**{name: getattr(PLANS[0], name) if n is None else n for name, n in given.items()})
+        return Amount(**{name: getattr(AMOUNTS[0], name) if n is None else n for name, n in given.items()})
 
     @property
     def is_open(self) -> bool:
         """Whether there is something to plan."""
         return any(getattr(self, name) is None for name in PLANNED)
 
-    def planned(self, plan: Plan) -> SearchConfig:
-        """Return a copy in which the numbers that were left open are those of ``plan``."""
-        return dataclasses.replace(self, **{n: getattr(plan, n) for n in PLANNED if getattr(self, n) is None})
+    def planned(self, amount: Amount) -> SearchConfig:
+        """Return a copy in which the numbers that were left open are those of ``amount``."""
+        return dataclasses.replace(self, **{n: getattr(amount, n) for n in PLANNED if getattr(self, n) is None})
 
     @property
     def dimensions(self) -> dict[str, Dimension]:
-        """The space that is searched: the user's, or the default."""
+        """The space that is searched: the user's, or all that makes sense for several columns."""
         return default_space() if self.space is None else dict(self.space)

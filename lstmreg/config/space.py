@@ -41,6 +41,13 @@ class Range:
 Dimension = Range | list[Scalar]
 
 
-def default_space() -> dict[str, Dimension]:
-    """Return the six knobs, each with a ladder of values from the literature (off is always tried too)."""
-    return {path: list(knob.ladder) for path, knob in KNOBS.items() if knob.by_default}
+def default_space(input_columns: int = 2) -> dict[str, Dimension]:
+    """Return the knobs that make sense for so many input columns, each with its ladder of values.
+
+    Off is always tried too. Where there is a single column, a knob that chooses among columns has nothing to choose.
+    """
+    return {
+        path: list(knob.ladder)
+        for path, knob in KNOBS.items()
+        if knob.by_default and (input_columns > 1 or not knob.chooses_columns)
+    }

@@ -45,7 +45,7 @@ class Split:
         span: The first and the last of the cases that it is for, in words.
         train: Numbers of the cases that train.
         validation: Numbers of those whose loss ends the training.
-        judged: Numbers of those that are looked at after it.
+        judged: Numbers of those whose loss is taken after it: a minimum over epochs flatters whatever overfits.
     """
 
     key: tuple[int, ...]
@@ -60,13 +60,11 @@ class Splits:
     """The splits of one experiment.
 
     Attributes:
-        choose: On which settings are chosen.
-        confirm: On which the choice is judged; no case validates in both.
+        blocks: On which settings are chosen and judged; as few cases as can be are judged in two of them.
         final: Trains the models that meet the test, which is what it judges.
     """
 
-    choose: tuple[Split, ...]
-    confirm: tuple[Split, ...]
+    blocks: tuple[Split, ...]
     final: Split
 
 
