@@ -48,59 +48,93 @@ Verdict = Literal[
 #: How many of the last test windows a picture shows.
 _SHOWN = 400
 
-#: What of the search's configuration the report shows.
-_RULES = (
-    "effort",
-    "learning_rates",
-    "shortlist",
-    "smallest_effect",
-    "confidence",
-    "batch",
-    "prune",
-    "sampler",
-    "seed",
-)
+#: By this the readers of ``answer.json`` know what stands in it.
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
 class Dose:
-    """What one value of a knob alone did on the choosing splits.
+    """What one value of an arm did by itself on the blocks, with the seeds that choose.
 
     Attributes:
         value: The value.
-        effect: Its mean effect.
-        per_split: That on each split.
-        failed: How many of its trainings failed, which count as harm.
+        effect: Its effect on the loss; the intervals of all doses of all arms hold together.
+        by_block: The effect on each block.
+        seeds: How many seeds on each block stand behind it.
+        is_grown: Whether the ladder grew to it.
     """
 
     value: Scalar
-    effect: float
-    per_split: list[float]
-    failed: int
+    effect: Effect
+    by_block: list[float]
+    seeds: int
+    is_grown: bool
 
 
 @dataclass(frozen=True)
 class Knob:
-    """One row of the table.
+    """One row of the table: a knob, weight decay, or another setting that was tried.
 
     Attributes:
-        name: The setting, such as ``kernel_l2``.
-        keras: Keras' argument.
-        verdict: ``use``, or what follows from the interval of the effect alone: ``helps alone``, below 0; ``off for
-            certain``, no effect worth having within it; ``harms``, above 0; ``cannot tell``.
-        value: In the recommended setting if it is used, else the one that did best alone.
-        alone: Its effect alone on the validation loss, relative to the baseline.
-        doses: Its ladder.
-        left_out: What becomes of the loss on the confirming splits if the winner must do without it.
+        path: The setting, such as ``model.kernel_l2``.
+        name: Its last part.
+        keras: Keras' argument, or of weight decay the optimizer's; empty of other settings.
+        role: ``knob``; ``rival``, what one would do without the knobs; ``setting``, anything else.
+        verdict: ``use``; else what follows from the bands of its doses.
+        value: The one in use, else the one that did best alone.
+        alone: The effect of the best dose.
+        p_value: That some dose lowers the loss, adjusted for all doses of all arms.
+        doses: In the order of their values.
+        resolution: Where nothing can be told: what would decide.
     """
 
+    path: str
     name: str
     keras: str
+    role: Literal["knob", "rival", "setting"]
     verdict: Verdict
     value: Scalar | None
     alone: Effect | None
+    p_value: float | None
     doses: list[Dose]
-    left_out: Effect | None
+    resolution: Resolution | None
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What fresh seeds said of the pick.
+
+    Attributes:
+        effect: Of the pick on the loss, against no regularization.
+        agreed: Of what the blocks agree on: the value, or only the knobs, or only the places they act on, or nothing.
+        stable: In which share of the blocks the others pick the same value.
+        picks: What the blocks' picks are, each with how many blocks it has, the most first.
+        seeds: How many fresh seeds on each block.
+        against: Why the pick is not recommended (``interval``, ``smallest effect``, ``unstable``, ``floor``,
+            ``failures``); empty if it is.
+        resolution: What would decide.
+        rival: The best weight decay; ``None`` if none was tried.
+        rival_effect: Its effect against no regularization.
+        beyond_rival: The pick's effect against it.
+        losses: Mean loss over the fresh seeds on each block, in units of the validation loss: of ``no regularization``,
+            ``pick``, ``weight decay`` and ``floor``, as far as there are such.
+        against_floor: The pick's loss against the best prediction without a model.
+        baseline_against_floor: Likewise of no regularization.
+    """
+
+    effect: Effect
+    agreed: Literal["value", "knobs", "places", "nothing"]
+    stable: float
+    picks: list[tuple[Setting, int]]
+    seeds: int
+    against: list[str]
+    resolution: Resolution
+    rival: Setting | None
+    rival_effect: Effect | None
+    beyond_rival: Effect | None
+    losses: dict[str, list[float]]
+    against_floor: Effect | None
+    baseline_against_floor: Effect | None
 
 
 @dataclass(frozen=True)
@@ -119,27 +153,28 @@ class Test:
 
     Attributes:
         metric: Name of the error.
-        baseline: Of the baseline.
-        plain: Of what the candidate is compared with: the same sizes without its knobs, or the baseline.
+        baseline: Of no regularization.
         candidate: Of the candidate.
+        rival: Of the best weight decay; ``None`` if none was tried, or it is the candidate.
         floors: Of each prediction without a model.
-        change: Of the loss, from ``plain`` to the candidate; its ``splits`` are the test's cases.
+        change: Of the loss, from the baseline to the candidate; its ``blocks`` are the test's cases.
+        beyond_rival: Of the loss, from the rival to the candidate.
         seeds: How many.
-        settings: How many settings ever met the test rows; more than were needed if the search was continued.
-        averaging: What averaging the seeds' predictions is worth, without knobs and for the candidate.
-        predictions: Of one seed, a row for each case, for the picture.
+        averaging: What averaging the seeds' predictions is worth, by what predicted.
+        predictions: Of one seed, a row for each case, for the picture, by what predicted.
         error_by_step: For each column of the predictions, such as each step ahead, by name; where a task has such.
-        errors: All errors, by name of what predicted and of the error.
+        errors: All errors, by name of what predicted (``no regularization``, ``candidate``, ``weight decay``, floors)
+            and of the error.
     """
 
     metric: str
     baseline: float
-    plain: float
     candidate: float | None
+    rival: float | None
     floors: dict[str, float]
     change: Effect | None
+    beyond_rival: Effect | None
     seeds: int
-    settings: int
     averaging: dict[str, Averaging]
     predictions: dict[str, list[Any]]
     error_by_step: dict[str, list[float]]
@@ -155,33 +190,29 @@ class Answer:
         task: Name of the task.
         directory: Its folder.
         recommended: The setting to use, by path; empty: no regularization.
-        candidate: The best setting that the search found, confirmed or not.
-        is_confirmed: Whether the candidate's knobs are recommended.
+        candidate: What was judged; empty if the screen ruled everything out, so that nothing was.
+        is_confirmed: Whether the candidate is recommended.
         learning_rate: That of the baseline, chosen by experiment.
-        effect: Of the candidate's knobs on the confirming splits; ``None`` if it turns none.
+        judged: What the judge said; ``None`` if nothing was judged.
         best_floor: The prediction without a model that is hardest to beat, if there is any.
-        floor_effect: Loss of the recommended model relative to it, on the confirming splits.
-        candidate_floor_effect: Likewise of the candidate.
-        knobs: The table.
-        baseline_curve: Learning curves of the baseline on the last confirming split.
+        floor_effect: Loss of the recommended model relative to it.
+        knobs: The table: knobs, then weight decay, then other settings.
+        baseline_curve: Learning curves of the baseline on the last block.
         candidate_curve: Likewise of the candidate.
         gap: Mean ratio of validation to training loss of the baseline at its best epochs.
         turn: Mean ratio of its last to its best validation loss: how far it turns up.
         cut_short: Share of its trainings that ``max_epochs`` ended before the patience did; 0 without one.
-        sizes_effect: Of the candidate's sizes and learning rate, without knobs, against the baseline's.
-        resolution: How small an effect these data can show: the judged one of the candidate's knobs, or where it turns
-            none that of a typical knob alone.
-        most_splits: So many splits of either kind the rows allow, up to eight, without getting very short.
-        turned_off: Knobs that the configuration turns and the search turned off in the baseline.
+        most_blocks: So many blocks the data allow without getting very short.
+        turned_off: Settings that the configuration turns and the search turned off in the baseline.
         kept_on: Knobs that the configuration turns and that were on in every training.
-        looks: How often the confirming splits were looked at.
-        history: Loss of each proposal relative to the baseline on the same replicates.
         test: The test.
         data: The data card.
-        trials: How many trials each stage took, and how many of them failed.
+        course: How many trainings each part of the experiment took (``learning rate``, ``screen``, ``grow``, ``race``,
+            ``combine``, ``propose``, ``judge``, ``test``), in this order, and how many of them failed.
         settings: The run's configuration at the baseline: sizes, training, and the search's rules.
-        confidence: Of the intervals.
-        smallest_effect: The least relative improvement of the validation loss that is worth a knob.
+        confidence: Of the judge's intervals, and of the test's.
+        table_confidence: Of the bands in the table, all together.
+        smallest_effect: The least relative improvement of the loss that is worth a knob.
         seconds: Training time in all.
         versions: Of what computed it.
     """
@@ -193,28 +224,24 @@ class Answer:
     candidate: Setting
     is_confirmed: bool
     learning_rate: float
-    effect: Effect | None
+    judged: Judged | None
     best_floor: str | None
     floor_effect: Effect | None
-    candidate_floor_effect: Effect | None
     knobs: list[Knob]
     baseline_curve: Curve
     candidate_curve: Curve | None
     gap: float
     turn: float
     cut_short: float
-    sizes_effect: Effect | None
-    resolution: Resolution | None
-    most_splits: int
+    most_blocks: int
     turned_off: Setting
     kept_on: Setting
-    looks: int
-    history: list[float]
     test: Test
     data: DataCard
-    trials: dict[Stage, list[int]]
+    course: dict[str, list[int]]
     settings: dict[str, Scalar | list[Scalar] | None]
     confidence: float
+    table_confidence: float
     smallest_effect: float
     seconds: float
     versions: dict[str, str]

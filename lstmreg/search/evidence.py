@@ -24,60 +24,44 @@ _LEAST_HARM = math.log(2.0)
 class Effect:
     """A relative change of a loss with its interval: ``-0.12`` means 12 % lower.
 
-    The interval is Student's t over the means of the splits, so it covers splits and seeds alike.
-
     Attributes:
         mean: The effect.
         low: Lower end of its interval.
         high: Upper end.
-        splits: How many repetitions the interval stands on: splits, or of a test its cases.
+        blocks: How many repetitions the interval stands on: blocks, or of a test its cases.
         failed: How many trainings failed, which count as harm.
     """
 
     mean: float
     low: float
     high: float
-    splits: int
+    blocks: int
     failed: int = 0
-
-    @classmethod
-    def of(cls, log_ratios: dict[Replicate, float], confidence: float, failed: int = 0) -> Effect:
-        """Summarize paired log ratios; with fewer than two splits the interval is unbounded."""
-        means = np.array([np.mean(ratios) for ratios in _by_split(log_ratios)])
-        center = float(means.mean())
-        half = _half_width(len(means), float(means.std(ddof=1)) if len(means) > 1 else math.inf, confidence)
-        return cls(relative(center), relative(center - half), relative(center + half), len(means), failed)
 
 
 @dataclass(frozen=True)
 class Resolution:
-    """How small an effect these data can show: half of an interval's width, as a relative change of a loss.
+    """How small an effect can be seen, as relative changes of a loss, and what it would take to see a smaller one.
 
     Attributes:
-        half_width: Of the interval as it is.
-        with_unlimited_seeds: What would be left of it, because splits differ, whatever the number of seeds.
-        splits: How many there are.
-        seeds: On each.
+        half_width: Half of the interval's width as it is.
+        with_unlimited_seeds: What would be left of it however many seeds.
+        wanted: The half-width that would decide.
+        more_blocks: How many further blocks like these would decide; ``None`` if no number that anybody has.
+        noise: To which share of itself the scatter would have to shrink instead; 1 if it need not.
+        seeds_suffice: Whether more seeds alone would decide.
+        blocks: How many blocks there are.
+        seeds: How many seeds on each.
     """
 
     half_width: float
     with_unlimited_seeds: float
-    splits: int
-    seeds: int
-
-    @classmethod
-    def of(cls, log_ratios: dict[Replicate, float], confidence: float) -> Resolution | None:
-        """Take the variance of an effect apart; ``None`` with fewer than two splits, which say nothing of it."""
-        groups = _by_split(log_ratios)
-        if len(groups) < 2:
-            return None
-        whole = float(np.var([np.mean(g) for g in groups], ddof=1))
-        seeds = min(len(g) for g in groups)
-        # With one seed for each split the two parts cannot be told apart.
-        of_seeds = float(np.mean([np.var(g, ddof=1) / len(g) for g in groups])) if seeds > 1 else 0.0
-        of_splits = max(0.0, whole - of_seeds)
-        half_widths = [_half_width(len(groups), math.sqrt(v), confidence) for v in (whole, of_splits)]
-        return cls(relative(half_widths[0]), relative(half_widths[1]), len(groups), seeds)
+    wanted: float
+    more_blocks: int | None
+    noise: float
+    seeds_suffice: bool
+    blocks: int
+    seeds: float
 
 
 def _by_split(log_ratios: dict[Replicate, float]) -> list[list[float]]:
