@@ -47,8 +47,8 @@ def headline(answer: Answer) -> str:
     if _has_sure_effect(answer) and answer.judged is not None:
         if "failures" in answer.judged.against:
             return (
-                f"Nothing is recommended: {_candidate(answer)} helps where training succeeds, but it fails more often "
-                f"than without."
+                f"Nothing is recommended: {_candidate(answer)} helps, but training fails more often with it than "
+                f"without."
             )
         if "unstable" in answer.judged.against:
             return "Nothing is recommended: regularization helps, but the blocks do not agree on which."
@@ -180,8 +180,8 @@ def _about_crossing(answer: Answer) -> list[str]:
     name, without = short_floor_name(answer, floor), "a knob" if knobs_of(answer.candidate) else "regularization"
     loses = f"loses to {name}" if before.low > 0 else f"does not beat {name} for certain"
     return [
-        f"Without {without} the network {loses}: its loss is {change(before.mean)} against it ({bounds(before)}). With "
-        f"{_candidate(answer)} it is {_size(after.mean)} lower than that of {name} ({interval(after, answer)})."
+        f"Without {without} the network {loses} (loss {change(before.mean)}, {bounds(before)}); with "
+        f"{_candidate(answer)} its loss is {_size(after.mean)} lower than that of {name} ({interval(after, answer)})."
     ]
 
 
