@@ -325,12 +325,17 @@ def _draw_forecasts(ax: Axes, answer: Answer, cases: list[int], step: int) -> No
         if name in answer.test.predictions:
             values = [answer.test.predictions[name][case][column] for case in cases]
             ax.plot(places, values, color=_COLORS[name], linewidth=1.1, label=_label_of_side(answer, name))
-    every = max(1, len(cases) // 6)
     # A case is known by its first step; the time of this one is the first step of a later case.
     times = [_label_of(answer, case, shown) for case in cases]
     times = [*times[step:], *[""] * step] if answer.data.scales.get("group") is None else _times(times)
-    ax.set_xticks(list(places)[::every], [t[:19] for t in times[::every]])
+    times = [time[:19] for time in times]
+    every = -(-len(times) // max(2, min(6, _LINE // (max(map(len, times)) + 3))))
+    ax.set_xticks(list(places)[::every], times[::every])
     ax.set_ylabel((answer.data.target if targets == 1 else answer.data.target.split(", ")[0])[:40])
+
+
+#: So many letters stand beside each other below a whole figure.
+_LINE = 96
 
 
 def _times(labels: list[str]) -> list[str]:
@@ -414,7 +419,7 @@ def confusion_counts(predictions: list[Any], truth: list[Any], classes: int) -> 
 _PARTS = (
     ("learning rate", ("learning rate",), "which one\nsuits none"),
     ("screen", ("screen",), "every value,\none seed a block"),
-    ("grow", ("grow",), "on, where a\nladder's end is best"),
+    ("grow", ("grow",), "on, where an\nend is best"),
     ("race and\ncombinations", ("race", "combine", "propose"), "seeds where\nthey may decide"),
     ("judge", ("judge",), "the picks, with\nfresh seeds"),
     ("test", ("test",), "once"),
