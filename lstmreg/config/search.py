@@ -55,8 +55,7 @@ class SearchConfig:
         race: Further trainings on each block, for the settings about which they may decide.
         judge_seeds: With how many fresh seeds each block is judged at least.
         test_seeds: Seeds with which the pick and the baseline meet the test.
-        trials: Settings that one of Optuna's samplers proposes, which may lie between the values of the ladders; each
-            joins the race.
+        trials: Settings of all that is searched at once, which one of Optuna's samplers proposes; each joins the race.
         sampler: Which of Optuna's samplers.
         batch: Settings that are proposed at once. Fewer learn more from each other, more are faster.
         smallest_effect: The least relative improvement of the loss that is worth a knob.

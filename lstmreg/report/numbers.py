@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import platform
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,21 +16,15 @@ from numpy.typing import NDArray
 from lstmreg.config import Scalar
 from lstmreg.errors import NoUsableTrialError
 from lstmreg.knobs import KNOBS
-from lstmreg.search import decisions, held_out
+from lstmreg.search import decisions, held_out, method
+from lstmreg.search.arms import LEARNING_RATE
 from lstmreg.search.card import DataCard, kept
+from lstmreg.search.decisions import Conclusion
 from lstmreg.search.evidence import Effect, Evidence, Resolution, relative
 from lstmreg.search.held_out import Averaging
-from lstmreg.search.records import STAGES, Result, Stage
-from lstmreg.search.space import (
-    Setting,
-    baseline_config,
-    configured,
-    kept_on,
-    knobs_of,
-    ladder,
-    turned_off,
-    without_knobs,
-)
+from lstmreg.search.method import Interval, Judgement, Row
+from lstmreg.search.records import ROLES, STAGES, Replicate, Result, Stage
+from lstmreg.search.space import WEIGHT_DECAY, Setting, baseline_config, configured, kept_on, turned_off
 from lstmreg.tasks import task_named
 
 #: Where more trainings than this share were cut short, nothing is said of knobs.
@@ -254,49 +249,49 @@ def answer(evidence: Evidence) -> Answer:
         NoUsableTrialError: If the search has not come to its end, or its baseline failed there.
     """
     _require_finished(evidence)
-    candidate = decisions.winner(evidence)
-    recommended = decisions.recommended(evidence)
-    baseline_results = list(evidence.results({}, ["confirm"]).values())
+    found = Conclusion.of(evidence)
+    candidate = found.candidate
+    floor_effect = found.judged.against_floor if found.judged and found.is_confirmed else found.baseline_against_floor()
+    baseline = list(evidence.results({}, _judging(found)).values()) or list(_baseline_results(evidence).values())
     return Answer(
         run=evidence.config.run_name,
         task=evidence.config.task,
         directory=_as_typed(evidence.config.directory),
-        recommended=recommended,
+        recommended=found.recommended,
         candidate=candidate,
-        is_confirmed=decisions.is_confirmed(evidence),
+        is_confirmed=found.is_confirmed,
         learning_rate=decisions.chosen_learning_rate(evidence),
-        effect=decisions.confirmed_effect(evidence),
+        judged=None if found.judged is None else _judged(evidence, found, found.judged),
         best_floor=evidence.card.best_floor,
-        floor_effect=decisions.against_floor(evidence, recommended),
-        candidate_floor_effect=decisions.against_floor(evidence, candidate),
-        knobs=_knobs(evidence, candidate, recommended),
-        baseline_curve=_curve(_last_confirming(evidence, {})),
-        candidate_curve=_curve(_last_confirming(evidence, candidate)) if candidate else None,
-        gap=float(np.mean([_gap(result) for result in baseline_results])),
-        turn=float(np.mean([result.val[-1] / result.val_loss for result in baseline_results])),
-        cut_short=_cut_short(evidence),
-        sizes_effect=_sizes_effect(evidence, candidate),
-        resolution=_resolution(evidence, candidate),
-        most_splits=evidence.card.most_splits,
-        turned_off=turned_off(evidence.config, evidence.dimensions),
-        kept_on=kept_on(evidence.config, evidence.dimensions),
-        looks=evidence.looks,
-        history=[relative(score) + 1 for _, score in decisions.sampled_scores(evidence)],
-        test=_test(evidence, candidate),
+        floor_effect=None if floor_effect is None else _effect(floor_effect),
+        knobs=_knobs(evidence, found, is_cut_short=_cut_short(evidence, baseline) > MOSTLY),
+        baseline_curve=_curve(_on_last_block(_of_baseline(evidence, found))),
+        candidate_curve=_curve(_on_last_block(evidence.results(candidate, "judge"), of=candidate))
+        if evidence.results(candidate, "judge") and candidate
+        else None,
+        gap=float(np.mean([_gap(result) for result in baseline])),
+        turn=float(np.mean([result.val[-1] / max(result.val_loss, _TINY) for result in baseline])),
+        cut_short=_cut_short(evidence, baseline),
+        most_blocks=evidence.card.most_blocks,
+        turned_off=turned_off(evidence.config),
+        kept_on=kept_on(evidence.config),
+        test=_test(evidence, found),
         data=evidence.card,
-        trials={
-            stage: [len(records), sum(r.failure is not None for r in records)]
-            for stage, records in evidence.records.items()
-        },
+        course=_course(evidence),
         settings=_settings(evidence),
-        confidence=evidence.config.search.confidence,
-        smallest_effect=evidence.config.search.smallest_effect,
+        confidence=found.plan.confidence,
+        table_confidence=found.plan.table_confidence,
+        smallest_effect=found.plan.smallest_effect,
         seconds=sum(r.result.seconds for s in STAGES for r in evidence.records[s] if r.result is not None),
         versions={
             "python": platform.python_version(),
             **{name: importlib.metadata.version(name) for name in ("lstmreg", "torch", "lightning", "optuna")},
         },
     )
+
+
+#: Losses below this are none.
+_TINY = 1e-12
 
 
 def _as_typed(directory: Path) -> str:
@@ -306,87 +301,148 @@ def _as_typed(directory: Path) -> str:
 
 
 def _require_finished(evidence: Evidence) -> None:
-    has_knobs = any(path in KNOBS for path in evidence.dimensions)
-    for stage in STAGES:
-        if not evidence.records[stage] and (stage != "alone" or has_knobs):
+    needed: tuple[Stage, ...] = ("rates", "choose", "test")
+    for stage in needed:
+        if not evidence.records[stage]:
             raise NoUsableTrialError(
-                f"run {evidence.config.run_name!r} has no finished trial in its stage {stage!r} yet. "
+                f"run {evidence.config.run_name!r} has no finished training in its stage {stage!r} yet. "
                 f"Run the search again: it goes on where it was."
             )
-    judging: tuple[Stage, ...] = ("confirm", "test")
-    for stage in judging:
-        if not evidence.results({}, [stage]):
-            raise NoUsableTrialError(f"the unregularized model failed in the stage {stage!r}; nothing compares.")
+    if not evidence.results({}, "test"):
+        raise NoUsableTrialError("the unregularized model failed in the stage 'test'; nothing compares.")
 
 
-def _knobs(evidence: Evidence, candidate: Setting, recommended: Setting) -> list[Knob]:
-    searched = [p for p in KNOBS if p in evidence.dimensions]
-    # Intervals that hold together for all knobs: each is wider by Bonferroni's rule.
-    confidence = 1 - (1 - evidence.config.search.confidence) / max(len(searched), 1)
-    shown = [p for p in KNOBS if p in searched or KNOBS[p].by_default]
-    return [_knob(evidence, path, candidate, recommended, confidence) for path in shown]
+def _effect(found: Interval, failed: int = 0) -> Effect:
+    mean, low, high = found.relative
+    return Effect(mean, low, high, found.blocks, failed)
 
 
-def _knob(evidence: Evidence, path: str, candidate: Setting, recommended: Setting, confidence: float) -> Knob:
-    name, keras = path.split(".")[1], KNOBS[path].spoken
-    if path not in evidence.dimensions:
-        return Knob(name, keras, "not searched", None, None, [], None)
-    dimension = evidence.dimensions[path]
-    alone = decisions.effect_alone(evidence, path, dimension, confidence)
+def _resolution(found: method.Resolution, blocks: int, seeds: float) -> Resolution:
+    return Resolution(
+        half_width=relative(found.half_width),
+        with_unlimited_seeds=relative(found.with_unlimited_seeds),
+        wanted=relative(found.wanted),
+        more_blocks=found.more_blocks,
+        noise=found.noise,
+        seeds_suffice=found.seeds_suffice,
+        blocks=blocks,
+        seeds=seeds,
+    )
+
+
+# ---------------------------------------------------------------------- the judge
+
+
+def _judging(found: Conclusion) -> Stage:
+    return "choose" if found.judged is None else "judge"
+
+
+def _judged(evidence: Evidence, found: Conclusion, judged: Judgement) -> Judged:
+    picks = Counter(judged.picks.of_blocks)
+    return Judged(
+        effect=_effect(judged.effect, judged.failures),
+        agreed=judged.agreed,
+        stable=judged.picks.stability.value,
+        picks=[(pick.setting, count) for pick, count in picks.most_common()],
+        seeds=judged.seeds,
+        against=list(judged.against),
+        resolution=_resolution(judged.resolution, judged.components.blocks, judged.components.seeds),
+        rival=found.rival,
+        rival_effect=None if judged.rival_effect is None else _effect(judged.rival_effect),
+        beyond_rival=None if judged.beyond_rival is None else _effect(judged.beyond_rival),
+        losses=_losses(evidence, found, judged),
+        against_floor=None if judged.against_floor is None else _effect(judged.against_floor),
+        baseline_against_floor=None
+        if judged.baseline_against_floor is None
+        else _effect(judged.baseline_against_floor),
+    )
+
+
+def _losses(evidence: Evidence, found: Conclusion, judged: Judgement) -> dict[str, list[float]]:
+    """Return the mean loss on each block over the seeds that judge, as far as each side finished on all of them."""
+    blocks, first = found.plan.blocks, found.plan.most_seeds
+    sides = {"no regularization": (method.BASELINE,) * blocks, "pick": judged.picks.of_blocks}
+    if judged.rivals is not None:
+        sides["weight decay"] = judged.rivals.of_blocks
+    losses = {}
+    for name, of_blocks in sides.items():
+        rows = [
+            found.log_losses.table(candidate, first + judged.seeds, first)[k] for k, candidate in enumerate(of_blocks)
+        ]
+        if all(np.isfinite(row).any() for row in rows):
+            losses[name] = [float(np.exp(row[np.isfinite(row)].mean())) for row in rows]
+    best = evidence.card.best_floor
+    return losses if best is None else losses | {"floor": list(evidence.card.floors[best])}
+
+
+# ---------------------------------------------------------------------- the table
+
+
+def _knobs(evidence: Evidence, found: Conclusion, *, is_cut_short: bool) -> list[Knob]:
+    rows = {row.arm.path: row for row in found.rows}
+    shown = [p for p in KNOBS if p in rows or KNOBS[p].by_default]
+    shown += [p for p in (WEIGHT_DECAY,) if p in rows]
+    shown += [p for p in rows if p not in shown]
+    return [_knob(evidence, found, path, rows.get(path), is_cut_short=is_cut_short) for path in shown]
+
+
+def _knob(evidence: Evidence, found: Conclusion, path: str, row: Row | None, *, is_cut_short: bool) -> Knob:
+    name = path.split(".")[1]
+    keras = KNOBS[path].spoken if path in KNOBS else "AdamW, weight_decay" if path == WEIGHT_DECAY else ""
+    role: Literal["knob", "rival", "setting"] = (
+        "knob" if path in KNOBS else "rival" if path == WEIGHT_DECAY else "setting"
+    )
+    if row is None:
+        return Knob(path, name, keras, role, "not searched", None, None, None, [], None)
+    best = row.best
     return Knob(
+        path=path,
         name=name,
         keras=keras,
-        verdict="use"
-        if path in recommended
-        else _verdict(
-            evidence,
-            alone,
-            is_confirmed=bool(knobs_of(recommended)),
-            is_cut_short=_cut_short(evidence) > MOSTLY,
-        ),
-        value=recommended.get(path, decisions.best_value(evidence, path, dimension)),
-        alone=alone,
-        doses=[_dose(evidence, path, v) for v in ladder(dimension) if decisions.ratios(evidence, {path: v})],
-        left_out=decisions.left_out_effect(evidence, path),
+        role=role,
+        verdict=_verdict(row.verdict, is_confirmed=found.is_confirmed, is_cut_short=is_cut_short),
+        value=found.recommended.get(path, best.value),
+        alone=_effect(best.band, best.failures),
+        p_value=row.p_value,
+        doses=[_dose(dose) for dose in row.doses],
+        resolution=None if row.resolution is None else _resolution(row.resolution, best.band.blocks, best.seeds),
     )
 
 
-def _cut_short(evidence: Evidence) -> float:
-    """Return which share of the baseline's trainings ended before the patience did; none where there is no patience."""
-    stopped = [result.stopped for result in evidence.results({}, ["confirm"]).values()]
-    return float(np.mean([how == "max_epochs" for how in stopped])) if evidence.config.training.patience else 0.0
-
-
-def _verdict(evidence: Evidence, alone: Effect | None, *, is_confirmed: bool, is_cut_short: bool) -> Verdict:
-    """Return what the interval of a knob's effect alone says, and no more; of half a training, nothing."""
-    if alone is None or is_cut_short:
+def _verdict(said: method.Verdict, *, is_confirmed: bool, is_cut_short: bool) -> Verdict:
+    """Return the method's verdict; of half a training nothing can be told."""
+    if is_cut_short and said != "use":
         return "cannot tell"
-    if alone.low > 0:
-        return "harms"
-    if alone.low > -evidence.config.search.smallest_effect:
-        return "off for certain"
-    if alone.high < 0:
-        return "helps alone, not needed" if is_confirmed else "helps alone, not confirmed"
-    return "cannot tell"
+    return "helps alone, not confirmed" if said == "helps alone, not needed" and not is_confirmed else said
 
 
-def _dose(evidence: Evidence, path: str, value: Scalar) -> Dose:
-    found = decisions.ratios(evidence, {path: value})
-    per_split = [
-        relative(float(np.mean([x for r, x in found.items() if r.split == split])))
-        for split in sorted({r.split for r in found})
-    ]
-    return Dose(
-        value, relative(float(np.mean(list(found.values())))), per_split, evidence.failures({path: value}, ["alone"])
-    )
+def _dose(dose: method.Dose) -> Dose:
+    by_block = [relative(effect) for effect in dose.by_block]
+    return Dose(dose.value, _effect(dose.band, dose.failures), by_block, dose.seeds, dose.is_grown)
 
 
-def _last_confirming(evidence: Evidence, setting: Setting) -> Result:
-    found = evidence.results(setting, ["confirm"])
-    split = max((r.split for r in found), default=None)
-    if split is None:
-        raise NoUsableTrialError(f"the setting {setting} failed on every confirming split.")
-    return found[min(r for r in found if r.split == split)]
+# ---------------------------------------------------------------------- curves
+
+
+def _baseline_results(evidence: Evidence) -> dict[Replicate, Result]:
+    return evidence.results({LEARNING_RATE: decisions.chosen_learning_rate(evidence)}, "rates")
+
+
+def _of_baseline(evidence: Evidence, found: Conclusion) -> dict[Replicate, Result]:
+    return evidence.results({}, _judging(found)) or _baseline_results(evidence)
+
+
+def _cut_short(evidence: Evidence, results: list[Result]) -> float:
+    """Return which share of trainings ended before the patience did; none where there is no patience."""
+    ended = [result.stopped == "max_epochs" for result in results]
+    return float(np.mean(ended)) if evidence.config.training.patience else 0.0
+
+
+def _on_last_block(found: dict[Replicate, Result], of: Setting | None = None) -> Result:
+    block = max((r.block for r in found), default=None)
+    if block is None:
+        raise NoUsableTrialError(f"the setting {of or {}} failed on every block.")
+    return found[min(r for r in found if r.block == block)]
 
 
 def _curve(result: Result) -> Curve:
@@ -394,51 +450,36 @@ def _curve(result: Result) -> Curve:
 
 
 def _gap(result: Result) -> float:
-    return result.val_loss / max(result.train_loss, 1e-12)
+    return result.val_loss / max(result.train_loss, _TINY)
 
 
-def _sizes_effect(evidence: Evidence, candidate: Setting) -> Effect | None:
-    sizes = without_knobs(candidate)
-    return evidence.effect(sizes, {}, ["confirm"]) if sizes else None
+# ---------------------------------------------------------------------- the test
 
 
-def _resolution(evidence: Evidence, candidate: Setting) -> Resolution | None:
-    """Return what the confirming splits resolve; where there was nothing to confirm, that of a typical knob alone."""
-    confidence = evidence.config.search.confidence
-    if knobs_of(candidate):
-        return Resolution.of(evidence.log_ratios(candidate, without_knobs(candidate), ["confirm"]), confidence)
-    found = []
-    for path, dimension in evidence.dimensions.items():
-        value = decisions.best_value(evidence, path, dimension) if path in KNOBS else None
-        if value is not None:
-            found.append(Resolution.of(decisions.ratios(evidence, {path: value}), confidence))
-    typical = sorted((r for r in found if r is not None), key=lambda r: r.half_width)
-    return typical[len(typical) // 2] if typical else None
-
-
-def _test(evidence: Evidence, candidate: Setting) -> Test:
-    # The candidate differs from what it is compared with by its knobs, or if it has none by its sizes.
-    compared = without_knobs(candidate) if knobs_of(candidate) else {}
+def _test(evidence: Evidence, found: Conclusion) -> Test:
+    candidate, rival = found.candidate, found.rival
 
     def error(setting: Setting) -> float | None:
-        errors = [result.test_error for result in evidence.results(setting, ["test"]).values()]
+        errors = [result.test_error for result in evidence.results(setting, "test").values()]
         return float(np.mean([error for error in errors if error is not None])) if errors else None
 
-    shown = {"no regularization": compared} | ({"candidate": candidate} if candidate != compared else {})
+    shown = {"no regularization": {}} | ({"candidate": candidate} if candidate else {})
+    if rival and rival != candidate:
+        shown["weight decay"] = rival
     predicted = {name: held_out.predictions(evidence, setting) for name, setting in shown.items()}
     predicted = {name: by_seed for name, by_seed in predicted.items() if by_seed}
     averages = {name: held_out.averaging(evidence, setting) for name, setting in shown.items()}
-    baseline, plain = error({}), error(compared)
+    baseline = error({})
     assert baseline is not None  # or there is no answer
     return Test(
         metric=held_out.metric(evidence),
         baseline=baseline,
-        plain=baseline if plain is None else plain,
         candidate=error(candidate) if candidate else None,
+        rival=error(shown["weight decay"]) if "weight decay" in shown else None,
         floors=evidence.card.test_floors,
-        change=held_out.effect(evidence, candidate, compared) if candidate else None,
-        seeds=len(evidence.results({}, ["test"])),
-        settings=evidence.tested,
+        change=held_out.effect(evidence, candidate, {}) if candidate else None,
+        beyond_rival=held_out.effect(evidence, candidate, shown["weight decay"]) if "weight decay" in shown else None,
+        seeds=len(evidence.results({}, "test")),
         averaging={name: averaged for name, averaged in averages.items() if averaged is not None},
         predictions={name: kept(by_seed[min(by_seed)][-_SHOWN:]) for name, by_seed in predicted.items()},
         error_by_step={
@@ -457,10 +498,24 @@ def _mean_errors(evidence: Evidence, predicted: list[NDArray[np.float64]]) -> di
     return {name: float(np.mean([errors[name] for errors in found])) for name in found[0]}
 
 
+# ---------------------------------------------------------------------- the run
+
+
+def _course(evidence: Evidence) -> dict[str, list[int]]:
+    """Count the trainings of each part of the experiment, and those of them that failed."""
+    records = [record for stage in STAGES for record in evidence.records[stage]]
+    counts: dict[str, list[int]] = {}
+    for role in ROLES:
+        own = [record for record in records if record.role == role]
+        if own:
+            counts[role] = [len(own), sum(record.failure is not None for record in own)]
+    return counts
+
+
 def _settings(evidence: Evidence) -> dict[str, Scalar | list[Scalar] | None]:
     base = baseline_config(evidence.config, decisions.chosen_learning_rate(evidence), len(evidence.card.features))
     search = evidence.config.search
-    rules = dataclasses.asdict(search.plan) | {name: getattr(search, name) for name in _RULES}
+    rules = dataclasses.asdict(search.amount) | {name: getattr(search, name) for name in _RULES}
     shown = [f"model.{name}" for name in ("hidden_size", "num_layers", "bidirectional", "per_gate_input_masks")]
     shown += [f"training.{n}" for n in ("optimizer", "learning_rate", "loss", "batch_size", "max_epochs", "patience")]
     return {
@@ -468,3 +523,7 @@ def _settings(evidence: Evidence) -> dict[str, Scalar | list[Scalar] | None]:
         **{f"data.{n}": getattr(evidence.config.data, n) for n in task_named(evidence.config.task).settings_shown},
         **{f"search.{name}": value for name, value in rules.items()},
     }
+
+
+#: What of the search's configuration the report shows, beside how much was done.
+_RULES = ("effort", "learning_rates", "trials", "sampler", "smallest_effect", "confidence", "seed")

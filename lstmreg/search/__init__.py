@@ -2,5 +2,6 @@
 
 from .evidence import Evidence as Evidence
 from .experiment import Progress as Progress
+from .experiment import Shown as Shown
 from .experiment import read as read
 from .experiment import run as run

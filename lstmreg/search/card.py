@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstmreg.config import Config, ModelConfig
-from lstmreg.tasks import Split, Splits, Task
+from lstmreg.tasks import Splits, Task
 from lstmreg.training.single import Lesson, floor_losses
 
 #: A loss below this, in units of the target's variance, is no loss but the rounding of 32 bits.
@@ -28,14 +28,13 @@ class DataCard:
         features: Input columns.
         target: What is predicted.
         notes: What the reader noticed, a sentence each.
-        choose: First and last case of each choosing split, as their labels say.
-        confirm: Likewise of each confirming split.
+        blocks: First and last judged case of each block, as their labels say.
         test: Likewise of the test.
-        choose_keys: By which the trials of each choosing split are known.
-        confirm_keys: Likewise of each confirming split.
+        block_keys: By which the trainings on each block are known.
         final_key: Likewise of the split whose models meet the test.
-        most_splits: So many splits of either kind the cases allow without getting very short.
-        floors: Validation loss of each prediction without a model, on each confirming split, in scaled units.
+        most_blocks: So many blocks the cases allow without getting very short.
+        judged_cases: How many cases are judged on each block.
+        floors: Loss of each prediction without a model on the judged cases of each block, in scaled units.
         test_floors: Their most important error on the test, in the user's units.
         test_labels: How a reader knows each test case.
         test_truth: The truth of each test case, as :func:`kept` keeps it.
@@ -53,13 +52,12 @@ class DataCard:
     features: list[str]
     target: str
     notes: list[str]
-    choose: list[list[str]]
-    confirm: list[list[str]]
+    blocks: list[list[str]]
     test: list[str]
-    choose_keys: list[list[int]]
-    confirm_keys: list[list[int]]
+    block_keys: list[list[int]]
     final_key: list[int]
-    most_splits: int
+    most_blocks: int
+    judged_cases: list[int]
     floors: dict[str, list[float]]
     test_floors: dict[str, float]
     test_labels: list[str]
@@ -73,23 +71,16 @@ class DataCard:
 
     @property
     def best_floor(self) -> str | None:
-        """The prediction without a model that is hardest to beat on the confirming splits, if there is any."""
+        """The prediction without a model that is hardest to beat on the blocks, if there is any."""
         if not self.floors:
             return None
         return min(self.floors, key=lambda name: float(np.mean([log_loss(x) for x in self.floors[name]])))
 
 
-def make_card(config: Config, task: Task, splits: Splits, most_splits: int) -> DataCard:
+def make_card(config: Config, task: Task, splits: Splits, most_blocks: int) -> DataCard:
     """Describe the data of a run."""
-
-    def spans(of: tuple[Split, ...]) -> list[list[str]]:
-        return [list(split.span) for split in of]
-
-    def keys(of: tuple[Split, ...]) -> list[list[int]]:
-        return [list(split.key) for split in of]
-
-    lessons = [Lesson.of(task, split) for split in splits.confirm]
-    per_split = [floor_losses(config.training, lesson) for lesson in lessons]
+    lessons = [Lesson.of(task, split) for split in splits.blocks]
+    per_block = [floor_losses(config.training, lesson, lesson.split.judged) for lesson in lessons]
     final = splits.final
     truth, scales = task.truth(final.judged), task.scales(task.encoder(final), final, final.judged)
     test_floors = {
@@ -103,14 +94,13 @@ def make_card(config: Config, task: Task, splits: Splits, most_splits: int) -> D
         features=list(task.features),
         target=task.target,
         notes=list(task.notes),
-        choose=spans(splits.choose),
-        confirm=spans(splits.confirm),
+        blocks=[list(split.span) for split in splits.blocks],
         test=list(final.span),
-        choose_keys=keys(splits.choose),
-        confirm_keys=keys(splits.confirm),
+        block_keys=[list(split.key) for split in splits.blocks],
         final_key=list(final.key),
-        most_splits=most_splits,
-        floors={name: [losses[name] for losses in per_split] for name in per_split[0] if _is_in_all(name, per_split)},
+        most_blocks=most_blocks,
+        judged_cases=[len(split.judged) for split in splits.blocks],
+        floors={name: [losses[name] for losses in per_block] for name in per_block[0] if _is_in_all(name, per_block)},
         test_floors={name: next(iter(errors.values())) for name, errors in test_floors.items()},
         test_labels=task.labels(final.judged),
         test_truth=kept(truth),
@@ -129,8 +119,8 @@ def _sizes(lesson: Lesson) -> dict[str, Any]:
     return {"outputs": network.output_size, "steps": network.steps, "length": lesson.cases.inputs.shape[1]}
 
 
-def _is_in_all(name: str, per_split: list[dict[str, float]]) -> bool:
-    return all(name in losses for losses in per_split)
+def _is_in_all(name: str, per_block: list[dict[str, float]]) -> bool:
+    return all(name in losses for losses in per_block)
 
 
 def log_loss(loss: float) -> float:

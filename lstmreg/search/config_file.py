@@ -7,26 +7,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lstmreg.config import PLANNED, Config, Dimension, Plan, Range, SearchConfig, from_dict
+from lstmreg.config import Config, default_space, from_dict
 from lstmreg.errors import ConfigError, CorruptFileError
 from lstmreg.tasks import Task
 from lstmreg.yaml_file import read_yaml, write_yaml
 
-from .planning import possible_plans
-from .space import turned_off
-
 #: What may change between two sittings: how much is planned, and where the folder lies.
 _FREE = {"search.effort", "runs", "name"}
 
-#: Numbers that may grow: what is done stays, and the rest is run.
-_MAY_GROW = {*(f"search.{name}" for name in PLANNED), "search.shortlist"}
-
 
 def settle(config: Config, task: Task) -> Config:
-    """Return what is in force for a run: of one that has begun, what it was begun with, and what was widened since.
+    """Return what is in force for a run: of one that has begun, what it was begun with.
 
-    What the configuration leaves open stays as it was, unless a thorough search is asked for. More splits, seeds,
-    trials, values and learning rates widen the question; anything else would be another one.
+    What the configuration leaves open stays as it was. Anything else would be another question, or another look at the
+    same one, each of which gives chance another opportunity.
 
     Args:
         config: What is asked for now.
@@ -35,50 +29,24 @@ def settle(config: Config, task: Task) -> Config:
     Raises:
         ConfigError: If the run was begun with another configuration; it shows the difference.
     """
+    if config.search.space is None:
+        space = default_space(len(task.features))
+        config = dataclasses.replace(config, search=dataclasses.replace(config.search, space=space))
     if not (config.directory / "config.yaml").exists():
         return config
     begun = read_config(config.directory)
-    config = dataclasses.replace(config, search=_filled(begun.search.plan, config, task))
-    theirs, ours = dataclasses.asdict(begun), dataclasses.asdict(config)
+    config = dataclasses.replace(config, search=config.search.planned(begun.search.amount))
     different = [
         f"{name}: {old!r} then, {new!r} now"
-        for name, old, new in _differences(theirs, ours)
-        if name not in _FREE and not (name in _MAY_GROW and new > old) and not _is_wider(name, begun, config)
+        for name, old, new in _differences(dataclasses.asdict(begun), dataclasses.asdict(config))
+        if name not in _FREE
     ]
     if different:
         raise ConfigError(
-            f"{config.directory} was begun with another configuration ({'; '.join(different)}). More splits, seeds, "
-            f"trials and values may be asked for; for another question, give this run another name (--name=...), or "
-            f"remove the folder."
+            f"{config.directory} was begun with another configuration ({'; '.join(different)}). For another question, "
+            f"or more trainings, give this run another name (--name=...), or remove the folder."
         )
     return config
-
-
-def _filled(begun: Plan, config: Config, task: Task) -> SearchConfig:
-    """Fill in what is left open; a run that has gone further than so many trials stays as far as it is."""
-    plan = begun
-    if config.search.effort == "thorough":
-        most = possible_plans(config, task)[-1]
-        plan = Plan(**{name: max(getattr(begun, name), getattr(most, name)) for name in PLANNED})
-    filled = config.search.planned(plan)
-    return dataclasses.replace(filled, trials=max(filled.plan.trials, begun.trials))
-
-
-def _is_wider(name: str, begun: Config, config: Config) -> bool:
-    """Tell whether a list of values holds all that it held; a new knob must be off in the baseline."""
-    if name.startswith("search.learning_rates"):
-        return set(config.search.learning_rates) >= set(begun.search.learning_rates)
-    if name != "search.space" and not name.startswith("search.space."):
-        return False
-    old, new = begun.search.dimensions, config.search.dimensions
-    widened = all(path in new and _holds(new[path], dimension) for path, dimension in old.items())
-    return widened and not turned_off(config, [path for path in new if path not in old])
-
-
-def _holds(wider: Dimension, dimension: Dimension) -> bool:
-    if isinstance(wider, Range) or isinstance(dimension, Range):
-        return wider == dimension
-    return all(value in wider for value in dimension)
 
 
 def write_config(config: Config) -> None:

@@ -1,9 +1,10 @@
-"""The experiment: baseline, each knob alone, all together, confirmation on fresh splits, and the test."""
+"""The experiment: its method says what to train next, and this has it trained, kept and told."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,46 +13,63 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstmreg.config import Config, with_settings
-from lstmreg.knobs import KNOBS
 from lstmreg.tasks import Split, Task, read_task
+from lstmreg.training import DivergedError
 from lstmreg.training.fitting import Epoch
 from lstmreg.training.population.together import Assignment, populations, train_together
 from lstmreg.training.single import Trained, train_configured
 
-from . import decisions, held_out
+from . import arms, decisions, held_out, method
+from .arms import LEARNING_RATE
 from .card import DataCard, kept, make_card
 from .config_file import read_config, settle, write_config
+from .decisions import Conclusion
 from .evidence import Evidence
 from .ledger import Job, Ledger, Outcome, Runner, Tell, check_file, owned, read_card, usable_study
-from .planning import Clock, Planner, most_splits, trainings
+from .method import BASELINE, Candidate, Cell, LogLosses
+from .planning import Clock, Planner, most_blocks, trainings
 from .proposals import propose
-from .pruning import Medians
 from .records import STAGE_OF, STAGES, Record, Replicate, Result, Role, Stage
-from .space import (
-    Setting,
-    about_configured_knobs,
-    baseline_config,
-    key,
-    knobs_of,
-    ladder,
-    without_knobs,
-)
+from .space import Setting, about_configured_knobs, baseline_config, dimensions
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a setting has shown so far.
+
+    Attributes:
+        setting: What differs from the baseline.
+        loss: Its mean loss; of a test its mean error.
+        ratio: The geometric mean of its losses relative to the baseline's; ``None`` where none compares.
+        better: On how many blocks it is better.
+        blocks: On how many it was tried.
+        failed: How many of its trainings failed.
+        failure: Why the last of them did.
+    """
+
+    setting: Setting
+    loss: float | None
+    ratio: float | None = None
+    better: int = 0
+    blocks: int = 0
+    failed: int = 0
+    failure: str | None = None
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What a search tells while it runs: before it starts, where a stage begins, after each epoch, and of each trial.
+    """What a search tells while it runs: before it starts, where a step begins, after each epoch, and at its end.
 
     Attributes:
-        role: Why the trainings run that it is at; ``plan`` before the first.
-        record: The trial that just ended, if one did.
-        done: Trials done so far, earlier sittings included.
-        planned: Trials in all, as far as can be said now.
-        together: Trials that are trained at once in this stage, at most; 0 if all have been.
-        replicates: On how many replicates this stage runs each setting.
-        epoch: The epoch that just ended, counted from 1; 0 where a stage begins.
+        role: What the trainings are for that it is at; ``plan`` before the first.
+        record: The training that just ended, if one did.
+        done: Trainings done so far, earlier sittings included.
+        planned: Trainings in all, at most.
+        together: Trainings that run at once in this step, at most; 0 if all have been.
+        epoch: The epoch that just ended, counted from 1; 0 where a step begins.
         seconds_left: How long it will take from here, about; ``None`` where that cannot be said yet.
         notes: What to know before it starts, a sentence each.
+        shown: At the end of a step: what its settings have shown.
     """
 
     role: Role | Literal["plan"]
@@ -59,22 +77,16 @@ class Progress:
     done: int
     planned: int
     together: int = 1
-    replicates: int = 1
     epoch: int = 0
     seconds_left: float | None = None
     notes: tuple[str, ...] = ()
+    shown: tuple[Shown, ...] = ()
 
 
 Listener = Callable[[Progress], None]
 
-#: The splits on which trainings run: those that choose settings, those that confirm them, and the test.
-Kind = Literal["choose", "confirm", "test"]
-
-#: What a trained job is worth, and what the study keeps of it.
-Valued = Callable[[Job, Trained], Outcome]
-
-#: Tells after an epoch of a replicate, counted from 0, whether a training that reached a loss is to end there.
-Limit = Callable[[Replicate, int, float], bool]
+#: What a trained job is worth, and what the study keeps of it; an exception if that is no number.
+Valued = Callable[[Job, Trained], Outcome | Exception]
 
 
 def run(
@@ -82,12 +94,12 @@ def run(
 ) -> Evidence:
     """Run the experiment in ``config.directory``, or go on with it.
 
-    Every finished trial is kept at once: after an interruption the same call goes on where it was. What the
+    Every finished training is kept at once: after an interruption the same call goes on where it was. What the
     configuration leaves open is planned by a measurement when the run begins, and kept in its ``config.yaml``.
 
     Args:
-        config: The run. One that has begun may be widened: more splits, seeds, trials, values and learning rates.
-        listener: Told of each stage and each trial.
+        config: The run.
+        listener: Told of each step and each training.
         data: The data themselves, in place of those that ``config.data.path`` names, which then only names them: a data
             frame, columns by name, or an array; of sequences also ``(x, y)``, ``(x, y, groups)`` or a ``Dataset``.
         task: In place of both: a task with its data, such as :class:`lstmreg.tasks.Own` of data modules and a network
@@ -98,11 +110,11 @@ def run(
 
     Raises:
         ConfigError: If the run's folder holds another configuration, or another process works on it.
-        DataError: If the data cannot be used, or have too few rows for the splits.
+        DataError: If the data cannot be used, or have too few rows for the blocks.
         NoUsableTrialError: If there is nothing to answer from.
         CorruptFileError: If the study's file is damaged.
         OSError: If it cannot be written, as when the disk is full; what was told before is kept.
-        KeyboardInterrupt: On Ctrl-C, after the trial at hand was closed.
+        KeyboardInterrupt: On Ctrl-C; what had ended is kept.
     """
     task = read_task(config, data) if task is None else task
     with owned(config.directory), usable_study(config.directory):
@@ -126,129 +138,96 @@ def read(directory: Path) -> Evidence:
     with usable_study(directory):
         card = DataCard(**read_card(config))
         ledger = Ledger(config, card)
-        evidence = Evidence(config, card, config.search.dimensions)
-        evidence.looks, evidence.tested = ledger.looks(), ledger.tested()
-        evidence.records["baseline"] = ledger.records("baseline")
-        if evidence.records["baseline"]:
+        evidence = Evidence(config, card)
+        evidence.records["rates"] = ledger.records("rates")
+        if evidence.records["rates"]:
             ledger.learning_rate = decisions.chosen_learning_rate(evidence)
             evidence.records |= {stage: ledger.records(stage) for stage in STAGES}
         return evidence
 
 
 class _Experiment:
-    """One sitting: decides what to run next from the evidence, and has the ledger run it."""
+    """One sitting: asks the method what to run next, and has the ledger run it."""
 
     def __init__(self, config: Config, task: Task, listener: Listener, planner: Planner | None) -> None:
         self.task = task
         self.splits = task.splits(config.search)
-        card = make_card(config, task, self.splits, most_splits(config, task))
+        card = make_card(config, task, self.splits, most_blocks(config, task))
         self.ledger = Ledger(config, card, self._heard)
         self.ledger.keep_card(dataclasses.asdict(card))
-        self.evidence = Evidence(config, card, config.search.dimensions)
-        self.knobs = {p: d for p, d in self.evidence.dimensions.items() if p in KNOBS}
+        self.evidence = Evidence(config, card)
         self.listener = listener
-        self.progress = Progress("baseline", None, 0, 0)
+        self.progress = Progress("learning rate", None, 0, 0)
         # What is searched is off from the first training on.
         self.base = baseline_config(config, config.search.learning_rates[0], len(task.features))
-        self.baseline_losses: dict[Replicate, float] = {}
-        self.planned = trainings(config, config.search.plan)
-        self.clock = Clock(None if planner is None else planner.seconds_a_training(config.search.plan))
-        self.plan_in_words = () if planner is None else (planner.describe(config.search.plan),)
+        self.left: dict[str, int] = trainings(config)
+        self.clock = Clock(None if planner is None else planner.seconds_a_training(config.search.amount))
+        self.plan_in_words = () if planner is None else (planner.describe(config.search.amount),)
 
     def run(self) -> Evidence:
         self._announce()
-        self._baseline()
-        self._alone()
-        self._together()
-        self._leave_out()
-        self._confirm()
-        self._test()
-        self._save_model()
+        self._choose_learning_rate()
+        self._experiment()
+        conclusion = Conclusion.of(self.evidence)
+        self._test(conclusion)
+        self._save_model(conclusion)
         return self.evidence
 
-    # ------------------------------------------------------------------ stages
+    # ------------------------------------------------------------------ parts
 
-    def _baseline(self) -> None:
-        rates = self.evidence.config.search.learning_rates
+    def _choose_learning_rate(self) -> None:
+        search = self.evidence.config.search
         jobs = [
-            Job({decisions.LEARNING_RATE: float(rate)}, replicate, "baseline")
-            for rate in rates
-            for replicate in decisions.choosing_replicates(self.evidence)
+            Job({LEARNING_RATE: float(rate)}, Replicate(block, seed), "learning rate")
+            for rate in search.learning_rates
+            for seed in range(arms.BASELINE_SEEDS)
+            for block in range(search.amount.blocks)
         ]
-        self._run_jobs("baseline", jobs, "choose", _plain)
+        self._run_jobs("learning rate", jobs, self._judged)
+        self._tell(self._shown_alone("rates", [{LEARNING_RATE: float(rate)} for rate in search.learning_rates]))
         rate = decisions.chosen_learning_rate(self.evidence)
         self.ledger.learning_rate = rate
         self.base = baseline_config(self.evidence.config, rate, len(self.task.features))
-        self.baseline_losses = {
-            replicate: result.val_loss for replicate, result in decisions.baseline_results(self.evidence).items()
-        }
+        self.left["learning rate"] = 0
 
-    def _alone(self) -> None:
-        settings: list[Setting] = [{p: v} for p, d in self.knobs.items() for v in ladder(d)]
-        self._run_jobs("alone", self._on_all(settings, "alone"), "choose", self._paired)
-
-    def _together(self) -> None:
-        """Let the sampler propose settings, some at a time, and run each on the same replicates."""
-        search, replicates = self.evidence.config.search, decisions.sampling_replicates(self.evidence)
-        total = search.plan.trials
-        self._refresh("together")
-        sampled = sum(r.role == "sampled" for r in self.evidence.records["together"])
-        at_once = min(search.batch * len(replicates), total * len(replicates) - sampled)
-        self._begin("sampled", total * len(replicates), together=at_once, replicates=len(replicates))
-        for first in range(0, total, search.batch):
-            jobs = self._proposed(first, min(search.batch, total - first), replicates)
+    def _experiment(self) -> None:
+        """Go through the steps of the method; what ran in an earlier sitting is known."""
+        self._refresh("choose", "judge")
+        plan, known = decisions.plan(self.evidence), decisions.log_losses(self.evidence)
+        for step in method.steps(plan, known, self._propose):
+            missing = [cell for cell in step.cells if cell not in known]
+            jobs = [Job(cell.candidate.setting, Replicate(cell.block, cell.seed), step.stage) for cell in missing]
+            self._run_jobs(step.stage, jobs, self._judged)
+            wanted = set(missing)
+            for record in self.ledger.records(STAGE_OF[step.stage]):
+                if (cell := decisions.cell(record)) in wanted:
+                    known.add(cell, None if record.result is None else record.result.log_loss)
             if jobs:
-                limit = Medians(self.evidence, before=first).are_exceeded if search.prune else None
-                self.ledger.run_jobs("together", jobs, self._runner("choose", self._relative, limit))
-                self._refresh("together")
-        jobs = self._on_all(decisions.shortlist(self.evidence), "shortlist")
-        self._run_jobs("shortlist", jobs, "choose", self._relative)
+                tried = dict.fromkeys(cell.candidate for cell in step.cells if cell.candidate != BASELINE)
+                self._tell(_shown(known, list(tried), step.cells, self._failure_of))
+        self.left["experiment"] = 0
 
-    def _proposed(self, first: int, count: int, replicates: list[Replicate]) -> list[Job]:
-        """Return what is left to run of some proposals; what ran of them in an earlier sitting stays theirs."""
-        ran = {r.position: r.setting for r in self.evidence.records["together"] if r.position is not None}
-        done = {(r.position, r.replicate) for r in self.evidence.records["together"]}
-        wanted = range(first, first + count)
-        if all((n, replicate) in done for n in wanted for replicate in replicates):
-            return []
-        known = decisions.known_points(self.evidence) + decisions.sampled_scores(self.evidence, before=first)
-        begin_with = decisions.sum_of_singles(self.evidence) if first == 0 else None
-        proposals = propose(self.base, self.evidence.dimensions, known, first, count, begin_with)
-        return [
-            Job(ran.get(n, p.setting), replicate, "sampled", n, p.parameters, p.distributions)
-            for n, p in zip(wanted, proposals, strict=True)
-            for replicate in replicates
-            if (n, replicate) not in done
-        ]
+    def _propose(self, known: Sequence[tuple[Candidate, float]], first: int, count: int) -> list[Candidate]:
+        """Have a sampler of Optuna propose candidates; what must stand beside a setting is not its affair."""
+        beside = {arm.path: dict(arm.beside) for arm in arms.arms(self.evidence.config)}
+        added = {path for settings in beside.values() for path in settings}
 
-    def _leave_out(self) -> None:
-        """Turn off, one by one, the knobs of the best setting that are not worth having."""
-        setting: Setting | None = decisions.favourite(self.evidence)
-        while setting is not None:
-            variants = [decisions.without(setting, path) for path in knobs_of(setting)]
-            jobs = self._on_all([v for v in variants if v], "leave one out")
-            self._run_jobs("leave one out", jobs, "choose", self._relative)
-            expendable = decisions.expendable_knob(self.evidence, setting)
-            setting = None if expendable is None else decisions.without(setting, expendable)
+        def plain(candidate: Candidate) -> Setting:
+            return {path: value for path, value in candidate.values if path not in added}
 
-    def _confirm(self) -> None:
-        plan = self.evidence.config.search.plan
-        judged = {key(s): s for s in [*self._finalists(), *decisions.left_out_settings(self.evidence)]}
-        jobs = [
-            Job(setting, Replicate(split, seed), "confirm")
-            for setting in judged.values()
-            for seed in range(plan.confirm_seeds)
-            for split in range(plan.confirm_splits)
-        ]
-        self._run_jobs("confirm", jobs, "confirm", _plain)
-        self.ledger.note_look()
-        self.evidence.looks = self.ledger.looks()
+        def whole(setting: Setting) -> Candidate:
+            needed = {path: value for turned in setting for path, value in beside.get(turned, {}).items()}
+            return Candidate.of(setting | needed)
 
-    def _test(self) -> None:
+        points = [({}, 0.0), *((plain(candidate), effect) for candidate, effect in known)]
+        proposals = propose(self.base, dimensions(self.evidence.config), points, first, count)
+        return [whole(proposal.setting) for proposal in proposals if proposal.setting]
+
+    def _test(self, conclusion: Conclusion) -> None:
         jobs = [
             Job(setting, Replicate(0, seed), "test")
-            for setting in self._finalists()
-            for seed in range(self.evidence.config.search.plan.test_seeds)
+            for setting in conclusion.tested
+            for seed in range(self.evidence.config.search.amount.test_seeds)
         ]
 
         def tested(job: Job, trained: Trained) -> Outcome:
@@ -257,14 +236,14 @@ class _Experiment:
             result = dataclasses.replace(_result(trained), test_error=test_error, predictions=_rounded(predictions))
             return Outcome(test_error, result)
 
-        self._run_jobs("test", jobs, "test", tested)
-        self.evidence.tested = self.ledger.tested()
+        self._run_jobs("test", jobs, tested)
+        self._tell(self._shown_alone("test", conclusion.tested))
 
-    def _save_model(self) -> None:
+    def _save_model(self, conclusion: Conclusion) -> None:
         """Train the answer's model once more, from the test seed that validated best, and save it."""
         directory = self.evidence.config.directory
-        setting = decisions.recommended(self.evidence)
-        tested = self.evidence.results(setting, ["test"])
+        setting = conclusion.recommended
+        tested = self.evidence.results(setting, "test")
         if not tested:
             return
         replicate = min(tested, key=lambda r: tested[r].val_loss)
@@ -274,39 +253,27 @@ class _Experiment:
                 raise outcome
             outcome.predictor().save(directory)
 
-        assignment = self._assignment(Job(setting, replicate, "test"), "test")
+        assignment = self._assignment(Job(setting, replicate, "test"))
         if assignment.config.model.members > 1:
             save(0, train_configured(assignment.config, self.task, assignment.split))
         else:  # as it was tested, to the last digit
             train_together([assignment], self.task, save)
 
-    # ------------------------------------------------------------------ parts of a stage
+    # ------------------------------------------------------------------ trainings
 
-    def _finalists(self) -> list[Setting]:
-        """The winner, the same sizes without its knobs, and the baseline; those that differ."""
-        winner = decisions.winner(self.evidence)
-        settings: list[Setting] = [{}, without_knobs(winner), winner]
-        return list({key(s): s for s in settings}.values())
-
-    def _on_all(self, settings: list[Setting], role: Role) -> list[Job]:
-        replicates = decisions.choosing_replicates(self.evidence)
-        return [Job(setting, replicate, role) for setting in settings for replicate in replicates]
-
-    def _run_jobs(self, role: Role, jobs: list[Job], kind: Kind, valued: Valued) -> None:
+    def _run_jobs(self, role: Role, jobs: list[Job], valued: Valued) -> None:
         stage = STAGE_OF[role]
-        # What a knob showed alone it need not show again together.
-        stages: tuple[Stage, ...] = ("alone", "together") if stage == "together" else (stage,)
-        done = {r.identity for s in stages for r in self.ledger.records(s) if not r.is_cut}
+        done = {r.identity for r in self.ledger.records(stage)}
         missing = [job for job in jobs if job.identity not in done]
-        finished = sum(r.role == role for r in self.ledger.records(stage))
-        together = max((len(p) for p in populations([self._assignment(job, kind) for job in missing])), default=0)
-        replicates = len({job.replicate for job in jobs})
-        self._begin(role, finished + len(missing), together=together, replicates=replicates)
-        self.ledger.run_jobs(stage, missing, self._runner(kind, valued))
+        if missing:
+            together = max(len(p) for p in populations([self._assignment(job) for job in missing]))
+            self.progress = dataclasses.replace(self.progress, role=role, together=together, shown=())
+            self._say(record=None, epoch=0)
+            self.ledger.run_jobs(stage, missing, self._runner(valued))
         self._refresh(stage)
 
-    def _runner(self, kind: Kind, valued: Valued, limit: Limit | None = None) -> Runner:
-        """Return what trains jobs of one kind at once, and tells what each is worth."""
+    def _runner(self, valued: Valued) -> Runner:
+        """Return what trains jobs at once, and tells what each is worth."""
 
         def run(jobs: list[Job], tell: Tell) -> None:
             def ended(number: int, outcome: Trained | Exception) -> None:
@@ -315,52 +282,39 @@ class _Experiment:
             def epoch_ended(number: int, epochs: Sequence[Epoch]) -> bool:
                 if len(epochs) > self.progress.epoch:
                     self._say(record=None, epoch=len(epochs))
-                best = min(epoch.val_loss for epoch in epochs)
-                return limit is not None and limit(jobs[number].replicate, len(epochs) - 1, best)
+                return False
 
             self.progress = dataclasses.replace(self.progress, epoch=0)
-            train_together([self._assignment(job, kind) for job in jobs], self.task, ended, epoch_ended)
+            train_together([self._assignment(job) for job in jobs], self.task, ended, epoch_ended)
 
         return run
 
-    def _assignment(self, job: Job, kind: Kind) -> Assignment:
+    def _assignment(self, job: Job) -> Assignment:
         config = with_settings(self.base, job.setting)
-        split = self._split(kind, job.replicate)
-        seed = _seed(self.base.search.seed, kind, split, job.replicate.seed)
+        is_test = job.role == "test"
+        split = self.splits.final if is_test else self.splits.blocks[job.replicate.block]
+        seed = _seed(self.base.search.seed, "test" if is_test else "blocks", split, job.replicate.seed)
         config = dataclasses.replace(config, training=dataclasses.replace(config.training, seed=seed))
         return Assignment(config, split)
 
-    def _paired(self, job: Job, trained: Trained) -> Outcome:
-        """Note a trial's loss relative to the baseline's on the same replicate."""
-        outcome = _plain(job, trained)
-        relative = outcome.value / self.baseline_losses[job.replicate]
-        return Outcome(outcome.value, dataclasses.replace(outcome.result, relative=relative))
-
-    def _relative(self, job: Job, trained: Trained) -> Outcome:
-        """Value a trial by its relative loss: Optuna compares trials, and losses of two splits do not compare."""
-        result = self._paired(job, trained).result
-        assert result.relative is not None
-        return Outcome(result.relative, result)
-
-    def _split(self, kind: Kind, replicate: Replicate) -> Split:
-        if kind == "test":
-            return self.splits.final
-        return (self.splits.choose if kind == "choose" else self.splits.confirm)[replicate.split]
+    def _judged(self, job: Job, trained: Trained) -> Outcome | Exception:
+        """Value a training by its loss on the cases that had no part in it."""
+        result = _result(trained)
+        if not math.isfinite(result.loss):
+            return DivergedError(f"the loss on the cases that are judged is {result.loss}.")
+        return Outcome(result.loss, result)
 
     # ------------------------------------------------------------------ telling
 
     def _announce(self) -> None:
         """Say before the first training what will be done, and what becomes of the knobs that are configured."""
-        notes = (*self.plan_in_words, *about_configured_knobs(self.evidence.config, self.evidence.dimensions))
+        notes = (*self.plan_in_words, *about_configured_knobs(self.evidence.config))
         self.listener(Progress("plan", None, self._done(), self._total(), notes=notes))
-
-    def _begin(self, role: Role, size: int, *, together: int, replicates: int = 1) -> None:
-        self.planned[role] = size
-        self.progress = Progress(role, None, 0, 0, together, replicates)
-        self._say(record=None, epoch=0)
 
     def _heard(self, record: Record) -> None:
         self.clock.heard(record)
+        part = record.role if record.role in self.left else "experiment"
+        self.left[part] = max(0, self.left[part] - 1)
         self._say(record=record, epoch=self.progress.epoch)
 
     def _say(self, *, record: Record | None, epoch: int) -> None:
@@ -371,19 +325,67 @@ class _Experiment:
         )
         self.listener(self.progress)
 
+    def _tell(self, shown: Iterator[Shown]) -> None:
+        self.progress = dataclasses.replace(self.progress, record=None, shown=tuple(shown))
+        self.listener(self.progress)
+        self.progress = dataclasses.replace(self.progress, shown=())
+
+    def _shown_alone(self, stage: Stage, settings: Sequence[Setting]) -> Iterator[Shown]:
+        """Say what settings have shown that nothing is compared with."""
+        for setting in settings:
+            trials = self.evidence.trials(setting, stage)
+            results = list(self.evidence.results(setting, stage).values())
+            losses = [r.loss if r.test_error is None else r.test_error for r in results]
+            failures = [r.failure for r in trials.values() if r.failure is not None]
+            yield Shown(
+                setting,
+                float(np.mean(losses)) if losses else None,
+                blocks=len({replicate.block for replicate in trials}),
+                failed=len(failures),
+                failure=failures[-1] if failures else None,
+            )
+
+    def _failure_of(self, candidate: Candidate) -> str | None:
+        stages: tuple[Stage, ...] = ("judge", "choose")
+        failures = [
+            r.failure for s in stages for r in self.evidence.trials(candidate.setting, s).values() if r.failure
+        ]
+        return failures[-1] if failures else None
+
     def _done(self) -> int:
         return sum(len(self.ledger.records(stage)) for stage in STAGES)
 
     def _total(self) -> int:
-        return max(sum(self.planned.values()), self._done())
+        return self._done() + sum(self.left.values())
 
-    def _refresh(self, stage: Stage) -> None:
-        self.evidence.records[stage] = self.ledger.records(stage)
+    def _refresh(self, *stages: Stage) -> None:
+        self.evidence.records |= {stage: self.ledger.records(stage) for stage in stages}
 
 
-def _plain(job: Job, trained: Trained) -> Outcome:
-    """Value a trial by its validation loss."""
-    return Outcome(trained.result.val_loss, _result(trained))
+def _shown(
+    known: LogLosses,
+    candidates: Sequence[Candidate],
+    cells: Sequence[Cell],
+    failure_of: Callable[[Candidate], str | None],
+) -> Iterator[Shown]:
+    """Say what candidates have shown with the seeds of a step, beside the baseline with the same seeds."""
+    for candidate in candidates:
+        own = [cell for cell in cells if cell.candidate == candidate]
+        pairs = [(cell.block, known[cell], known.get(Cell(BASELINE, cell.block, cell.seed), math.inf)) for cell in own]
+        finite = [(block, ours, theirs) for block, ours, theirs in pairs if math.isfinite(ours) and math.isfinite(theirs)]
+        of_blocks = {
+            block: float(np.mean([ours - theirs for b, ours, theirs in finite if b == block])) for block, *_ in finite
+        }
+        failed = sum(not math.isfinite(known[cell]) for cell in own)
+        yield Shown(
+            candidate.setting,
+            float(np.mean([math.exp(ours) for _, ours, _ in finite])) if finite else None,
+            math.exp(float(np.mean(list(of_blocks.values())))) if of_blocks else None,
+            sum(effect < 0 for effect in of_blocks.values()),
+            len(of_blocks),
+            failed,
+            failure_of(candidate) if failed else None,
+        )
 
 
 def _result(trained: Trained) -> Result:
@@ -397,16 +399,17 @@ def _result(trained: Trained) -> Result:
         train=[float(f"{epoch.train_loss:.5g}") for epoch in fit.history],
         val=[float(f"{epoch.val_loss:.5g}") for epoch in fit.history],
         seconds=round(fit.seconds, 4),
+        loss=float(trained.judged_losses().mean()),
     )
 
 
-_KINDS: dict[Kind, int] = {"choose": 0, "confirm": 1, "test": 2}
+_KINDS = {"blocks": 0, "test": 2}
 
 
-def _seed(seed: int, kind: Kind, split: Split, number: int) -> int:
+def _seed(seed: int, kind: str, split: Split, number: int) -> int:
     """Return a replicate's seed; the same for every setting, so that settings can be paired.
 
-    It belongs to the cases and not to the number of the split among others, which changes when a run is widened.
+    It belongs to the cases and not to the number of the split among others, which is another one where there are more.
     """
     entropy = (seed, _KINDS[kind], *split.key, number)
     return int(np.random.SeedSequence(entropy).generate_state(1)[0])

@@ -40,7 +40,7 @@ def truth(evidence: Evidence) -> NDArray[np.float64]:
 
 def predictions(evidence: Evidence, setting: Setting) -> dict[int, NDArray[np.float64]]:
     """Return what a setting's networks predicted ``(M, ...)``, by seed."""
-    tested = sorted(evidence.results(setting, ["test"]).items())
+    tested = sorted(evidence.results(setting, "test").items())
     return {replicate.seed: restored(result.predictions or []) for replicate, result in tested}
 
 
@@ -88,7 +88,7 @@ def effect(evidence: Evidence, setting: Setting, against: Setting) -> Effect | N
         {seed: case_losses(evidence, p) for seed, p in predictions(evidence, s).items()} for s in (setting, against)
     )
     seeds = sorted(set(ours) & set(theirs))
-    failed = evidence.failures(setting, ["test"])
+    failed = evidence.failures(setting, "test")
     if not seeds:
         return None
     mean_ours, mean_theirs = (np.mean([side[seed] for seed in seeds], axis=0) for side in (ours, theirs))

@@ -9,13 +9,12 @@ import sqlite3
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import filelock
 import optuna
-from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -24,7 +23,7 @@ from lstmreg.errors import ConfigError, CorruptFileError, DataError, NoUsableTri
 from lstmreg.training import DivergedError
 
 from .card import DataCard
-from .records import STAGE_OF, STAGES, Record, Replicate, Result, Role, Stage
+from .records import ROLES, STAGE_OF, STAGES, Record, Replicate, Result, Role, Stage
 from .space import Setting, key
 
 #: After so many identical errors in a row the search stops: the next trial would fail as well.
@@ -39,17 +38,11 @@ class Job:
         setting: What differs from the baseline.
         replicate: On what.
         role: Why.
-        position: Of a proposal: which one.
-        parameters: Of a proposal: the setting as Optuna knows it.
-        distributions: Of a proposal: from what it was drawn.
     """
 
     setting: Setting
     replicate: Replicate
     role: Role
-    position: int | None = None
-    parameters: dict[str, Any] = field(default_factory=dict)
-    distributions: dict[str, BaseDistribution] = field(default_factory=dict)
 
     @property
     def identity(self) -> tuple[str, Replicate]:
@@ -114,7 +107,7 @@ class Ledger:
 
     Args:
         config: The run.
-        splits: As they are now.
+        card: The data, which say what the splits are.
         heard: Called with the record of each trial that ends.
 
     Attributes:
@@ -135,8 +128,8 @@ class Ledger:
         check_file(path)
         self.config = config
         self.learning_rate: float | None = None
-        on = {"confirm": card.confirm_keys, "test": [card.final_key]}
-        self._splits = {stage: [tuple(k) for k in on.get(stage, card.choose_keys)] for stage in STAGES}
+        on = {"test": [card.final_key]}
+        self._splits = {stage: [tuple(k) for k in on.get(stage, card.block_keys)] for stage in STAGES}
         self._heard = heard
         self._storage = optuna.storages.RDBStorage(f"sqlite:///{path.absolute()}")
         self._studies = {
@@ -153,34 +146,19 @@ class Ledger:
         Raises:
             DataError: If the data are not those the run began with.
         """
-        study = self._studies["baseline"]
+        study = self._studies["rates"]
         known = study.user_attrs.get("card")
         if known is not None and known["sha256"] != card["sha256"]:
             raise DataError(
                 f"{card['path']}: not what run {self.config.run_name!r} began with. "
                 f"Give the run a new name, or bring the old back."
             )
-        if known != card:  # splits of a run that was widened lie elsewhere
+        if known != card:
             study.set_user_attr("card", card)
-
-    def looks(self) -> int:
-        """Return how often the confirming splits were looked at; more often than once if the search was continued."""
-        return len(self._studies["confirm"].user_attrs.get("looks", []))
-
-    def note_look(self) -> None:
-        """Count a look at the confirming splits, if there is more to see than at the last one."""
-        study, seen = self._studies["confirm"], len(self._records["confirm"])
-        looks: list[int] = study.user_attrs.get("looks", [])
-        if seen not in looks:
-            study.set_user_attr("looks", [*looks, seen])
-
-    def tested(self) -> int:
-        """Return how many settings ever met the test rows, those of a narrower run included."""
-        return len({(key(r.setting), r.learning_rate) for r in self._records["test"]})
 
     def _read(self, stage: Stage) -> list[Record]:
         """Read the finished trials; what a process of another version left running is none."""
-        states = (TrialState.COMPLETE, TrialState.FAIL, TrialState.PRUNED)
+        states = (TrialState.COMPLETE, TrialState.FAIL)
         done = self._studies[stage].get_trials(deepcopy=False, states=states)
         try:
             return [_record(stage, trial) for trial in done if "split" in trial.user_attrs]
@@ -190,16 +168,16 @@ class Ledger:
     def records(self, stage: Stage) -> list[Record]:
         """Return the finished trials of a stage, in an order that does not depend on which of them ended first.
 
-        Of a run that was widened only those count that ran on a split as the splits are now,
-        and whose setting differs from the baseline as it is now.
+        Only those count that ran on a split as the splits are now, and whose setting differs from the baseline as it
+        is now.
         """
         places = {split: number for number, split in enumerate(self._splits[stage])}
         found = [
             dataclasses.replace(record, replicate=Replicate(places[record.split], record.replicate.seed))
             for record in self._records[stage]
-            if record.split in places and (stage == "baseline" or record.learning_rate == self.learning_rate)
+            if record.split in places and (stage == "rates" or record.learning_rate == self.learning_rate)
         ]
-        return sorted(found, key=lambda r: (r.position is None, r.position or 0, r.role, r.identity))
+        return sorted(found, key=lambda r: (ROLES.index(r.role), r.identity))
 
     def run_jobs(self, stage: Stage, jobs: list[Job], run: Runner) -> None:
         """Run ``jobs``; each becomes a trial of the stage's study when it has ended, so that none is left open."""
@@ -209,14 +187,12 @@ class Ledger:
             attributes, value = self._attributes(stage, job), None
             if isinstance(outcome, Outcome):
                 attributes["result"], value = outcome.result.to_attribute(), outcome.value
-                state = TrialState.PRUNED if outcome.result.is_cut else TrialState.COMPLETE
+                state = TrialState.COMPLETE
             else:
                 attributes |= _reasons(outcome)
                 state = TrialState.FAIL
             # In one transaction, and not one for each attribute.
-            ended = optuna.trial.create_trial(
-                state=state, value=value, user_attrs=attributes, params=job.parameters, distributions=job.distributions
-            )
+            ended = optuna.trial.create_trial(state=state, value=value, user_attrs=attributes)
             trial_id = self._storage.create_new_trial(study._study_id, template_trial=ended)
             ended.number = self._storage.get_trial_number_from_id(trial_id)
             self._keep(_record(stage, ended))
@@ -226,13 +202,11 @@ class Ledger:
     def _attributes(self, stage: Stage, job: Job) -> dict[str, Any]:
         attributes: dict[str, Any] = {
             "setting": job.setting,
-            "replicate": [job.replicate.split, job.replicate.seed],
-            "split": list(self._splits[stage][job.replicate.split]),
+            "replicate": [job.replicate.block, job.replicate.seed],
+            "split": list(self._splits[stage][job.replicate.block]),
             "role": job.role,
         }
-        if stage != "baseline":
-            attributes["learning_rate"] = self.learning_rate
-        return attributes if job.position is None else attributes | {"position": job.position}
+        return attributes if stage == "rates" else attributes | {"learning_rate": self.learning_rate}
 
     def _keep(self, record: Record) -> None:
         self._records[record.stage].append(record)
@@ -277,7 +251,6 @@ def _record(stage: Stage, trial: FrozenTrial) -> Record:
             replicate=Replicate(*attributes["replicate"]),
             result=None if failure is not None else Result.from_attribute(attributes.get("result")),
             failure=failure,
-            position=attributes.get("position"),
             traceback=attributes.get("traceback"),
             split=tuple(attributes["split"]),
             learning_rate=attributes.get("learning_rate"),
@@ -297,7 +270,7 @@ def read_card(config: Config) -> dict[str, Any]:
         raise CorruptFileError(f"{path}: no such study. Run 'lstmreg search' first.")
     check_file(path)
     storage = optuna.storages.RDBStorage(f"sqlite:///{path.absolute()}")
-    name = f"{config.run_name}/baseline"
+    name = f"{config.run_name}/rates"
     known = name in optuna.get_all_study_names(storage)
     card: dict[str, Any] | None = (
         optuna.load_study(storage=storage, study_name=name).user_attrs.get("card") if known else None

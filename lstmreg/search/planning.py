@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import torch
 
-from lstmreg.config import PLANS, Config, Plan, with_settings
+from lstmreg.config import AMOUNTS, Amount, Config, with_settings
 from lstmreg.errors import DataError
 from lstmreg.knobs import KNOBS
 from lstmreg.population import Population
@@ -19,17 +19,18 @@ from lstmreg.training.population import fit_population
 from lstmreg.training.population.together import members_at_once
 from lstmreg.training.single import Lesson
 
-from .records import Record, Role
-from .space import Setting, baseline_config, ladder
+from . import arms
+from .records import Record
+from .space import Setting, baseline_config
 
-#: A quick search is the largest plan that should take no longer, in seconds.
-_QUICK = 300.0
+#: A search takes the largest amount that should take no longer, in seconds.
+_LIMITS = {"quick": 60.0, "default": 300.0, "thorough": math.inf}
 
-#: Fewer cases are a poor measure of a loss, so a plan with shorter splits is not chosen.
+#: Fewer cases are a poor measure of a loss, so an amount with shorter blocks is not chosen.
 _CASES = 12
 
-#: Student's quantile falls little where there are more.
-_ENOUGH_SPLITS = 8
+#: Blocks of one amount of data get shorter the more there are; Student's quantile falls little where there are more.
+_ENOUGH_BLOCKS = 12
 
 #: Members, batches and epochs of the trial training; its first epoch is not timed, since it loads and compiles.
 _MEMBERS, _BATCHES, _EPOCHS = 32, 2, 3
@@ -44,19 +45,13 @@ _PATIENCES = 2.5
 _EVALUATION = 0.3
 
 
-def trainings(config: Config, plan: Plan) -> dict[Role, int]:
-    """Return how many trainings each part of a search will take, about: some follow from what was found before."""
-    knobs = {p: d for p, d in config.search.dimensions.items() if p in KNOBS}
-    replicates, confirming = plan.splits * plan.seeds, plan.confirm_splits * plan.confirm_seeds
-    in_winner = min(2, len(knobs))
+def trainings(config: Config) -> dict[str, int]:
+    """Return how many trainings each part of a search takes, at most, by what they are for."""
+    amount, numbers = config.search.amount, arms.plan(config, config.search.learning_rates[0])
     return {
-        "baseline": len(config.search.learning_rates) * replicates,
-        "alone": sum(len(ladder(d)) for d in knobs.values()) * replicates,
-        "sampled": plan.trials * plan.splits,
-        "shortlist": min(config.search.shortlist, plan.trials) * (replicates - plan.splits),
-        "leave one out": in_winner * replicates,
-        "confirm": (2 + in_winner) * confirming,
-        "test": 2 * plan.test_seeds,
+        "learning rate": len(config.search.learning_rates) * amount.blocks * arms.BASELINE_SEEDS,
+        "experiment": numbers.budget - amount.blocks * arms.BASELINE_SEEDS,
+        "test": (3 if numbers.rivals else 2) * amount.test_seeds,
     }
 
 
@@ -77,73 +72,87 @@ class Planner:
         except RuntimeError:
             pass  # the trainings will meet it as well, and the study keeps its traceback
 
-    def choose(self) -> Plan:
-        """Return the plan to follow: what is open is that of the largest plan that the effort allows."""
-        possible = possible_plans(self._config, self._task)
+    def choose(self) -> Amount:
+        """Return how much to do: what is open is that of the largest amount that the effort and the data allow."""
+        possible = possible_amounts(self._config, self._task)
         if self._config.search.effort == "thorough":
             return possible[-1]
-        return [possible[0], *(plan for plan in possible if self.seconds(plan) <= _QUICK)][-1]
+        limit = _LIMITS[self._config.search.effort]
+        return [possible[0], *(amount for amount in possible if self.seconds(amount) <= limit)][-1]
 
-    def seconds_a_training(self, plan: Plan) -> float:
+    def seconds_a_training(self, amount: Amount) -> float:
         """Estimate what a training takes of the machine's time, in the company of others."""
         training = self._config.training
         patience = math.inf if training.patience is None else training.patience
         epochs = min(training.max_epochs, _PATIENCES * patience)
-        choose = _splits(self._config, self._task, plan).choose
-        cases = [len(split.train) + _EVALUATION * len(split.validation) for split in choose]
+        blocks = _splits(self._config, self._task, amount).blocks
+        cases = [len(split.train) + _EVALUATION * (len(split.validation) + len(split.judged)) for split in blocks]
         return epochs * self._seconds_a_step * sum(cases) / len(cases) / training.batch_size
 
-    def seconds(self, plan: Plan) -> float:
+    def seconds(self, amount: Amount) -> float:
         """Estimate what a search takes."""
-        return self.seconds_a_training(plan) * self._trainings(plan)
+        return self.seconds_a_training(amount) * self._trainings(amount)
 
-    def describe(self, plan: Plan) -> str:
+    def describe(self, amount: Amount) -> str:
         """Say what a search will do, how long that takes, and what else could be asked for."""
+        tried = arms.arms(self._config)
+        values = sum(len(arm.ladder) for arm in tried)
         said = (
-            f"The plan: about {self._trainings(plan)} trainings{self._duration(plan)}. Settings are chosen on "
-            f"{plan.splits} splits with {_counted(plan.seeds, 'seed')} each, and judged on {plan.confirm_splits} "
-            f"others with {_counted(plan.confirm_seeds, 'seed')}; {plan.trials} proposals try all knobs together."
+            f"The plan: up to {self._trainings(amount)} trainings{self._duration(amount)}. {len(tried)} settings with "
+            f"{values} values are tried on {amount.blocks} blocks: training ends by one, and the loss is taken on the "
+            f"next. The best one is judged with {amount.judge_seeds} seeds or more that nobody has seen."
         )
-        more = possible_plans(self._config, self._task)[-1]
-        if self._config.search.effort == "quick" and more != plan:
-            said += f" With --search.effort=thorough about {self._trainings(more)}{self._duration(more)}."
+        most = possible_amounts(self._config, self._task)[-1]
+        if self._config.search.effort != "thorough" and most != amount:
+            said += f" With --search.effort=thorough up to {self._trainings(most)}{self._duration(most)}."
         return said
 
-    def _duration(self, plan: Plan) -> str:
-        seconds = self.seconds(plan)
+    def _duration(self, amount: Amount) -> str:
+        seconds = self.seconds(amount)
         return f", {duration(seconds)}" if math.isfinite(seconds) else ""
 
-    def _trainings(self, plan: Plan) -> int:
-        return sum(trainings(self._config, plan).values())
+    def _trainings(self, amount: Amount) -> int:
+        return sum(trainings(_with_amount(self._config, amount)).values())
 
 
-def possible_plans(config: Config, task: Task) -> list[Plan]:
-    """Return the plans that the data allow, from the least on, with what is given in place of what they say."""
-    plans = [config.search.planned(plan).plan for plan in PLANS]
-    return [plan for plan in plans if has_long_splits(config, task, plan)] or plans[:1]
+def possible_amounts(config: Config, task: Task) -> list[Amount]:
+    """Return the amounts that the data allow, from the least on, with what is given in place of what they say.
+
+    Where the blocks of a larger amount would be too short, it has as many as are long enough.
+    """
+    most, found = most_blocks(config, task), []
+    for amount in AMOUNTS:
+        wanted = config.search.planned(amount).amount
+        if config.search.blocks is None:
+            wanted = dataclasses.replace(wanted, blocks=max(AMOUNTS[0].blocks, min(wanted.blocks, most)))
+        if wanted not in found:
+            found.append(wanted)
+    return found
 
 
-def most_splits(config: Config, task: Task) -> int:
-    """Return how many splits of either kind would not be very short; more than eight hardly narrow an interval."""
-    plan = config.search.plan
-    for count in range(_ENOUGH_SPLITS, 0, -1):
-        wider = {name: max(getattr(plan, name), count) for name in ("splits", "confirm_splits")}
-        if has_long_splits(config, task, dataclasses.replace(plan, **wider)):
+def most_blocks(config: Config, task: Task) -> int:
+    """Return how many blocks would not be very short; more than a dozen hardly narrow an interval."""
+    for count in range(_ENOUGH_BLOCKS, 0, -1):
+        if has_long_blocks(config, task, count):
             return count
     return 0
 
 
-def has_long_splits(config: Config, task: Task, plan: Plan) -> bool:
-    """Tell whether the splits of a plan have enough cases to measure a loss."""
+def has_long_blocks(config: Config, task: Task, count: int) -> bool:
+    """Tell whether so many blocks have enough cases to measure a loss."""
     try:
-        splits = _splits(config, task, plan)
+        splits = task.splits(dataclasses.replace(config.search, blocks=count))
     except DataError:
         return False
-    return min(len(split.validation) for split in (*splits.choose, *splits.confirm)) >= _CASES
+    return min(min(len(split.validation), len(split.judged)) for split in splits.blocks) >= _CASES
 
 
-def _splits(config: Config, task: Task, plan: Plan) -> Splits:
-    return task.splits(dataclasses.replace(config.search, **dataclasses.asdict(plan)))
+def _with_amount(config: Config, amount: Amount) -> Config:
+    return dataclasses.replace(config, search=dataclasses.replace(config.search, **dataclasses.asdict(amount)))
+
+
+def _splits(config: Config, task: Task, amount: Amount) -> Splits:
+    return task.splits(_with_amount(config, amount).search)
 
 
 def seconds_a_step(config: Config, task: Task) -> float:
@@ -152,14 +161,13 @@ def seconds_a_step(config: Config, task: Task) -> float:
     They learn a batch or two again and again, so that it takes a moment whatever the size of the data; inputs of
     nothing but zeros let none diverge.
     """
-    knobs: list[Setting] = [{}]
-    for path, dimension in config.search.dimensions.items():
-        knobs += [{path: value} for value in ladder(dimension)[:1] if path in KNOBS]
+    tried = [arm for arm in arms.arms(config) if arm.path in KNOBS]
+    knobs: list[Setting] = [{}, *({arm.path: arm.ladder[0]} for arm in tried)]
     most = min(_MEMBERS, members_at_once(config))
     base = baseline_config(config, config.search.learning_rates[0], len(task.features))
     alone = dataclasses.replace(base, model=dataclasses.replace(base.model, members=1))  # as a search compares them
     models = [with_settings(alone, knobs[k % len(knobs)]).model for k in range(most)]
-    lesson = Lesson.of(task, _splits(config, task, possible_plans(config, task)[0]).choose[0])
+    lesson = Lesson.of(task, _splits(config, task, possible_amounts(config, task)[0]).blocks[0])
     x, y = next(iter(lesson.module(min(config.training.batch_size, _ROWS), seed=0).train_dataloader()))
     batch = (torch.zeros_like(x[0]), x[1]) if isinstance(x, tuple) else torch.zeros_like(x), y
     rows = len(y)
@@ -202,10 +210,6 @@ class Clock:
         if each is None or not math.isfinite(each):
             return None
         return max(0.0, each * trainings - (time.monotonic() - self._latest))
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("s" if number > 1 else "")
 
 
 def duration(seconds: float) -> str:

@@ -33,7 +33,6 @@ def propose(
     known: Sequence[tuple[Setting, float]],
     first: int,
     count: int,
-    begin_with: Setting | None = None,
 ) -> list[Proposal]:
     """Propose ``count`` settings that are not known yet, as far as there are such.
 
@@ -46,7 +45,6 @@ def propose(
         known: Settings with their values, less being better.
         first: Position of the first proposal among all.
         count: How many.
-        begin_with: The first of them.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(sampler=_sampler(config, first))
@@ -55,8 +53,6 @@ def propose(
         parameters = as_parameters(setting, dimensions, config)
         if suggest(optuna.trial.FixedTrial(parameters), dimensions, config) == setting:  # the space can say it
             study.add_trial(optuna.trial.create_trial(params=parameters, distributions=drawn_from, value=value))
-    if begin_with:
-        study.enqueue_trial(as_parameters(begin_with, dimensions, config))
     seen = {key(setting) for setting, _ in known}
     proposals = []
     for _ in range(count):

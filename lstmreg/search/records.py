@@ -1,4 +1,4 @@
-"""What is known of one trial: why it ran, on what, and what the training gave."""
+"""What is known of one training: why it ran, on what, and what it gave."""
 
 from __future__ import annotations
 
@@ -11,31 +11,35 @@ from .card import log_loss
 from .space import Setting, key
 
 #: A stage of the experiment: one Optuna study.
-Stage = Literal["baseline", "alone", "together", "confirm", "test"]
+Stage = Literal["rates", "choose", "judge", "test"]
 
 #: In their order.
 STAGES: tuple[Stage, ...] = get_args(Stage)
 
-#: Why a trial ran.
-Role = Literal["baseline", "alone", "sampled", "shortlist", "leave one out", "confirm", "test"]
+#: Why a training ran.
+Role = Literal["learning rate", "screen", "grow", "propose", "race", "combine", "judge", "test"]
 
-#: In whose study the trials of each role are, in the order in which they run.
+#: In the order in which they begin.
+ROLES: tuple[Role, ...] = get_args(Role)
+
+#: In whose study the trainings of each role are.
 STAGE_OF: dict[Role, Stage] = {
-    "baseline": "baseline",
-    "alone": "alone",
-    "sampled": "together",
-    "shortlist": "together",
-    "leave one out": "together",
-    "confirm": "confirm",
+    "learning rate": "rates",
+    "screen": "choose",
+    "grow": "choose",
+    "propose": "choose",
+    "race": "choose",
+    "combine": "choose",
+    "judge": "judge",
     "test": "test",
 }
 
 
 @dataclass(frozen=True, order=True)
 class Replicate:
-    """One repetition of a setting: which split, and which of its seeds, both counted from 0."""
+    """One repetition of a setting: on which block, and with which seed, both counted from 0."""
 
-    split: int
+    block: int
     seed: int
 
 
@@ -44,16 +48,16 @@ class Result:
     """What a training gave.
 
     Attributes:
-        val_loss: The validation loss of the best epoch.
+        val_loss: The loss of the best epoch on the block that ended the training.
         train_loss: The training loss there.
         best_epoch: Which it is, counted from 0.
-        stopped: What ended the training, such as ``patience``; ``callback`` if the search did.
+        stopped: What ended the training, such as ``patience``.
         train: Training loss after each epoch.
         val: Validation loss after each epoch.
         seconds: How long it took.
-        relative: The validation loss relative to the baseline's on the same replicate; ``None`` where none compares.
-        test_error: Of a test trial: the most important error on the test, in the user's units.
-        predictions: Of a test trial: what it predicted there, a row for each case.
+        loss: The loss on the cases that are judged, which had no part in the training; of a test, on those of the test.
+        test_error: Of a test: the most important error, in the user's units.
+        predictions: Of a test: what it predicted there, a row for each case.
     """
 
     val_loss: float
@@ -63,22 +67,17 @@ class Result:
     train: list[float]
     val: list[float]
     seconds: float
-    relative: float | None = None
+    loss: float
     test_error: float | None = None
     predictions: list[list[Any]] | None = None
 
     @property
-    def is_cut(self) -> bool:
-        """Whether the search ended the training early: its loss is then what it had reached, and no more."""
-        return self.stopped == "callback"
-
-    @property
     def log_loss(self) -> float:
-        """The logarithm of the best epoch's validation loss: differences of it are relative effects."""
-        return log_loss(self.val_loss)
+        """The logarithm of the judged loss: differences of it are relative effects."""
+        return log_loss(self.loss)
 
     def to_attribute(self) -> dict[str, Any]:
-        """Return it as the study keeps it: what such a trial does not have is left out."""
+        """Return it as the study keeps it: what such a training does not have is left out."""
         return {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
 
     @classmethod
@@ -113,16 +112,15 @@ def _fits(value: Any, declared: Any) -> bool:
 
 @dataclass(frozen=True)
 class Record:
-    """One trial.
+    """One training that has ended.
 
     Attributes:
-        number: The trial's number in its study.
+        number: Its trial's number in its study.
         role: Why it was run.
         setting: What differs from the baseline.
         replicate: On what.
-        result: What the training gave; ``None`` if it failed.
+        result: What it gave; ``None`` if it failed.
         failure: Why it has no result, or ``None``.
-        position: Of a sampled trial: which of the proposals.
         traceback: Of an error that is no divergence.
         split: The key of its split, by which it is known whatever other splits there are.
         learning_rate: That of the baseline from which the setting differs; ``None`` in the stage that chooses it.
@@ -134,7 +132,6 @@ class Record:
     replicate: Replicate
     result: Result | None
     failure: str | None = None
-    position: int | None = None
     traceback: str | None = None
     split: tuple[int, ...] = ()
     learning_rate: float | None = None
@@ -145,11 +142,6 @@ class Record:
         return STAGE_OF[self.role]
 
     @property
-    def is_cut(self) -> bool:
-        """Whether the search ended it early."""
-        return self.result is not None and self.result.is_cut
-
-    @property
     def identity(self) -> tuple[str, Replicate]:
-        """What the trial was of; two trials with the same identity repeat each other."""
+        """What it was of; two trainings with the same identity repeat each other."""
         return key(self.setting), self.replicate

@@ -18,6 +18,12 @@ Setting = dict[str, Scalar]
 
 OFF = 0.0
 
+#: What one would do without the knobs; the optimizer's own regularization.
+WEIGHT_DECAY = "training.weight_decay"
+
+#: All settings that regularize, the table's order; each is off in the baseline if it is tried.
+REGULARIZERS = (*KNOBS, WEIGHT_DECAY)
+
 
 def key(setting: Setting) -> str:
     """Return a text that is equal for equal settings."""
@@ -25,34 +31,43 @@ def key(setting: Setting) -> str:
 
 
 def knobs_of(setting: Setting) -> list[str]:
-    """List the knobs that a setting turns, in the table's order."""
-    return [path for path in KNOBS if path in setting]
+    """List the knobs that a setting turns, weight decay among them, in the table's order."""
+    return [path for path in REGULARIZERS if path in setting]
 
 
 def without_knobs(setting: Setting) -> Setting:
     """Return the same sizes and rates with every knob off."""
-    return {path: value for path, value in setting.items() if path not in KNOBS}
+    return {path: value for path, value in setting.items() if path not in REGULARIZERS}
 
 
-def turned_off(config: Config, paths: Iterable[str]) -> Setting:
-    """Return the knobs among ``paths`` that the configuration turns; where they are searched, the baseline does not."""
-    return {path: configured(config, path) for path in KNOBS if path in paths and _is_turned(config, path)}
+def dimensions(config: Config) -> dict[str, Dimension]:
+    """Return all that is tried, by path: the space, and weight decay beside it."""
+    space = config.search.dimensions
+    rival: dict[str, Dimension] = {WEIGHT_DECAY: list(config.search.weight_decay)} if config.search.weight_decay else {}
+    return space if WEIGHT_DECAY in space else space | rival
 
 
-def kept_on(config: Config, dimensions: dict[str, Dimension]) -> Setting:
-    """Return the knobs that the configuration turns and nobody searches: they stay on in every training."""
-    return turned_off(config, [path for path in KNOBS if path not in dimensions])
+def turned_off(config: Config) -> Setting:
+    """Return the knobs that the configuration turns and the search tries, so that the baseline does without them."""
+    tried = dimensions(config)
+    return {path: configured(config, path) for path in REGULARIZERS if path in tried and _is_turned(config, path)}
 
 
-def about_configured_knobs(config: Config, dimensions: dict[str, Dimension]) -> list[str]:
+def kept_on(config: Config) -> Setting:
+    """Return the knobs that the configuration turns and nobody tries: they stay on in every training."""
+    tried = dimensions(config)
+    return {path: configured(config, path) for path in REGULARIZERS if path not in tried and _is_turned(config, path)}
+
+
+def about_configured_knobs(config: Config) -> list[str]:
     """Say what becomes of the knobs that the configuration turns."""
     said = []
-    if off := turned_off(config, dimensions):
+    if off := turned_off(config):
         said.append(
             f"The search turns off {describe(off)} of the configuration: what is searched is off in the baseline, and "
             f"every effect is measured against that."
         )
-    if on := kept_on(config, dimensions):
+    if on := kept_on(config):
         said.append(f"{describe(on)} of the configuration stays on everywhere: every effect is one beyond it.")
     return said
 
@@ -63,9 +78,12 @@ def _is_turned(config: Config, path: str) -> bool:
 
 
 def ladder(dimension: Dimension) -> list[Scalar]:
-    """Return the values at which a knob is tried alone: those listed, or three over an interval."""
+    """Return the values at which a setting is tried alone: those listed, or three over an interval.
+
+    A knob that is off is the baseline.
+    """
     if not isinstance(dimension, Range):
-        return [value for value in dimension if value != OFF]
+        return [value for value in dimension if isinstance(value, (bool, str)) or value != OFF]
     if dimension.log:
         points = np.geomspace(dimension.low, dimension.high, 3)
     elif dimension.step is not None:
@@ -123,8 +141,9 @@ def baseline_config(config: Config, learning_rate: float, input_columns: int) ->
     With a single input column, what a searched knob needs beside it there is set, unless the configuration says
     otherwise.
     """
-    searched = [KNOBS[path] for path in config.search.dimensions if path in KNOBS]
-    base: Setting = {knob.path: OFF for knob in searched}
+    tried = dimensions(config)
+    base: Setting = {path: OFF for path in REGULARIZERS if path in tried}
+    searched = [KNOBS[path] for path in tried if path in KNOBS]
     if input_columns == 1:
         needed = dict(knob.with_one_column for knob in searched if knob.with_one_column is not None)
         base |= {path: value for path, value in needed.items() if configured(config, path) is None}
@@ -150,4 +169,4 @@ def short(value: Scalar) -> str:
 
 
 def _choices(path: str, dimension: list[Scalar]) -> list[Scalar]:
-    return [OFF, *ladder(dimension)] if path in KNOBS else dimension
+    return [OFF, *ladder(dimension)] if path in REGULARIZERS else dimension

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import statistics
+import math
 from typing import TYPE_CHECKING, Self
 
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
@@ -14,8 +14,7 @@ from .console import Console, say, say_unbroken
 from .pulse import Pulse
 
 if TYPE_CHECKING:
-    from lstmreg.search import Progress
-    from lstmreg.search.records import Record
+    from lstmreg.search import Progress, Shown
 
 
 class _Lines:
@@ -60,83 +59,79 @@ class FitLines(_Lines):
         self.pulse.heard(f"Training, epoch {min(whole + 1, self.epochs)} of at most {self.epochs}", epochs, self.epochs)
 
 
-_STAGE_TITLES = {
-    "baseline": "No regularization, at each learning rate",
-    "alone": "Each knob alone",
-    "sampled": "All knobs together",
-    "shortlist": "The best of them on every split",
-    "leave one out": "The best without each of its knobs",
-    "confirm": "Confirmation on fresh splits",
+_TITLES = {
+    "learning rate": "No regularization, at each learning rate",
+    "screen": "Every value alone, on every block",
+    "grow": "Further values, beyond the best",
+    "propose": "Proposals of all settings together",
+    "race": "More seeds for those about whom they may decide",
+    "combine": "Combinations of the best",
+    "judge": "The judge: fresh seeds for the pick",
     "test": "The test, once",
 }
 
+#: So many settings of a step are shown, the best first.
+_SHOWN = 8
+
 
 class TrialLines(_Lines):
-    """One line per setting, when all its replicates are done, below a bar for the whole study."""
+    """The best settings of each step, as soon as it is done, below a bar for the whole study."""
 
     def __init__(self, out: Console) -> None:
         super().__init__(out, "starting", None, "about")
-        self.ended: dict[str, list[Record]] = {}
+        self.title = ""
 
     def show(self, progress: Progress) -> None:
-        """Show what to know before it starts, that a stage has begun, or an epoch or a trial has ended."""
+        """Show what to know before it starts, that a step has begun, an epoch or a training ended, or a step did."""
         for note in progress.notes:
             say(self.bar.console, printable(note))
         if progress.role == "plan":
             return
         from lstmreg.search.planning import duration
 
-        title = _STAGE_TITLES[progress.role]
+        title = _TITLES[progress.role]
         epoch = f", epoch {progress.epoch}" if progress.epoch else ""
         left = "" if progress.seconds_left is None else f"{duration(progress.seconds_left)} left"
         description = ", ".join([title + epoch, left] if left else [title + epoch])
         self.bar.update(self.task, description=description, completed=progress.done, total=progress.planned)
         where = f"{title}{epoch}, {progress.done} of {progress.planned} trainings"
         self.pulse.heard(where, progress.done, progress.planned, progress.seconds_left)
-        if progress.record is not None:
-            self._show_trial(progress, progress.record)
-        elif progress.epoch == 0:
-            self._flush(progress)
-        if progress.record is None and progress.epoch == 0 and progress.together > 0:
-            at_once = f"{progress.together} trained at once" if progress.together > 1 else ""
-            said = "; ".join(part for part in (at_once, left) if part)
-            say(self.bar.console, f"{title} ({said})" if said else title, "bold")
+        if progress.shown:
+            self._show_settings(progress)
+        elif progress.record is None and progress.epoch == 0 and title != self.title:
+            self.title = title
+            said = "; ".join(part for part in (f"{progress.together} trained at once", left) if part)
+            say(self.bar.console, f"{title} ({said})", "bold")
             self.pulse.spoke()
 
-    def _flush(self, progress: Progress) -> None:
-        """Show the settings of which some replicates were trained elsewhere: before, or in another stage."""
-        for setting, replicates in self.ended.items():
-            self._print(progress, setting, self._outcome(replicates[-1], replicates))
-        self.ended = {}
-
-    def _show_trial(self, progress: Progress, record: Record) -> None:
-        from lstmreg.search.space import describe
-
-        setting = describe(record.setting)
-        replicates = self.ended.setdefault(setting, [])
-        replicates.append(record)
-        if record.failure is not None or len(replicates) >= progress.replicates:
-            self._print(progress, setting, self._outcome(record, replicates))
-            self.ended.pop(setting)
-
-    def _print(self, progress: Progress, setting: str, outcome: str) -> None:
-        line = f"  {progress.done:>4}/{progress.planned}  {setting:<44} {outcome}"
-        say_unbroken(self.bar.console, line.rstrip())
+    def _show_settings(self, progress: Progress) -> None:
+        ranked = sorted(progress.shown, key=_rank)
+        for shown in ranked[:_SHOWN]:
+            line = f"  {progress.done:>4}/{progress.planned}  {_named(shown):<44} {_outcome(shown)}"
+            say_unbroken(self.bar.console, line.rstrip())
+        if len(ranked) > _SHOWN:
+            say(self.bar.console, f"             and {len(ranked) - _SHOWN} that did worse")
         self.pulse.spoke()
 
-    def _outcome(self, record: Record, replicates: list[Record]) -> str:
-        place = f"split {record.replicate.split + 1} seed {record.replicate.seed + 1}"
-        if record.failure is not None:
-            return f"{place}  {printable(record.failure)}"
 
-        results = [r.result for r in replicates if r.result is not None]
-        errors = [result.test_error for result in results if result.test_error is not None]
-        ratios = [result.relative for result in results if result.relative is not None]
-        where = place if len(replicates) == 1 else f"{len(replicates)} replicates"
-        metric, values = ("test error", errors) if errors else ("loss", [result.val_loss for result in results])
-        line = f"{where:<14}  {metric} {sum(values) / len(values):<8.4g}"
-        if ratios and len(replicates) > 1:  # one split and seed alone may just be lucky
-            better = sum(ratio < 1 for ratio in ratios)
-            # As the answer has it: the mean of their logarithms.
-            line += f" ×{statistics.geometric_mean(ratios):.2f} of the baseline, better on {better}"
-        return line
+def _rank(shown: Shown) -> float:
+    value = shown.loss if shown.ratio is None else shown.ratio
+    return math.inf if value is None else value
+
+
+def _named(shown: Shown) -> str:
+    from lstmreg.search.space import describe
+
+    return describe(shown.setting)
+
+
+def _outcome(shown: Shown) -> str:
+    """Say what a setting has shown; one block and seed alone may just be lucky, so there is no line for these."""
+    said = []
+    if shown.ratio is not None:
+        said.append(f"loss ×{shown.ratio:.2f} of the baseline, better on {shown.better} of {shown.blocks} blocks")
+    elif shown.loss is not None:
+        said.append(f"{shown.loss:.4g}")
+    if shown.failed:
+        said.append(f"{shown.failed} failed: {printable(shown.failure or '')}")
+    return "; ".join(said)

@@ -8,6 +8,7 @@ from .candidates import Candidate as Candidate
 from .candidates import arms_of as arms_of
 from .cells import Cell as Cell
 from .cells import LogLosses as LogLosses
+from .course import Proposer as Proposer
 from .course import Step as Step
 from .course import next_cells as next_cells
 from .course import steps as steps

@@ -55,33 +55,43 @@ BASELINE = Candidate()
 
 @dataclass(frozen=True)
 class Arm:
-    """A knob that is tried over a ladder of values: a penalty's strength, a rate of dropping, or weight decay.
+    """What is tried over some values: a penalty's strength, a rate of dropping, weight decay, or any other setting.
 
     Attributes:
         path: Of the setting, such as ``model.kernel_l1``.
-        ladder: The values to begin with, above 0; the ladder may grow at both ends.
-        kind: A ``strength`` grows by a factor of three, a ``rate`` goes half of its way to 1.
+        ladder: The values to begin with; strengths and rates lie above 0, where they are off.
+        kind: A ``strength`` grows by a factor of three, a ``rate`` goes half of its way to 1, a ``choice`` does not grow.
         place: What it acts on, in words; arms of one place are kinds of the same cure (an L1 and an L2 on one block).
         beside: What must be set together with it, as path and value: an optimizer that knows weight decay.
         is_rival: Whether it is what one would do without the knobs: the answer says what they are worth beyond it.
         with_other_rates: Whether its best value is tried at other learning rates as well.
+        may_grow: Whether the ladder may grow at both ends.
     """
 
     path: str
-    ladder: tuple[float, ...]
-    kind: Literal["strength", "rate"] = "strength"
+    ladder: tuple[Scalar, ...]
+    kind: Literal["strength", "rate", "choice"] = "strength"
     place: str = ""
     beside: tuple[tuple[str, Scalar], ...] = ()
     is_rival: bool = False
     with_other_rates: bool = False
+    may_grow: bool = True
 
     def __post_init__(self) -> None:
-        if not self.ladder or any(not 0 < v < (1 if self.kind == "rate" else float("inf")) for v in self.ladder):
+        if not self.ladder:
+            raise ValueError(f"the ladder of {self.path} must hold a value.")
+        most = 1 if self.kind == "rate" else float("inf")
+        if self.kind != "choice" and any(isinstance(v, str) or not 0 < v < most for v in self.ladder):
             raise ValueError(
                 f"the ladder of {self.path} must hold values above 0 (of a rate below 1), got {self.ladder}."
             )
 
-    def at(self, value: float) -> Candidate:
+    @property
+    def grows(self) -> bool:
+        """Whether a value at an edge of the ladder asks for the next step."""
+        return self.may_grow and self.kind != "choice"
+
+    def at(self, value: Scalar) -> Candidate:
         """Return this arm alone, at a value."""
         return Candidate.of({**dict(self.beside), self.path: value})
 
@@ -107,7 +117,9 @@ def arms_of(candidate: Candidate, arms: Sequence[Arm]) -> list[Arm]:
 
 def parts(candidate: Candidate, arms: Sequence[Arm]) -> int:
     """Count what a reader must turn: the arms, and a learning rate of its own."""
-    return len(arms_of(candidate, arms)) + any(path == LEARNING_RATE for path, _ in candidate.values)
+    turned = arms_of(candidate, arms)
+    has_rate = any(path == LEARNING_RATE for path, _ in candidate.values)
+    return len(turned) + (has_rate and not any(arm.path == LEARNING_RATE for arm in turned))
 
 
 def together(singles: Sequence[Candidate]) -> Candidate:
@@ -115,7 +127,7 @@ def together(singles: Sequence[Candidate]) -> Candidate:
     return Candidate.of({path: value for single in singles for path, value in single.values})
 
 
-def combinations_of(singles: Sequence[tuple[Arm, float, float]], learning_rate: float | None = None) -> list[Candidate]:
+def combinations_of(singles: Sequence[tuple[Arm, Scalar, float]], learning_rate: float | None = None) -> list[Candidate]:
     """Return what is worth trying together, what promises most first.
 
     The pairs and the triple of the best three arms; the L1 with the L2 of a place whose better one seems to help (an

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,7 +17,11 @@ from .judge import judged_ratios
 from .picking import Picks, Seen, picks
 from .plan import Plan
 
-Stage = Literal["screen", "grow", "race", "combine", "judge"]
+Stage = Literal["screen", "grow", "propose", "race", "combine", "judge"]
+
+#: Proposes so many further candidates, from those that are known with their effects (log ratios, shrunk), and from the
+#: position of the first one among all that are proposed.
+Proposer = Callable[[Sequence[tuple[Candidate, float]], int, int], Sequence[Candidate]]
 
 #: Who is worse than the best by more than so many standard deviations gets no more seeds.
 _HOPELESS = 2.0
@@ -55,31 +59,38 @@ def next_cells(plan: Plan, log_losses: LogLosses) -> list[Cell]:
     return []
 
 
-def steps(plan: Plan, log_losses: LogLosses) -> Iterator[Step]:
+def steps(plan: Plan, log_losses: LogLosses, proposer: Proposer | None = None) -> Iterator[Step]:
     """Go through the experiment, from its beginning.
 
     Each step looks at cells of the steps before it alone, whatever else is known. So before the next step is asked
     for, the cells of the last one must be in ``log_losses``.
+
+    Args:
+        plan: The experiment's numbers.
+        log_losses: What is known, to which what the steps ask for is added.
+        proposer: Of ``plan.trials`` further candidates; it must give the same ones for the same arguments.
     """
-    return _Course(plan, log_losses).steps()
+    return _Course(plan, log_losses, proposer).steps()
 
 
 class _Course:
     """One passage through the experiment."""
 
-    def __init__(self, plan: Plan, log_losses: LogLosses) -> None:
+    def __init__(self, plan: Plan, log_losses: LogLosses, proposer: Proposer | None) -> None:
         self.plan = plan
+        self.proposer = proposer
         self.log_losses = log_losses
         self.seeds: dict[Candidate, int] = {}
         self.baseline = 0
         self.spent = 0
         self.known: tuple[Effects, Beliefs] | None = None
-        self.ladders = {arm: sorted(arm.ladder) for arm in plan.arms}
+        self.ladders = {arm: sorted(float(v) for v in arm.ladder) for arm in plan.arms if arm.grows}
 
     def steps(self) -> Iterator[Step]:
         values = [arm.at(value) for arm in self.plan.arms for value in arm.ladder]
         yield self._run("screen", values, baseline_seeds=self.plan.baseline_seeds)
         yield from self._grow()
+        yield from self._proposed()
         if not _nothing_is_worth_having(self._known()[0], self.plan):
             yield from self._race()
             yield from self._judge()
@@ -141,18 +152,31 @@ class _Course:
         asked = []
         ranked = sorted(best.items(), key=lambda item: (found.mean(item[1]), item[0].path))
         for arm, candidate in ranked[:_MAY_GROW]:
-            value = float(candidate.setting[arm.path])
-            if found.mean(candidate) < worth:
-                asked += [(arm, further) for further in self._beyond(arm, value)]
+            if arm.grows and found.mean(candidate) < worth:
+                asked += [(arm, further) for further in self._beyond(arm, float(candidate.setting[arm.path]))]
         return asked
 
     def _beyond(self, arm: Arm, value: float) -> list[float]:
         """List the next step at each edge of an arm's ladder at which a value lies, as far as the ladder may grow."""
         ladder = self.ladders[arm]
-        above = sum(v > max(arm.ladder) for v in ladder)
-        below = sum(v < min(arm.ladder) for v in ladder)
+        given = [float(v) for v in arm.ladder]
+        above, below = sum(v > max(given) for v in ladder), sum(v < min(given) for v in ladder)
         up = [arm.higher(value)] if value == ladder[-1] and above < self.plan.grow else []
         return up + ([arm.lower(value)] if value == ladder[0] and below < self.plan.grow else [])
+
+    # ------------------------------------------------------------------ proposals
+
+    def _proposed(self) -> Iterator[Step]:
+        """Let somebody propose candidates, some at a time, as far as the budget allows."""
+        if self.proposer is None:
+            return
+        for first in range(0, self.plan.trials, self.plan.batch):
+            _, found = self._known()
+            known = [(candidate, found.mean(candidate)) for candidate in found.candidates]
+            count = min(self.plan.batch, self.plan.trials - first, self.left // self.plan.blocks)
+            fresh = [c for c in self.proposer(known, first, count) if c not in self.seeds] if count > 0 else []
+            if fresh:
+                yield self._run("propose", dict.fromkeys(fresh))
 
     # ------------------------------------------------------------------ the race
 
@@ -197,7 +221,7 @@ class _Course:
         """Return the combinations that join, the first of them, as far as a quarter of what is left allows."""
         _, belief = self._known()
         singles = [
-            (arm, float(candidate.setting[arm.path]), belief.mean(candidate))
+            (arm, candidate.setting[arm.path], belief.mean(candidate))
             for arm, candidate in best_of_each_arm(belief, self.plan.arms).items()
         ]
         joining = [c for c in combinations_of(singles, self.plan.learning_rate) if c not in self.seeds]

@@ -27,6 +27,8 @@ class Plan:
         smallest_effect: The least relative improvement worth having.
         confidence: Of the judge's intervals.
         table_confidence: Of the bands in the table, all together.
+        trials: How many further candidates are proposed, if somebody proposes.
+        batch: How many at once.
         stable: The share of blocks that must agree with a pick.
     """
 
@@ -43,6 +45,8 @@ class Plan:
     smallest_effect: float = 0.02
     confidence: float = 0.97
     table_confidence: float = 0.95
+    trials: int = 0
+    batch: int = 6
     stable: float = 0.5
 
     def __post_init__(self) -> None:

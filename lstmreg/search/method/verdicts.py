@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 from scipy.special import stdtr
+
+from lstmreg.config import Scalar
 
 from .bands import adjusted_p_values, critical_value
 from .candidates import Arm, Candidate, arms_of, parts
@@ -28,13 +31,15 @@ class Dose:
     Attributes:
         value: The value.
         band: Its effect on the loss, a log ratio; the bands of all doses of all arms hold together.
+        by_block: The effect on each block.
         seeds: How many seeds on each block stand behind it.
         failures: How many trainings failed.
         is_grown: Whether the ladder grew to it.
     """
 
-    value: float
+    value: Scalar
     band: Interval
+    by_block: tuple[float, ...]
     seeds: int
     failures: int
     is_grown: bool
@@ -89,7 +94,7 @@ def table(plan: Plan, log_losses: LogLosses, judged: Judgement | None = None) ->
             rows.append(
                 Row(
                     arm=arm,
-                    doses=tuple(sorted(doses, key=lambda dose: dose.value)),
+                    doses=tuple(sorted(doses, key=_place_of(arm))),
                     best=min(doses, key=lambda dose: dose.band.mean),
                     p_value=p_values[number],
                     verdict=verdict,
@@ -101,17 +106,25 @@ def table(plan: Plan, log_losses: LogLosses, judged: Judgement | None = None) ->
 
 def _dose(log_losses: LogLosses, plan: Plan, arm: Arm, found: Effects, row: int, critical: float) -> Dose:
     candidate = found.candidates[row]
-    value = float(candidate.setting[arm.path])
+    value = candidate.setting[arm.path]
     of_blocks = found.widened[row]
     half = critical * float(of_blocks.std(ddof=1)) / math.sqrt(len(of_blocks))
     mean = float(of_blocks.mean())
     return Dose(
         value=value,
         band=Interval(mean, mean - half, mean + half, len(of_blocks)),
+        by_block=tuple(found.blocks[row].tolist()),
         seeds=int(found.seeds[row]),
         failures=log_losses.failures(candidate, plan.most_seeds),
         is_grown=value not in arm.ladder,
     )
+
+
+def _place_of(arm: Arm) -> Callable[[Dose], float]:
+    """Return by what the doses of an arm are put in order: their values, or where a choice was named."""
+    if arm.kind == "choice":
+        return lambda dose: float(arm.ladder.index(dose.value))
+    return lambda dose: float(dose.value)
 
 
 def _verdict(doses: list[Dose], p_value: float, plan: Plan, is_used: bool) -> Verdict:
