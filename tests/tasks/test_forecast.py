@@ -429,7 +429,7 @@ def untrained(data: DataConfig, given: Columns | None = None) -> Forecaster:
     lesson = Lesson.of(task, task.split(Block(30, 40)))
     torch.manual_seed(0)
     network = task.network(ModelConfig(hidden_size=4)).eval()
-    found = Trained(network, lesson, (), 0.5, 0.25).predictor()
+    found = Trained(network, lesson, (), 0.5, 0.25, TrainingConfig()).predictor()
     assert isinstance(found, Forecaster)
     return found
 
@@ -469,7 +469,7 @@ def test_a_group_alone_is_forecast_as_in_company(target, difference, tmp_path):
 def test_what_is_loaded_forecasts_the_judged_windows_as_what_was_trained(data, tmp_path):
     task = make(data)
     lesson = Lesson.of(task, task.split(Block(30, 40)))
-    made = Trained(task.network(ModelConfig(hidden_size=4)).eval(), lesson, (), 0.5, 0.25)
+    made = Trained(task.network(ModelConfig(hidden_size=4)).eval(), lesson, (), 0.5, 0.25, TrainingConfig())
     made.predictor().save(tmp_path)
     loaded = lstmreg.load(tmp_path)
     assert isinstance(loaded, Forecaster)
@@ -542,7 +542,9 @@ def test_the_calendar_goes_on_after_the_table(shops, tmp_path):
     task = Forecast(data, read_series(data, table))
     assert len(task.features) == 1 + 4
     lesson = Lesson.of(task, task.split(Block(30, 40)))
-    Trained(task.network(ModelConfig(hidden_size=4)).eval(), lesson, (), 0.5, 0.25).predictor().save(tmp_path)
+    Trained(task.network(ModelConfig(hidden_size=4)).eval(), lesson, (), 0.5, 0.25, TrainingConfig()).predictor().save(
+        tmp_path
+    )
     forecaster = lstmreg.load(tmp_path)
     assert isinstance(forecaster, Forecaster)
     by_itself = forecaster.predict(given)
