@@ -301,7 +301,7 @@ def _needed(answer: Answer, found: Resolution) -> str:
     """Say how many more blocks, or how little noise."""
     parts = []
     if found.more_blocks:
-        more = _rounded(answer.data.size * found.more_blocks / found.blocks)
+        more = _rounded(found.more_blocks * sum(answer.data.judged_cases) / len(answer.data.judged_cases))
         parts.append(
             f"about {found.more_blocks:,} more block{'s' if found.more_blocks > 1 else ''} like these (about {more:,} "
             f"more {task(answer).parts_are})"
