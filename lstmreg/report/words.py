@@ -8,13 +8,13 @@ from collections.abc import Iterable, Sequence
 
 from lstmreg.knobs import KNOBS
 from lstmreg.search.evidence import Effect, Resolution
-from lstmreg.search.space import Setting, knobs_of, short
+from lstmreg.search.space import WEIGHT_DECAY, Setting, knobs_of, short
 from lstmreg.tasks import Task, task_named
 
 from .numbers import MOSTLY, Answer, Judged, Knob
 
-#: The optimizer that knows weight decay, which is set beside it.
-WEIGHT_DECAY, OPTIMIZER = "training.weight_decay", "training.optimizer"
+#: The optimizer that knows weight decay is set beside it.
+_OPTIMIZER = "training.optimizer"
 
 
 def task(answer: Answer) -> type[Task]:
@@ -66,7 +66,7 @@ def _what_to_use(answer: Answer) -> str:
     """Say the recommended setting, and no more of it than the blocks agree on."""
     setting, agreed = answer.recommended, "value" if answer.judged is None else answer.judged.agreed
     beside = f" beside the configured {spoken(answer.kept_on)}" if answer.kept_on else ""
-    turned = set(knobs_of(setting))
+    turned = _layers(setting)
     others = [k for k in _knobs(answer) if k.path not in turned]
     rest = f"; leave {'the others' if turned else 'every knob'} off." if others else "."
     values = [short(setting[path]) for path in _main(setting)]
@@ -177,7 +177,7 @@ def _about_crossing(answer: Answer) -> list[str]:
     before, after = judged.baseline_against_floor, judged.against_floor
     if before is None or after is None or before.high < 0 or after.high >= 0:
         return []
-    name, without = short_floor_name(answer, floor), "a knob" if knobs_of(answer.candidate) else "regularization"
+    name, without = short_floor_name(answer, floor), "a knob" if _layers(answer.candidate) else "regularization"
     loses = f"loses to {name}" if before.low > 0 else f"does not beat {name} for certain"
     return [
         f"Without {without} the network {loses} (loss {change(before.mean)}, {bounds(before)}); with "
@@ -230,7 +230,7 @@ def _why_not(answer: Answer, judged: Judged) -> str:
 
 def _is_rival(setting: Setting) -> bool:
     """Whether a setting is weight decay and nothing else."""
-    return WEIGHT_DECAY in setting and not knobs_of(setting)
+    return WEIGHT_DECAY in setting and not _layers(setting)
 
 
 def _about_rival(answer: Answer) -> list[str]:
@@ -546,20 +546,25 @@ def spoken(setting: Setting) -> str:
     """Write a setting in a sentence: knobs and weight decay, and in brackets at what else."""
     main = _main(setting)
     parts = [_assigned(setting, path) for path in main]
-    rest = [p for p in setting if p not in main and not (p == OPTIMIZER and WEIGHT_DECAY in setting)]
+    rest = [p for p in setting if p not in main and not (p == _OPTIMIZER and WEIGHT_DECAY in setting)]
     beside = listed([_assigned(setting, path) for path in rest])
     return listed(parts) + (f" (at {beside})" if rest and parts else beside)
 
 
 def _main(setting: Setting) -> list[str]:
     """List what a setting turns, knobs first; where it turns none, everything in it."""
-    turned = [*knobs_of(setting), *([WEIGHT_DECAY] if WEIGHT_DECAY in setting else [])]
-    return turned or list(setting)
+    return knobs_of(setting) or list(setting)
+
+
+def _layers(setting: Setting) -> list[str]:
+    """List the knobs of the layers that a setting turns."""
+    return [path for path in KNOBS if path in setting]
 
 
 def _assigned(setting: Setting, path: str) -> str:
     # Another optimizer's weight decay is another thing.
-    optimizer = f" with {_OPTIMIZERS[str(setting[OPTIMIZER])]}" if path == WEIGHT_DECAY and OPTIMIZER in setting else ""
+    has_optimizer = path == WEIGHT_DECAY and _OPTIMIZER in setting
+    optimizer = f" with {_OPTIMIZERS[str(setting[_OPTIMIZER])]}" if has_optimizer else ""
     return f"{_name(path)} = {short(setting[path])}{optimizer}"
 
 

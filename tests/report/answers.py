@@ -98,7 +98,7 @@ def knob(
     return Knob(
         path=path,
         name=path.rpartition(".")[2],
-        keras=KNOBS[path].spoken if path in KNOBS else "weight_decay of AdamW" if role == "rival" else "",
+        keras=KNOBS[path].spoken if path in KNOBS else "AdamW, weight_decay" if role == "rival" else "",
         role=role,
         verdict=verdict,
         value=None if best is None else best.value,
