@@ -16,7 +16,7 @@ import subprocess
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -27,10 +27,11 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from lstmreg import report, search
-from lstmreg.report import documents, figures, words
+from lstmreg.report import documents, figures, numbers, words
 from lstmreg.report.code import snippets
 from lstmreg.report.numbers import Answer, Dose
 from lstmreg.search.evidence import Effect, Resolution
+from lstmreg.search.method import judge
 from lstmreg.terminal import show_answer
 from tests.report import answers
 from tests.report.answers import (
@@ -48,6 +49,8 @@ from tests.report.answers import (
 )
 from tests.tiny import tiny_config
 
+PAGE = Path(__file__).parents[2] / "docs" / "report.md"
+
 each_answer = pytest.mark.parametrize("kind", ANSWERS)
 
 
@@ -58,6 +61,12 @@ def drawn(kind: str) -> dict[str, str]:
 
 def page_of(kind: str) -> str:
     return documents.as_page(ANSWERS[kind](), drawn(kind))
+
+
+def page_of_words(kind: str) -> str:
+    """Return the page with frames in place of its pictures, which take seconds to draw."""
+    answer = ANSWERS[kind]()
+    return documents.as_page(answer, dict.fromkeys(["losses"] if answer.judged else [], "<svg></svg>"))
 
 
 class Cells(HTMLParser):
@@ -95,7 +104,7 @@ def page_table(page: str, identity: str) -> list[list[str]]:
 @each_answer
 def test_all_forms_say_the_same(kind: str) -> None:
     answer = ANSWERS[kind]()
-    page, text, content = page_of(kind), documents.as_markdown(answer), json.loads(documents.as_json(answer))
+    page, text, content = page_of_words(kind), documents.as_markdown(answer), json.loads(documents.as_json(answer))
     table, plain = words.table(answer), html.unescape(page)
     assert content["headline"] == words.headline(answer)
     assert words.headline(answer) in text
@@ -120,12 +129,28 @@ def test_all_forms_say_the_same(kind: str) -> None:
 def test_the_json_says_its_version_first_and_the_page_on_it_names_every_key() -> None:
     content = json.loads(documents.as_json(made()))
     assert next(iter(content.items())) == ("schema", 2)
-    described = (Path(__file__).parents[2] / "docs" / "report.md").read_text()
+    described = PAGE.read_text()
     kinds = [content, content["judged"], content["judged"]["effect"], content["judged"]["resolution"], content["test"]]
     kinds += [content["knobs"][0], content["knobs"][0]["doses"][0], content["baseline_curve"], content["data"]]
     kinds += [content["test"]["averaging"]["candidate"]]
     for key in {key for kind in kinds for key in kind}:
         assert f"`{key}`" in described, key
+
+
+@each_answer
+def test_the_code_of_the_page_on_it_reads_it(kind: str, tmp_path: Path) -> None:
+    (block,) = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), flags=re.S | re.M)
+    names: dict[str, Any] = {}
+    exec(block, names)
+    (tmp_path / "answer.json").write_text(documents.as_json(ANSWERS[kind]()))
+    assert names["advice"](tmp_path) == ANSWERS[kind]().recommended
+
+
+def test_the_page_on_it_explains_every_verdict_and_every_reason() -> None:
+    for verdict in get_args(numbers.Verdict):
+        assert f"| {verdict} |" in PAGE.read_text()
+    for reason in get_args(judge.Reason):
+        assert f"`{reason}`" in PAGE.read_text()
 
 
 def test_an_unbounded_end_of_an_interval_is_null() -> None:
@@ -375,7 +400,7 @@ def test_rows_of_which_nothing_can_be_told_say_which_would_be_decided_first() ->
 
 @each_answer
 def test_the_page_begins_with_two_paragraphs_and_a_picture(kind: str) -> None:
-    answer, page = ANSWERS[kind](), page_of(kind)
+    answer, page = ANSWERS[kind](), page_of_words(kind)
     before = page[page.index("</h1>") : page.index("<table" if answer.judged is None else "<figure")]
     assert before.count("<p>") == 2
     assert all(len(paragraph) < 320 for paragraph in words.summary(answer))
