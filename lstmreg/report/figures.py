@@ -230,7 +230,9 @@ def _draw_doses(ax: Axes, knob: Knob, smallest_effect: float) -> None:
                 label=label,
             )
     ax.axhline(0, color="black", linewidth=0.8)
-    ax.axhline(-100 * smallest_effect, color="black", linewidth=0.7, linestyle=":", label="smallest effect worth having")
+    ax.axhline(
+        -100 * smallest_effect, color="black", linewidth=0.7, linestyle=":", label="smallest effect worth having"
+    )
     ax.set_ylim(*limits)
     labels = [*(["off"] if off else []), *(_as_label(d.value) for d in knob.doses)]
     is_tight = sum(len(label) + 2 for label in labels) > _LETTERS

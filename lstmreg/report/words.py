@@ -222,7 +222,9 @@ def _why_not(answer: Answer, judged: Judged) -> str:
         "smallest effect": f"it brings less than {_worth(answer)}",
         "unstable": f"the blocks do not agree on it ({percent(round(judged.stable, 2))} do)",
         "floor": "it is not shown to beat "
-        + ("a prediction without a model" if answer.best_floor is None else short_floor_name(answer, answer.best_floor)),
+        + (
+            "a prediction without a model" if answer.best_floor is None else short_floor_name(answer, answer.best_floor)
+        ),
         "failures": "its training fails more often than that without it",
     }
     return f"It is not recommended, because {listed([why[reason] for reason in judged.against])}."
@@ -412,7 +414,9 @@ def _about_test(answer: Answer) -> str:
             f"{task(answer).cases_are}."
         )
         if test.change.failed:
-            said += f" {_capital(_trainings(test.change.failed))} with it failed and {_is(test.change.failed)} left out."
+            said += (
+                f" {_capital(_trainings(test.change.failed))} with it failed and {_is(test.change.failed)} left out."
+            )
     floors = [f"{floor_name(answer, n)} {number(e)}" for n, e in sorted(test.floors.items(), key=lambda f: f[1])]
     return said + (f" Without a model: {', '.join(floors)}." if floors else "")
 

@@ -163,12 +163,21 @@ def card(**changes: Any) -> DataCard:
     generator = np.random.default_rng(2)
     wave = 100 + 40 * np.sin(np.arange(244) * 2 * np.pi / 24) + generator.normal(0, 8, 244)
     hours = [f"2016-05-{1 + k // 24:02d}T{k % 24:02d}:00" for k in range(240)]
-    spans = [[f"2016-0{1 + k // 3}-{1 + 9 * (k % 3):02d}", f"2016-0{1 + k // 3}-{9 + 9 * (k % 3):02d}"] for k in range(8)]
+    spans = [
+        [f"2016-0{1 + k // 3}-{1 + 9 * (k % 3):02d}", f"2016-0{1 + k // 3}-{9 + 9 * (k % 3):02d}"] for k in range(8)
+    ]
     given: dict[str, Any] = {
         "path": "energy.csv",
         "sha256": "0f" * 32,
         "size": 1200,
-        "features": ["Appliances", "lights", *(f"T{k}" for k in range(1, 13)), *(f"RH_{k}" for k in range(1, 13)), "rv1", "rv2"],
+        "features": [
+            "Appliances",
+            "lights",
+            *(f"T{k}" for k in range(1, 13)),
+            *(f"RH_{k}" for k in range(1, 13)),
+            "rv1",
+            "rv2",
+        ],
         "target": "Appliances",
         "notes": ["2 of 28 columns hold the same numbers in every row."],
         "blocks": spans,
@@ -326,7 +335,8 @@ def nothing_shown(**changes: Any) -> Answer:
         judged=found,
         floor_effect=found.baseline_against_floor,
         knobs=[
-            dataclasses.replace(k, verdict="cannot tell", resolution=OPEN) if k.verdict != "harms" else k for k in table()
+            dataclasses.replace(k, verdict="cannot tell", resolution=OPEN) if k.verdict != "harms" else k
+            for k in table()
         ],
     )
     return dataclasses.replace(plain, **changes)
@@ -431,9 +441,8 @@ def digits() -> Answer:
         directory="runs/digits",
         judged=found,
         best_floor="logistic",
-        settings={
-            name: value for name, value in SETTINGS.items() if not name.startswith("data.")
-        } | {"training.loss": "cross_entropy"},
+        settings={name: value for name, value in SETTINGS.items() if not name.startswith("data.")}
+        | {"training.loss": "cross_entropy"},
         data=card(
             path="digits.npz",
             size=300,
@@ -477,10 +486,17 @@ def panel() -> Answer:
         target="sales",
         test_labels=labels,
         test_truth=truth,
-        scales={"target": [[40.0]] * 3, "naive": [[12.0]] * 3, "group": np.repeat(range(3), weeks).tolist(), "names": ["sales"]},
+        scales={
+            "target": [[40.0]] * 3,
+            "naive": [[12.0]] * 3,
+            "group": np.repeat(range(3), weeks).tolist(),
+            "names": ["sales"],
+        },
         outputs=1,
     )
-    predicted = {name: (np.array(truth) * factor).tolist() for name, factor in (("no regularization", 1.2), ("candidate", 1.1))}
+    predicted = {
+        name: (np.array(truth) * factor).tolist() for name, factor in (("no regularization", 1.2), ("candidate", 1.1))
+    }
     return with_test(shown, predictions=predicted, error_by_step={name: [20.0] for name in predicted})
 
 

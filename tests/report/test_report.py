@@ -283,7 +283,11 @@ WORSE, UNSURE, BETTER = (Effect(m, m - 0.1, m + 0.1, BLOCKS) for m in (0.3, 0.0,
         (["interval"], {"kept_on": {"model.dropout": 0.2}}, "beyond early stopping and the configured dropout = 0.2."),
         (["interval"], {"floor_effect": UNSURE}, "Nothing could be shown, not even that the model beats persistence"),
         (["interval"], {"floor_effect": None}, "Nothing could be shown, not even that the model beats persistence"),
-        (["floor"], {"floor_effect": UNSURE}, "until a model beats it: kernel_l1 = 0.03 helps this one, but not enough"),
+        (
+            ["floor"],
+            {"floor_effect": UNSURE},
+            "until a model beats it: kernel_l1 = 0.03 helps this one, but not enough",
+        ),
         (["floor"], {"floor_effect": WORSE}, "Use persistence (the last value again): this model is worse."),
         (["unstable"], {}, "Nothing is recommended: regularization helps, but the blocks do not agree on which."),
         (["unstable", "floor"], {"floor_effect": WORSE}, "this model is worse."),
@@ -461,7 +465,8 @@ def test_configured_knobs_are_said_and_stay_in_the_code() -> None:
 
 def test_that_every_block_judges_what_the_others_picked_is_said() -> None:
     assert any(
-        s.endswith("which is kernel_l1 = 0.03 on 6 and kernel_l1 = 0.1 on 2 of 8 blocks.") for s in words.details(made())
+        s.endswith("which is kernel_l1 = 0.03 on 6 and kernel_l1 = 0.1 on 2 of 8 blocks.")
+        for s in words.details(made())
     )
 
 
@@ -754,9 +759,7 @@ ALL_KNOBS = {
 
 @pytest.mark.parametrize("knobs", [{}, {"bias_l2": 0.01}, ALL_KNOBS])
 @pytest.mark.parametrize("sizes", [{}, {"model.num_layers": 2, "model.bidirectional": True}])
-def test_pasted_code_runs_and_has_the_recommended_knobs(
-    knobs: dict[str, float], sizes: dict[str, object]
-) -> None:
+def test_pasted_code_runs_and_has_the_recommended_knobs(knobs: dict[str, float], sizes: dict[str, object]) -> None:
     shown = with_knobs(made(settings=answers.SETTINGS | sizes), **knobs)
     lstmreg_code, torch_code, keras_code = (s.code for s in snippets(shown))
 
