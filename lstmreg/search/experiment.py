@@ -301,7 +301,7 @@ class _Experiment:
         """Value a training by its loss on the cases that had no part in it."""
         result = _result(trained)
         if not math.isfinite(result.loss):
-            return DivergedError(f"the loss on the cases that are judged is {result.loss}.")
+            return DivergedError(len(result.val), "judged", result.loss)
         return Outcome(result.loss, result)
 
     # ------------------------------------------------------------------ telling
