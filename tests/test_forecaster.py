@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import lstmreg
-from lstmreg import DataConfig, Ensemble, Forecaster, ModelConfig, Network, interop, models
+from lstmreg import DataConfig, Ensemble, Forecaster, ModelConfig, Network, TrainingConfig, interop, models
 from lstmreg.data.blocks import Block
 from lstmreg.data.table import Series, read_series
 from lstmreg.data.windows import Scaler, Windower
@@ -50,7 +50,7 @@ def trained(features: list[str], horizon: int, lag: int, members: int = 1, **rea
     task = Forecast(question, series)
     lesson = Lesson.of(task, task.split(Block(25, ROWS)))
     networks = [Network(config, len(features), horizon).eval() for _ in range(members)]
-    return Trained(networks[0] if members == 1 else Ensemble(networks), lesson, (), 0.5, 0.25)
+    return Trained(networks[0] if members == 1 else Ensemble(networks), lesson, (), 0.5, 0.25, TrainingConfig())
 
 
 def as_array(forecaster: Forecaster) -> np.ndarray:

@@ -1,20 +1,19 @@
-"""Rolling origins: what lies before a moment is for training, the block of rows behind it for validation."""
+"""Rolling origins: what lies before a moment trains, the stretch of rows behind it stops, and the next is judged."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lstmreg.config import DataConfig, SearchConfig
+from lstmreg.config import AMOUNTS, DataConfig, SearchConfig
 from lstmreg.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True, order=True)
 class Block:
-    """Moments ``[0, origin)`` are for training; targets in ``[origin, end)`` for validation (or the test).
+    """Moments ``[0, origin)`` come before it; targets in ``[origin, end)`` end a training or judge it.
 
     Of a single series a moment is a row; of several, one of the times that are in the table.
     """
@@ -29,22 +28,19 @@ class Block:
 
 @dataclass(frozen=True)
 class Blocks:
-    """The blocks of one experiment.
+    """The stretches of one experiment.
 
     Attributes:
-        choose: On which settings are chosen.
-        confirm: On which the choice is judged; no row is validated in both.
-        final: The last stretch before the test rows validates the models that meet the test.
-        test: The test rows themselves, as the validation part of a split.
+        stretches: Equal ones, in order. Each but the last ends trainings on what lies before it, which are judged on
+            the next; the last ends those that meet the test.
+        test: The test rows.
     """
 
-    choose: tuple[Block, ...]
-    confirm: tuple[Block, ...]
-    final: Block
+    stretches: tuple[Block, ...]
     test: Block
 
 
-#: The share of the rows before the test that no split validates on: the first origin lies behind it.
+#: The share of the rows before the test that only train: the first origin lies behind it.
 _FIRST_ORIGIN = 0.4
 
 
@@ -56,37 +52,29 @@ _MANY = 100
 
 
 def make_blocks(rows: int, data: DataConfig, search: SearchConfig) -> Blocks:
-    """Divide ``rows`` rows, or times: test at the end, before it equal blocks of validation rows.
-
-    The blocks of the two kinds alternate, so that both see short and long histories: a value of a knob
-    is chosen for about as much data as it is judged on.
+    """Divide ``rows`` rows, or times: test at the end, before it a stretch more than there are blocks.
 
     Raises:
         DataError: If a part would have fewer than five windows; it states the number of rows needed.
     """
-    plan = search.plan
-    blocks = plan.splits + plan.confirm_splits
-    test_rows = round(rows * data.test_fraction)
-    usable = rows - test_rows
-    first = max(round(usable * _FIRST_ORIGIN), data.past + data.horizon)
-    size = (usable - first) // blocks
-    if min(size, test_rows) < data.horizon + _LEAST_WINDOWS - 1:
+    blocks = search.amount.blocks
+    usable, size = _lengths(rows, data, blocks)
+    if min(size, rows - usable) < data.horizon + _LEAST_WINDOWS - 1:
+        fewer = ", a shorter window, or fewer search.blocks" if blocks > AMOUNTS[0].blocks else " or a shorter window"
         raise DataError(
             f"{data.path}: {rows} {_called(data)} are too few for data.window={data.window}{_differenced(data)}, "
-            f"data.horizon={data.horizon}, {blocks} validation blocks and the test; "
-            f"at least {rows_needed(data, search)} are needed. "
-            f"Give more {_called(data)}, a shorter window, or fewer search.splits."
+            f"data.horizon={data.horizon}, {blocks} blocks with one more to end their trainings, and the test; "
+            f"at least {rows_needed(data, search)} are needed. Give more {_called(data)}{fewer}."
         )
-    edges = [usable - size * (blocks - k) for k in range(blocks + 1)]
-    all_blocks = [Block(a, b) for a, b in pairwise(edges)]
-    # Which of the blocks confirm: spread evenly, the last one first of all.
-    confirm = {blocks - 1 - k * blocks // plan.confirm_splits for k in range(plan.confirm_splits)}
-    return Blocks(
-        choose=tuple(s for k, s in enumerate(all_blocks) if k not in confirm),
-        confirm=tuple(s for k, s in enumerate(all_blocks) if k in confirm),
-        final=all_blocks[-1],
-        test=Block(usable, rows),
-    )
+    origins = range(usable - size * (blocks + 1), usable, size)
+    return Blocks(tuple(Block(origin, origin + size) for origin in origins), Block(usable, rows))
+
+
+def _lengths(rows: int, data: DataConfig, blocks: int) -> tuple[int, int]:
+    """Return how many rows come before the test, and how many are in each stretch."""
+    usable = rows - round(rows * data.test_fraction)
+    first = max(round(usable * _FIRST_ORIGIN), data.past + data.horizon)
+    return usable, (usable - first) // (blocks + 1)
 
 
 def hold_out(rows: int, data: DataConfig) -> tuple[Block, Block]:
@@ -119,13 +107,11 @@ def hold_out(rows: int, data: DataConfig) -> tuple[Block, Block]:
 
 def rows_needed(data: DataConfig, search: SearchConfig) -> int:
     """Return the least number of rows for which every part has its windows."""
-    blocks = search.plan.splits + search.plan.confirm_splits
-    rows = data.past + data.horizon * (blocks + 2)
+    blocks = search.amount.blocks
+    rows = data.past + data.horizon * (blocks + 3)
     while True:
-        test_rows = round(rows * data.test_fraction)
-        usable = rows - test_rows
-        first = max(round(usable * _FIRST_ORIGIN), data.past + data.horizon)
-        if min((usable - first) // blocks, test_rows) >= data.horizon + _LEAST_WINDOWS - 1:
+        usable, size = _lengths(rows, data, blocks)
+        if min(size, rows - usable) >= data.horizon + _LEAST_WINDOWS - 1:
             return rows
         rows += 1
 

@@ -1,4 +1,4 @@
-"""Divides sequences into those that train, validate and test: at random, by what belongs together, or by time.
+"""Divides sequences into those that train, stop and judge: at random, by what belongs together, or by time.
 
 The test is the same whatever a search asks for, and whatever its seed: nobody draws another one until it looks good.
 """
@@ -10,13 +10,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count as count_from
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lstmreg.config import DataConfig, Plan, SearchConfig
+from lstmreg.config import AMOUNTS, DataConfig, SearchConfig
 from lstmreg.data.sequences import Sequences
 from lstmreg.data.times import time_stamp
 from lstmreg.errors import ConfigError, DataError
@@ -26,7 +25,7 @@ Numbers = NDArray[np.int64]
 #: A loss of fewer sequences says nothing.
 _LEAST = 5
 
-#: The share of the sequences before the test, in order of time, that no split validates on.
+#: The share of the sequences before the test, in order of time, that only train.
 _FIRST_ORIGIN = 0.4
 
 #: Groups are dealt into so many parts, of which some are the test.
@@ -34,18 +33,11 @@ _PARTS = 20
 
 
 class Fold(NamedTuple):
-    """Numbers of the sequences that train, that validate, and that are judged after that."""
+    """Numbers of the sequences that train, that end the training, and that are judged after it."""
 
     train: Numbers
     validation: Numbers
     judged: Numbers
-
-
-class Folds(NamedTuple):
-    """Those on which settings are chosen, and those that confirm the choice."""
-
-    choose: list[Fold]
-    confirm: list[Fold]
 
 
 @dataclass(frozen=True)
@@ -73,8 +65,8 @@ class Division(ABC):
         """
 
     @abstractmethod
-    def folds(self, search: SearchConfig) -> Folds:
-        """Divide what is not the test, so that no sequence validates in both.
+    def folds(self, search: SearchConfig) -> list[Fold]:
+        """Divide what is not the test, a fold for each block.
 
         Raises:
             DataError: If there are too few; it says how many are needed.
@@ -86,15 +78,19 @@ class Division(ABC):
         left[np.concatenate(parts)] = False
         return np.flatnonzero(left)
 
-    def _validating(self, parts: Sequence[Numbers], test: Numbers) -> list[Fold]:
-        """Return for each part the split that validates on it, and trains on all but it and the test."""
-        return [Fold(self._rest(part, test), np.sort(part), _NOTHING) for part in parts]
+    def _in_turn(self, parts: Sequence[Numbers], test: Numbers) -> list[Fold]:
+        """Judge each part; the one behind it (behind the last, the first) ends the training, and the others train."""
+        return [
+            Fold(self._rest(judged, behind, test), np.sort(behind), np.sort(judged))
+            for judged, behind in zip(parts, [*parts[1:], parts[0]], strict=True)
+        ]
 
     def _too_few(self, what: str, has: int, needed: int, remedy: str) -> DataError:
         return DataError(f"{self.sequences.path}: {has} {what} are too few; at least {needed} are needed{remedy}.")
 
 
-_NOTHING: Numbers = np.empty(0, dtype=np.int64)
+def _or_fewer(blocks: int) -> str:
+    return "; or fewer search.blocks" if blocks > AMOUNTS[0].blocks else ""
 
 
 def division(data: DataConfig, sequences: Sequences, strata: Numbers, names: tuple[str, ...]) -> Division:
@@ -112,17 +108,8 @@ def division(data: DataConfig, sequences: Sequences, strata: Numbers, names: tup
     return rules[by](data, sequences, strata, names)
 
 
-def _shared_out(plan: Plan, folds: list[Fold]) -> Folds:
-    """Share folds out between choosing and confirming: spread evenly, the last one confirms first of all."""
-    confirm = {len(folds) - 1 - k * len(folds) // plan.confirm_splits for k in range(plan.confirm_splits)}
-    return Folds(
-        choose=[fold for k, fold in enumerate(folds) if k not in confirm],
-        confirm=[fold for k, fold in enumerate(folds) if k in confirm],
-    )
-
-
 class AtRandom(Division):
-    """Every part has its share of each class; where there are few sequences, they are divided again and again."""
+    """Every part has its share of each class; where there are few sequences, they are dealt again and again."""
 
     def hold_out(self) -> Fold:
         """Hold out some of each class."""
@@ -137,40 +124,26 @@ class AtRandom(Division):
         judged, validating = np.sort(np.concatenate(test)), np.sort(np.concatenate(validation))
         return Fold(self._rest(judged, validating), validating, judged)
 
-    def folds(self, search: SearchConfig) -> Folds:
-        """Part what is not the test in two, and divide each by itself."""
-        test, plan = self.hold_out().judged, search.plan
-        usable = _mixed(self._rest(test), self.strata, np.random.default_rng((search.seed, 0)))
-        share = plan.splits / (plan.splits + plan.confirm_splits)
+    def folds(self, search: SearchConfig) -> list[Fold]:
+        """Deal what is not the test into a part for each block, or fewer of five at least, and then once more."""
+        test, blocks = self.hold_out().judged, search.amount.blocks
+        usable, generator = self._rest(test), np.random.default_rng((search.seed, 0))
+        is_rare = np.bincount(self.strata[usable]).min() < _LEAST_PARTS
+        parts = min(max(blocks, _PARTS_OF_RARE) if is_rare else blocks, len(usable) // _LEAST)
+        if parts < _LEAST_PARTS:
+            enough = (n for n in count_from(len(self.sequences) + 1) if self._left(n) >= _LEAST_PARTS * _LEAST)
+            what = f" for the test and {_LEAST_PARTS} parts of {_LEAST}: to train, to end it, and to be judged"
+            raise self._too_few("sequences", len(self.sequences), next(enough), what)
+        found: list[Fold] = []
+        while len(found) < blocks:
+            mixed = _mixed(usable, self.strata, generator)
+            found += self._in_turn(np.array_split(mixed, parts), test)
+        return found[:blocks]
 
-        def parted(number: int) -> int:
-            return round(number * share)
-
-        cut = parted(len(usable))
-        if min(cut, len(usable) - cut) < 2 * _LEAST:
-            needed = next(
-                n
-                for n in count_from(len(self.sequences) + 1)
-                if min(parted(left := n - _tested(n, self.data.test_fraction)), left - parted(left)) >= 2 * _LEAST
-            )
-            raise self._too_few(
-                "sequences",
-                len(self.sequences),
-                needed,
-                f" for search.splits={plan.splits}, search.confirm_splits={plan.confirm_splits} and the test",
-            )
-        choose = self._repeated(usable[:cut], plan.splits, (search.seed, 1))
-        confirm = self._repeated(usable[cut:], plan.confirm_splits, (search.seed, 2))
-        return Folds(self._validating(choose, test), self._validating(confirm, test))
-
-    def _repeated(self, pool: Numbers, wanted: int, seed: tuple[int, int]) -> list[Numbers]:
-        """Cut a pool into parts of five at least; where that are too few parts, mix it and cut it again."""
-        parts, generator = min(wanted, max(2, len(pool) // _LEAST)), np.random.default_rng(seed)
-        found: list[Numbers] = []
-        while len(found) < wanted:
-            found += np.array_split(pool, parts)
-            pool = _mixed(np.sort(pool), self.strata, generator)
-        return found[:wanted]
+    def _left(self, number: int) -> int:
+        """Return how many of so many are not the test, if each class has the share of them that it has now."""
+        shares = np.bincount(self.strata) / len(self.strata)
+        return number - sum(_tested(round(number * share), self.data.test_fraction) for share in shares.tolist())
 
     def _check_classes(self) -> None:
         if len(self.sequences) < _LEAST_OF_A_CLASS:
@@ -186,6 +159,12 @@ class AtRandom(Division):
 
 #: To train, to validate, to test.
 _LEAST_OF_A_CLASS = 3
+
+#: To train, to end the training, to be judged.
+_LEAST_PARTS = 3
+
+#: Of so many parts, two that follow each other never have both sequences of a class that has two: one is left to train.
+_PARTS_OF_RARE = 5
 
 
 def _tested(number: int, fraction: float) -> int:
@@ -216,21 +195,21 @@ class ByGroup(Division):
         judged, validating = (np.sort(np.concatenate(parts[k * some : (k + 1) * some])) for k in (0, 1))
         return Fold(self._rest(judged, validating), validating, judged)
 
-    def folds(self, search: SearchConfig) -> Folds:
-        """Deal the other groups out: each validates once."""
-        test, plan = self.hold_out().judged, search.plan
-        usable, wanted = self._rest(test), plan.splits + plan.confirm_splits
-        left = len(set(self._groups[usable]))
-        if left < wanted:
+    def folds(self, search: SearchConfig) -> list[Fold]:
+        """Deal the other groups out: each is judged once."""
+        test, blocks = self.hold_out().judged, search.amount.blocks
+        usable = self._rest(test)
+        if len(set(self._groups[usable])) < blocks:
             groups = len(set(self._groups))
-            raise self._too_few(
-                "groups",
-                groups,
-                groups - left + wanted,
-                f" for search.splits={plan.splits}, search.confirm_splits={plan.confirm_splits} and the test, because "
-                f"each validates once",
-            )
-        return _shared_out(plan, self._validating(self._dealt(usable, wanted, search.seed), test))
+            enough = (n for n in count_from(groups + 1) if n - self._tested_groups(n) >= blocks)
+            what = f" for {blocks} blocks and the test, because each is judged once{_or_fewer(blocks)}"
+            raise self._too_few("groups", groups, next(enough), what)
+        return self._in_turn(self._dealt(usable, blocks, search.seed), test)
+
+    def _tested_groups(self, groups: int) -> int:
+        """Return how many of so many are the test, if they are about as large as each other."""
+        parts = min(groups, _PARTS)
+        return _tested(parts, self.data.test_fraction) * -(-groups // parts)
 
     @property
     def _groups(self) -> NDArray[np.str_]:
@@ -264,30 +243,25 @@ class ByTime(Division):
         order, some = self._order(), _tested(len(self.sequences), self.data.test_fraction)
         return Fold(*(np.sort(part) for part in (order[: -2 * some], order[-2 * some : -some], order[-some:])))
 
-    def folds(self, search: SearchConfig) -> Folds:
-        """Validate on equal stretches of the later part, and train before each."""
-        plan = search.plan
-        stretches = plan.splits + plan.confirm_splits
+    def folds(self, search: SearchConfig) -> list[Fold]:
+        """Cut the later part into equal stretches: train before one, stop on it, and judge the next."""
+        blocks = search.amount.blocks
 
         def lengths(number: int) -> tuple[int, int]:
             usable = number - _tested(number, self.data.test_fraction)
-            return usable, (usable - round(usable * _FIRST_ORIGIN)) // stretches
+            return usable, (usable - round(usable * _FIRST_ORIGIN)) // (blocks + 1)
 
         usable, size = lengths(len(self.sequences))
         if size < _LEAST:
             needed = next(n for n in count_from(len(self.sequences) + 1) if lengths(n)[1] >= _LEAST)
-            raise self._too_few(
-                "sequences",
-                len(self.sequences),
-                needed,
-                f" for {stretches} stretches of time that validate, and the test",
-            )
+            what = f" for {blocks} blocks with one more to end their trainings, and the test{_or_fewer(blocks)}"
+            raise self._too_few("sequences", len(self.sequences), needed, what)
         order = self._order()
-        edges = [usable - size * (stretches - k) for k in range(stretches + 1)]
-        stretch = [
-            Fold(np.sort(order[:start]), np.sort(order[start:stop]), _NOTHING) for start, stop in pairwise(edges)
+        origins = range(usable - size * (blocks + 1), usable - size, size)
+        return [
+            Fold(*(np.sort(part) for part in (order[:k], order[k : k + size], order[k + size : k + 2 * size])))
+            for k in origins
         ]
-        return _shared_out(plan, stretch)
 
     def _order(self) -> Numbers:
         assert self.sequences.times is not None

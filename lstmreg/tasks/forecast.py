@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import numpy as np
@@ -101,34 +102,35 @@ class Forecast(Task):
     # ---------------------------------------------------------------- splits
 
     def splits(self, search: SearchConfig) -> Splits:
-        """Train before a moment, validate on the block of times behind it; the test is the end of the series.
+        """Train before a moment, stop on the stretch of times behind it, judge the next; the test is the end.
 
         Of several groups, the moments are common to all: nothing of the future of any group is seen.
         """
         blocks = make_blocks(self.series.groups.count, self.data, search)
         return Splits(
-            choose=tuple(self.split(block) for block in blocks.choose),
-            confirm=tuple(self.split(block) for block in blocks.confirm),
-            final=self.split(blocks.final, blocks.test),
+            blocks=tuple(self.split(block, judged) for block, judged in pairwise(blocks.stretches)),
+            final=self.split(blocks.stretches[-1], blocks.test),
         )
 
     def hold_out(self) -> Split:
         """The last rows are the test, and as many before them validate."""
         return self.split(*hold_out(self.series.groups.count, self.data))
 
-    def split(self, block: Block, test: Block | None = None) -> Split:
-        """Return the split that trains before a block of moments, validates on it, and judges the test.
+    def split(self, block: Block, judged: Block | None = None) -> Split:
+        """Return the split that trains before a block of moments, validates on it, and judges a later one.
+
+        Its key is where each of the three ends; the second and the third are the same where nothing is judged.
 
         Raises:
             DataError: If no group has a window in one of them.
         """
-        spanned = block if test is None else test
+        spanned = block if judged is None else judged
         return Split(
-            key=(block.origin, block.end),
+            key=(block.origin, block.end, spanned.end),
             span=(self.series.label_of(spanned.origin), self.series.label_of(spanned.end - 1)),
             train=self._cases(0, block.origin),
             validation=self._cases(block.origin, block.end),
-            judged=np.empty(0, dtype=np.int64) if test is None else self._cases(test.origin, test.end),
+            judged=np.empty(0, dtype=np.int64) if judged is None else self._cases(judged.origin, judged.end),
         )
 
     def _cases(self, start: int, stop: int) -> NDArray[np.int64]:
@@ -140,7 +142,7 @@ class Forecast(Task):
             raise DataError(
                 f"{self.path}: from {where[0]} to {where[1]} no group has a window (data.window={self.data.window}, "
                 f"data.horizon={self.data.horizon}) whose steps ahead lie there. Give longer series, a shorter window, "
-                f"or fewer search.splits."
+                f"or fewer search.blocks."
             )
         return cases
 

@@ -30,12 +30,13 @@ if TYPE_CHECKING:
 class Own(Task):
     """Trains networks of one's own on data modules of one's own; a case is a row of a batch.
 
-    The first modules, every other one, choose settings; the others confirm the choice; the last one has a test beside.
+    Of each module the training batches train, the validation batches end the training, and the loss is taken on the
+    test batches. All but the last are the blocks; the last one's test batches are the test. Cases are numbered through
+    each module: those that train, then those that validate, then those of the test batches.
 
     Args:
-        modules: A data module for each split: two at least, each with training and validation batches ``(x, y)``, the
-            last one with test batches too. One whose training batches are shuffled should give its loader a generator
-            of its own.
+        modules: A data module for each split: four at least, each with training, validation and test batches
+            ``(x, y)``. One whose training batches are shuffled should give its loader a generator of its own.
         network: Makes a new network, with :class:`lstmreg.LSTM` anywhere inside. What it sets of their knobs stays,
             unless a configuration turns the same one.
         loss: The mean loss of a batch, from a prediction and ``y``.
@@ -61,13 +62,13 @@ class Own(Task):
         for module in self._modules:
             module.prepare_data()
             module.setup("fit")
-        self._modules[-1].setup("test")
+            module.setup("test")
         self._validation = [_batches(module, place, "val") for place, module in enumerate(self._modules)]
-        self._test = _batches(self._modules[-1], len(self._modules) - 1, "test")
+        self._test = [_batches(module, place, "test") for place, module in enumerate(self._modules)]
         self._train = [_count(_batches(module, place, "train")) for place, module in enumerate(self._modules)]
         self.data = DataConfig("own", "y")
         self.path, self.sha256 = "your data modules, network and loss", self._digest()
-        self.size = _count(self._test)
+        self.size = _count(self._test[-1])
         self.features, self.target = _features(network()), "y"
         self.notes = ()
 
@@ -79,55 +80,42 @@ class Own(Task):
         )
 
     def completed(self, config: Config) -> Config:
-        """Spend the modules, as far as the configuration leaves open how many choose and how many confirm."""
+        """Make a block of each module but the last, where the configuration leaves open how many there are."""
         require(config.model.members == 1, "model.members", "1 for a network of your own", config.model.members)
         for path in config.search.dimensions:
             if path not in KNOBS and not path.startswith("training."):
                 raise ConfigError(f"search.space: {path} is not known of a network of your own; its knobs are.")
-        search, count = config.search, len(self._modules)
-        confirm = count // 2 if search.confirm_splits is None else search.confirm_splits
-        choose = count - confirm if search.splits is None else search.splits
-        search = dataclasses.replace(search, splits=choose, confirm_splits=confirm)
+        search = config.search
+        if search.blocks is None:
+            search = dataclasses.replace(search, blocks=len(self._modules) - 1)
         return dataclasses.replace(super().completed(config), search=search, task=self.name)
 
     # ---------------------------------------------------------------- splits
 
     def splits(self, search: SearchConfig) -> Splits:
-        """Let every other module choose, and the others confirm."""
-        plan, count = search.plan, len(self._modules)
-        if plan.splits + plan.confirm_splits > count:
+        """Make a block of each module but the last, which is for the models that meet the test."""
+        blocks, count = search.amount.blocks, len(self._modules)
+        if blocks != count - 1:
             raise DataError(
-                f"{plan.splits} splits that choose and {plan.confirm_splits} that confirm need a data module each, "
-                f"got {count}. Give more modules, or fewer search.splits."
+                f"search.blocks must be {count - 1}, one for each of the {count} data modules but the last, got "
+                f"{blocks}. Leave it null, or give {blocks + 1} modules."
             )
-        places = list(range(count))
-        confirm = places[1::2] if plan.confirm_splits <= len(places[1::2]) else places[-plan.confirm_splits :]
-        confirm = confirm[-plan.confirm_splits :]
-        choose = [place for place in places if place not in confirm][: plan.splits]
-        return Splits(
-            choose=tuple(self._split(place) for place in choose),
-            confirm=tuple(self._split(place) for place in confirm),
-            final=self._split(count - 1, judged=_count(self._test)),
-        )
+        return Splits(blocks=tuple(self._split(place) for place in range(blocks)), final=self.hold_out())
 
     def hold_out(self) -> Split:
-        """Return the last module, with its test."""
-        return self._split(len(self._modules) - 1, judged=_count(self._test))
+        """Return the last module."""
+        return self._split(len(self._modules) - 1)
 
-    def _split(self, place: int, judged: int = 0) -> Split:
-        return Split(
-            key=(place,),
-            span=(f"module {place}", f"module {place}"),
-            train=np.arange(self._train[place]),
-            validation=np.arange(_count(self._validation[place])),
-            judged=np.arange(judged),
-        )
+    def _split(self, place: int) -> Split:
+        counts = self._train[place], _count(self._validation[place]), _count(self._test[place])
+        train, validation, judged = np.split(np.arange(sum(counts)), np.cumsum(counts)[:-1])
+        return Split((place,), (f"module {place}", f"module {place}"), train, validation, judged)
 
     def _digest(self) -> str:
         """Return a digest of what validates and tests, of the network and the loss, by which a run knows them again."""
         digest = hashlib.sha256()
         digest.update(_identity(self._network(), self._loss).encode())
-        for batches in (*self._validation, self._test):
+        for batches in (*self._validation, *self._test):
             for x, y in batches:
                 for part in (*x, y) if isinstance(x, (tuple, list)) else (x, y):
                     digest.update(part.numpy(force=True).tobytes())
@@ -160,7 +148,24 @@ class Own(Task):
     # ---------------------------------------------------------------- judging
 
     def outputs(self, network: nn.Module, cases: Any, numbers: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the loss of each of some test cases by itself, ``(M, 1)``: what a network gives is known to nobody."""
+        """Return the loss of each of some cases by itself, ``(M, 1)``: what a network gives is known to nobody.
+
+        Args:
+            network: The network.
+            cases: The data module.
+            numbers: Of cases of its validation or test batches; those that train may come in any order.
+        """
+        place = next(place for place, module in enumerate(self._modules) if module is cases)
+        losses = np.full((len(numbers), 1), np.nan, dtype=np.float32)
+        split = self._split(place)
+        for part, batches in ((split.validation, self._validation[place]), (split.judged, self._test[place])):
+            inside = np.isin(numbers, part)
+            if inside.any():
+                losses[inside, 0] = self._losses_of(network, batches)[numbers[inside] - part[0]]
+        return losses
+
+    def _losses_of(self, network: nn.Module, batches: list[Any]) -> NDArray[np.float32]:
+        """Return the loss of each case of some batches, ``(M,)``."""
         import torch
         from lightning.fabric.utilities import move_data_to_device
 
@@ -170,10 +175,10 @@ class Own(Task):
         was_training = network.training
         network.eval()
         with torch.no_grad():
-            batches = (move_data_to_device(batch, device) for batch in self._test)
-            found = [self._losses(predicted(network, x), y) for x, y in batches]
+            moved = (move_data_to_device(batch, device) for batch in batches)
+            found = [self._losses(predicted(network, x), y) for x, y in moved]
         network.train(was_training)
-        losses: NDArray[np.float32] = torch.cat(found)[torch.from_numpy(numbers)].unsqueeze(1).numpy()
+        losses: NDArray[np.float32] = torch.cat(found).numpy()
         return losses
 
     def _losses(self, prediction: Tensor, y: Tensor) -> Tensor:
@@ -292,7 +297,8 @@ def _check(modules: list[Any], network: Any, loss: Any) -> None:
             raise TypeError(f"modules must be LightningDataModules, one for each split, got {type(module).__name__}.")
     if len(modules) < 4:
         raise ConfigError(
-            f"modules must be four or more, two to choose settings on and two to judge the choice, got {len(modules)}."
+            f"modules must be four or more, three for the blocks of the experiment and one for the test, got "
+            f"{len(modules)}."
         )
     if isinstance(network, nn.Module):
         raise TypeError(

@@ -88,12 +88,8 @@ class SequenceTask(Task):
 
     def splits(self, search: SearchConfig) -> Splits:
         """Divide the sequences by ``data.split_by``; the test is the same as that of a single fit."""
-        choose, confirm = self._division.folds(search)
-        return Splits(
-            choose=tuple(self._split(fold) for fold in choose),
-            confirm=tuple(self._split(fold) for fold in confirm),
-            final=self.hold_out(),
-        )
+        folds = self._division.folds(search)
+        return Splits(blocks=tuple(self._split(fold) for fold in folds), final=self.hold_out())
 
     def hold_out(self) -> Split:
         """Some are the test, and about as many of the others validate."""
@@ -105,9 +101,8 @@ class SequenceTask(Task):
 
     def _split(self, fold: Fold) -> Split:
         self._check(fold)
-        shown = fold.judged if len(fold.judged) else fold.validation
         names = self.sequences.names
-        return Split(_digest(fold), (names[shown[0]], names[shown[-1]]), *fold)
+        return Split(_digest(fold), (names[fold.judged[0]], names[fold.judged[-1]]), *fold)
 
     def _check(self, fold: Fold) -> None:
         """See that a split can be trained on.

@@ -69,6 +69,7 @@ class Trained:
         results: How the training of each of its members went; a network by itself is its only member.
         train_loss: Loss of ``network`` on the training cases; of an ensemble, that of its mean prediction.
         val_loss: The same on the validation cases.
+        training: How it was trained, which says what its loss is.
     """
 
     network: Network | Ensemble
@@ -76,11 +77,12 @@ class Trained:
     results: tuple[FitResult, ...]
     train_loss: float
     val_loss: float
+    training: TrainingConfig
 
     @classmethod
-    def alone(cls, network: Network, lesson: Lesson, result: FitResult) -> Trained:
+    def alone(cls, network: Network, lesson: Lesson, result: FitResult, training: TrainingConfig) -> Trained:
         """Return a network by itself."""
-        return cls(network, lesson, (result,), result.train_loss, result.val_loss)
+        return cls(network, lesson, (result,), result.train_loss, result.val_loss, training)
 
     @property
     def result(self) -> FitResult:
@@ -93,6 +95,15 @@ class Trained:
         lesson = self.lesson
         outputs = lesson.task.outputs(self.network, lesson.cases, cases)
         return lesson.task.predictions(lesson.encoder, outputs, cases)
+
+    def judged_losses(self) -> NDArray[np.float64]:
+        """Return the loss of each judged case ``(M,)``, in the units of ``val_loss``, which had no say in the training.
+
+        Where the prediction of several members is judged, it is that of their mean.
+        """
+        task, split = self.lesson.task, self.lesson.split
+        scales = task.scales(self.lesson.encoder, split, split.judged)
+        return task.losses(self.training, self.predict(split.judged), task.truth(split.judged), scales)
 
     def predictor(self) -> Predictor:
         """Return what is saved: the network, what it needs to predict from data like those, and its calibration."""
@@ -168,7 +179,7 @@ def train_configured(config: Config, task: Task, split: Split, callbacks: Sequen
         evaluate(ensemble, batches, first.criterion)
         for batches in (first.data.train_dataloader(), first.data.val_dataloader())
     )
-    return Trained(ensemble, first.lesson, tuple(results[k] for k in left), train_loss, val_loss)
+    return Trained(ensemble, first.lesson, tuple(results[k] for k in left), train_loss, val_loss, config.training)
 
 
 def _member_seed(seed: int, number: int) -> int:
@@ -187,7 +198,7 @@ def train_single(config: Config, task: Task, split: Split, callbacks: Sequence[p
     one = prepare(config, task, split, {})
     with _threads(config):
         result = fit(one.network, one.data, one.training, criterion=one.criterion, callbacks=callbacks)
-    return Trained.alone(one.network, one.lesson, result)
+    return Trained.alone(one.network, one.lesson, result, config.training)
 
 
 class Prepared(NamedTuple):
@@ -335,9 +346,15 @@ def fit_held_out(
     )
 
 
-def floor_losses(training: TrainingConfig, lesson: Lesson) -> dict[str, float]:
-    """Return the validation loss of each prediction without a model, in the units of a fit's ``val_loss``."""
-    task, cases = lesson.task, lesson.split.validation
+def floor_losses(training: TrainingConfig, lesson: Lesson, cases: NDArray[np.int64] | None = None) -> dict[str, float]:
+    """Return the loss of each prediction without a model on some cases, in the units of a fit's ``val_loss``.
+
+    Args:
+        training: Says what the loss is.
+        lesson: What would be trained on.
+        cases: Numbers of the cases. Default: those that validate.
+    """
+    task, cases = lesson.task, lesson.split.validation if cases is None else cases
     truth, scales = task.truth(cases), task.scales(lesson.encoder, lesson.split, cases)
     floors = task.floors(lesson.split, cases)
     return {name: float(task.losses(training, floor, truth, scales).mean()) for name, floor in floors.items()}

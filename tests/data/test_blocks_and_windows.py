@@ -1,4 +1,4 @@
-"""No row is judged twice, no window sees its future, and every floor is what a loop makes of it."""
+"""No stretch overlaps another, no window sees its future, and every floor is what a loop makes of it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ questions = st.builds(
     season=st.just(9),
     difference=st.sampled_from([None, 1, "season"]),
 )
-searches = st.builds(SearchConfig, splits=st.integers(2, 7), confirm_splits=st.integers(2, 7))
+searches = st.builds(SearchConfig, blocks=st.integers(3, 14))
 seeds = st.integers(0, 2**32 - 1)
 moderate = st.floats(-1e9, 1e9)
 
@@ -67,20 +67,17 @@ def assert_has_windows(split: Block, data: DataConfig) -> None:
 
 
 @given(questions, searches, st.integers(0, 500))
-def test_every_row_is_judged_once_and_the_test_comes_last(data, search, spare):
+def test_stretches_are_equal_and_follow_each_other_up_to_the_test(data, search, spare):
     rows = rows_needed(data, search) + spare
-    splits = make_blocks(rows, data, search)
-    assert (len(splits.choose), len(splits.confirm)) == (search.splits, search.confirm_splits)
-    blocks = sorted(splits.choose + splits.confirm)
-    assert list(splits.choose) == [b for b in blocks if b in splits.choose]
-    assert list(splits.confirm) == [b for b in blocks if b in splits.confirm]
-    assert not set(splits.choose) & set(splits.confirm)
-    assert splits.final == blocks[-1]
-    for before, after in pairwise([*blocks, splits.test]):
+    found = make_blocks(rows, data, search)
+    assert len(found.stretches) == search.blocks + 1  # the first judges none, and ends the first block's trainings
+    for before, after in pairwise([*found.stretches, found.test]):
         assert before.end == after.origin
-    assert splits.test == Block(rows - round(rows * data.test_fraction), rows)
-    for split in [*blocks, splits.test]:
-        assert_has_windows(split, data)
+    assert len({stretch.end - stretch.origin for stretch in found.stretches}) == 1
+    assert found.test == Block(rows - round(rows * data.test_fraction), rows)
+    assert found.stretches[0].origin >= math.floor(0.4 * found.test.origin)
+    for stretch in [*found.stretches, found.test]:
+        assert_has_windows(stretch, data)
 
 
 @given(questions, searches)
@@ -91,6 +88,14 @@ def test_the_rows_needed_are_enough_and_one_fewer_is_not(data, search):
         with pytest.raises(DataError, match=rf"table.csv: {too_few} rows .* at least {needed} are needed") as caught:
             make_blocks(too_few, data, search)
         assert caught.value.exit_code == 3
+        assert ("fewer search.blocks" in str(caught.value)) == (search.blocks > 3)  # there are no fewer than three
+
+
+def test_blocks_by_hand():
+    data, search = DataConfig("table.csv", "y", window=5, test_fraction=0.2), SearchConfig(blocks=3)
+    found = make_blocks(103, data, search)  # 21 test, 82 before it, of which 33 only train, and 12 are in each stretch
+    assert found.stretches == (Block(34, 46), Block(46, 58), Block(58, 70), Block(70, 82))
+    assert found.test == Block(82, 103)
 
 
 @given(questions, st.integers(1, 200))

@@ -124,14 +124,12 @@ KINDS: dict[str, Callable[[], Task]] = {
 }
 
 SEARCH = SearchConfig(
-    trials=1,
     learning_rates=[0.02],
-    splits=3,
-    seeds=1,
-    confirm_splits=2,
-    confirm_seeds=1,
+    weight_decay=[],
+    blocks=4,
+    race=0,
+    judge_seeds=2,
     test_seeds=2,
-    shortlist=1,
     space={"model.kernel_l2": [1e-3]},
 )
 

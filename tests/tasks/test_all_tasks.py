@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from itertools import combinations
+from itertools import combinations, pairwise, product
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +16,10 @@ from lstmreg import report, search
 from lstmreg.config import Config
 from lstmreg.data.encoding import rows_of
 from lstmreg.tasks import TASKS, Split, Task, task_named
-from lstmreg.training.single import Lesson, fit_held_out, floor_losses, train_single
+from lstmreg.training.population.together import Assignment, train_together
+from lstmreg.training.single import Lesson, Trained, fit_held_out, floor_losses, train_single
 
-from .kinds import KINDS, SEARCH, Amount, config_of
+from .kinds import KINDS, SEARCH, Amount, config_of, sequences_of
 
 each = pytest.mark.parametrize("kind", KINDS)
 each_of_sequences = pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "forecast"])
@@ -31,7 +32,7 @@ def _served(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def all_splits(task: Task) -> list[Split]:
     splits = task.splits(SEARCH)
-    return [*splits.choose, *splits.confirm, splits.final, task.hold_out()]
+    return [*splits.blocks, splits.final, task.hold_out()]
 
 
 def test_every_task_has_its_question() -> None:
@@ -42,18 +43,17 @@ def test_every_task_has_its_question() -> None:
 
 
 @each
-def test_splits_are_disjoint_and_as_many_as_asked_for(kind: str) -> None:
+def test_no_case_has_two_parts_to_play_and_none_is_judged_twice(kind: str) -> None:
     task = KINDS[kind]()
     splits = task.splits(SEARCH)
-    assert (len(splits.choose), len(splits.confirm)) == (3, 2)
+    assert len(splits.blocks) == 4
     for split in all_splits(task):
-        for one, other in combinations((split.train, split.validation, split.judged), 2):
-            assert not set(one) & set(other)
-        assert len(split.train) > 0
-        assert len(split.validation) > 0
-        assert not set(splits.final.judged) & {*split.train, *split.validation}
-    validated = [set(split.validation) for split in (*splits.choose, *splits.confirm)]
-    assert not any(one & other for one, other in combinations(validated, 2))
+        parts = [set(split.train), set(split.validation), set(split.judged)]
+        assert all(parts)
+        assert not any(one & other for one, other in combinations(parts, 2))
+    for split in splits.blocks:
+        assert not set(splits.final.judged) & {*split.train, *split.validation, *split.judged}
+    assert not any(set(one.judged) & set(other.judged) for one, other in combinations(splits.blocks, 2))
 
 
 @each
@@ -62,20 +62,47 @@ def test_splits_and_their_keys_follow_from_the_data_alone(kind: str) -> None:
     for one, other in zip(once, again, strict=True):
         assert one.key == other.key
         assert all((getattr(one, n) == getattr(other, n)).all() for n in ("train", "validation", "judged"))
-    assert len({split.key for split in once[:-2]}) == len(once) - 2
+    assert len({split.key for split in once[:-1]}) == len(once) - 1
 
 
-@each_of_sequences
-def test_a_key_is_that_of_the_same_cases_whatever_other_splits_there_are(kind: str) -> None:
+@each
+def test_a_key_is_that_of_the_same_cases_and_the_test_is_the_same_whatever_is_asked_for(kind: str) -> None:
     task = KINDS[kind]()
-    known = {}
-    for seed in range(3):
-        splits = task.splits(dataclasses.replace(SEARCH, seed=seed))
-        assert splits.final.key == task.hold_out().key  # nobody draws another test
-        for split in (*splits.choose, *splits.confirm):
-            cases = (tuple(split.train), tuple(split.validation))
+    known: dict[tuple[int, ...], tuple[tuple[int, ...], ...]] = {}
+    tests = set()
+    for seed, blocks in product(range(3), (3, 4, 6)):
+        splits = task.splits(dataclasses.replace(SEARCH, seed=seed, blocks=blocks))
+        tests.add(tuple(splits.final.judged))
+        for split in (*splits.blocks, splits.final, task.hold_out()):
+            cases = tuple(split.train), tuple(split.validation), tuple(split.judged)
             assert known.setdefault(split.key, cases) == cases
+    assert tests == {tuple(task.hold_out().judged)}  # nobody draws another one
     assert len(known) == len(set(known.values()))
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if "by group" in kind])
+def test_a_group_is_on_one_side(kind: str) -> None:
+    task = KINDS[kind]()
+    groups = np.array(sequences_of(task).groups)
+    for split in all_splits(task):
+        sides = [set(groups[part]) for part in (split.train, split.validation, split.judged)]
+        assert len(set.union(*sides)) == sum(map(len, sides))
+
+
+@pytest.mark.parametrize("kind", ["forecast", "classify by time"])
+def test_in_time_nothing_later_trains_or_ends_a_training(kind: str) -> None:
+    task = KINDS[kind]()
+    if kind == "forecast":
+        begins = np.arange(task.size) + task.data.past
+        ends = begins + task.data.horizon - 1
+    else:
+        begins = ends = np.array(sequences_of(task).times).astype(int)
+    for split in all_splits(task):
+        assert ends[split.train].max() < begins[split.validation].min()
+        assert ends[split.validation].max() < begins[split.judged].min()
+    blocks = task.splits(SEARCH).blocks
+    for one, following in pairwise(blocks):
+        assert following.validation.tolist() == one.judged.tolist()
 
 
 # ---------------------------------------------------------------------- nothing leaks
@@ -118,7 +145,7 @@ def as_text(encoder: object) -> str:
 @each
 def test_what_must_not_be_seen_changes_nothing_that_is_fitted(kind: str) -> None:
     task = KINDS[kind]()
-    split = task.splits(SEARCH).choose[-1]
+    split = task.splits(SEARCH).blocks[-1]
     other = with_the_unseen_changed(task, split)
     ours, theirs = Lesson.of(task, split), Lesson.of(other, split)
     assert as_text(ours.encoder) == as_text(theirs.encoder)
@@ -159,6 +186,27 @@ def test_a_cases_loss_is_that_of_training(kind: str, loss: str) -> None:
     targets = torch.from_numpy(lesson.cases.targets[cases])
     theirs = [float(criterion(torch.from_numpy(outputs[[n]]), targets[[n]])) for n in range(len(cases))]
     assert ours == pytest.approx(theirs, rel=2e-5, abs=1e-9)
+
+
+@each
+def test_the_losses_of_the_judged_cases_are_what_the_criterion_makes_of_their_inputs(kind: str) -> None:
+    task = KINDS[kind]()
+    settings = {"label_smoothing": 0.2} if task.possible_losses() == ("cross_entropy",) else {"loss": "mae"}
+    config = task.completed(config_of(task, **settings))
+    split = task.splits(SEARCH).blocks[1]
+    together: list[Trained] = []
+    train_together([Assignment(config, split)], task, lambda number, outcome: together.append(outcome))
+    for trained in (train_single(config, task, split), *together):
+        cases, judged = trained.lesson.cases, split.judged
+        x = torch.from_numpy(cases.inputs[judged])
+        given = (x,) if cases.lengths is None else (x, torch.from_numpy(cases.lengths[judged]))
+        criterion = task.criterion(config.training, task.encoder(split))
+        with torch.no_grad():
+            expected = criterion(trained.network(*given), torch.from_numpy(cases.targets[judged]))
+        losses = trained.judged_losses()
+        assert losses.shape == (len(judged),)
+        assert losses.mean() == pytest.approx(float(expected), rel=2e-5)
+        assert losses.mean() != pytest.approx(trained.val_loss, rel=1e-3)  # nothing was judged that ended the training
 
 
 @each_of_sequences
@@ -227,6 +275,16 @@ def test_a_network_that_learns_beats_every_floor(kind: str) -> None:
     assert fitted.test_behind is None
     floors = floor_losses(task.completed(config_of(task)).training, fitted.trained.lesson)
     assert floors == pytest.approx(fitted.val_floors)
+
+
+@each
+def test_floors_of_judged_cases_are_those_of_the_split_on_which_they_validate(kind: str) -> None:
+    task = KINDS[kind]()
+    training = task.completed(config_of(task)).training
+    lesson = Lesson.of(task, task.splits(SEARCH).blocks[0])
+    other = dataclasses.replace(lesson, split=dataclasses.replace(lesson.split, validation=lesson.split.judged))
+    assert floor_losses(training, lesson, lesson.split.judged) == floor_losses(training, other)
+    assert floor_losses(training, lesson) != floor_losses(training, other)
 
 
 # ---------------------------------------------------------------------- the verbs, and back from the disk

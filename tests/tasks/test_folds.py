@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from itertools import product
 
 import numpy as np
 import pytest
@@ -14,8 +15,8 @@ from lstmreg.errors import ConfigError, DataError
 from lstmreg.tasks import Classify, Regress, Task
 
 
-def search(splits: int = 3, confirm_splits: int = 3, seed: int = 0) -> SearchConfig:
-    return SearchConfig(splits=splits, confirm_splits=confirm_splits, seed=seed)
+def search(blocks: int = 6, seed: int = 0) -> SearchConfig:
+    return SearchConfig(blocks=blocks, seed=seed)
 
 
 def classes(counts: dict[str, int], groups: list[str] | None = None, **settings: object) -> Classify:
@@ -26,9 +27,8 @@ def classes(counts: dict[str, int], groups: list[str] | None = None, **settings:
     return Classify(DataConfig("them", "y", **settings), sequences)  # type: ignore[arg-type]
 
 
-def validations(task: Task, plan: SearchConfig) -> list[np.ndarray]:
-    splits = task.splits(plan)
-    return [split.validation for split in (*splits.choose, *splits.confirm)]
+def judged(task: Task, asked: SearchConfig) -> list[np.ndarray]:
+    return [split.judged for split in task.splits(asked).blocks]
 
 
 def test_each_part_has_its_share_of_every_class() -> None:
@@ -37,54 +37,72 @@ def test_each_part_has_its_share_of_every_class() -> None:
     splits = task.splits(search())
     for part in (splits.final.judged, splits.final.validation):
         assert [int((kinds[part] == name).sum()) for name in "abc"] == [30, 12, 3]
-    for part in validations(task, search()):
+    for part in judged(task, search()):
         found = np.array([(kinds[part] == name).sum() for name in "abc"])
         assert abs(found - len(part) * np.array([200, 80, 20]) / 300).max() <= 1.5
 
 
 def test_a_rare_class_is_in_the_training_of_every_split() -> None:
     task = classes({"a": 60, "b": 3})
-    for split in (*task.splits(search()).choose, *task.splits(search()).confirm, task.hold_out()):
-        assert (task.sequences.targets[split.train] == "b").any()
+    for blocks, seed in product((3, 4, 6, 12), range(5)):
+        splits = task.splits(search(blocks, seed))
+        assert len(splits.blocks) == blocks
+        for split in (*splits.blocks, task.hold_out()):
+            assert (task.sequences.targets[split.train] == "b").any()
     held_out = task.hold_out()
     for part in (held_out.train, held_out.validation, held_out.judged):
         assert (task.sequences.targets[part] == "b").sum() == 1
 
 
-def test_few_sequences_are_divided_again_and_again_and_those_that_confirm_stay_apart() -> None:
+def test_each_part_is_judged_by_networks_that_the_next_part_stopped() -> None:
+    task = classes({"a": 200, "b": 80, "c": 20})
+    splits = task.splits(search())
+    assert sorted(np.concatenate(judged(task, search()))) == sorted(
+        set(range(300)) - set(splits.final.judged)
+    )  # each once
+    for block, following in zip(splits.blocks, [*splits.blocks[1:], splits.blocks[0]], strict=True):
+        assert set(block.validation) == set(following.judged)
+        assert {*block.train, *block.validation, *block.judged, *splits.final.judged} == set(range(300))
+
+
+def test_few_sequences_are_dealt_again_and_again() -> None:
     task = classes({"a": 14, "b": 14})
-    splits = task.splits(search(6, 6))
-    choosing = np.concatenate([split.validation for split in splits.choose])
-    confirming = np.concatenate([split.validation for split in splits.confirm])
-    assert not set(choosing) & set(confirming)
-    assert np.bincount(choosing).max() == 3  # two parts at a time, three times
-    assert min(len(split.validation) for split in splits.choose) >= 5
-    assert len({split.key for split in (*splits.choose, *splits.confirm)}) == 12
+    splits = task.splits(search(12))  # 24 are not the test: four parts, three times
+    assert [len(split.judged) for split in splits.blocks] == [6] * 12
+    assert np.bincount(np.concatenate([split.judged for split in splits.blocks])).max() == 3
+    for first in (0, 4, 8):
+        dealt = [set(split.judged) for split in splits.blocks[first : first + 4]]
+        assert len(set.union(*dealt)) == 24
+        assert [set(split.validation) for split in splits.blocks[first : first + 4]] == [*dealt[1:], dealt[0]]
+    assert len({split.key for split in splits.blocks}) == 12
+    fewer = task.splits(search(6)).blocks
+    assert [split.key for split in fewer] == [split.key for split in splits.blocks[:6]]
 
 
 def test_another_seed_divides_in_another_way_and_tests_on_the_same() -> None:
     task = classes({"a": 60, "b": 60})
     one, other = (task.splits(search(seed=seed)) for seed in (0, 1))
     assert (one.final.judged == other.final.judged).all()
-    assert any(set(a.validation) != set(b.validation) for a, b in zip(one.choose, other.choose, strict=True))
+    assert any(set(a.judged) != set(b.judged) for a, b in zip(one.blocks, other.blocks, strict=True))
 
 
 @pytest.mark.parametrize("count", [7, 12, 40])
 def test_no_group_is_on_two_sides(count: int) -> None:
     groups = np.array([f"g{k}" for k in np.random.default_rng(2).integers(count, size=200)])
     task = classes({"a": 100, "b": 100}, groups.tolist())
-    splits = task.splits(search())
-    for split in (*splits.choose, *splits.confirm, splits.final):
+    splits = task.splits(search(5))
+    for split in (*splits.blocks, splits.final):
         sides = [set(groups[part]) for part in (split.train, split.validation, split.judged)]
         assert len(set.union(*sides)) == sum(map(len, sides))
-    parts = [set(groups[part]) for part in validations(task, search())]
-    assert len(set.union(*parts)) == sum(map(len, parts))  # each validates once
+    parts = [set(groups[part]) for part in judged(task, search(5))]
+    assert len(set.union(*parts)) == sum(map(len, parts))  # each is judged once
+    assert set.union(*parts) == set(groups) - set(groups[splits.final.judged])
 
 
 def test_a_group_may_be_divided_where_that_is_asked_for() -> None:
     groups = [f"g{n % 2}" for n in range(100)]
     task = classes({"a": 50, "b": 50}, groups, split_by="random")
-    assert len(task.splits(search()).choose) == 3
+    assert len(task.splits(search()).blocks) == 6
     with pytest.raises(DataError, match="2 groups are too few; at least 3"):
         classes({"a": 50, "b": 50}, groups).hold_out()
 
@@ -95,8 +113,13 @@ def test_by_time_nothing_trains_that_begins_after_what_is_judged() -> None:
     days = tuple(str(np.datetime64("2020-01-30") + int(k)) for k in order)
     task = Regress(DataConfig("them", "y", split_by="time"), dataclasses.replace(sequences, times=days))
     splits = task.splits(search())
-    for split in (*splits.choose, *splits.confirm):
-        assert order[split.train].max() < order[split.validation].min()
+    usable = 120 - 18
+    size = (usable - 41) // 7
+    for k, split in enumerate(splits.blocks):
+        begins = usable - (7 - k) * size
+        assert sorted(order[split.train]) == list(range(begins))
+        assert sorted(order[split.validation]) == list(range(begins, begins + size))
+        assert sorted(order[split.judged]) == list(range(begins + size, begins + 2 * size))
     final = splits.final
     assert order[final.train].max() < order[final.validation].min()
     assert order[final.validation].max() < order[final.judged].min() == 120 - 18
@@ -116,22 +139,48 @@ def test_too_few_sequences_are_refused_and_so_many_as_are_named_are_enough(split
 
     with pytest.raises(DataError, match="too few") as caught:
         regress(8).splits(search())
+    assert ("fewer search.blocks" in str(caught.value)) == (split_by == "time")  # at random it would not help
     least = needed(str(caught.value))
-    assert len(regress(least).splits(search()).choose) == 3
+    assert len(regress(least).splits(search()).blocks) == 6
     with pytest.raises(DataError, match=f"at least {least} are needed"):
         regress(least - 1).splits(search())
+    with pytest.raises(DataError, match="too few") as caught:
+        regress(8).splits(search(3))
+    assert "fewer" not in str(caught.value).split("too few")[1]  # than three
     with pytest.raises(DataError, match="2 sequences are too few; at least 3"):
         regress(2).hold_out()
+
+
+def test_as_many_sequences_of_many_classes_as_are_named_are_enough() -> None:
+    def alike(count: int) -> Classify:
+        return classes({name: count // 6 + (k < count % 6) for k, name in enumerate("abcdef")})
+
+    least = needed(refusal(alike(18), search(3)))  # of each class one is tested, which leaves twelve
+    assert least > 18
+    usable = least - len(alike(least).hold_out().judged)
+    assert usable >= 15
 
 
 def test_too_few_groups_are_refused_and_so_many_as_are_named_are_enough() -> None:
     def grouped(count: int) -> Classify:
         return classes({"a": 60, "b": 60}, [f"g{n % count}" for n in range(120)])
 
-    with pytest.raises(DataError, match="too few") as caught:
+    with pytest.raises(DataError, match=r"6 blocks .* fewer search\.blocks") as caught:
         grouped(4).splits(search())
     least = needed(str(caught.value))
-    assert len(grouped(least).splits(search()).choose) == 3
+    assert len(grouped(least).splits(search()).blocks) == 6
+    with pytest.raises(DataError, match=f"at least {least} are needed"):
+        grouped(least - 1).splits(search())
+    with pytest.raises(DataError, match="3 groups are too few; at least 4 are needed for 3 blocks"):
+        grouped(3).splits(search(3))
+    many = needed(refusal(grouped(20), search(30)))
+    assert len(grouped(many).splits(search(30)).blocks) == 30
+
+
+def refusal(task: Task, asked: SearchConfig) -> str:
+    with pytest.raises(DataError) as caught:
+        task.splits(asked)
+    return str(caught.value)
 
 
 def test_a_class_that_training_could_not_see_is_refused() -> None:

@@ -138,6 +138,29 @@ def test_windows_are_those_that_a_loop_cuts_within_each_group(data, origin):
     np.testing.assert_allclose(task.predictions(lesson.encoder, outputs, split.validation), truth, 1e-3, 1e-3)
 
 
+def test_blocks_begin_and_end_on_the_same_days_for_all_groups():
+    data, given = question(horizon=1), columns()
+    task, windows = make(data, given), by_hand(data, given, 0)
+    splits = task.splits(SearchConfig(blocks=3))
+
+    def between(start: int, stop: int) -> set[tuple[str, float]]:
+        return {(shop, day) for shop, day in windows if start <= day < stop}
+
+    def found(cases: np.ndarray) -> set[tuple[str, float]]:
+        return {(shop, float(day)) for shop, day in (label.split(", ") for label in task.labels(cases))}
+
+    days = [14, 19, 24, 29, 34, 40]  # six days test, and the first fourteen of the others only train
+    for split, (origin, middle, end) in zip(
+        (*splits.blocks, splits.final), zip(days, days[1:], days[2:], strict=False), strict=True
+    ):
+        assert split.key == (origin, middle, end)
+        assert found(split.train) == between(0, origin)
+        assert found(split.validation) == between(origin, middle)
+        assert found(split.judged) == between(middle, end)
+        assert [float(each) for each in split.span] == [middle, end - 1]
+    assert {shop for shop, _ in between(24, 29)} == {"Bern", "Basel", "Chur"}
+
+
 @given(questions, origins)
 def test_scales_are_those_of_the_training_rows_of_all_or_of_each_group(data, origin):
     given = columns()
@@ -429,7 +452,7 @@ def untrained(data: DataConfig, given: Columns | None = None) -> Forecaster:
     lesson = Lesson.of(task, task.split(Block(30, 40)))
     torch.manual_seed(0)
     network = task.network(ModelConfig(hidden_size=4)).eval()
-    found = Trained(network, lesson, (), 0.5, 0.25).predictor()
+    found = Trained(network, lesson, (), 0.5, 0.25, TrainingConfig()).predictor()
     assert isinstance(found, Forecaster)
     return found
 
@@ -469,7 +492,7 @@ def test_a_group_alone_is_forecast_as_in_company(target, difference, tmp_path):
 def test_what_is_loaded_forecasts_the_judged_windows_as_what_was_trained(data, tmp_path):
     task = make(data)
     lesson = Lesson.of(task, task.split(Block(30, 40)))
-    made = Trained(task.network(ModelConfig(hidden_size=4)).eval(), lesson, (), 0.5, 0.25)
+    made = Trained(task.network(ModelConfig(hidden_size=4)).eval(), lesson, (), 0.5, 0.25, TrainingConfig())
     made.predictor().save(tmp_path)
     loaded = lstmreg.load(tmp_path)
     assert isinstance(loaded, Forecaster)
@@ -542,7 +565,9 @@ def test_the_calendar_goes_on_after_the_table(shops, tmp_path):
     task = Forecast(data, read_series(data, table))
     assert len(task.features) == 1 + 4
     lesson = Lesson.of(task, task.split(Block(30, 40)))
-    Trained(task.network(ModelConfig(hidden_size=4)).eval(), lesson, (), 0.5, 0.25).predictor().save(tmp_path)
+    Trained(task.network(ModelConfig(hidden_size=4)).eval(), lesson, (), 0.5, 0.25, TrainingConfig()).predictor().save(
+        tmp_path
+    )
     forecaster = lstmreg.load(tmp_path)
     assert isinstance(forecaster, Forecaster)
     by_itself = forecaster.predict(given)

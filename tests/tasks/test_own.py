@@ -19,6 +19,7 @@ from lstmreg import Config, DataConfig, ModelConfig, SearchConfig, TrainingConfi
 from lstmreg.errors import ConfigError, DataError
 from lstmreg.tasks import Own, read_task
 from lstmreg.tasks.own import turned
+from lstmreg.training.single import train_single
 
 
 class Module(pl.LightningDataModule):
@@ -68,9 +69,9 @@ def config(folder: Path, **settings: object) -> Config:
         training=TrainingConfig(max_epochs=3, patience=2, learning_rate=0.02),
         search=SearchConfig(
             **{
-                "trials": 1,
-                "seeds": 1,
-                "confirm_seeds": 1,
+                "weight_decay": [],
+                "race": 0,
+                "judge_seeds": 2,
                 "test_seeds": 2,
                 "learning_rates": [0.02],
                 "space": {"model.kernel_l2": [0.001], "model.dropout": [0.2]},
@@ -114,7 +115,7 @@ def test_a_network_of_ones_own_is_searched_and_its_weights_are_saved(tmp_path: P
         search.run(config(tmp_path), task=Own([Module(s) for s in (9, 8, 7, 6)], Net, nn.functional.cross_entropy))
 
 
-def test_another_network_or_loss_is_another_question(tmp_path: Path) -> None:
+def test_another_network_or_loss_or_case_is_another_question() -> None:
     class Wider(Net):
         def __init__(self) -> None:
             super().__init__()
@@ -131,8 +132,17 @@ def test_another_network_or_loss_is_another_question(tmp_path: Path) -> None:
     }
     assert len(digests) == 3
     assert own().sha256 in digests
+    for place in range(4):  # of each module it is another whether it validates, or is judged
+        others = [Module(seed) for seed in range(4)]
+        others[place].x = others[place].x.clone()
+        others[place].x[50] += 1
+        digests.add(Own(others, Net, nn.functional.cross_entropy).sha256)
+    assert len(digests) == 7
+
+
+def test_where_no_knob_is_searched_there_is_an_answer_too(tmp_path: Path) -> None:
     evidence = search.run(config(tmp_path, space={"training.weight_decay": [0.01]}), task=own())
-    assert report.answer(evidence).knobs  # where no knob is searched there is an answer too
+    assert report.answer(evidence).knobs
 
 
 def test_knobs_are_turned_in_every_layer_and_what_a_network_sets_itself_stays() -> None:
@@ -144,18 +154,22 @@ def test_knobs_are_turned_in_every_layer_and_what_a_network_sets_itself_stays() 
         assert layer.recurrent_regularizer is None
 
 
-def test_modules_choose_and_confirm_in_turn_and_the_last_is_the_test() -> None:
+def test_every_module_is_a_block_but_the_last_which_is_the_test() -> None:
     task = own(5)
     completed = task.completed(config(Path("unused")))
-    assert (completed.search.splits, completed.search.confirm_splits) == (3, 2)
+    assert completed.search.blocks == 4
+    assert task.completed(completed) == completed
     splits = task.splits(completed.search)
-    assert [split.key for split in splits.choose] == [(0,), (2,), (4,)]
-    assert [split.key for split in splits.confirm] == [(1,), (3,)]
-    assert splits.final.key == (4,)
-    assert len(splits.final.judged) == len(splits.final.validation) == 15
-    few = dataclasses.replace(completed.search, confirm_splits=3)
-    with pytest.raises(DataError, match="need a data module each, got 5"):
-        task.splits(few)
+    assert [split.key for split in splits.blocks] == [(0,), (1,), (2,), (3,)]
+    assert splits.final.key == task.hold_out().key == (4,)
+    for split in (*splits.blocks, splits.final):
+        assert [len(part) for part in (split.train, split.validation, split.judged)] == [30, 15, 15]
+        assert len({*split.train, *split.validation, *split.judged}) == 60
+    for wrong in (3, 5):
+        with pytest.raises(
+            DataError, match=rf"search.blocks must be 4, .* the 5 data modules but the last, got {wrong}"
+        ):
+            task.splits(dataclasses.replace(completed.search, blocks=wrong))
 
 
 ONE = Net()
@@ -176,7 +190,7 @@ class Stock(nn.Module):
     [
         ((lambda: [Module(0)] * 3, Net), ConfigError, "four or more"),
         ((lambda: [1, 2, 3, 4], Net), TypeError, "must be LightningDataModules"),
-        ((lambda: [Module(0)] * 3 + [NoTest(1)], Net), DataError, r"data module 3: test_dataloader\(\) must give"),
+        ((lambda: [NoTest(1)] + [Module(0)] * 3, Net), DataError, r"data module 0: test_dataloader\(\) must give"),
         ((lambda: [Module(0)] * 4, Stock), ConfigError, r"Stock has no lstmreg\.LSTM inside"),
         ((lambda: [Module(0)] * 4, "Net"), TypeError, "network must be callable"),
         ((lambda: [Module(0)] * 4, ONE), TypeError, "Give its class"),
@@ -217,7 +231,19 @@ def test_losses_of_the_test_are_case_by_case() -> None:
     task = own()
     network, module = Net().eval(), Module(3)
     split = task.hold_out()
-    losses = task.outputs(network, None, split.judged)
+    losses = task.outputs(network, task.encoder(split), split.judged)
     with torch.no_grad():
         expected = nn.functional.cross_entropy(network(module.x[45:]), module.y[45:], reduction="none")
     np.testing.assert_allclose(losses[:, 0], expected.numpy(), rtol=1e-6)
+
+
+def test_each_block_is_judged_on_its_own_modules_test_batches() -> None:
+    task = own()
+    asked = task.completed(config(Path("unused")))
+    for seed, split in enumerate(task.splits(asked.search).blocks):
+        trained = train_single(asked, task, split)
+        module = Module(seed)
+        with torch.no_grad():
+            expected = nn.functional.cross_entropy(trained.network(module.x[45:]), module.y[45:], reduction="none")
+        np.testing.assert_allclose(trained.judged_losses(), expected.numpy(), rtol=1e-5)
+        assert trained.predict(split.validation).mean() == pytest.approx(trained.val_loss, rel=1e-5)

@@ -155,7 +155,9 @@ def _train_population(numbers: list[int], assignments: Sequence[Assignment], tas
     population = Population(one.network for one in prepared)
 
     def ended(member: int, result: FitResult) -> None:
-        trained = Trained.alone(population[member].eval(), prepared[member].lesson, result)
+        trained = Trained.alone(
+            population[member].eval(), prepared[member].lesson, result, chosen[member].config.training
+        )
         teller.tell(numbers[member], trained if result.failure is None else result.failure)
 
     fit_population(
