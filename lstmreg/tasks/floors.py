@@ -19,8 +19,8 @@ _PENALTIES = np.logspace(-2, 4, 7)
 #: Likewise that on windows, for each row that it is fitted on, by the validation cases.
 _PENALTIES_A_ROW = np.logspace(-2, 3, 6)
 
-#: So many numbers a window may have for it, and all of those that it is fitted on together: 160 MB.
-_MOST_COLUMNS, _MOST_NUMBERS = 10_000, 20_000_000
+#: So many numbers a window may have for it, and all of those that it is fitted on together: 80 MB.
+_MOST_COLUMNS, _MOST_NUMBERS = 10_000, 10_000_000
 
 #: So many are looked at together when it predicts.
 _NUMBERS_AT_ONCE = 4_000_000
@@ -91,7 +91,7 @@ def ridge_on_windows(
 
     It knows what a network does: the training cases fit it, and the validation cases choose :math:`\lambda`, of the
     powers of ten from 0.01 to 1000, by the mean square error. Fitted are the last 20,000 training cases at most, and
-    fewer of windows so large that these would hold more than 20 million numbers.
+    fewer of windows so large that these would hold more than 10 million numbers.
 
     Args:
         inputs: All cases as a network reads them, ``(N, T, D)``.
