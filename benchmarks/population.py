@@ -40,7 +40,7 @@ class Windows:
         training = TrainingConfig(learning_rate=0.03, max_epochs=100, patience=12)
         self.config = Config(data, ModelConfig(hidden_size=hidden_size), training)
         self.task = read_task(self.config)
-        self.splits = self.task.splits(self.config.search).choose
+        self.splits = self.task.splits(self.config.search).blocks
         alone = [{path: value} for path, value in ALL_SIX.items() if path != "model.dropout"]
         self.settings = [ALL_SIX] if knobs == "all six" else alone
 

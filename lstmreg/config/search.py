@@ -44,9 +44,9 @@ class SearchConfig:
     keeps its plan.
 
     Args:
-        space: What to try, by the path of a setting: a list of values, or ``{low, high, log, step}``. A list of a knob's
-            values grows where its best value lies at an edge. Default: the knobs that make sense for the data, each
-            with a ladder of values.
+        space: What to try, by the path of a setting: a list of values, or ``{low, high, log, step}``. The list of a
+            knob grows where its best value lies at an edge. Default: the knobs that make sense for the data, each with
+            a ladder of values.
         weight_decay: Values of AdamW's weight decay, which is tried as a knob is, because it is what one would try
             without any. An empty list leaves it out.
         learning_rates: Those among which the unregularized baseline chooses.

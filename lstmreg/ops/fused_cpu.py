@@ -72,7 +72,7 @@ class _Passes:
     def kept_shapes(self, call: Call) -> Kept[tuple[int, ...]]:
         """Return the shapes of the gates and of the cell states, whose rows are padded to whole vectors."""
         lead, (batch, hidden) = call.w_hh.shape[:-2], call.h_0.shape[-2:]
-        padded = _padded(call.x.dtype, hidden)
+        padded = _padded(_library(call.x.dtype), hidden)
         return Kept(gates=(*lead, call.steps, 4, batch, padded), cells=(*lead, call.steps, batch, padded))
 
     def forward(self, call: Call, keep: bool) -> tuple[Result, Kept[Tensor] | None]:
@@ -204,9 +204,9 @@ def _groups(mask: Tensor | None) -> int:
 
 
 @functools.cache
-def _padded(dtype: torch.dtype, hidden: int) -> int:
-    """Return the length of a row of gates or of cell states: ``hidden`` in whole vectors."""
-    width: int = _library(dtype).lstmreg_width(hidden)
+def _padded(library: Any, hidden: int) -> int:
+    """Return the length of a row of gates or of cell states: ``hidden`` in whole vectors, which differ by library."""
+    width: int = library.lstmreg_width(hidden)
     return (hidden + width - 1) // width * width
 
 

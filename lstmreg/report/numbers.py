@@ -463,7 +463,7 @@ def _test(evidence: Evidence, found: Conclusion) -> Test:
         errors = [result.test_error for result in evidence.results(setting, "test").values()]
         return float(np.mean([error for error in errors if error is not None])) if errors else None
 
-    shown = {"no regularization": {}} | ({"candidate": candidate} if candidate else {})
+    shown: dict[str, Setting] = {"no regularization": {}} | ({"candidate": candidate} if candidate else {})
     if rival and rival != candidate:
         shown["weight decay"] = rival
     predicted = {name: held_out.predictions(evidence, setting) for name, setting in shown.items()}

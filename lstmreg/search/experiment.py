@@ -301,7 +301,7 @@ class _Experiment:
         """Value a training by its loss on the cases that had no part in it."""
         result = _result(trained)
         if not math.isfinite(result.loss):
-            return DivergedError(f"the loss on the cases that are judged is {result.loss}.")
+            return DivergedError(len(result.val), "judged", result.loss)
         return Outcome(result.loss, result)
 
     # ------------------------------------------------------------------ telling
@@ -347,9 +347,7 @@ class _Experiment:
 
     def _failure_of(self, candidate: Candidate) -> str | None:
         stages: tuple[Stage, ...] = ("judge", "choose")
-        failures = [
-            r.failure for s in stages for r in self.evidence.trials(candidate.setting, s).values() if r.failure
-        ]
+        failures = [r.failure for s in stages for r in self.evidence.trials(candidate.setting, s).values() if r.failure]
         return failures[-1] if failures else None
 
     def _done(self) -> int:
@@ -372,7 +370,9 @@ def _shown(
     for candidate in candidates:
         own = [cell for cell in cells if cell.candidate == candidate]
         pairs = [(cell.block, known[cell], known.get(Cell(BASELINE, cell.block, cell.seed), math.inf)) for cell in own]
-        finite = [(block, ours, theirs) for block, ours, theirs in pairs if math.isfinite(ours) and math.isfinite(theirs)]
+        finite = [
+            (block, ours, theirs) for block, ours, theirs in pairs if math.isfinite(ours) and math.isfinite(theirs)
+        ]
         of_blocks = {
             block: float(np.mean([ours - theirs for b, ours, theirs in finite if b == block])) for block, *_ in finite
         }

@@ -128,22 +128,22 @@ class AtRandom(Division):
         """Deal what is not the test into a part for each block, or fewer of five at least, and then once more."""
         test, blocks = self.hold_out().judged, search.amount.blocks
         usable, generator = self._rest(test), np.random.default_rng((search.seed, 0))
-        parts = min(blocks, len(usable) // _LEAST)
+        is_rare = np.bincount(self.strata[usable]).min() < _LEAST_PARTS
+        parts = min(max(blocks, _PARTS_OF_RARE) if is_rare else blocks, len(usable) // _LEAST)
         if parts < _LEAST_PARTS:
-            enough = (
-                n
-                for n in count_from(len(self.sequences) + 1)
-                if n - _tested(n, self.data.test_fraction) >= _LEAST_PARTS * _LEAST
-            )
-            what = (
-                f" for {_LEAST_PARTS} parts of {_LEAST} (one trains, one ends the training, one is judged) and the test"
-            )
+            enough = (n for n in count_from(len(self.sequences) + 1) if self._left(n) >= _LEAST_PARTS * _LEAST)
+            what = f" for the test and {_LEAST_PARTS} parts of {_LEAST}: to train, to end it, and to be judged"
             raise self._too_few("sequences", len(self.sequences), next(enough), what)
         found: list[Fold] = []
         while len(found) < blocks:
             mixed = _mixed(usable, self.strata, generator)
             found += self._in_turn(np.array_split(mixed, parts), test)
         return found[:blocks]
+
+    def _left(self, number: int) -> int:
+        """Return how many of so many are not the test, if each class has the share of them that it has now."""
+        shares = np.bincount(self.strata) / len(self.strata)
+        return number - sum(_tested(round(number * share), self.data.test_fraction) for share in shares.tolist())
 
     def _check_classes(self) -> None:
         if len(self.sequences) < _LEAST_OF_A_CLASS:
@@ -162,6 +162,9 @@ _LEAST_OF_A_CLASS = 3
 
 #: To train, to end the training, to be judged.
 _LEAST_PARTS = 3
+
+#: Of so many parts, two that follow each other never have both sequences of a class that has two: one is left to train.
+_PARTS_OF_RARE = 5
 
 
 def _tested(number: int, fraction: float) -> int:

@@ -55,6 +55,13 @@ DEMOS = (
         about="yearly sunspot numbers, 1700 to 2008: an honest no (forecast)",
         question="Yearly sunspot numbers, 1700 to 2008: which regularization does an LSTM need here?",
     ),
+    Demonstration(
+        name="appliances",
+        table="appliances.csv.gz",
+        about="1200 hours of a house's energy use, among 28 columns two of random numbers (forecast)",
+        question="1200 hours of a house in 28 columns, two of them random numbers: which regularization does an LSTM "
+        "need to forecast the energy of the next hour?",
+    ),
 )
 
 _BY_NAME = {demo.name: demo for demo in DEMOS}

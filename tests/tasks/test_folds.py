@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from itertools import product
 
 import numpy as np
 import pytest
@@ -43,8 +44,11 @@ def test_each_part_has_its_share_of_every_class() -> None:
 
 def test_a_rare_class_is_in_the_training_of_every_split() -> None:
     task = classes({"a": 60, "b": 3})
-    for split in (*task.splits(search()).blocks, task.hold_out()):
-        assert (task.sequences.targets[split.train] == "b").any()
+    for blocks, seed in product((3, 4, 6, 12), range(5)):
+        splits = task.splits(search(blocks, seed))
+        assert len(splits.blocks) == blocks
+        for split in (*splits.blocks, task.hold_out()):
+            assert (task.sequences.targets[split.train] == "b").any()
     held_out = task.hold_out()
     for part in (held_out.train, held_out.validation, held_out.judged):
         assert (task.sequences.targets[part] == "b").sum() == 1
@@ -145,6 +149,16 @@ def test_too_few_sequences_are_refused_and_so_many_as_are_named_are_enough(split
     assert "fewer" not in str(caught.value).split("too few")[1]  # than three
     with pytest.raises(DataError, match="2 sequences are too few; at least 3"):
         regress(2).hold_out()
+
+
+def test_as_many_sequences_of_many_classes_as_are_named_are_enough() -> None:
+    def alike(count: int) -> Classify:
+        return classes({name: count // 6 + (k < count % 6) for k, name in enumerate("abcdef")})
+
+    least = needed(refusal(alike(18), search(3)))  # of each class one is tested, which leaves twelve
+    assert least > 18
+    usable = least - len(alike(least).hold_out().judged)
+    assert usable >= 15
 
 
 def test_too_few_groups_are_refused_and_so_many_as_are_named_are_enough() -> None:

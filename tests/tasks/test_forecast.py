@@ -138,6 +138,29 @@ def test_windows_are_those_that_a_loop_cuts_within_each_group(data, origin):
     np.testing.assert_allclose(task.predictions(lesson.encoder, outputs, split.validation), truth, 1e-3, 1e-3)
 
 
+def test_blocks_begin_and_end_on_the_same_days_for_all_groups():
+    data, given = question(horizon=1), columns()
+    task, windows = make(data, given), by_hand(data, given, 0)
+    splits = task.splits(SearchConfig(blocks=3))
+
+    def between(start: int, stop: int) -> set[tuple[str, float]]:
+        return {(shop, day) for shop, day in windows if start <= day < stop}
+
+    def found(cases: np.ndarray) -> set[tuple[str, float]]:
+        return {(shop, float(day)) for shop, day in (label.split(", ") for label in task.labels(cases))}
+
+    days = [14, 19, 24, 29, 34, 40]  # six days test, and the first fourteen of the others only train
+    for split, (origin, middle, end) in zip(
+        (*splits.blocks, splits.final), zip(days, days[1:], days[2:], strict=False), strict=True
+    ):
+        assert split.key == (origin, middle, end)
+        assert found(split.train) == between(0, origin)
+        assert found(split.validation) == between(origin, middle)
+        assert found(split.judged) == between(middle, end)
+        assert [float(each) for each in split.span] == [middle, end - 1]
+    assert {shop for shop, _ in between(24, 29)} == {"Bern", "Basel", "Chur"}
+
+
 @given(questions, origins)
 def test_scales_are_those_of_the_training_rows_of_all_or_of_each_group(data, origin):
     given = columns()
@@ -587,7 +610,7 @@ def test_a_table_of_shops_is_fitted_compared_and_forecast(target, scale, tmp_pat
     data = dataclasses.replace(asked, path=str(path))
     config = Config(data, ModelConfig(4, members=2), TrainingConfig(max_epochs=2), SearchConfig())
     held = fit_held_out(config)
-    assert set(held.floors) == {"mean", "persistence", "drift"}
+    assert set(held.floors) == {"mean", "persistence", "drift", "ridge"}
     assert all(math.isfinite(error) for errors in held.floors.values() for error in errors.values())
     assert math.isfinite(held.trained.val_loss)
     held.trained.predictor().save(tmp_path / "fit")

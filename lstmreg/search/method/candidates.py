@@ -60,7 +60,8 @@ class Arm:
     Attributes:
         path: Of the setting, such as ``model.kernel_l1``.
         ladder: The values to begin with; strengths and rates lie above 0, where they are off.
-        kind: A ``strength`` grows by a factor of three, a ``rate`` goes half of its way to 1, a ``choice`` does not grow.
+        kind: A ``strength`` grows by a factor of three, a ``rate`` goes half of its way to 1, a
+            ``choice`` does not grow.
         place: What it acts on, in words; arms of one place are kinds of the same cure (an L1 and an L2 on one block).
         beside: What must be set together with it, as path and value: an optimizer that knows weight decay.
         is_rival: Whether it is what one would do without the knobs: the answer says what they are worth beyond it.
@@ -127,7 +128,9 @@ def together(singles: Sequence[Candidate]) -> Candidate:
     return Candidate.of({path: value for single in singles for path, value in single.values})
 
 
-def combinations_of(singles: Sequence[tuple[Arm, Scalar, float]], learning_rate: float | None = None) -> list[Candidate]:
+def combinations_of(
+    singles: Sequence[tuple[Arm, Scalar, float]], learning_rate: float | None = None
+) -> list[Candidate]:
     """Return what is worth trying together, what promises most first.
 
     The pairs and the triple of the best three arms; the L1 with the L2 of a place whose better one seems to help (an
