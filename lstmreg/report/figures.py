@@ -126,18 +126,19 @@ class _Side:
 
 
 def _sides(answer: Answer) -> list[_Side]:
-    """Return the best prediction without a model if there is one, no regularization, the best weight decay, the pick."""
+    """Return the best prediction without a model if there is one, no regularization, best weight decay, the pick."""
     judged = answer.judged
     if judged is None or "no regularization" not in judged.losses:
         return []
     floor = judged.losses.get("floor") if answer.best_floor is not None else None
     unit = np.maximum(floor if floor is not None else judged.losses["no regularization"], _TINY)
-    kept = (lambda against_floor, effect: effect) if floor is None else (lambda against_floor, effect: against_floor)
     baseline = None if floor is None else judged.baseline_against_floor
+    rival = judged.rival_effect if floor is None else None
+    pick = judged.effect if floor is None else judged.against_floor
     rows: list[tuple[str, str, Effect | None, str]] = [
         ("no regularization", "no regularization", baseline, _VAL),
-        ("weight decay", spoken(judged.rival or {}), None if floor is not None else judged.rival_effect, _TRAIN),
-        ("pick", spoken(answer.candidate), kept(judged.against_floor, judged.effect), _GOOD),
+        ("weight decay", spoken(judged.rival or {}), rival, _TRAIN),
+        ("pick", spoken(answer.candidate), pick, _GOOD),
     ]
     if answer.candidate == judged.rival:
         del rows[1]
@@ -164,7 +165,7 @@ def _over_blocks(ratios: NDArray[np.float64], answer: Answer) -> Effect:
 
 
 def _within(sides: list[_Side]) -> tuple[float, float]:
-    """Return the limits of an axis on which the means and their intervals can be told apart, if need be without a dot."""
+    """Return limits between which means and intervals can be told apart, if need be without a dot."""
     known = [1 + x for s in sides if s.effect is not None for x in (s.effect.low, s.effect.high) if math.isfinite(x)]
     low, high = min([1.0, *known]), max([1.0, *known])
     room = max(high - low, 0.1)
@@ -408,7 +409,7 @@ def confusion_counts(predictions: list[Any], truth: list[Any], classes: int) -> 
     """Return how often a class ``(C, C)``, a row each, was predicted as a class, a column each.
 
     Args:
-        predictions: Probabilities ``(M, C)`` of cases or ``(M, T, C)`` of their steps, with ``None`` where there is none.
+        predictions: Probabilities ``(M, C)`` of cases or ``(M, T, C)`` of their steps, ``None`` where there is none.
         truth: Numbers of the classes, ``(M', 1)`` or ``(M', T, 1)``; the last ``M`` are those that were predicted.
         classes: C.
     """

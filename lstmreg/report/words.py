@@ -217,14 +217,13 @@ def _about_nothing_judged(answer: Answer) -> str:
 
 
 def _why_not(answer: Answer, judged: Judged) -> str:
+    best = answer.best_floor
+    floor = "a prediction without a model" if best is None else short_floor_name(answer, best)
     why = {
         "interval": "its interval does not leave zero out",
         "smallest effect": f"it brings less than {_worth(answer)}",
         "unstable": f"the blocks do not agree on it ({percent(round(judged.stable, 2))} do)",
-        "floor": "it is not shown to beat "
-        + (
-            "a prediction without a model" if answer.best_floor is None else short_floor_name(answer, answer.best_floor)
-        ),
+        "floor": f"it is not shown to beat {floor}",
         "failures": "its training fails more often than that without it",
     }
     return f"It is not recommended, because {listed([why[reason] for reason in judged.against])}."
@@ -414,15 +413,10 @@ def _about_test(answer: Answer) -> str:
             f"{task(answer).cases_are}."
         )
         if test.change.failed:
-            said += (
-                f" {_capital(_trainings(test.change.failed))} with it failed and {_is(test.change.failed)} left out."
-            )
+            are = "is" if test.change.failed == 1 else "are"
+            said += f" {_trainings(test.change.failed)} with it failed and {are} left out."
     floors = [f"{floor_name(answer, n)} {number(e)}" for n, e in sorted(test.floors.items(), key=lambda f: f[1])]
     return said + (f" Without a model: {', '.join(floors)}." if floors else "")
-
-
-def _is(count: int) -> str:
-    return "is" if count == 1 else "are"
 
 
 def _about_averaging(answer: Answer) -> list[str]:

@@ -481,22 +481,17 @@ def panel() -> Answer:
     names, weeks = ["north", "south, old", "west"], 20
     truth = [[100.0 * (k + 1) + week] for k in range(3) for week in range(weeks)]
     labels = [f"{name}, 2012-W{week + 1:02d}" for name in names for week in range(weeks)]
+    of_groups = {"target": [[40.0]] * 3, "naive": [[12.0]] * 3, "group": np.repeat(range(3), weeks).tolist()}
     shown = with_data(
         made(),
         target="sales",
         test_labels=labels,
         test_truth=truth,
-        scales={
-            "target": [[40.0]] * 3,
-            "naive": [[12.0]] * 3,
-            "group": np.repeat(range(3), weeks).tolist(),
-            "names": ["sales"],
-        },
+        scales=of_groups | {"names": ["sales"]},
         outputs=1,
     )
-    predicted = {
-        name: (np.array(truth) * factor).tolist() for name, factor in (("no regularization", 1.2), ("candidate", 1.1))
-    }
+    factors = {"no regularization": 1.2, "candidate": 1.1}
+    predicted = {name: (np.array(truth) * factor).tolist() for name, factor in factors.items()}
     return with_test(shown, predictions=predicted, error_by_step={name: [20.0] for name in predicted})
 
 

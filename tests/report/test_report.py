@@ -423,8 +423,8 @@ def test_the_test_is_told_with_its_interval_beside_weight_decay_and_floors() -> 
     (said,) = [s for s in words.details(made()) if s.startswith("On the test rows")]
     for part in (
         "the root mean square error is 66.1 without regularization, 54.9 with kernel_l1 = 0.03, 60.3 with weight_decay",
-        "the loss changes by −31 % (97 % interval −40 % to −21 %), and by −17 % (−26 % to −7.0 %) against weight decay, "
-        "on this one test of 240 windows.",
+        "the loss changes by −31 % (97 % interval −40 % to −21 %), and by −17 % (−26 % to −7.0 %) against weight "
+        "decay, on this one test of 240 windows.",
         "Without a model: persistence (the last value again) 61.2, seasonal",
     ):
         assert part in said
