@@ -43,7 +43,8 @@ _STYLE: dict[Any, Any] = {
     "text.parse_math": False,  # a column may be named $x$
 }
 
-_WIDTH = 8.2
+#: In inches: of most figures, and of one that is to be seen whole on a phone, or nearly.
+_WIDTH, _NARROW = 8.2, 5.6
 
 
 def figures(answer: Answer) -> dict[str, str]:
@@ -95,7 +96,7 @@ def losses(answer: Answer) -> str:
     sides = _sides(answer)
     if not sides:
         return ""
-    with canvas(1, 1, 0.9 + 0.42 * len(sides)) as (figure, (ax,)):
+    with canvas(1, 1, 0.9 + 0.42 * len(sides), _NARROW) as (figure, (ax,)):
         for row, side in enumerate(reversed(sides)):
             ys = row + np.linspace(-0.16, 0.16, len(side.of_blocks))
             ax.plot(side.of_blocks, ys, "o", color=_GREY, markersize=3.5, label="a block" if row == 0 else None)
@@ -179,7 +180,7 @@ def _clipped(name: str) -> str:
 
 
 #: A longer name beside an axis would leave no room for it.
-_LONG = 36
+_LONG = 30
 
 
 def dose_response(answer: Answer) -> str:
@@ -470,10 +471,10 @@ def legend(figure: Figure, ax: Axes) -> None:
 
 
 @contextmanager
-def canvas(rows: int, columns: int, height: float) -> Iterator[tuple[Figure, list[Axes]]]:
+def canvas(rows: int, columns: int, height: float, width: float = _WIDTH) -> Iterator[tuple[Figure, list[Axes]]]:
     """Make a figure without pyplot's global state."""
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+        figure = Figure(figsize=(width, height), layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False)
         yield figure, list(axes.flat)
 

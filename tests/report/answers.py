@@ -335,8 +335,14 @@ def nothing_shown(**changes: Any) -> Answer:
         judged=found,
         floor_effect=found.baseline_against_floor,
         knobs=[
-            dataclasses.replace(k, verdict="cannot tell", resolution=OPEN) if k.verdict != "harms" else k
-            for k in table()
+            knob(
+                path,
+                {v: m / 9 for v, m in means.items()},
+                "cannot tell",
+                "knob" if path in KNOBS else "rival",
+                half=0.09,
+            )
+            for path, means in DOSES.items()
         ],
     )
     return dataclasses.replace(plain, **changes)
