@@ -115,6 +115,7 @@ def show_answer(answer: Answer, directory: Path, out: Console) -> None:
         table.add_row(*row, style="bold" if row[-1] == "use" else None)
     out.print()
     out.print(table)
+    say(out, f"\n{printable(words.table_note(answer))}", "dim")
     out.print()
     say_unbroken(out, f"Report: {directory / 'report.html'}", "bold")
     say(out, "Also there: answer.json, answer.md, model.json, model.safetensors, study.db")
