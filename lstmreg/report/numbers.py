@@ -24,7 +24,7 @@ from lstmreg.search.evidence import Effect, Evidence, Resolution, relative
 from lstmreg.search.held_out import Averaging
 from lstmreg.search.method import Interval, Judgement, Row
 from lstmreg.search.records import ROLES, STAGES, Replicate, Result, Stage
-from lstmreg.search.space import WEIGHT_DECAY, Setting, baseline_config, configured, kept_on, turned_off
+from lstmreg.search.space import WEIGHT_DECAY, Setting, baseline_config, configured, kept_on, short, turned_off
 from lstmreg.tasks import task_named
 
 #: Where more trainings than this share were cut short, nothing is said of knobs.
@@ -133,6 +133,22 @@ class Judged:
 
 
 @dataclass(frozen=True)
+class Columns:
+    """To which input columns networks listen: how large the largest input weight of each is, of the largest of all.
+
+    Attributes:
+        names: Of the columns, those that the strongest value leaves largest first.
+        path: The knob along whose values it is shown.
+        weights: A share in [0, 1] of each column, in the order of the names, as a mean over blocks and seeds; for no
+            regularization (``off``) and for each value of the knob.
+    """
+
+    names: list[str]
+    path: str
+    weights: dict[str, list[float]]
+
+
+@dataclass(frozen=True)
 class Curve:
     """Learning curves of one training, and where it was best. ``gap`` is validation over training loss there."""
 
@@ -197,6 +213,7 @@ class Answer:
         gap: Mean ratio of validation to training loss of the baseline at its best epochs.
         turn: Mean ratio of its last to its best validation loss: how far it turns up.
         cut_short: Share of its trainings that ``max_epochs`` ended before the patience did; 0 without one.
+        columns: To which input columns the networks listen; ``None`` where there are fewer than three.
         most_blocks: So many blocks the data allow without getting very short.
         turned_off: Settings that the configuration turns and the search turned off in the baseline.
         kept_on: Knobs that the configuration turns and that were on in every training.
@@ -228,6 +245,7 @@ class Answer:
     gap: float
     turn: float
     cut_short: float
+    columns: Columns | None
     most_blocks: int
     turned_off: Setting
     kept_on: Setting
@@ -272,6 +290,7 @@ def answer(evidence: Evidence) -> Answer:
         gap=float(np.mean([_gap(result) for result in baseline])),
         turn=float(np.mean([result.val[-1] / max(result.val_loss, _TINY) for result in baseline])),
         cut_short=_cut_short(evidence, baseline),
+        columns=_columns(evidence, found),
         most_blocks=evidence.card.most_blocks,
         turned_off=turned_off(evidence.config),
         kept_on=kept_on(evidence.config),
@@ -419,6 +438,44 @@ def _verdict(said: method.Verdict, *, is_confirmed: bool, is_cut_short: bool) ->
 def _dose(dose: method.Dose) -> Dose:
     by_block = [relative(effect) for effect in dose.by_block]
     return Dose(dose.value, _effect(dose.band, dose.failures), by_block, dose.seeds, dose.is_grown)
+
+
+# ---------------------------------------------------------------------- columns
+
+#: The knobs that choose among columns, the most decided first; the first that was tried is shown.
+_CHOOSING = ("model.kernel_l1", "model.kernel_l2")
+
+
+def _columns(evidence: Evidence, found: Conclusion) -> Columns | None:
+    """Say which columns are heard along the values of a knob on the input weights."""
+    names = evidence.card.features
+    row = next((row for path in _CHOOSING for row in found.rows if row.arm.path == path), None)
+    if row is None or len(names) < _FEWEST_COLUMNS:
+        return None
+    off = _baseline_results(evidence) | evidence.results({}, "choose")
+    results = {"off": off} | {short(d.value): evidence.results({row.arm.path: d.value}, "choose") for d in row.doses}
+    weights = {
+        value: shares for value, of_value in results.items() if (shares := _shares(list(of_value.values()), len(names)))
+    }
+    if len(weights) < 2 or "off" not in weights:
+        return None
+    last = list(weights)[-1]
+    order = sorted(range(len(names)), key=lambda k: (-weights[last][k], -weights["off"][k]))
+    return Columns(
+        [names[k] for k in order],
+        row.arm.path,
+        {value: [shares[k] for k in order] for value, shares in weights.items()},
+    )
+
+
+#: Of two columns there is nothing to see.
+_FEWEST_COLUMNS = 3
+
+
+def _shares(results: list[Result], columns: int) -> list[float]:
+    """Return each column's weight as a share of the largest, as a mean over networks."""
+    found = [np.array(r.columns) / max(*r.columns, _TINY) for r in results if r.columns and len(r.columns) == columns]
+    return [float(share) for share in np.mean(found, axis=0)] if found else []
 
 
 # ---------------------------------------------------------------------- curves

@@ -400,7 +400,19 @@ def _result(trained: Trained) -> Result:
         val=[float(f"{epoch.val_loss:.5g}") for epoch in fit.history],
         seconds=round(fit.seconds, 4),
         loss=float(trained.judged_losses().mean()),
+        columns=_columns(trained),
     )
+
+
+#: Of more columns nobody looks at each.
+_MOST_COLUMNS = 100
+
+
+def _columns(trained: Trained) -> list[float] | None:
+    weights = trained.column_weights()
+    if weights is None or len(weights) > _MOST_COLUMNS:
+        return None
+    return [float(f"{weight:.4g}") for weight in weights]
 
 
 _KINDS = {"blocks": 0, "test": 2}
