@@ -116,7 +116,7 @@ def judgement(
 
     A pick is recommended if the interval of its effect leaves zero out, the effect is worth having, the blocks agree on
     it enough (on the value, or at least on the knobs, or on what they act on), it fails no more often than the
-    baseline, the network beats what has learnt nothing for certain, and it is not worse for certain than a simple model.
+    baseline, the network beats what has learnt nothing for certain, and no simple model beats it for certain.
 
     Args:
         plan: The experiment's numbers.
