@@ -106,15 +106,17 @@ class Judged:
         picks: What the blocks' picks are, each with how many blocks it has, the most first.
         seeds: How many fresh seeds on each block.
         against: Why the pick is not recommended (``interval``, ``smallest effect``, ``unstable``, ``floor``,
-            ``failures``); empty if it is.
+            ``simple model``, ``failures``); empty if it is.
         resolution: What would decide.
         rival: The best weight decay; ``None`` if none was tried.
         rival_effect: Its effect against no regularization.
         beyond_rival: The pick's effect against it.
         losses: Mean loss over the fresh seeds on each block, in units of the validation loss: of ``no regularization``,
-            ``pick``, ``weight decay`` and ``floor``, as far as there are such.
+            ``pick``, ``weight decay``, ``floor`` and ``simple model``, as far as there are such.
         against_floor: The pick's loss against the best prediction without a model.
         baseline_against_floor: Likewise of no regularization.
+        against_simple_model: The pick's loss against the best simple model.
+        baseline_against_simple_model: Likewise of no regularization.
     """
 
     effect: Effect
@@ -130,6 +132,8 @@ class Judged:
     losses: dict[str, list[float]]
     against_floor: Effect | None
     baseline_against_floor: Effect | None
+    against_simple_model: Effect | None
+    baseline_against_simple_model: Effect | None
 
 
 @dataclass(frozen=True)
@@ -207,6 +211,8 @@ class Answer:
         judged: What the judge said; ``None`` if nothing was judged.
         best_floor: The prediction without a model that is hardest to beat, if there is any.
         floor_effect: Loss of the recommended model relative to it.
+        best_simple_model: The simple model that is hardest to beat, if there is any.
+        simple_model_effect: Loss of the recommended model relative to it.
         knobs: The table: knobs, then weight decay, then other settings.
         baseline_curve: Learning curves of the baseline on the last block.
         candidate_curve: Likewise of the candidate.
@@ -239,6 +245,8 @@ class Answer:
     judged: Judged | None
     best_floor: str | None
     floor_effect: Effect | None
+    best_simple_model: str | None
+    simple_model_effect: Effect | None
     knobs: list[Knob]
     baseline_curve: Curve
     candidate_curve: Curve | None
@@ -269,7 +277,6 @@ def answer(evidence: Evidence) -> Answer:
     _require_finished(evidence)
     found = Conclusion.of(evidence)
     candidate = found.candidate
-    floor_effect = found.judged.against_floor if found.judged and found.is_confirmed else found.baseline_against_floor()
     baseline = list(evidence.results({}, _judging(found)).values()) or list(_baseline_results(evidence).values())
     return Answer(
         run=evidence.config.run_name,
@@ -281,7 +288,15 @@ def answer(evidence: Evidence) -> Answer:
         learning_rate=decisions.chosen_learning_rate(evidence),
         judged=None if found.judged is None else _judged(evidence, found, found.judged),
         best_floor=evidence.card.best_floor,
-        floor_effect=None if floor_effect is None else _effect(floor_effect),
+        floor_effect=_perhaps(
+            found.judged.against_floor if found.judged and found.is_confirmed else found.baseline_against(found.floor)
+        ),
+        best_simple_model=evidence.card.best_simple_model,
+        simple_model_effect=_perhaps(
+            found.judged.against_simple_model
+            if found.judged and found.is_confirmed
+            else found.baseline_against(found.simple_model)
+        ),
         knobs=_knobs(evidence, found, is_cut_short=_cut_short(evidence, baseline) > MOSTLY),
         baseline_curve=_curve(_on_last_block(_of_baseline(evidence, found))),
         candidate_curve=_curve(_on_last_block(evidence.results(candidate, "judge"), of=candidate))
@@ -336,6 +351,10 @@ def _effect(found: Interval, failed: int = 0) -> Effect:
     return Effect(mean, low, high, found.blocks, failed)
 
 
+def _perhaps(found: Interval | None) -> Effect | None:
+    return None if found is None else _effect(found)
+
+
 def _resolution(found: method.Resolution, blocks: int, seeds: float) -> Resolution:
     return Resolution(
         half_width=relative(found.half_width),
@@ -367,13 +386,13 @@ def _judged(evidence: Evidence, found: Conclusion, judged: Judgement) -> Judged:
         against=list(judged.against),
         resolution=_resolution(judged.resolution, judged.components.blocks, judged.components.seeds),
         rival=found.rival,
-        rival_effect=None if judged.rival_effect is None else _effect(judged.rival_effect),
-        beyond_rival=None if judged.beyond_rival is None else _effect(judged.beyond_rival),
+        rival_effect=_perhaps(judged.rival_effect),
+        beyond_rival=_perhaps(judged.beyond_rival),
         losses=_losses(evidence, found, judged),
-        against_floor=None if judged.against_floor is None else _effect(judged.against_floor),
-        baseline_against_floor=None
-        if judged.baseline_against_floor is None
-        else _effect(judged.baseline_against_floor),
+        against_floor=_perhaps(judged.against_floor),
+        baseline_against_floor=_perhaps(judged.baseline_against_floor),
+        against_simple_model=_perhaps(judged.against_simple_model),
+        baseline_against_simple_model=_perhaps(judged.baseline_against_simple_model),
     )
 
 
@@ -390,8 +409,9 @@ def _losses(evidence: Evidence, found: Conclusion, judged: Judgement) -> dict[st
         ]
         if all(np.isfinite(row).any() for row in rows):
             losses[name] = [float(np.exp(row[np.isfinite(row)].mean())) for row in rows]
-    best = evidence.card.best_floor
-    return losses if best is None else losses | {"floor": list(evidence.card.floors[best])}
+    card = evidence.card
+    floors = {"floor": card.best_floor, "simple model": card.best_simple_model}
+    return losses | {side: list(card.floors[name]) for side, name in floors.items() if name is not None}
 
 
 # ---------------------------------------------------------------------- the table
