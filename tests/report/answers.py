@@ -239,7 +239,7 @@ def columns() -> Columns:
     off = [1 - 0.02 * k for k in range(26)] + [0.77, 0.91]
     values = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3]
     along = {
-        f"{v:g}": [w ** (1 + 8 * k) if name[:2] != "rv" else w / 3**k for name, w in zip(names, off, strict=True)]
+        f"{v:g}": [w ** (1 + 1.5 * k) if name[:2] != "rv" else w * 0.2**k for name, w in zip(names, off, strict=True)]
         for k, v in enumerate(values, start=1)
     }
     return Columns(names, "model.kernel_l1", {"off": off} | along)
