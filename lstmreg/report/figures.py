@@ -143,10 +143,12 @@ def _sides(answer: Answer) -> list[_Side]:
         ("pick", spoken(answer.candidate), pick, _GOOD),
     ]
     if answer.candidate == judged.rival:
-        del rows[1]
+        del rows[1]  # they are one
     found = []
     if floor is not None and answer.best_floor is not None:
         found.append(_Side(short_floor_name(answer, answer.best_floor), [1.0] * len(floor), None, "black"))
+    if answer.best_simple_model is not None:
+        rows.insert(0, ("simple model", short_floor_name(answer, answer.best_simple_model), None, "#475569"))
     for key, name, effect, color in rows:
         if key in judged.losses:
             ratios = np.maximum(judged.losses[key], _TINY) / unit

@@ -42,6 +42,10 @@ def headline(answer: Answer) -> str:
     floor = None if answer.best_floor is None else floor_name(answer, answer.best_floor)
     if floor is not None and answer.floor_effect is not None and answer.floor_effect.low > 0:
         return f"Use {floor}: this model is worse."
+    if simple := _better_simple_model(answer):
+        if _has_sure_effect(answer):
+            return f"Use {simple} until a network beats it: {_candidate(answer)} helps this one, but not enough."
+        return f"Use {simple}: this model is worse."
     if _is_cut_short(answer):
         return "Nothing could be shown, because training was cut short: raise training.max_epochs and ask again."
     if _has_sure_effect(answer) and answer.judged is not None:
@@ -60,6 +64,13 @@ def headline(answer: Answer) -> str:
     if knobs and all(k.verdict in ("off for certain", "harms") for k in knobs):
         return f"Leave every knob off: none brings {_worth(answer)} beyond {_beyond(answer)}."
     return f"Nothing could be shown: no knob helps for certain beyond {_beyond(answer)}."
+
+
+def _better_simple_model(answer: Answer) -> str | None:
+    """Return the simple model, if it is better for certain than what was judged, or than what is left without it."""
+    effect, judged = answer.simple_model_effect, answer.judged
+    is_better = (effect is not None and effect.low > 0) or (judged is not None and "simple model" in judged.against)
+    return floor_name(answer, answer.best_simple_model) if is_better and answer.best_simple_model is not None else None
 
 
 def _what_to_use(answer: Answer) -> str:
@@ -138,9 +149,11 @@ def summary(answer: Answer) -> list[str]:
     is_worse = answer.floor_effect is not None and answer.floor_effect.low > 0
     if _is_cut_short(answer) and not answer.is_confirmed and not is_worse:
         return [_about_candidate(answer), _about_overfitting(answer)]
-    if decides and answer.floor_effect is not None and answer.floor_effect.high < 0:
+    is_ahead = answer.floor_effect is not None and answer.floor_effect.high < 0
+    if decides and is_ahead and not _better_simple_model(answer):
         return [_about_candidate(answer), *decides]
-    return [_about_candidate(answer), *_about_floor(answer)]
+    worse = _about_simple_model(answer) if _better_simple_model(answer) and not is_worse else []
+    return [_about_candidate(answer), *(worse or _about_floor(answer))]
 
 
 def details(answer: Answer) -> list[str]:
@@ -148,6 +161,7 @@ def details(answer: Answer) -> list[str]:
     said = [
         *_about_deciding(answer),
         *_about_floor(answer),
+        *_about_simple_model(answer),
         *_about_rival(answer),
         *_about_picks(answer),
         _about_test(answer),
@@ -225,6 +239,7 @@ def _why_not(answer: Answer, judged: Judged) -> str:
         "smallest effect": f"it brings less than {_worth(answer)}",
         "unstable": f"the blocks do not agree on it ({percent(round(judged.stable, 2))} do)",
         "floor": f"it is not shown to beat {floor}",
+        "simple model": f"{_better_simple_model(answer)} is better for certain",
         "failures": "its training fails more often than that without it",
     }
     return f"It is not recommended, because {listed([why[reason] for reason in judged.against])}."
@@ -394,6 +409,22 @@ def _against_floor(name: str, answer: Answer) -> str:
         f"The model does not beat the best prediction without a model for certain: against {name} its loss is "
         f"{measured}. {advice}"
     )
+
+
+def _about_simple_model(answer: Answer) -> list[str]:
+    """Say how the recommended model compares with one that learns and is no network."""
+    effect = answer.simple_model_effect
+    if effect is None or answer.best_simple_model is None:
+        return []
+    said = (
+        f"Against the best simple model, {floor_name(answer, answer.best_simple_model)}, the loss is "
+        f"{change(effect.mean)} ({interval(effect, answer)})"
+    )
+    if effect.high < 0:
+        return [f"{said}."]
+    if effect.low > 0:
+        return [f"{said}: use that instead."]
+    return [f"{said}: which of them is better is not shown, and the other is simpler."]
 
 
 def _about_test(answer: Answer) -> str:

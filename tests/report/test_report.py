@@ -198,6 +198,11 @@ def test_the_terminal_shows_it(kind: str) -> None:
         ),
         ("a floor", "Use persistence (the last value again): this model is worse."),
         (
+            "a simple model",
+            "Use a ridge regression on the window until a network beats it: kernel_l1 = 0.03 helps this one, but not "
+            "enough.",
+        ),
+        (
             "cut short",
             "Nothing could be shown, because training was cut short: raise training.max_epochs and ask again.",
         ),
@@ -309,11 +314,24 @@ def test_a_headline_without_a_knob_says_why(against: list[str], changes: dict[st
         ("smallest effect", "it brings less than 2 %"),
         ("unstable", "the blocks do not agree on it (75 % do)"),
         ("floor", "it is not shown to beat persistence"),
+        ("simple model", "a ridge regression on the window is better for certain"),
         ("failures", "its training fails more often than that without it"),
     ],
 )
 def test_why_a_candidate_is_not_recommended_is_said(reason: str, said: str) -> None:
     assert f"It is not recommended, because {said}." in words.summary(nothing_shown(judged=judged(against=[reason])))[0]
+
+
+def test_how_it_compares_with_a_simple_model_is_said() -> None:
+    said = "Against the best simple model, a ridge regression on the window, the loss is −8.0 % (97 % interval −14 % to"
+    assert any(s.startswith(said) and s.endswith("−2.0 %).") for s in words.details(made()))
+    unsure = made(simple_model_effect=UNSURE)
+    assert any(
+        s.endswith("which of them is better is not shown, and the other is simpler.") for s in words.details(unsure)
+    )
+    worse = nothing_shown(simple_model_effect=WORSE)
+    assert words.headline(worse) == "Use a ridge regression on the window: this model is worse."
+    assert words.summary(worse)[1].endswith(": use that instead.")
 
 
 def test_only_bands_that_rule_effects_out_say_that_every_knob_is_of_no_use() -> None:
@@ -600,22 +618,24 @@ def test_the_first_picture_has_each_side_on_each_block_and_the_means_that_are_sa
 ) -> None:
     (ax,) = drawn_figure(monkeypatch, figures.losses, made()).axes
     sides = [label.get_text() for label in ax.get_yticklabels()]
-    assert sides == ["kernel_l1 = 0.03", "weight_decay = 0.3 with AdamW", "no regularization", "persistence"]
+    assert sides[:3] == ["kernel_l1 = 0.03", "weight_decay = 0.3 with AdamW", "no regularization"]
+    assert sides[3:] == ["a ridge regression on the win…", "persistence"]
     dots = [line for line in ax.get_lines() if line.get_marker() == "o"]
-    for line, name in zip(dots, ("pick", "weight decay", "no regularization", "floor"), strict=True):
+    for line, name in zip(dots, ("pick", "weight decay", "no regularization", "simple model", "floor"), strict=True):
         ratios = np.array(JUDGED.losses[name]) / np.array(JUDGED.losses["floor"])
         np.testing.assert_allclose(line.get_xdata(), ratios)
     means = [line.get_xdata()[0] for line in ax.get_lines() if line.get_marker() == "D"]
     ratios = np.log(np.array(JUDGED.losses["weight decay"]) / np.array(JUDGED.losses["floor"]))
-    np.testing.assert_allclose(means, [1 - 0.13, np.exp(ratios.mean()), 1 + 0.19])
+    assert means[:3] == pytest.approx([1 - 0.13, np.exp(ratios.mean()), 1 + 0.19])
     ends = [line.get_xdata() for line in ax.get_lines() if line.get_marker() == "None" and len(line.get_xdata()) == 2]
     by_scipy = stats.t.interval(0.97, BLOCKS - 1, ratios.mean(), stats.sem(ratios))
     np.testing.assert_allclose(ends[1], np.exp(by_scipy))
 
 
 def test_without_a_floor_losses_are_relative_to_no_regularization(monkeypatch: pytest.MonkeyPatch) -> None:
-    losses = {name: values for name, values in JUDGED.losses.items() if name != "floor"}
-    shown = made(judged=judged(losses=losses, against_floor=None, baseline_against_floor=None), best_floor=None)
+    losses = {name: values for name, values in JUDGED.losses.items() if name not in ("floor", "simple model")}
+    found = judged(losses=losses, against_floor=None, baseline_against_floor=None)
+    shown = made(judged=found, best_floor=None, best_simple_model=None)
     (ax,) = drawn_figure(monkeypatch, figures.losses, shown).axes
     means = [line.get_xdata()[0] for line in ax.get_lines() if line.get_marker() == "D"]
     np.testing.assert_allclose(means, [1 - 0.27, 1 - 0.11])
