@@ -141,6 +141,8 @@ def _helpful(message: str, wanted: Verb | None, by_name: dict[str, Verb], option
     if stray := re.search(r"[Uu]nrecognized arguments: (\S+)", line):
         about = how_a_file_is_given if wanted is None else wanted.about_stray
         return f"unknown argument {stray[1]}. {about(stray[1])}"
+    if stranger := re.search(r"argument verb: invalid choice: '(.*)' \(choose from", line):
+        return f"there is no {stranger[1]!r}.{did_you_mean(stranger[1], by_name)} The verbs: {', '.join(by_name)}."
     if 'expected "verb"' in line:
         return f"name what to do: {', '.join(by_name)}. 'lstmreg --help' says more."
     if wanted is not None and (missing := re.search(r"arguments are required: (.*)", line)):

@@ -40,12 +40,16 @@ class Init(Verb):
 
     def run(self, arguments: Namespace, out: Console) -> None:
         """Look, show, and write or ask."""
+        from lstmreg.data.sources.opening import check_place, missing_file
         from lstmreg.data.looking import QuestionError, Wish, look, propose, written
         from lstmreg.tasks import read_task
 
         output = Path(arguments.output)
         if output.is_dir() or not output.parent.is_dir():
             raise ConfigError(f"{output}: -o names the file to write, in a folder that is there.")
+        if not Path(arguments.path).exists():
+            check_place(arguments.path, "DATA")
+            raise missing_file(arguments.path, "DATA")
         if output.exists() and not arguments.force:
             raise ConfigError(f"{output}: is there already. Write another one (-o FILE), or over it (--force).")
         names = ("target", "task", "time", "sequence", "group", "labels", "delimiter", "decimal", "thousands")
