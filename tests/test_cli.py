@@ -225,6 +225,19 @@ def test_ctrl_c_ends_a_fit_at_its_best_epoch_and_saves_it(folder: Path) -> None:
     assert (folder / "runs/waves/fit/model.safetensors").exists()
 
 
+def test_ctrl_c_again_while_it_ends_is_no_other_end(folder: Path) -> None:
+    arguments = ["fit", "-c", "lstmreg.yaml", "--training.max_epochs=100000", "--training.patience=100000"]
+    with talkative(folder, *arguments) as process:
+        wait_for(process, r"  Training, epoch \d{2,} of at most 100000; ")
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        assert process.stderr.readline() == "Interrupted.\n"
+        while process.poll() is None:  # all through the interpreter's end
+            process.send_signal(signal.SIGINT)
+        said = process.stderr.read()
+    assert (process.returncode, said) == (130, "")
+
+
 def test_help_and_arguments_load_nothing_heavy(folder: Path) -> None:
     shown = lstmreg(folder, "--help")
     assert shown.returncode == 0
