@@ -19,7 +19,7 @@ from .sighting import Clock
 
 _MINUTE, _HOUR, _DAY, _WEEK = 60, 3_600, 86_400, 604_800
 
-#: Ways to write a date that are not read; the year first, or where day and month cannot be mistaken.
+#: Ways to write a date that are not read, or not with such hours.
 _OTHER_DATES = ("%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y%m%d")
 _OTHER_HOURS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
 

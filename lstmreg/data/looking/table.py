@@ -233,7 +233,7 @@ class _Looking:
             return "tells a model nothing", False
         if kind == "time":
             if not self.times[field.name].is_read:
-                return "is not read: write times as ISO 8601, such as 2024-03-31", False
+                return "is not read: write times as ISO 8601, such as 2024-03-31, or as 31.03.2024", False
             if clock is None or clock.name != field.name:
                 return "another time", False
             is_bare = field.values is not None and self.times[field.name].kind != "numbers"

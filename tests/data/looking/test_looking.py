@@ -441,7 +441,7 @@ def test_an_unknown_column_is_named_with_the_nearest(tmp_path: Path) -> None:
 
 
 def test_rows_out_of_order_that_cannot_be_sorted_are_refused(tmp_path: Path) -> None:
-    times = [f"2024/01/{k:02d}" for k in range(30, 0, -1)]
+    times = [f"01/{k:02d}/2024" for k in range(30, 0, -1)]
     seen = look(str(table(tmp_path / "back.csv", ["when", "x"], times, waves(30))), Wish())
     with pytest.raises(ConfigError, match=r"out of order.*ISO 8601"):
         propose(seen, Wish())
