@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from lstmreg.errors import ConfigError, DataError
+from lstmreg.errors import ConfigError, DataError, printable
 from lstmreg.files import write_atomically
 from lstmreg.terminal import Console, say, say_unbroken, show_question, show_sighting
 
@@ -70,6 +70,8 @@ class Init(Verb):
             task.splits(config.search)
         except DataError as error:
             say(out, f"A model can be fitted, but a search needs more: {error}", "bold")
+        for sentence in proposal.left_out:
+            say(out, printable(f"Left out: {sentence}"), "bold")
         say_unbroken(out, f"Saved: {output}", "bold")
         say_unbroken(out, f"Next: lstmreg fit -c {output}, then lstmreg search -c {output}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,11 +58,13 @@ class Proposal:
         path: What it is for.
         about: What was seen, in a sentence.
         settings: All of them, in the order in which they are written.
+        left_out: What is not used though it might be of use, with the reason and how to bring it in, a sentence each.
     """
 
     path: str
     about: str
     settings: tuple[Setting, ...]
+    left_out: tuple[str, ...] = ()
 
     def config(self, instead: Setting | None = None) -> Config:
         """Return the configuration, or that in which one other way is taken.
@@ -91,14 +93,38 @@ def propose(seen: Sighting, wish: Wish) -> Proposal:
     if wish.task is not None and wish.task not in _TASKS:
         raise ConfigError(f"--task must be one of {', '.join(_TASKS)}, got {wish.task!r}.")
     _ask(seen, wish)
-    settings = list(_Proposing(seen).settings())
-    return Proposal(seen.path, _about(seen), tuple(settings))
+    settings = tuple(_Proposing(seen).settings())
+    return Proposal(seen.path, _about(seen), settings, tuple(_left_out(seen, settings)))
 
 
 def _about(seen: Sighting) -> str:
     if seen.sequences is not None:
         return f"{counted(seen.sequences.count, 'sequence')}, {rows_and_columns(seen)}"
     return rows_and_columns(seen)
+
+
+def _left_out(seen: Sighting, settings: Sequence[Setting]) -> Iterator[str]:
+    """Say what a reader of the settings might miss in them: a time that cannot order, a column with a bad cell."""
+    clock = seen.clock
+    if clock is not None and not any(s.is_on and s.name == "data.time" for s in settings):
+        if clock.doubled:
+            many = f"{clock.doubled:,} times twice, the first of them " if clock.doubled > 1 else ""
+            series = " If these are several series, name their column with --group." if clock.doubled > 1 else ""
+            yield (
+                f"data.time, for column {clock.name!r} has {many}{clock.first_doubled}. Keep one row for each time, "
+                f"and run init again.{series}"
+            )
+        if not _is_read(seen):
+            yield (
+                f"data.time, for dates such as {clock.first} in column {clock.name!r} may be read in two ways. Write them "
+                f"as 2024-03-31, and run init again."
+            )
+    used = {seen.target, *(name for s in settings if isinstance(s.value, list) for name in s.value)}
+    for column in seen.columns:
+        if column.is_faulty and column.name not in used:
+            yield (
+                f"column {column.name!r}, for {column.note}. Correct such cells or leave them empty, and run init again."
+            )
 
 
 # ---------------------------------------------------------------------- questions
@@ -112,6 +138,11 @@ def _ask(seen: Sighting, wish: Wish) -> None:
     if clock is not None and clock.name == seen.target:
         raise ConfigError(f"{seen.path}: column {seen.target!r} orders the rows, so it can be no target.")
     column = next((c for c in seen.columns if c.name == seen.target), None)
+    if column is not None and column.is_faulty and seen.task in (None, "forecast"):
+        raise ConfigError(
+            f"{seen.path}: column {seen.target!r} is to be predicted, and {column.note}. Correct such cells, or leave "
+            f"them empty."
+        )
     is_text = column is not None and column.kind in ("category", "text", "time")
     if seen.task == "forecast" and is_text:
         raise ConfigError(f"{seen.path}: column {seen.target!r} is no number, and forecasts are of numbers.")
@@ -243,7 +274,7 @@ class _Proposing:
             return
         if clock.doubled:
             yield Setting(
-                "data.time", clock.name, f"{counted(clock.doubled, 'time')} twice: keep one of these rows", False
+                "data.time", clock.name, f"left out: {counted(clock.doubled, 'time')} twice; see above", False
             )
             return
         yield Setting("data.time", clock.name, step)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from lstmreg.errors import ConfigError
 from lstmreg.verbs.settings import VerbWithSettings
 from lstmreg.yaml_file import read_yaml
 
-from .made import FILES, daily, days, waves
+from .made import FILES, daily, days, table, waves
 
 #: Two trainings of an epoch, and a search of the least size.
 SHORT = ["--training.max_epochs=1", "--model.hidden_size=2"]
@@ -210,6 +211,71 @@ def test_what_cannot_be_fitted_is_refused_and_nothing_written(
     assert main(["init", "short.csv"]) == 3
     assert "too few" in capsys.readouterr().err
     assert not Path("lstmreg.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("damage", "left_out"),
+    [
+        (
+            lambda rows: [*rows[:58], rows[57], *rows[58:]],
+            "data.time, for column 'date' has 2024-02-27 again on line 60. Keep one row for each time, and run init again.",
+        ),
+        (
+            lambda rows: [*rows[:58], rows[57], rows[58], *rows[58:]],
+            "data.time, for column 'date' has 2 times twice, the first of them 2024-02-27 again on line 60. Keep one row "
+            "for each time, and run init again. If these are several series, name their column with --group.",
+        ),
+        (
+            lambda rows: [re.sub(r"^2024-(\d\d)-(\d\d)", r"\1/\2/2024", row) for row in rows],
+            "data.time, for dates such as 01/01/2024 in column 'date' may be read in two ways. Write them as 2024-03-31, "
+            "and run init again.",
+        ),
+        (
+            lambda rows: [row.replace(",33.5", ",oops") for row in rows],
+            "column 'temp', for 1 cell is no number, on line 35: 'oops'. Correct such cells or leave them empty, and run "
+            "init again.",
+        ),
+        (lambda rows: rows, None),
+    ],
+)
+def test_what_is_left_out_is_said_with_its_place_and_the_way_back(
+    damage: Callable[[list[str]], list[str]],
+    left_out: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [f"{day},{y:.3f},{k + 0.5}" for k, (day, y) in enumerate(zip(days(140), waves(140), strict=True))]
+    Path("sales.csv").write_text("\n".join(["date,sales,temp", *damage(rows)]) + "\n")
+    assert main(["init", "sales.csv", "--target", "sales"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    comments = [line for line in Path("lstmreg.yaml").read_text().splitlines() if line.startswith("#")]
+    said = " ".join(" ".join(line[1:] for line in comments).split())
+    assert ("Left out: " in shown, "Left out: " in said) == (left_out is not None,) * 2
+    assert f"Left out: {left_out or ''}" in shown or left_out is None
+    assert f"Left out: {left_out or ''}" in said or left_out is None
+    assert (config_of(Path("lstmreg.yaml")).data.time is None) == (left_out is not None and "data.time" in left_out)
+
+
+def test_a_bad_cell_of_the_target_is_named(tmp_path: Path) -> None:
+    wish = Wish(target="sales")
+    values = ["7?" if k == 3 else f"{y:.3f}" for k, y in enumerate(waves(50))]
+    seen = look(str(table(tmp_path / "sales.csv", ["date", "sales"], days(50), values)), wish)
+    with pytest.raises(ConfigError, match=r"to be predicted, and 1 cell is no number, on line 5: '7\?'"):
+        propose(seen, wish)
+
+
+def test_a_file_that_is_not_there_is_said_before_one_that_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    daily(tmp_path)
+    Path("lstmreg.yaml").write_text("mine")
+    assert main(["init", "dayly.csv"]) == 3
+    said = capsys.readouterr().err
+    assert said.startswith("lstmreg: dayly.csv: no such file in ")
+    assert said.endswith("Did you mean 'daily.csv'?\n")
 
 
 def test_unequal_classes_are_weighted(tmp_path: Path) -> None:
