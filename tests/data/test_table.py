@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from hypothesis import given, settings
@@ -196,7 +197,7 @@ REFUSED = {
         "column 'y' has no value in the first row (line 2), and 'ffill' has nothing to fill from",
     ),
     "two columns of one name": (b"x,y, x \n1,2,3\n", {}, "line 1: two columns named 'x'"),
-    "a column without a name": (b"x,,y\n1,2,3\n", {}, "line 1: a column without a name"),
+    "a column without a name": (b"x,,y\n1,2,3\n", {}, "line 1: a column without a name, number 2 of 3"),
     "a row too long": (b"x,y\n1,2\n3,4,5\n", {}, "line 3: 3 cells, but the header has 2"),
     "a row too short": (b"x,y\n1,2\n\n3\n", {}, "line 4: 1 cells, but the header has 2"),
     "an unclosed quote": (b'x,y\n1,2\n3,"4\n5,6\n', {}, "(an unclosed quote?)"),
@@ -288,6 +289,17 @@ def test_rows_with_the_day_first_are_sorted_by_their_days():
     series = read(raw, time="t", sort=True)
     assert series.labels == ("2023-02-02", "2024-01-31", "2024-02-01")
     assert series.target.tolist() == [1, 2, 3]
+
+
+def test_the_index_of_a_frame_without_a_name_is_answered_with_the_way_to_name_it(tmp_path):
+    frame = pd.DataFrame({"y": [1.0, 2.0]}, index=pd.to_datetime(["2024-01-01", "2024-01-02"]))
+    said = refusal(frame.to_csv(), time="date")
+    assert "line 1: the first column has no name; so pandas writes the index of a frame" in said
+    assert "write 'date,y...' for ',y...'" in said
+    assert "index_label='date'" in said
+    series = read(frame.to_csv(index_label="date"), time="date")
+    assert series.labels == ("2024-01-01", "2024-01-02")
+    assert read(frame.to_csv(index=False)).target.tolist() == [1, 2]
 
 
 def test_only_the_user_knows_what_a_date_with_slashes_means():

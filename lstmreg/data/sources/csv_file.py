@@ -169,9 +169,9 @@ class CsvTable(Table):
             raise DataError(f"{path}: the file is empty.")
         header = [name.strip() for name in first.rows[0]]
         seen: set[str] = set()
-        for name in header:
+        for place, name in enumerate(header):
             if not name:
-                raise DataError(f"{path}, line 1: a column without a name. Name every column.")
+                raise DataError(f"{path}, line 1: {_about_nameless(header, place, self._delimiter)}")
             if name in seen:
                 raise DataError(f"{path}, line 1: two columns named {name!r}. Rename one of them.")
             seen.add(name)
@@ -251,6 +251,18 @@ class CsvTable(Table):
             for text in found.values():
                 text.add([row[text.place] for row in part.rows])
         return {name: text.cells for name, text in found.items()}
+
+
+def _about_nameless(header: Sequence[str], place: int, delimiter: str) -> str:
+    """Say what to do about a column without a name: the first one is most likely the index of a frame of pandas."""
+    if place > 0 or not any(header):
+        return f"a column without a name, number {place + 1} of {len(header)}. Name every column."
+    beginning = delimiter.join(header[:3])
+    return (
+        f"the first column has no name; so pandas writes the index of a frame. Name it: write 'date{beginning}...' for "
+        f"'{beginning}...' if it holds times, or save the frame with to_csv(..., index_label='date'); with index=False "
+        f"if it only counts the rows."
+    )
 
 
 def _first(values: NDArray[Any], count: int) -> NDArray[Any]:
