@@ -33,6 +33,13 @@ _LARGEST_SIZE = 32
 _UNEQUAL = 3
 
 
+#: So many columns are shown as examples of those that are known in advance.
+_MOST_KNOWN = 5
+
+#: What of a date says something, by its step.
+_CALENDARS = {"day": ["weekday", "yearday"], "month": ["month"]}
+
+
 @dataclass(frozen=True)
 class Setting:
     """A line of the configuration.
@@ -336,8 +343,24 @@ class _Proposing:
             yield Setting("data.difference", 1, "learn changes: for a target with a trend", is_on=False)
         if lag is not None and 4 * lag < rows:
             yield Setting("data.difference", "season", "learn the change from one season before", is_on=False)
-        if seen.clock is not None and self._is_ordered_by_time() and ":" in seen.clock.first:
-            yield Setting("data.calendar", ["hour", "weekday"], "the time as an input", is_on=False)
+        yield from self._known_in_advance()
+
+    def _known_in_advance(self) -> Iterator[Setting]:
+        """Show what is for columns whose future is known, and for the calendar, which of all columns is so."""
+        seen = self.seen
+        names = [c.name for c in seen.columns if c.is_input and c.name != seen.target and c.kind == "number"]
+        parts = [part.name for part in (seen.series, seen.sequences) if part is not None]
+        names = [name for name in names if name not in parts]
+        if names:
+            why = "of these, the columns that are known before they come, such as promotions or holidays"
+            yield Setting("data.known_future", names[:_MOST_KNOWN], why, is_on=False)
+        clock = seen.clock
+        if clock is None or not self._is_ordered_by_time() or not any(sign in clock.first for sign in "-./"):
+            return
+        unit = clock.step.split()[-1].removesuffix("s")
+        calendar = ["hour", "weekday"] if ":" in clock.first else _CALENDARS.get(unit)
+        if calendar is not None:
+            yield Setting("data.calendar", calendar, "the time as an input, known in advance too", is_on=False)
 
     def _season(self, season: Season | None, rows: int) -> Iterator[Setting]:
         lags = self.seen.clock.lags if self.seen.clock is not None else ()

@@ -19,6 +19,7 @@ from lstmreg.config import Config
 from lstmreg.data.looking import Proposal, Wish, look, propose, written
 from lstmreg.data.looking.proposal import Setting
 from lstmreg.data.looking.writing import in_yaml
+from lstmreg.data.table import read_series
 from lstmreg.errors import ConfigError
 from lstmreg.verbs.settings import VerbWithSettings
 from lstmreg.yaml_file import read_yaml
@@ -256,6 +257,30 @@ def test_what_is_left_out_is_said_with_its_place_and_the_way_back(
     assert f"Left out: {left_out or ''}" in shown or left_out is None
     assert f"Left out: {left_out or ''}" in said or left_out is None
     assert (config_of(Path("lstmreg.yaml")).data.time is None) == (left_out is not None and "data.time" in left_out)
+
+
+@pytest.mark.parametrize(
+    ("times", "calendar"),
+    [
+        (days(140), ["weekday", "yearday"]),
+        ([f"{2010 + k // 12}-{k % 12 + 1:02}" for k in range(140)], ["month"]),
+        ([f"{2010 + k // 4}-Q{k % 4 + 1}" for k in range(140)], None),
+        ([day.replace("-", "") for day in days(140)], None),
+        (range(140), None),
+    ],
+)
+def test_what_may_be_known_in_advance_is_named_and_can_be_used(
+    times: list[str], calendar: list[str] | None, tmp_path: Path
+) -> None:
+    path = table(tmp_path / "sales.csv", ["when", "sales", "promo"], times, waves(140), [k % 3 for k in range(140)])
+    wish = Wish(target="sales")
+    proposal = propose(look(str(path), wish), wish)
+    ways = {way.name: way for way in proposal.settings if not way.is_on}
+    assert ways["data.known_future"].value == ["promo"]
+    assert read_series(proposal.config(ways["data.known_future"]).data).ahead_names == ("promo",)
+    assert (ways["data.calendar"].value if "data.calendar" in ways else None) == calendar
+    if calendar is not None:
+        assert read_series(proposal.config(ways["data.calendar"]).data).ahead.shape == (140, 2 * len(calendar))
 
 
 def test_a_bad_cell_of_the_target_is_named(tmp_path: Path) -> None:
