@@ -40,8 +40,8 @@ class Init(Verb):
 
     def run(self, arguments: Namespace, out: Console) -> None:
         """Look, show, and write or ask."""
-        from lstmreg.data.sources.opening import check_place, missing_file
         from lstmreg.data.looking import QuestionError, Wish, look, propose, written
+        from lstmreg.data.sources.opening import check_place, missing_file
         from lstmreg.tasks import read_task
 
         output = Path(arguments.output)

@@ -219,22 +219,23 @@ def test_what_cannot_be_fitted_is_refused_and_nothing_written(
     [
         (
             lambda rows: [*rows[:58], rows[57], *rows[58:]],
-            "data.time, for column 'date' has 2024-02-27 again on line 60. Keep one row for each time, and run init again.",
+            "data.time, for column 'date' has 2024-02-27 again on line 60. Keep one row for each time, and run init "
+            "again.",
         ),
         (
             lambda rows: [*rows[:58], rows[57], rows[58], *rows[58:]],
-            "data.time, for column 'date' has 2 times twice, the first of them 2024-02-27 again on line 60. Keep one row "
-            "for each time, and run init again. If these are several series, name their column with --group.",
+            "data.time, for column 'date' has 2 times twice, the first of them 2024-02-27 again on line 60. Keep one "
+            "row for each time, and run init again. If these are several series, name their column with --group.",
         ),
         (
             lambda rows: [re.sub(r"^2024-(\d\d)-(\d\d)", r"\1/\2/2024", row) for row in rows],
-            "data.time, for dates such as 01/01/2024 in column 'date' may be read in two ways. Write them as 2024-03-31, "
-            "and run init again.",
+            "data.time, for dates such as 01/01/2024 in column 'date' may be read in two ways. Write them as "
+            "2024-03-31, and run init again.",
         ),
         (
             lambda rows: [row.replace(",33.5", ",oops") for row in rows],
-            "column 'temp', for 1 cell is no number, on line 35: 'oops'. Correct such cells or leave them empty, and run "
-            "init again.",
+            "column 'temp', for 1 cell is no number, on line 35: 'oops'. Correct such cells or leave them empty, and "
+            "run init again.",
         ),
         (lambda rows: rows, None),
     ],
