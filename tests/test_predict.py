@@ -159,6 +159,26 @@ def test_a_table_that_lacks_a_column_or_rows_is_refused(folder: Path, capfd: pyt
         assert said in capfd.readouterr().err
 
 
+@pytest.mark.parametrize(("row", "advice"), [("3,1,1", "set data.sort: true"), ("150,,1", "set data.missing")])
+def test_advice_that_predict_cannot_take_is_said_to_be_for_the_training(
+    row: str, advice: str, folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with Path("waves.csv").open("a") as file:
+        file.write(f"{row}\n")
+    assert main(["predict", "runs/waves", "waves.csv"]) == 3
+    said = capfd.readouterr().err
+    assert advice in said
+    assert "predict takes no settings: those of the training hold" in said
+
+
+def test_a_file_that_is_not_there_is_no_setting(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", "runs/waves", "wave.csv"]) == 3
+    said = capfd.readouterr().err
+    assert "Did you mean 'waves.csv'?" in said
+    assert "data.path" not in said
+    assert "settings" not in said
+
+
 def test_predicting_twice_gives_the_same_bytes(folder: Path) -> None:
     for name in ("a.csv", "b.csv"):
         assert main(["predict", "runs/waves", "waves.csv", "--history", "-o", name]) == 0

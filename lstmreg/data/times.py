@@ -37,7 +37,7 @@ _OTHER_DATES = (
 
 
 def in_iso(cells: Sequence[str]) -> Sequence[str]:
-    """Return time stamps with dates such as 31.12.2024 or 2024/12/31 as ISO 8601 writes them; all others as they are."""
+    """Return time stamps with dates such as 31.12.2024 or 2024/12/31 in ISO 8601; all others as they are."""
     if not any("." in cell[:5] or "/" in cell[:5] for cell in cells):
         return cells
     return list(map(_in_iso, cells))

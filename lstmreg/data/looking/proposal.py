@@ -123,14 +123,15 @@ def _left_out(seen: Sighting, settings: Sequence[Setting]) -> Iterator[str]:
             )
         if not _is_read(seen):
             yield (
-                f"data.time, for dates such as {clock.first} in column {clock.name!r} may be read in two ways. Write them "
-                f"as 2024-03-31, and run init again."
+                f"data.time, for dates such as {clock.first} in column {clock.name!r} may be read in two ways. Write "
+                f"them as 2024-03-31, and run init again."
             )
     used = {seen.target, *(name for s in settings if isinstance(s.value, list) for name in s.value)}
     for column in seen.columns:
         if column.is_faulty and column.name not in used:
             yield (
-                f"column {column.name!r}, for {column.note}. Correct such cells or leave them empty, and run init again."
+                f"column {column.name!r}, for {column.note}. Correct such cells or leave them empty, and run "
+                f"init again."
             )
 
 

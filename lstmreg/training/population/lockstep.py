@@ -30,7 +30,9 @@ class Part(NamedTuple):
 
     def of(self, k: int) -> tuple[Any, Tensor]:
         """Return the batch ``(x, y)`` of the k-th of these members; ``x`` is ``(x, lengths)`` where there are some."""
-        x, y, lengths = (each if self.is_shared or each is None else each[k] for each in (self.x, self.y, self.lengths))
+        x, y, lengths = self.x, self.y, self.lengths
+        if not self.is_shared:
+            x, y, lengths = x[k], y[k], None if lengths is None else lengths[k]
         return x if lengths is None else (x, lengths), y
 
 
