@@ -40,6 +40,9 @@ _CELLS_AT_ONCE = 1 << 13
 #: A text that comes often is held once, as long as so many differ.
 _KNOWN_TEXTS = 10_000
 
+#: What else than the delimiter that is set may stand between two cells.
+_SEPARATORS = ";\t|,"
+
 #: How files begin that are no table, though they may hold one.
 _FOREIGN = {
     b"PK\x03\x04": "a zip archive or an Excel workbook",
@@ -63,6 +66,18 @@ def open_csv(path: str, delimiter: str = ",", setting: str = "data.path") -> Csv
     content = _unpacked(path, raw)
     _check_text(path, content)
     return CsvTable(path, hashlib.sha256(raw).hexdigest(), content, _delimiter(path, content, delimiter))
+
+
+def open_labels(path: str, delimiter: str) -> CsvTable:
+    """Open a table of labels, which may be written with another delimiter than the files that it labels.
+
+    Raises:
+        DataError: As :func:`open_csv`.
+    """
+    raw = file_bytes(path, "data.labels")
+    first = _unpacked(path, raw).lstrip().split(b"\n", 1)[0].decode(errors="replace")
+    others = [sign for sign in _SEPARATORS if sign in first] if delimiter not in first else []
+    return open_csv(path, others[0] if len(others) == 1 else delimiter, "data.labels")
 
 
 def _delimiter(path: str, content: bytes, delimiter: str) -> str:
@@ -175,7 +190,7 @@ class CsvTable(Table):
             if name in seen:
                 raise DataError(f"{path}, line 1: two columns named {name!r}. Rename one of them.")
             seen.add(name)
-        separators = [c for c in ";\t|," if c in header[0]] if len(header) == 1 else []
+        separators = [c for c in _SEPARATORS if c in header[0]] if len(header) == 1 else []
         if separators:
             raise DataError(
                 f"{path}, line 1: one column only; its cells look separated by {separators[0]!r}. "
