@@ -63,6 +63,15 @@ def test_the_history_is_what_would_have_been_forecast_beside_what_was_true(folde
     assert written[written["day"] >= 150]["wave_true"].isna().all()
 
 
+def test_only_of_the_history_it_is_said_that_the_model_may_know_it(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for arguments, times in (([], 0), (["--history"], 1)):
+        assert main(["predict", "runs/waves", "waves.csv", *arguments]) == 0
+        said = " ".join(capfd.readouterr().err.split())
+        assert said.count("Rows that the model was trained on are among these if the table holds them") == times
+
+
 def test_a_run_with_a_fit_alone_means_the_fit_and_says_so(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["predict", "runs/waves", "waves.csv"]) == 0
     out, err = capfd.readouterr()

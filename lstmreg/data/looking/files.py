@@ -197,11 +197,12 @@ def _config(path: str, target: str, inside: Sighting, labels: str | None = None)
     is_timed = inside.clock is not None and not inside.clock.doubled
     time = inside.clock.name if is_timed and inside.clock is not None else None
     features = [name for name in features if name != time]
+    delimiter = inside.settings.get("delimiter", ",")
     if not features:
         raise DataError(
             f"{path}: the files have no column of numbers beside {target!r}; there is nothing to learn from."
         )
-    return DataConfig(path, target, features=features, time=time, labels=labels, **inside.settings)
+    return DataConfig(path, target, features=features, time=time, labels=labels, delimiter=delimiter)
 
 
 def _with_columns(seen: Sighting, inside: Sighting, config: DataConfig) -> Sighting:

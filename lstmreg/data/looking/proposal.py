@@ -33,6 +33,12 @@ _LARGEST_SIZE = 32
 _UNEQUAL = 3
 
 
+#: What else a whole number can be, by the task.
+_OTHERWISE = {
+    "regress": "if the labels are numbers, such as ratings: 4 is nearer to 5 than to 1",
+    "classify": "if each number is the name of a class",
+}
+
 #: So many columns are shown as examples of those that are known in advance.
 _MOST_KNOWN = 5
 
@@ -214,7 +220,7 @@ class _Proposing:
         yield Setting("task", seen.task, seen.task_why)
         others = {"classify": "regress", "regress": "classify"}
         if seen.task in others and self._could_be(others[seen.task]):
-            yield Setting("task", others[seen.task], "if the labels are meant otherwise", is_on=False)
+            yield Setting("task", others[seen.task], _OTHERWISE[others[seen.task]], is_on=False)
         if (name := _run_name(seen.path)) is not None:
             yield Setting("name", name, "of the run's folder; the file's own name cannot be one")
         data = list(self._data())

@@ -14,6 +14,7 @@ import yaml
 from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
+import lstmreg
 from lstmreg.cli import main, parse
 from lstmreg.config import Config
 from lstmreg.data.looking import Proposal, Wish, look, propose, written
@@ -290,6 +291,24 @@ def test_a_bad_cell_of_the_target_is_named(tmp_path: Path) -> None:
     seen = look(str(table(tmp_path / "sales.csv", ["date", "sales"], days(50), values)), wish)
     with pytest.raises(ConfigError, match=r"to be predicted, and 1 cell is no number, on line 5: '7\?'"):
         propose(seen, wish)
+
+
+def test_whole_numbers_are_regressed_by_the_line_that_stands_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [f"s{k},{(k % 5) + step / 9:.3f},{k % 5}" for k in range(60) for step in range(4)]
+    Path("ratings.csv").write_text("\n".join(["id,x,rating", *rows]) + "\n")
+    assert main(["init", "ratings.csv", "--target", "rating"]) == 0
+    text = Path("lstmreg.yaml").read_text()
+    (other,) = [line for line in text.splitlines() if line.startswith("# task: regress")]
+    assert "such as ratings" in other
+    lines = [line for line in text.splitlines() if not line.startswith("task: classify")]
+    Path("lstmreg.yaml").write_text("\n".join(lines).replace("# task: regress", "task: regress") + "\n")
+    assert main(["fit", "-c", "lstmreg.yaml", *SHORT]) == 0
+    model = lstmreg.load("runs/ratings/fit")
+    assert model.task == "regress"
+    assert model.predict("ratings.csv").shape == (60, 1)
 
 
 def test_a_file_that_is_not_there_is_said_before_one_that_is(
