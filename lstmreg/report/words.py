@@ -152,6 +152,7 @@ def details(answer: Answer) -> list[str]:
         *_about_picks(answer),
         _about_test(answer),
         *_about_averaging(answer),
+        *_about_columns(answer),
         *_about_open_knobs(answer),
         *_about_failures(answer),
         _about_overfitting(answer),
@@ -438,6 +439,32 @@ def _about_averaging(answer: Answer) -> list[str]:
         f"{answer.test.metric} on the test {task(answer).parts_are} of {'; '.join(said)}. It costs {members} times the "
         f"time and the memory of one network whenever it predicts."
     ]
+
+
+def _about_columns(answer: Answer) -> list[str]:
+    """Say which columns are heard most and least, and where the least heard ones stood without the knob."""
+    found = answer.columns
+    if found is None:
+        return []
+    value = list(found.weights)[-1]
+    least = found.names[: -_FEW - 1 : -1]
+    places = ranks(found.weights[next(iter(found.weights))])
+    without = [str(places[found.names.index(name)]) for name in least]
+    return [
+        f"At {_name(found.path)} = {value} the network listens most to {listed(found.names[:_FEW])}, and least to "
+        f"{listed(least)}, by the largest input weight of each column; without it "
+        f"{'that was' if len(least) == 1 else 'those were'} number {listed(without)} of {len(found.names)}."
+    ]
+
+
+#: So many columns of either end are named.
+_FEW = 2
+
+
+def ranks(weights: Sequence[float]) -> list[int]:
+    """Return the place of each weight, the largest first, counted from 1."""
+    order = sorted(range(len(weights)), key=lambda k: -weights[k])
+    return [order.index(k) + 1 for k in range(len(weights))]
 
 
 # ---------------------------------------------------------------------- training

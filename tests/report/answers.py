@@ -11,7 +11,7 @@ import numpy as np
 
 from lstmreg.config import Scalar
 from lstmreg.knobs import KNOBS
-from lstmreg.report.numbers import Answer, Curve, Dose, Judged, Knob, Test, Verdict
+from lstmreg.report.numbers import Answer, Columns, Curve, Dose, Judged, Knob, Test, Verdict
 from lstmreg.search.card import DataCard
 from lstmreg.search.evidence import Effect, Resolution
 from lstmreg.search.held_out import Averaging
@@ -233,6 +233,18 @@ def test_numbers() -> Test:
     )
 
 
+def columns() -> Columns:
+    """Return to which columns the networks of the appliances listen: to two random ones less and less."""
+    names = [name for name in card().features if name not in ("rv1", "rv2")] + ["rv2", "rv1"]
+    off = [1 - 0.02 * k for k in range(26)] + [0.77, 0.91]
+    values = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3]
+    along = {
+        f"{v:g}": [w ** (1 + 1.5 * k) if name[:2] != "rv" else w * 0.2**k for name, w in zip(names, off, strict=True)]
+        for k, v in enumerate(values, start=1)
+    }
+    return Columns(names, "model.kernel_l1", {"off": off} | along)
+
+
 def made(**changes: Any) -> Answer:
     """Return the answer of the appliances, which is a yes: kernel_l1 = 0.03, beyond weight decay and beyond the floor.
 
@@ -256,6 +268,7 @@ def made(**changes: Any) -> Answer:
         gap=3.1,
         turn=1.4,
         cut_short=0.0,
+        columns=columns(),
         most_blocks=8,
         turned_off={},
         kept_on={},
@@ -335,8 +348,14 @@ def nothing_shown(**changes: Any) -> Answer:
         judged=found,
         floor_effect=found.baseline_against_floor,
         knobs=[
-            dataclasses.replace(k, verdict="cannot tell", resolution=OPEN) if k.verdict != "harms" else k
-            for k in table()
+            knob(
+                path,
+                {v: m / 9 for v, m in means.items()},
+                "cannot tell",
+                "knob" if path in KNOBS else "rival",
+                half=0.09,
+            )
+            for path, means in DOSES.items()
         ],
     )
     return dataclasses.replace(plain, **changes)
@@ -438,6 +457,7 @@ def digits() -> Answer:
         shown,
         run="digits",
         task="classify",
+        columns=None,
         directory="runs/digits",
         judged=found,
         best_floor="logistic",

@@ -105,7 +105,7 @@ def page_table(page: str, identity: str) -> list[list[str]]:
 def test_all_forms_say_the_same(kind: str) -> None:
     answer = ANSWERS[kind]()
     page, text, content = page_of_words(kind), documents.as_markdown(answer), json.loads(documents.as_json(answer))
-    table, plain = words.table(answer), html.unescape(page)
+    table, plain = words.table(answer), html.unescape(page).replace("\N{NO-BREAK SPACE}", " ")
     assert content["headline"] == words.headline(answer)
     assert words.headline(answer) in text
     assert words.headline(answer) in plain
@@ -132,7 +132,7 @@ def test_the_json_says_its_version_first_and_the_page_on_it_names_every_key() ->
     described = PAGE.read_text()
     kinds = [content, content["judged"], content["judged"]["effect"], content["judged"]["resolution"], content["test"]]
     kinds += [content["knobs"][0], content["knobs"][0]["doses"][0], content["baseline_curve"], content["data"]]
-    kinds += [content["test"]["averaging"]["candidate"]]
+    kinds += [content["test"]["averaging"]["candidate"], content["columns"]]
     for key in {key for kind in kinds for key in kind}:
         assert f"`{key}`" in described, key
 
@@ -489,9 +489,9 @@ def test_changes_are_written_in_percent_with_their_sign(relative: float, text: s
 @pytest.mark.parametrize(
     ("kind", "pictures"),
     [
-        ("a yes", ["losses", "doses", "curves", "predictions", "course"]),
+        ("a yes", ["losses", "doses", "columns", "curves", "predictions", "course"]),
         ("a classification", ["losses", "doses", "curves", "confusion", "course"]),
-        ("ruled out", ["doses", "curves", "predictions", "course"]),
+        ("ruled out", ["doses", "columns", "curves", "predictions", "course"]),
     ],
 )
 def test_the_page_is_one_file_that_loads_and_runs_nothing(kind: str, pictures: list[str]) -> None:
@@ -640,6 +640,27 @@ def test_doses_show_the_bands_that_hold_together_and_which_values_grew(monkeypat
     assert [list(line.get_xdata()) for line in grown] == [[6]]
     sizes = next(ax for ax in figure.axes if ax.get_title(loc="left").startswith("hidden_size"))
     assert [label.get_text() for label in sizes.get_xticklabels()] == ["8", "32"]
+
+
+def test_columns_are_ranked_along_the_values_of_a_knob(monkeypatch: pytest.MonkeyPatch) -> None:
+    (ax,) = drawn_figure(monkeypatch, figures.columns, made()).axes
+    found = answers.columns()
+    assert [label.get_text() for label in ax.get_yticklabels()] == found.names
+    assert [label.get_text() for label in ax.get_xticklabels()][:2] == ["off", "1e-3"]
+    places = np.array([int(text.get_text()) for text in ax.texts]).reshape(28, 7)
+    for column, weights in enumerate(found.weights.values()):
+        np.testing.assert_array_equal(places[:, column], stats.rankdata(-np.array(weights), method="ordinal"))
+    (said,) = [s for s in words.details(made()) if "listens most to" in s]
+    assert said.startswith("At kernel_l1 = 0.3 the network listens most to Appliances and lights, and least to rv1 and")
+    place = {name: int(places[found.names.index(name), 0]) for name in ("rv1", "rv2")}
+    assert said.endswith(f"those were number {place['rv1']} and {place['rv2']} of 28.")
+
+
+def test_of_many_columns_both_ends_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"c{k}" for k in range(100)]
+    many = numbers.Columns(names, "model.kernel_l1", {"off": [1 - k / 100 for k in range(100)], "0.1": [1.0] * 100})
+    (ax,) = drawn_figure(monkeypatch, figures.columns, made(columns=many)).axes
+    assert [label.get_text() for label in ax.get_yticklabels()] == names[:20] + names[80:]
 
 
 def test_the_labels_of_doses_do_not_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
