@@ -63,6 +63,15 @@ def test_the_history_is_what_would_have_been_forecast_beside_what_was_true(folde
     assert written[written["day"] >= 150]["wave_true"].isna().all()
 
 
+def test_only_of_the_history_it_is_said_that_the_model_may_know_it(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for arguments, times in (([], 0), (["--history"], 1)):
+        assert main(["predict", "runs/waves", "waves.csv", *arguments]) == 0
+        said = " ".join(capfd.readouterr().err.split())
+        assert said.count("Rows that the model was trained on are among these if the table holds them") == times
+
+
 def test_a_run_with_a_fit_alone_means_the_fit_and_says_so(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["predict", "runs/waves", "waves.csv"]) == 0
     out, err = capfd.readouterr()
@@ -157,6 +166,26 @@ def test_a_table_that_lacks_a_column_or_rows_is_refused(folder: Path, capfd: pyt
         table.to_csv("other.csv", index=False)
         assert main(["predict", "runs/waves", "other.csv"]) == 3
         assert said in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(("row", "advice"), [("3,1,1", "set data.sort: true"), ("150,,1", "set data.missing")])
+def test_advice_that_predict_cannot_take_is_said_to_be_for_the_training(
+    row: str, advice: str, folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with Path("waves.csv").open("a") as file:
+        file.write(f"{row}\n")
+    assert main(["predict", "runs/waves", "waves.csv"]) == 3
+    said = capfd.readouterr().err
+    assert advice in said
+    assert "predict takes no settings: those of the training hold" in said
+
+
+def test_a_file_that_is_not_there_is_no_setting(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", "runs/waves", "wave.csv"]) == 3
+    said = capfd.readouterr().err
+    assert "Did you mean 'waves.csv'?" in said
+    assert "data.path" not in said
+    assert "settings" not in said
 
 
 def test_predicting_twice_gives_the_same_bytes(folder: Path) -> None:
