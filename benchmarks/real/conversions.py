@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import lzma
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -28,13 +28,58 @@ def walmart(contents: Sequence[bytes], folder: Path) -> Path:
 
 def appliances(contents: Sequence[bytes], folder: Path) -> Path:
     """The first 1,200 hours, as means of six rows of ten minutes."""
+    return appliances_of(0, 1200)(contents, folder)
+
+
+def appliances_of(first: int, count: int) -> Callable[[Sequence[bytes], Path], Path]:
+    """Return what takes so many hours from one on, counted from the end where it is negative."""
+
+    def convert(contents: Sequence[bytes], folder: Path) -> Path:
+        header, hours = _hours_of_appliances(contents)
+        first_hour = first % len(hours)
+        return _write(folder / f"appliances{first or ''}.csv", header, hours[first_hour : first_hour + count])
+
+    return convert
+
+
+def _hours_of_appliances(contents: Sequence[bytes]) -> tuple[list[str], list[list[str]]]:
     rows = _rows(lzma.decompress(contents[0]))
     names = [name for name in rows[0] if name != "date"]
     hours = []
     for hour, within in groupby(rows, key=lambda row: row["date"][:13]):
         means = np.mean([[float(row[name]) for name in names] for row in within], axis=0)
         hours.append([f"{hour}:00", *(f"{mean:.6g}" for mean in means)])
-    return _write(folder / "appliances.csv", ["date", *names], hours[:1200])
+    return ["date", *names], hours
+
+
+def bike(contents: Sequence[bytes], folder: Path) -> Path:
+    """A row a day, without the two counts of which the target is the sum."""
+    rows = _rows(contents[0])
+    kept = [name for name in rows[0] if name not in ("instant", "casual", "registered")]
+    return _write(folder / "bike.csv", kept, ([row[name] for name in kept] for row in rows))
+
+
+def noise(contents: Sequence[bytes], folder: Path) -> Path:
+    """800 rows of five columns."""
+    drawn = np.random.default_rng(0).normal(size=(800, 5))
+    return _write(folder / "noise.csv", [f"x{k}" for k in range(5)], _written(drawn))
+
+
+def returns(contents: Sequence[bytes], folder: Path) -> Path:
+    """1,000 days of five shares: a common factor and a part of each one's own, both of GARCH(1, 1), and no memory."""
+    generator = np.random.default_rng(1)
+    days, shares = 1000, 5
+    variance, last = np.ones(shares + 1), np.zeros(shares + 1)
+    rows = []
+    for _ in range(days):
+        variance = 0.05 + 0.1 * last**2 + 0.85 * variance
+        last = np.sqrt(variance) * generator.normal(size=shares + 1)
+        rows.append(0.6 * last[0] + 0.8 * last[1:])
+    return _write(folder / "returns.csv", [f"share{k}" for k in range(shares)], _written(np.array(rows)))
+
+
+def _written(values: np.ndarray) -> Iterable[list[str]]:
+    return ([f"{value:.6f}" for value in row] for row in values)
 
 
 def traffic(contents: Sequence[bytes], folder: Path) -> Path:

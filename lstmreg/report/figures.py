@@ -7,18 +7,25 @@ import itertools
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
 from lstmreg.config import Scalar
+from lstmreg.search.evidence import Effect
+from lstmreg.search.method.intervals import Interval
 from lstmreg.search.space import short
 from lstmreg.tasks import task_named
 
-from .numbers import Answer, Curve, Knob
+from .numbers import Answer, Curve, Dose, Knob
+from .words import short_floor_name, spoken
 
 _TRAIN, _VAL, _GREY, _GOOD = "#8a9ba8", "#c2410c", "#94a3b8", "#0f766e"
 
@@ -42,11 +49,12 @@ _WIDTH = 8.2
 def figures(answer: Answer) -> dict[str, str]:
     """Draw every picture of the report, by name."""
     drawn = {
-        "curves": learning_curves(answer),
-        "effects": effects_alone(answer),
+        "losses": losses(answer),
         "doses": dose_response(answer),
-        "history": search_history(answer),
+        "curves": learning_curves(answer),
         "predictions": predictions(answer),
+        "confusion": confusion(answer),
+        "course": course(answer),
     }
     return {name: svg for name, svg in drawn.items() if svg}
 
@@ -55,7 +63,7 @@ def learning_curves(answer: Answer) -> str:
     """Draw training and validation loss of the baseline and the candidate, the best epoch, and the gap."""
     named = [("no regularization", answer.baseline_curve)]
     if answer.candidate_curve is not None:
-        named.append(("best setting" if answer.is_confirmed else "best candidate", answer.candidate_curve))
+        named.append(("recommended" if answer.is_confirmed else "best candidate", answer.candidate_curve))
     with canvas(1, len(named), 3.0) as (figure, axes):
         for ax, (title, curve) in zip(axes, named, strict=True):
             _draw_curve(ax, curve)
@@ -82,57 +90,173 @@ def _draw_curve(ax: Axes, curve: Curve) -> None:
     ax.set_xlabel("epoch, counted from 0")
 
 
-def effects_alone(answer: Answer) -> str:
-    """Draw each knob's effect alone with its interval."""
-    knobs = [k for k in answer.knobs if k.alone is not None and math.isfinite(k.alone.high)]
-    if not knobs:
+def losses(answer: Answer) -> str:
+    """Draw what the judge saw: the loss of each side on every block, and its mean with the interval, on one axis."""
+    sides = _sides(answer)
+    if not sides:
         return ""
-    worth = answer.smallest_effect
-    with canvas(1, 1, 0.8 + 0.36 * len(knobs)) as (figure, (ax,)):
-        for row, knob in enumerate(reversed(knobs)):
-            assert knob.alone is not None
-            color = _GOOD if knob.verdict == "use" else "#475569"
-            ax.plot([100 * knob.alone.low, 100 * knob.alone.high], [row, row], color=color, linewidth=1.6)
-            ax.plot([100 * knob.alone.mean], [row], "o", color=color)
-        ax.axvline(0, color="black", linewidth=0.8)
-        ax.axvspan(-100 * worth, 100 * worth, color=_GREY, alpha=0.18, linewidth=0)
-        widest = max(abs(x) for k in knobs if k.alone for x in (k.alone.low, k.alone.mean))
-        ax.set_xlim(right=min(100 * max(k.alone.high for k in knobs if k.alone), 250 * widest) * 1.05)
-        ax.set_yticks(range(len(knobs)), [k.name for k in reversed(knobs)])
-        ax.set_xlabel("change of the validation loss, % (left is better; grey: too small to matter)")
+    with canvas(1, 1, 0.9 + 0.42 * len(sides)) as (figure, (ax,)):
+        for row, side in enumerate(reversed(sides)):
+            ys = row + np.linspace(-0.16, 0.16, len(side.of_blocks))
+            ax.plot(side.of_blocks, ys, "o", color=_GREY, markersize=3.5, label="a block" if row == 0 else None)
+            if side.effect is not None:
+                ends = [1 + side.effect.low, 1 + side.effect.high]
+                ax.plot(ends, [row, row], color=side.color, linewidth=2.2, label="interval" if row == 0 else None)
+                mean = "mean" if row == 0 else None
+                ax.plot([1 + side.effect.mean], [row], "D", color=side.color, markersize=7, label=mean)
+        unit = sides[0].name
+        ax.axvline(1, color="black", linewidth=0.8)
+        ax.set_xlim(*_within(sides))
+        ax.set_ylim(-0.5, len(sides) - 0.5)
+        ax.set_yticks(range(len(sides)), [_clipped(side.name) for side in reversed(sides)])
+        ax.grid(visible=False, axis="y")
+        ax.set_xlabel(f"loss / that of {_clipped(unit)} (left is better)")
+        legend(figure, ax)
         return _svg(figure)
 
 
+@dataclass(frozen=True)
+class _Side:
+    """What predicted, its losses on the blocks relative to those of the first side, and the effect that is said."""
+
+    name: str
+    of_blocks: list[float]
+    effect: Effect | None
+    color: str
+
+
+def _sides(answer: Answer) -> list[_Side]:
+    """Return the best prediction without a model if there is one, no regularization, best weight decay, the pick."""
+    judged = answer.judged
+    if judged is None or "no regularization" not in judged.losses:
+        return []
+    floor = judged.losses.get("floor") if answer.best_floor is not None else None
+    unit = np.maximum(floor if floor is not None else judged.losses["no regularization"], _TINY)
+    baseline = None if floor is None else judged.baseline_against_floor
+    rival = judged.rival_effect if floor is None else None
+    pick = judged.effect if floor is None else judged.against_floor
+    rows: list[tuple[str, str, Effect | None, str]] = [
+        ("no regularization", "no regularization", baseline, _VAL),
+        ("weight decay", spoken(judged.rival or {}), rival, _TRAIN),
+        ("pick", spoken(answer.candidate), pick, _GOOD),
+    ]
+    if answer.candidate == judged.rival:
+        del rows[1]
+    found = []
+    if floor is not None and answer.best_floor is not None:
+        found.append(_Side(short_floor_name(answer, answer.best_floor), [1.0] * len(floor), None, "black"))
+    for key, name, effect, color in rows:
+        if key in judged.losses:
+            ratios = np.maximum(judged.losses[key], _TINY) / unit
+            is_unit = key == "no regularization" and floor is None
+            shown = None if is_unit else effect or _over_blocks(ratios, answer)
+            found.append(_Side(name, ratios.tolist(), shown, color))
+    return found
+
+
+#: Below this a loss is zero but for rounding.
+_TINY = 1e-12
+
+
+def _over_blocks(ratios: NDArray[np.float64], answer: Answer) -> Effect:
+    """Return Student's interval over the blocks, where the answer has none."""
+    mean, low, high = Interval.over(np.log(ratios), answer.confidence).relative
+    return Effect(mean, low, high, len(ratios))
+
+
+def _within(sides: list[_Side]) -> tuple[float, float]:
+    """Return limits between which means and intervals can be told apart, if need be without a dot."""
+    known = [1 + x for s in sides if s.effect is not None for x in (s.effect.low, s.effect.high) if math.isfinite(x)]
+    low, high = min([1.0, *known]), max([1.0, *known])
+    room = max(high - low, 0.1)
+    dots = [x for side in sides for x in side.of_blocks]
+    low, high = max(min(low, *dots), low - room), min(max(high, *dots), high + room)
+    return low - 0.05 * (high - low), high + 0.05 * (high - low)
+
+
+def _clipped(name: str) -> str:
+    return name if len(name) <= _LONG else f"{name[: _LONG - 1]}…"
+
+
+#: A longer name beside an axis would leave no room for it.
+_LONG = 36
+
+
 def dose_response(answer: Answer) -> str:
-    """Draw for each knob what each of its values did alone, on average and on each split."""
+    """Draw for each row of the table what each of its values did alone, with bands that hold together."""
     knobs = [k for k in answer.knobs if k.doses]
     if not knobs:
         return ""
     columns = min(3, len(knobs))
     rows = -(-len(knobs) // columns)
-    with canvas(rows, columns, 2.1 * rows + 0.3) as (figure, axes):
+    with canvas(rows, columns, 2.1 * rows + 0.5) as (figure, axes):
         for ax, knob in itertools.zip_longest(axes, knobs):
             if knob is None:
                 ax.set_visible(False)
             else:
-                _draw_doses(ax, knob)
+                _draw_doses(ax, knob, answer.smallest_effect)
         for ax in axes[::columns]:
             ax.set_ylabel("change of loss, %")
+        marks = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+        figure.legend(marks.values(), marks.keys(), loc="outside upper left", ncols=len(marks))
         return _svg(figure)
 
 
-def _draw_doses(ax: Axes, knob: Knob) -> None:
-    positions = range(1, len(knob.doses) + 1)
-    for split in range(max(len(d.per_split) for d in knob.doses)):
-        ys = [100 * d.per_split[split] if split < len(d.per_split) else math.nan for d in knob.doses]
-        ax.plot([0, *positions], [0, *ys], color=_GREY, linewidth=0.7, alpha=0.8)
-    color = _GOOD if knob.verdict == "use" else "#334155"
-    ax.plot([0, *positions], [0, *(100 * d.effect for d in knob.doses)], "o-", color=color, markersize=4)
+def _draw_doses(ax: Axes, knob: Knob, smallest_effect: float) -> None:
+    # Nothing but the baseline is a knob that is off; of another setting each value stands by itself.
+    first = 0 if knob.role == "setting" else 1
+    places = list(range(first, first + len(knob.doses)))
+    off = [] if knob.role == "setting" else [0.0]
+    for block in range(max(len(d.by_block) for d in knob.doses)):
+        of_block = [100 * d.by_block[block] if block < len(d.by_block) else math.nan for d in knob.doses]
+        ax.plot(range(first + len(places)), [*off, *of_block], color=_GREY, linewidth=0.6, alpha=0.55, label="a block")
+    color = _VERDICT_COLORS.get(knob.verdict, "#334155")
+    ends = [[100 * getattr(d.effect, end) for d in knob.doses] for end in ("low", "high")]
+    limits = _limits(knob.doses)
+    low, high = ([*off, *(float(np.clip(x, -1e4, 1e4)) for x in values)] for values in ends)
+    ax.fill_between(range(first + len(places)), low, high, color=color, alpha=0.18, linewidth=0, label="band")
+    means = [100 * d.effect.mean for d in knob.doses]
+    ax.plot(range(first + len(places)), [*off, *means], "-", color=color, linewidth=1.4)
+    for is_grown, mark, label in ((False, "o", "a value"), (True, "D", "a value that the ladder grew to")):
+        chosen = [n for n, d in enumerate(knob.doses) if d.is_grown == is_grown]
+        if chosen:
+            face = "white" if is_grown else color
+            ax.plot(
+                [places[n] for n in chosen],
+                [means[n] for n in chosen],
+                mark,
+                color=color,
+                markerfacecolor=face,
+                markersize=5 if is_grown else 4,
+                label=label,
+            )
     ax.axhline(0, color="black", linewidth=0.8)
-    labels = ["off", *(_as_label(d.value) for d in knob.doses)]
+    ax.axhline(
+        -100 * smallest_effect, color="black", linewidth=0.7, linestyle=":", label="smallest effect worth having"
+    )
+    ax.set_ylim(*limits)
+    labels = [*(["off"] if off else []), *(_as_label(d.value) for d in knob.doses)]
     is_tight = sum(len(label) + 2 for label in labels) > _LETTERS
-    ax.set_xticks([0, *positions], labels, rotation=60 if is_tight else 0)
-    ax.set_title(knob.name, loc="left", fontsize=9.5)
+    ax.set_xticks(range(first + len(places)), labels, rotation=60 if is_tight else 0)
+    ax.set_title(f"{knob.name}: {knob.verdict}"[:_TITLE], loc="left", fontsize=9)
+
+
+def _limits(doses: list[Dose]) -> tuple[float, float]:
+    """Return limits in percent between which what matters can be told; a value that harms much may leave them."""
+    means = [100 * d.effect.mean for d in doses if math.isfinite(d.effect.mean)]
+    lows = [100 * d.effect.low for d in doses if math.isfinite(d.effect.low)]
+    highs = [100 * d.effect.high for d in doses if math.isfinite(d.effect.high)]
+    low, high = min([-5.0, *lows]), max([5.0, *(h for h in highs if h <= _HARM), *(m for m in means if m <= _HARM)])
+    return max(low, -100.0) * 1.08, min(high, _HARM) * 1.15
+
+
+#: Above so many percent a picture need not tell harm from harm.
+_HARM = 60.0
+
+#: So many letters a panel has room for.
+_TITLE = 46
+
+_VERDICT_COLORS = {"use": _GOOD, "harms": "#b91c1c"}
 
 
 #: So many letters stand beside each other below a panel of the doses.
@@ -147,68 +271,88 @@ def _as_label(value: Scalar) -> str:
     return short(value)
 
 
-def search_history(answer: Answer) -> str:
-    """Draw the sampled settings in their order, and the best so far."""
-    values = answer.history
-    if not any(math.isfinite(v) for v in values):
-        return ""
-    best, so_far = [], math.inf
-    for value in values:
-        so_far = min(so_far, value) if math.isfinite(value) else so_far
-        best.append(so_far if math.isfinite(so_far) else math.nan)
-    with canvas(1, 1, 2.4) as (figure, (ax,)):
-        ax.plot(range(1, len(values) + 1), values, "o", color=_GREY, markersize=4, label="a setting, on every split")
-        ax.step(range(1, len(values) + 1), best, where="post", color=_GOOD, label="best so far")
-        ax.axhline(1, color="black", linewidth=0.8)
-        ax.set_ylim(top=min(max(v for v in values if math.isfinite(v)) * 1.05, 3.0))
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-        ax.set_xlabel("proposal")
-        ax.set_ylabel("loss / baseline's")
-        legend(figure, ax)
-        return _svg(figure)
-
-
 def predictions(answer: Answer) -> str:
-    """Draw truth and forecasts on the test rows at the first and the last step ahead, and the error at each step."""
+    """Draw truth and forecasts on the test rows: of a panel each group, else the first and the last step ahead.
+
+    Below, the error at each step.
+    """
     if not answer.test.predictions or not task_named(answer.task).columns_are:
         return ""
     horizon = len(next(iter(answer.test.error_by_step.values())))
-    steps = sorted({0, horizon - 1})
-    panels = len(steps) + (horizon > 1)
-    with canvas(panels, 1, 2.2 * panels + 0.4) as (figure, axes):
-        for ax, step in zip(axes, steps, strict=False):
-            _draw_forecasts(ax, answer, step)
-            if horizon > 1:
-                ax.set_title(f"{step + 1} step{'s' if step else ''} ahead", loc="left", fontsize=9.5)
+    groups = _groups(answer)
+    if len(groups) > 1:
+        parts = [(places, 0, name) for name, places in groups.items()]
+    else:
+        (places,) = groups.values()
+        titles = {step: f"{step + 1} step{'s' if step else ''} ahead" for step in sorted({0, horizon - 1})}
+        parts = [(places, step, title if horizon > 1 else "") for step, title in titles.items()]
+    panels = len(parts) + (horizon > 1)
+    with canvas(panels, 1, (1.6 if len(groups) > 1 else 2.2) * panels + 0.4) as (figure, axes):
+        for ax, (places, step, title) in zip(axes, parts, strict=False):
+            _draw_forecasts(ax, answer, places, step)
+            ax.set_title(title[:_TITLE], loc="left", fontsize=9.5)
         if horizon > 1:
             _draw_error_by_step(axes[-1], answer)
         legend(figure, axes[0])
         return _svg(figure)
 
 
-def _draw_forecasts(ax: Axes, answer: Answer, step: int) -> None:
+#: So many groups of a panel are drawn.
+_MOST_GROUPS = 6
+
+
+def _groups(answer: Answer) -> dict[str, list[int]]:
+    """Return which of the cases that are shown belong to each group, by name; without groups all belong to one."""
+    shown, total = len(next(iter(answer.test.predictions.values()))), len(answer.data.test_labels)
+    of_cases = answer.data.scales.get("group") or [0] * total
+    groups: dict[int, list[int]] = {}
+    for place in range(shown):
+        groups.setdefault(of_cases[total - shown + place], []).append(place)
+    names = {group: _label_of(answer, places[0], shown).rpartition(", ")[0] for group, places in groups.items()}
+    return {names[group] or str(group): places for group, places in list(groups.items())[:_MOST_GROUPS]}
+
+
+def _label_of(answer: Answer, place: int, shown: int) -> str:
+    return answer.data.test_labels[len(answer.data.test_labels) - shown + place]
+
+
+def _draw_forecasts(ax: Axes, answer: Answer, cases: list[int], step: int) -> None:
     predictions = next(iter(answer.test.predictions.values()))
-    shown = len(predictions)
-    places = range(shown)
+    shown, places = len(predictions), range(len(cases))
     # Of several targets, the first one's forecasts are drawn: each step has all of them.
     targets = len(predictions[0]) // len(next(iter(answer.test.error_by_step.values())))
     column = step * targets
-    truth = [steps[column] for steps in answer.data.test_truth[-shown:]]
-    ax.plot(places, truth, color="black", linewidth=1.4, label="truth")
-    for name, color in _forecast_colors(answer):
-        values = [steps[column] for steps in answer.test.predictions[name]]
-        ax.plot(places, values, color=color, linewidth=1.1, label=_forecast_label(answer, name))
-    every = max(1, shown // 6)
+    truth = answer.data.test_truth[-shown:]
+    ax.plot(places, [truth[case][column] for case in cases], color="black", linewidth=1.4, label="truth")
+    for name in ("no regularization", "candidate"):
+        if name in answer.test.predictions:
+            values = [answer.test.predictions[name][case][column] for case in cases]
+            ax.plot(places, values, color=_COLORS[name], linewidth=1.1, label=_label_of_side(answer, name))
     # A case is known by its first step; the time of this one is the first step of a later case.
-    times = [*answer.data.test_labels[len(answer.data.test_labels) - shown + step :], *[""] * step]
-    ax.set_xticks(list(places)[::every], [t[:19] for t in times[::every]])
+    times = [_label_of(answer, case, shown) for case in cases]
+    times = [*times[step:], *[""] * step] if answer.data.scales.get("group") is None else _times(times)
+    times = [time[:19] for time in times]
+    every = -(-len(times) // max(2, min(6, _LINE // (max(map(len, times)) + 3))))
+    ax.set_xticks(list(places)[::every], times[::every])
     ax.set_ylabel((answer.data.target if targets == 1 else answer.data.target.split(", ")[0])[:40])
 
 
+#: So many letters stand beside each other below a whole figure.
+_LINE = 96
+
+
+def _times(labels: list[str]) -> list[str]:
+    """Return labels without the name of the group before them."""
+    return [label.rpartition(", ")[2] for label in labels]
+
+
 def _draw_error_by_step(ax: Axes, answer: Answer) -> None:
-    for name, color in _forecast_colors(answer):
-        errors = answer.test.error_by_step[name]
-        ax.plot(range(1, len(errors) + 1), errors, "o-", color=color, markersize=4)
+    for name, errors in answer.test.error_by_step.items():
+        color = _COLORS.get(name, _GREY)
+        label = None if name in ("no regularization", "candidate") else name
+        ax.plot(range(1, len(errors) + 1), errors, "o-", color=color, markersize=4, label=label)
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(loc="best")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_ylim(bottom=0)
     ax.set_xlabel("steps ahead")
@@ -216,12 +360,107 @@ def _draw_error_by_step(ax: Axes, answer: Answer) -> None:
     ax.set_title("error at each step", loc="left", fontsize=9.5)
 
 
-def _forecast_colors(answer: Answer) -> Iterator[tuple[str, str]]:
-    return zip(answer.test.predictions, (_TRAIN, _GOOD), strict=False)
+#: Who predicted, by colour, in all pictures.
+_COLORS = {"no regularization": _VAL, "candidate": _GOOD, "weight decay": _TRAIN}
 
 
-def _forecast_label(answer: Answer, name: str) -> str:
-    return "best setting" if name == "candidate" and answer.is_confirmed else name
+def _label_of_side(answer: Answer, name: str) -> str:
+    return "recommended" if name == "candidate" and answer.is_confirmed else name
+
+
+#: More classes than these are no picture.
+_MOST_CLASSES = 20
+
+
+def confusion(answer: Answer) -> str:
+    """Draw which classes the candidate takes for which on the test, or the baseline where there is no candidate."""
+    classes, predicted = answer.data.classes, answer.test.predictions
+    if not predicted or not 1 < len(classes) <= _MOST_CLASSES:
+        return ""
+    name = "candidate" if "candidate" in predicted else next(iter(predicted))
+    counts = confusion_counts(predicted[name], answer.data.test_truth, len(classes))
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    size = max(2.6, 0.9 + 0.34 * len(classes))
+    with canvas(1, 1, size) as (figure, (ax,)):
+        # Cells are drawn, and not an image: the page forbids itself to load any, even one that it has inside.
+        edges = np.arange(len(classes) + 1) - 0.5
+        ax.pcolormesh(edges, edges, shares, cmap="Greens", vmin=0, vmax=1, edgecolor="white", linewidth=0.5)
+        ax.invert_yaxis()
+        for row, column in itertools.product(range(len(classes)), repeat=2):
+            if counts[row, column]:
+                color = "white" if shares[row, column] > 0.6 else "#1e293b"
+                ax.text(column, row, f"{counts[row, column]}", ha="center", va="center", color=color)
+        names = [name[:_CLASS] for name in classes]
+        is_tight = sum(len(name) + 2 for name in names) > 2 * _LETTERS
+        ax.set_xticks(range(len(classes)), names, rotation=60 if is_tight else 0)
+        ax.set_yticks(range(len(classes)), names)
+        ax.grid(visible=False)
+        ax.set_xlabel("predicted")
+        ax.set_ylabel("true")
+        ax.set_title(_label_of_side(answer, name), loc="left", fontsize=9.5)
+        return _svg(figure)
+
+
+#: So many letters of a class's name are shown.
+_CLASS = 14
+
+
+def confusion_counts(predictions: list[Any], truth: list[Any], classes: int) -> NDArray[np.int64]:
+    """Return how often a class ``(C, C)``, a row each, was predicted as a class, a column each.
+
+    Args:
+        predictions: Probabilities ``(M, C)`` of cases or ``(M, T, C)`` of their steps, ``None`` where there is none.
+        truth: Numbers of the classes, ``(M', 1)`` or ``(M', T, 1)``; the last ``M`` are those that were predicted.
+        classes: C.
+    """
+    probabilities = np.array(predictions, dtype=np.float64).reshape(-1, classes)
+    numbers = np.array(truth[len(truth) - len(predictions) :], dtype=np.float64).reshape(-1)
+    there = np.isfinite(numbers) & np.isfinite(probabilities).all(axis=1)
+    counts = np.zeros((classes, classes), dtype=np.int64)
+    np.add.at(counts, (numbers[there].astype(np.int64), probabilities[there].argmax(axis=1)), 1)
+    return counts
+
+
+#: The parts of the experiment, which of the answer's counts belong to each, and what each is for.
+_PARTS = (
+    ("learning rate", ("learning rate",), "which one\nsuits none"),
+    ("screen", ("screen",), "every value,\none seed a block"),
+    ("grow", ("grow",), "on, where an\nend is best"),
+    ("race and\ncombinations", ("race", "combine", "propose"), "seeds where\nthey may decide"),
+    ("judge", ("judge",), "the picks, with\nfresh seeds"),
+    ("test", ("test",), "once"),
+)
+
+
+def course(answer: Answer) -> str:
+    """Draw how the answer was found: the parts of the experiment in their order, with their trainings."""
+    with canvas(1, 1, 1.75) as (figure, (ax,)):
+        ax.set_axis_off()
+        ax.set_xlim(0, len(_PARTS))
+        ax.set_ylim(0, 1)
+        for place, (title, names, purpose) in enumerate(_PARTS):
+            count, failed = (sum(answer.course.get(name, [0, 0])[k] for name in names) for k in (0, 1))
+            color = _GOOD if count else _GREY
+            box = FancyBboxPatch(
+                (place + 0.06, 0.05),
+                0.8,
+                0.9,
+                boxstyle="round,pad=0,rounding_size=0.06",
+                mutation_aspect=0.6,
+                facecolor="#f0fdfa" if count else "white",
+                edgecolor=color,
+                linestyle="-" if count else "--",
+            )
+            ax.add_patch(box)
+            ax.text(place + 0.46, 0.8, title, ha="center", va="center", fontsize=9, weight="bold", color=color)
+            said = f"{count:,} training{'s' if count != 1 else ''}" if count else "not needed"
+            said += f"\n{failed} failed" if failed else ""
+            ax.text(place + 0.46, 0.51, said, ha="center", va="center", fontsize=9)
+            ax.text(place + 0.46, 0.21, purpose, ha="center", va="center", fontsize=8, color="#64748b")
+            if place:
+                arrow = {"arrowstyle": "->", "color": _GREY, "linewidth": 1.4}
+                ax.annotate("", xy=(place + 0.06, 0.5), xytext=(place - 0.14, 0.5), arrowprops=arrow)
+        return _svg(figure)
 
 
 def legend(figure: Figure, ax: Axes) -> None:

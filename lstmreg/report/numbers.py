@@ -24,7 +24,7 @@ from lstmreg.search.evidence import Effect, Evidence, Resolution, relative
 from lstmreg.search.held_out import Averaging
 from lstmreg.search.method import Interval, Judgement, Row
 from lstmreg.search.records import ROLES, STAGES, Replicate, Result, Stage
-from lstmreg.search.space import WEIGHT_DECAY, Setting, baseline_config, configured, kept_on, turned_off
+from lstmreg.search.space import WEIGHT_DECAY, Setting, baseline_config, configured, kept_on, short, turned_off
 from lstmreg.tasks import task_named
 
 #: Where more trainings than this share were cut short, nothing is said of knobs.
@@ -106,15 +106,17 @@ class Judged:
         picks: What the blocks' picks are, each with how many blocks it has, the most first.
         seeds: How many fresh seeds on each block.
         against: Why the pick is not recommended (``interval``, ``smallest effect``, ``unstable``, ``floor``,
-            ``failures``); empty if it is.
+            ``simple model``, ``failures``); empty if it is.
         resolution: What would decide.
         rival: The best weight decay; ``None`` if none was tried.
         rival_effect: Its effect against no regularization.
         beyond_rival: The pick's effect against it.
         losses: Mean loss over the fresh seeds on each block, in units of the validation loss: of ``no regularization``,
-            ``pick``, ``weight decay`` and ``floor``, as far as there are such.
+            ``pick``, ``weight decay``, ``floor`` and ``simple model``, as far as there are such.
         against_floor: The pick's loss against the best prediction without a model.
         baseline_against_floor: Likewise of no regularization.
+        against_simple_model: The pick's loss against the best simple model.
+        baseline_against_simple_model: Likewise of no regularization.
     """
 
     effect: Effect
@@ -130,6 +132,24 @@ class Judged:
     losses: dict[str, list[float]]
     against_floor: Effect | None
     baseline_against_floor: Effect | None
+    against_simple_model: Effect | None
+    baseline_against_simple_model: Effect | None
+
+
+@dataclass(frozen=True)
+class Columns:
+    """To which input columns networks listen: how large the largest input weight of each is, of the largest of all.
+
+    Attributes:
+        names: Of the columns, those that the strongest value leaves largest first.
+        path: The knob along whose values it is shown.
+        weights: A share in [0, 1] of each column, in the order of the names, as a mean over blocks and seeds; for no
+            regularization (``off``) and for each value of the knob.
+    """
+
+    names: list[str]
+    path: str
+    weights: dict[str, list[float]]
 
 
 @dataclass(frozen=True)
@@ -191,12 +211,15 @@ class Answer:
         judged: What the judge said; ``None`` if nothing was judged.
         best_floor: The prediction without a model that is hardest to beat, if there is any.
         floor_effect: Loss of the recommended model relative to it.
+        best_simple_model: The simple model that is hardest to beat, if there is any.
+        simple_model_effect: Loss of the recommended model relative to it.
         knobs: The table: knobs, then weight decay, then other settings.
         baseline_curve: Learning curves of the baseline on the last block.
         candidate_curve: Likewise of the candidate.
         gap: Mean ratio of validation to training loss of the baseline at its best epochs.
         turn: Mean ratio of its last to its best validation loss: how far it turns up.
         cut_short: Share of its trainings that ``max_epochs`` ended before the patience did; 0 without one.
+        columns: To which input columns the networks listen; ``None`` where there are fewer than three.
         most_blocks: So many blocks the data allow without getting very short.
         turned_off: Settings that the configuration turns and the search turned off in the baseline.
         kept_on: Knobs that the configuration turns and that were on in every training.
@@ -222,12 +245,15 @@ class Answer:
     judged: Judged | None
     best_floor: str | None
     floor_effect: Effect | None
+    best_simple_model: str | None
+    simple_model_effect: Effect | None
     knobs: list[Knob]
     baseline_curve: Curve
     candidate_curve: Curve | None
     gap: float
     turn: float
     cut_short: float
+    columns: Columns | None
     most_blocks: int
     turned_off: Setting
     kept_on: Setting
@@ -251,7 +277,6 @@ def answer(evidence: Evidence) -> Answer:
     _require_finished(evidence)
     found = Conclusion.of(evidence)
     candidate = found.candidate
-    floor_effect = found.judged.against_floor if found.judged and found.is_confirmed else found.baseline_against_floor()
     baseline = list(evidence.results({}, _judging(found)).values()) or list(_baseline_results(evidence).values())
     return Answer(
         run=evidence.config.run_name,
@@ -263,7 +288,15 @@ def answer(evidence: Evidence) -> Answer:
         learning_rate=decisions.chosen_learning_rate(evidence),
         judged=None if found.judged is None else _judged(evidence, found, found.judged),
         best_floor=evidence.card.best_floor,
-        floor_effect=None if floor_effect is None else _effect(floor_effect),
+        floor_effect=_perhaps(
+            found.judged.against_floor if found.judged and found.is_confirmed else found.baseline_against(found.floor)
+        ),
+        best_simple_model=evidence.card.best_simple_model,
+        simple_model_effect=_perhaps(
+            found.judged.against_simple_model
+            if found.judged and found.is_confirmed
+            else found.baseline_against(found.simple_model)
+        ),
         knobs=_knobs(evidence, found, is_cut_short=_cut_short(evidence, baseline) > MOSTLY),
         baseline_curve=_curve(_on_last_block(_of_baseline(evidence, found))),
         candidate_curve=_curve(_on_last_block(evidence.results(candidate, "judge"), of=candidate))
@@ -272,6 +305,7 @@ def answer(evidence: Evidence) -> Answer:
         gap=float(np.mean([_gap(result) for result in baseline])),
         turn=float(np.mean([result.val[-1] / max(result.val_loss, _TINY) for result in baseline])),
         cut_short=_cut_short(evidence, baseline),
+        columns=_columns(evidence, found),
         most_blocks=evidence.card.most_blocks,
         turned_off=turned_off(evidence.config),
         kept_on=kept_on(evidence.config),
@@ -317,6 +351,10 @@ def _effect(found: Interval, failed: int = 0) -> Effect:
     return Effect(mean, low, high, found.blocks, failed)
 
 
+def _perhaps(found: Interval | None) -> Effect | None:
+    return None if found is None else _effect(found)
+
+
 def _resolution(found: method.Resolution, blocks: int, seeds: float) -> Resolution:
     return Resolution(
         half_width=relative(found.half_width),
@@ -348,13 +386,13 @@ def _judged(evidence: Evidence, found: Conclusion, judged: Judgement) -> Judged:
         against=list(judged.against),
         resolution=_resolution(judged.resolution, judged.components.blocks, judged.components.seeds),
         rival=found.rival,
-        rival_effect=None if judged.rival_effect is None else _effect(judged.rival_effect),
-        beyond_rival=None if judged.beyond_rival is None else _effect(judged.beyond_rival),
+        rival_effect=_perhaps(judged.rival_effect),
+        beyond_rival=_perhaps(judged.beyond_rival),
         losses=_losses(evidence, found, judged),
-        against_floor=None if judged.against_floor is None else _effect(judged.against_floor),
-        baseline_against_floor=None
-        if judged.baseline_against_floor is None
-        else _effect(judged.baseline_against_floor),
+        against_floor=_perhaps(judged.against_floor),
+        baseline_against_floor=_perhaps(judged.baseline_against_floor),
+        against_simple_model=_perhaps(judged.against_simple_model),
+        baseline_against_simple_model=_perhaps(judged.baseline_against_simple_model),
     )
 
 
@@ -371,8 +409,9 @@ def _losses(evidence: Evidence, found: Conclusion, judged: Judgement) -> dict[st
         ]
         if all(np.isfinite(row).any() for row in rows):
             losses[name] = [float(np.exp(row[np.isfinite(row)].mean())) for row in rows]
-    best = evidence.card.best_floor
-    return losses if best is None else losses | {"floor": list(evidence.card.floors[best])}
+    card = evidence.card
+    floors = {"floor": card.best_floor, "simple model": card.best_simple_model}
+    return losses | {side: list(card.floors[name]) for side, name in floors.items() if name is not None}
 
 
 # ---------------------------------------------------------------------- the table
@@ -419,6 +458,44 @@ def _verdict(said: method.Verdict, *, is_confirmed: bool, is_cut_short: bool) ->
 def _dose(dose: method.Dose) -> Dose:
     by_block = [relative(effect) for effect in dose.by_block]
     return Dose(dose.value, _effect(dose.band, dose.failures), by_block, dose.seeds, dose.is_grown)
+
+
+# ---------------------------------------------------------------------- columns
+
+#: The knobs that choose among columns, the most decided first; the first that was tried is shown.
+_CHOOSING = ("model.kernel_l1", "model.kernel_l2")
+
+
+def _columns(evidence: Evidence, found: Conclusion) -> Columns | None:
+    """Say which columns are heard along the values of a knob on the input weights."""
+    names = evidence.card.features
+    row = next((row for path in _CHOOSING for row in found.rows if row.arm.path == path), None)
+    if row is None or len(names) < _FEWEST_COLUMNS:
+        return None
+    off = _baseline_results(evidence) | evidence.results({}, "choose")
+    results = {"off": off} | {short(d.value): evidence.results({row.arm.path: d.value}, "choose") for d in row.doses}
+    weights = {
+        value: shares for value, of_value in results.items() if (shares := _shares(list(of_value.values()), len(names)))
+    }
+    if len(weights) < 2 or "off" not in weights:
+        return None
+    last = list(weights)[-1]
+    order = sorted(range(len(names)), key=lambda k: (-weights[last][k], -weights["off"][k]))
+    return Columns(
+        [names[k] for k in order],
+        row.arm.path,
+        {value: [shares[k] for k in order] for value, shares in weights.items()},
+    )
+
+
+#: Of two columns there is nothing to see.
+_FEWEST_COLUMNS = 3
+
+
+def _shares(results: list[Result], columns: int) -> list[float]:
+    """Return each column's weight as a share of the largest, as a mean over networks."""
+    found = [np.array(r.columns) / max(*r.columns, _TINY) for r in results if r.columns and len(r.columns) == columns]
+    return [float(share) for share in np.mean(found, axis=0)] if found else []
 
 
 # ---------------------------------------------------------------------- curves

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from lstmreg.search.evidence import Effect
-from lstmreg.search.space import Setting, key, knobs_of, short, without_knobs
+from lstmreg.knobs import KNOBS
+from lstmreg.search.evidence import Effect, Resolution
+from lstmreg.search.space import WEIGHT_DECAY, Setting, knobs_of, short
 from lstmreg.tasks import Task, task_named
 
-from .numbers import MOSTLY, Answer, Knob
+from .numbers import MOSTLY, Answer, Judged, Knob
+
+#: The optimizer that knows weight decay is set beside it.
+_OPTIMIZER = "training.optimizer"
 
 
 def task(answer: Answer) -> type[Task]:
@@ -23,25 +27,68 @@ def floor_name(answer: Answer, name: str) -> str:
     return task(answer).floor_names.get(name, name)
 
 
+def short_floor_name(answer: Answer, name: str) -> str:
+    """Say it without the explanation in brackets."""
+    return floor_name(answer, name).split(" (")[0]
+
+
+# ---------------------------------------------------------------------- the headline
+
+
 def headline(answer: Answer) -> str:
     """Say in one sentence what to do."""
     if answer.is_confirmed:
-        turned = _setting({p: answer.recommended[p] for p in knobs_of(answer.recommended)})
-        rest = "; leave the others off." if len(knobs_of(answer.recommended)) < len(answer.knobs) else "."
-        beside = f" beside the configured {_setting(answer.kept_on)}" if answer.kept_on else ""
-        return f"Use {turned}{beside}{rest}"
+        return _what_to_use(answer)
     floor = None if answer.best_floor is None else floor_name(answer, answer.best_floor)
     if floor is not None and answer.floor_effect is not None and answer.floor_effect.low > 0:
         return f"Use {floor}: this model is worse."
     if _is_cut_short(answer):
         return "Nothing could be shown, because training was cut short: raise training.max_epochs and ask again."
+    if _has_sure_effect(answer) and answer.judged is not None:
+        if "failures" in answer.judged.against:
+            return (
+                f"Nothing is recommended: {_candidate(answer)} helps, but training fails more often with it than "
+                f"without."
+            )
+        if "unstable" in answer.judged.against:
+            return "Nothing is recommended: regularization helps, but the blocks do not agree on which."
     if floor is not None and (answer.floor_effect is None or answer.floor_effect.high >= 0):
         if _has_sure_effect(answer):
-            return f"Use {floor} until a model beats it: {_setting(answer.candidate)} helps this one, but not enough."
+            return f"Use {floor} until a model beats it: {_candidate(answer)} helps this one, but not enough."
         return f"Nothing could be shown, not even that the model beats {floor}."
-    if all(k.verdict in ("off for certain", "harms") for k in _searched(answer.knobs)):
+    knobs = _knobs(answer)
+    if knobs and all(k.verdict in ("off for certain", "harms") for k in knobs):
         return f"Leave every knob off: none brings {_worth(answer)} beyond {_beyond(answer)}."
     return f"Nothing could be shown: no knob helps for certain beyond {_beyond(answer)}."
+
+
+def _what_to_use(answer: Answer) -> str:
+    """Say the recommended setting, and no more of it than the blocks agree on."""
+    setting, agreed = answer.recommended, "value" if answer.judged is None else answer.judged.agreed
+    beside = f" beside the configured {spoken(answer.kept_on)}" if answer.kept_on else ""
+    turned = _layers(setting)
+    others = [k for k in _knobs(answer) if k.path not in turned]
+    rest = f"; leave {'the others' if turned else 'every knob'} off." if others else "."
+    values = [short(setting[path]) for path in _main(setting)]
+    if agreed == "value" or not values:
+        return f"Use {spoken(setting)}{beside}{rest}"
+    if agreed == "knobs":
+        differ = f"blocks differ on the value{'s' if len(values) > 1 else ''}"
+        names = listed([_name(path) for path in _main(setting)])
+        return f"Use {names}, at about {listed(values)} ({differ}){beside}{rest}"
+    return f"Use {_places(setting)}, such as {spoken(setting)} (blocks differ on which){beside}{rest}"
+
+
+def _places(setting: Setting) -> str:
+    """Say what a setting acts on, whatever the norm."""
+    found = []
+    for path in _main(setting):
+        knob = KNOBS.get(path)
+        if knob is None:
+            found.append("weight decay" if path == WEIGHT_DECAY else _name(path))
+        else:
+            found.append(f"{'a penalty on' if knob.kind == 'strength' else 'dropout of'} {knob.acts_on}")
+    return listed(list(dict.fromkeys(found)))
 
 
 def _is_cut_short(answer: Answer) -> bool:
@@ -49,9 +96,9 @@ def _is_cut_short(answer: Answer) -> bool:
 
 
 def _has_sure_effect(answer: Answer) -> bool:
-    """Whether the candidate's knobs help for certain and by enough, whatever the model is worth."""
-    effect = answer.effect
-    return effect is not None and effect.high < 0 and effect.mean <= -answer.smallest_effect
+    """Whether the candidate helps for certain and by enough, whatever else speaks against it."""
+    judged = answer.judged
+    return judged is not None and not {"interval", "smallest effect"} & set(judged.against)
 
 
 def _worth(answer: Answer) -> str:
@@ -59,31 +106,54 @@ def _worth(answer: Answer) -> str:
 
 
 def _beyond(answer: Answer) -> str:
-    return "early stopping" + (f" and the configured {_setting(answer.kept_on)}" if answer.kept_on else "")
+    stopping = "early stopping" if answer.settings.get("training.patience") is not None else "training to the end"
+    return stopping + (f" and the configured {spoken(answer.kept_on)}" if answer.kept_on else "")
 
 
-def _searched(knobs: Sequence[Knob]) -> list[Knob]:
-    return [k for k in knobs if k.verdict != "not searched"]
+def _knobs(answer: Answer) -> list[Knob]:
+    """List the knobs that were tried."""
+    return [k for k in answer.knobs if k.role == "knob" and k.verdict != "not searched"]
+
+
+def _candidate(answer: Answer) -> str:
+    """Say what was judged, and no more of it than the blocks agree on."""
+    setting, judged = answer.candidate, answer.judged
+    agreed = "value" if judged is None else judged.agreed
+    if agreed == "knobs":
+        return listed([f"{_name(path)} at about {short(setting[path])}" for path in _main(setting)])
+    if agreed == "places":
+        return _places(setting)
+    return spoken(setting) if agreed == "value" else "what the blocks pick"
+
+
+# ---------------------------------------------------------------------- what supports it
 
 
 def summary(answer: Answer) -> list[str]:
     """Say in two short paragraphs what supports the headline."""
-    precision = _about_precision(answer)
-    if precision and answer.floor_effect is not None and answer.floor_effect.high < 0:
-        return [_about_candidate(answer), *precision]
+    crossing = _about_crossing(answer)
+    if crossing:
+        return [*crossing, _about_candidate(answer)]
+    decides = _about_deciding(answer)
+    is_worse = answer.floor_effect is not None and answer.floor_effect.low > 0
+    if _is_cut_short(answer) and not answer.is_confirmed and not is_worse:
+        return [_about_candidate(answer), _about_overfitting(answer)]
+    if decides and answer.floor_effect is not None and answer.floor_effect.high < 0:
+        return [_about_candidate(answer), *decides]
     return [_about_candidate(answer), *_about_floor(answer)]
 
 
 def details(answer: Answer) -> list[str]:
     """Say the rest, most important first."""
     said = [
-        *_about_precision(answer),
+        *_about_deciding(answer),
         *_about_floor(answer),
-        *_about_sizes(answer),
+        *_about_rival(answer),
+        *_about_picks(answer),
         _about_test(answer),
         *_about_averaging(answer),
+        *_about_open_knobs(answer),
         *_about_failures(answer),
-        *_about_looks(answer),
         _about_overfitting(answer),
         _about_learning_rate(answer),
         *_about_configured(answer),
@@ -91,7 +161,7 @@ def details(answer: Answer) -> list[str]:
         *_about_differences(answer),
         *answer.data.notes,
     ]
-    return [sentence for sentence in said if sentence not in summary(answer)]
+    return [sentence for sentence in dict.fromkeys(said) if sentence not in summary(answer)]
 
 
 def sentences(answer: Answer) -> list[str]:
@@ -99,85 +169,169 @@ def sentences(answer: Answer) -> list[str]:
     return [*summary(answer), *details(answer)]
 
 
-def _about_sizes(answer: Answer) -> list[str]:
-    if answer.sizes_effect is None:
+def _about_crossing(answer: Answer) -> list[str]:
+    """Say it where the network goes from behind the best prediction without a model to ahead of it."""
+    judged, floor = answer.judged, answer.best_floor
+    if not answer.is_confirmed or judged is None or floor is None:
         return []
-    effect = answer.sizes_effect
+    before, after = judged.baseline_against_floor, judged.against_floor
+    if before is None or after is None or before.high < 0 or after.high >= 0:
+        return []
+    name, without = short_floor_name(answer, floor), "a knob" if _layers(answer.candidate) else "regularization"
+    loses = f"loses to {name}" if before.low > 0 else f"does not beat {name} for certain"
     return [
-        f"Apart from any knob, {_setting(without_knobs(answer.candidate))} changed the validation loss by "
-        f"{change(effect.mean)} ({interval(effect, answer)}) against the baseline; effects of knobs are measured "
-        f"at these values."
+        f"Without {without} the network {loses} (loss {change(before.mean)}, {bounds(before)}); with "
+        f"{_candidate(answer)} its loss is {_size(after.mean)} lower than that of {name} ({interval(after, answer)})."
     ]
-
-
-def _about_learning_rate(answer: Answer) -> str:
-    tried = sorted(answer.settings["search.learning_rates"])  # type: ignore[arg-type]
-    said = f"The baseline trains at learning rate {short(answer.learning_rate)}"
-    if len(tried) == 1:
-        return f"{said}, the only one tried."
-    said += f", the best of {_listed([short(rate) for rate in tried])}"
-    if answer.learning_rate in (tried[0], tried[-1]):
-        said += "; it is at the edge, so more search.learning_rates on that side may be worth a try"
-    return f"{said}."
 
 
 def _about_candidate(answer: Answer) -> str:
-    if answer.effect is None:
-        return (
-            f"On the splits where settings are chosen, no setting of the knobs was at least {_worth(answer)} better "
-            f"than none beyond {_beyond(answer)}, so there was nothing to confirm."
+    judged = answer.judged
+    if judged is None:
+        return _about_nothing_judged(answer)
+    if not answer.candidate:
+        return f"Of all that was tried nothing looked better than no regularization, beyond {_beyond(answer)}."
+    fresh = f"{judged.effect.blocks} blocks with {judged.seeds} fresh seeds each"
+    parts = [f"{change(judged.effect.mean)} against nothing ({interval(judged.effect, answer)})"]
+    if judged.rival and judged.beyond_rival is not None and not _is_rival(answer.candidate):
+        rival = short(judged.rival[WEIGHT_DECAY]) if WEIGHT_DECAY in judged.rival else spoken(judged.rival)
+        parts.append(
+            f"{change(judged.beyond_rival.mean)} against the best weight decay, {rival} ({bounds(judged.beyond_rival)})"
         )
-    measured = (
-        f"changed the validation loss by {change(answer.effect.mean)} ({interval(answer.effect, answer)}) "
-        f"on {answer.effect.splits} fresh splits"
-    )
+    measured = f"{_candidate(answer)}: {', '.join(parts)}; {fresh}."
     if answer.is_confirmed:
-        return f"Beyond {_beyond(answer)}, {_setting(answer.candidate)} {measured}."
-    said = f"The best candidate, {_setting(answer.candidate)}, {measured}"
-    if _has_sure_effect(answer) and answer.best_floor is not None:
-        return f"{said}, but it is not shown that the model then beats {floor_name(answer, answer.best_floor)}."
-    return f"{said}. To count, it must be an improvement of at least {_worth(answer)} whose interval excludes zero."
+        return _capital(measured)
+    return f"The best candidate, {measured} {_why_not(answer, judged)}"
 
 
-def _about_precision(answer: Answer) -> list[str]:
-    """Say what would show more, where something is open."""
-    open_ones = [k for k in _searched(answer.knobs) if k.verdict not in ("use", "off for certain", "harms")]
-    found = answer.resolution
-    if answer.is_confirmed or found is None or not open_ones:
+def _about_nothing_judged(answer: Answer) -> str:
+    if _knobs(answer) and all(k.verdict in ("off for certain", "harms") for k in _knobs(answer)):
+        return (
+            f"The bands of all values of all knobs rule out an improvement of {_worth(answer)} beyond "
+            f"{_beyond(answer)}, so there was nothing to judge, and the search ended there."
+        )
+    return (
+        f"No setting of the knobs looked at least {_worth(answer)} better than none beyond {_beyond(answer)}, so there "
+        f"was nothing to judge."
+    )
+
+
+def _why_not(answer: Answer, judged: Judged) -> str:
+    best = answer.best_floor
+    floor = "a prediction without a model" if best is None else short_floor_name(answer, best)
+    why = {
+        "interval": "its interval does not leave zero out",
+        "smallest effect": f"it brings less than {_worth(answer)}",
+        "unstable": f"the blocks do not agree on it ({percent(round(judged.stable, 2))} do)",
+        "floor": f"it is not shown to beat {floor}",
+        "failures": "its training fails more often than that without it",
+    }
+    return f"It is not recommended, because {listed([why[reason] for reason in judged.against])}."
+
+
+def _is_rival(setting: Setting) -> bool:
+    """Whether a setting is weight decay and nothing else."""
+    return WEIGHT_DECAY in setting and not _layers(setting)
+
+
+def _about_rival(answer: Answer) -> list[str]:
+    judged = answer.judged
+    if judged is None or not judged.rival or judged.rival_effect is None:
         return []
-    shown = f"effects within {_half(found.half_width)} cannot be told from none"
-    if found.half_width >= 1:
-        shown = "hardly any effect can be told from none"
-    said = f"With {found.splits} splits and {found.seeds} seed{'s' if found.seeds > 1 else ''} on each, {shown}"
-    kind = "confirm_" if knobs_of(answer.candidate) else ""
-    times = (found.with_unlimited_seeds / answer.smallest_effect) ** 2
-    if found.splits < _ENOUGH_SPLITS and found.splits < answer.most_splits:
-        more = {f"{kind}splits": min(answer.most_splits, 2 * found.splits)}
-        return [f"{said}: so few splits hardly agree by themselves. More of them: {_line(answer, **more)}"]
-    if found.seeds == 1:
-        return [f"{said}. What more seeds would bring shows with two at least: {_line(answer, **{f'{kind}seeds': 2})}"]
-    unlimited = f"with unlimited seeds that would be {_half(found.with_unlimited_seeds)}"
-    if found.with_unlimited_seeds < _NOTHING * found.half_width:
-        unlimited = "nearly all of that is the spread of seeds"
-    if found.with_unlimited_seeds < _MUCH_LESS * found.half_width:
-        return [f"{said}; {unlimited}, so more seeds would help: {_line(answer, **{f'{kind}seeds': 2 * found.seeds})}"]
-    if found.splits < answer.most_splits:
-        more = {f"{kind}splits": answer.most_splits}
-        return [f"{said}; {unlimited}. More splits may help more: {_line(answer, **more)}"]
+    value = short(judged.rival[WEIGHT_DECAY]) if WEIGHT_DECAY in judged.rival else spoken(judged.rival)
+    if _is_rival(answer.candidate):
+        return [
+            f"Weight decay is what one would do without the knobs, and here it is the best that was found: no knob was "
+            f"picked over it. The best weight decay is {value}."
+        ]
+    by_itself = f"{change(judged.rival_effect.mean)} ({interval(judged.rival_effect, answer)})"
+    said = f"Weight decay is what one would do without the knobs: the best, {value}, by itself changes the loss by"
+    if judged.beyond_rival is None or judged.beyond_rival.high < 0 or not answer.is_confirmed:
+        return [f"{said} {by_itself}."]
+    return [f"{said} {by_itself}; it is not shown that {_candidate(answer)} is worth more than that."]
+
+
+def _about_picks(answer: Answer) -> list[str]:
+    judged = answer.judged
+    if judged is None or not judged.picks:
+        return []
+    blocks = sum(count for _, count in judged.picks)
+    counted = [f"{spoken(setting) or 'nothing'} on {count}" for setting, count in judged.picks]
+    agreed = "They agree." if len(counted) == 1 else ""
     return [
-        f"{said}; {unlimited}. More splits would only be shorter ones, so only more data would show less: for effects "
-        f"of {_worth(answer)} about {times:.0f} times as many {task(answer).parts_are}."
+        f"No block is judged by a pick that it made: each judges what the other blocks would pick, which is "
+        f"{listed(counted)} of {blocks} blocks. {agreed}".rstrip()
     ]
 
 
-#: With fewer, an interval over splits is wide whatever the seeds show.
-_ENOUGH_SPLITS = 4
+# ---------------------------------------------------------------------- what would decide
 
-#: Seeds are worth adding where unlimited ones would leave less than this of an interval.
-_MUCH_LESS = 0.8
 
-#: An estimate of less than this of an interval is hardly one.
-_NOTHING = 0.1
+def _about_deciding(answer: Answer) -> list[str]:
+    """Say what would show more, where the judge left something open."""
+    judged, is_open = answer.judged, not answer.is_confirmed and not _is_cut_short(answer)
+    if not is_open or judged is None or not {"interval", "smallest effect"} & set(judged.against):
+        return []
+    found = judged.resolution
+    shown = f"effects within {_half(found.half_width)} cannot be told from none"
+    if found.half_width >= 1:
+        shown = "hardly any effect can be told from none"
+    said = f"With {found.blocks} blocks and {_seeds(round(found.seeds))} on each, {shown}"
+    if found.more_blocks == 0:
+        return [f"{said}."]
+    needed = _needed(answer, found)
+    if found.seeds_suffice and (seeds := _enough_seeds(found)) is not None:
+        return [f"{said}. To decide takes {needed}; or more seeds: {_line(answer, judge_seeds=seeds)}"]
+    if found.blocks < min(_ENOUGH_BLOCKS, answer.most_blocks):
+        blocks = min(_ENOUGH_BLOCKS, answer.most_blocks)
+        return [f"{said}, because few blocks hardly agree by chance alone. Take more: {_line(answer, blocks=blocks)}"]
+    return [
+        f"{said}; with unlimited seeds within {_half(found.with_unlimited_seeds)}. To decide takes {needed}. More "
+        f"computing cannot decide: blocks cut from the same {task(answer).parts_are} would only be shorter."
+    ]
+
+
+#: With fewer, an interval is wide because they are few, whatever they show.
+_ENOUGH_BLOCKS = 8
+
+#: So many seeds a configuration may ask for.
+_MOST_SEEDS = 1000
+
+
+def _needed(answer: Answer, found: Resolution) -> str:
+    """Say how many more blocks, or how little noise."""
+    parts = []
+    if found.more_blocks:
+        more = _rounded(found.more_blocks * sum(answer.data.judged_cases) / len(answer.data.judged_cases))
+        parts.append(
+            f"about {found.more_blocks:,} more block{'s' if found.more_blocks > 1 else ''} like these (about {more:,} "
+            f"more {task(answer).parts_are})"
+        )
+    if found.noise < 1:
+        parts.append(_share_of_the_noise(found.noise))
+    return " or ".join(parts) or "more than anybody has"
+
+
+def _rounded(count: float) -> int:
+    """Round to two digits."""
+    return int(float(f"{count:.1e}")) if count >= 1 else 1
+
+
+def _share_of_the_noise(share: float) -> str:
+    names = {1 / 4: "a quarter", 1 / 3: "a third", 1 / 2: "half", 2 / 3: "two thirds", 3 / 4: "three quarters"}
+    nearest = min(names, key=lambda value: abs(value - share))
+    return f"{names[nearest] if abs(nearest - share) < 0.03 else f'{100 * share:.2g} %'} of the noise"
+
+
+def _enough_seeds(found: Resolution) -> int | None:
+    """Return with how many seeds an interval would be as narrow as it must, if the estimates hold."""
+    now, unlimited, wanted = (
+        math.log1p(width) ** 2 for width in (found.half_width, found.with_unlimited_seeds, found.wanted)
+    )
+    if not unlimited < wanted < now < math.inf:
+        return None
+    seeds = math.ceil(found.seeds * (now - unlimited) / (wanted - unlimited))
+    return seeds if seeds <= _MOST_SEEDS else None
 
 
 def _half(width: float) -> str:
@@ -185,9 +339,35 @@ def _half(width: float) -> str:
 
 
 def _line(answer: Answer, **search: int) -> str:
-    """Write the line that goes on with the search."""
+    """Write the line that asks again: a run that has begun keeps its plan, so the new one has a name of its own."""
     config = shlex.quote(f"{answer.directory}/config.yaml")
-    return " ".join([f"lstmreg search -c {config}", *(f"--search.{name}={value}" for name, value in search.items())])
+    given = [f"--search.{name}={value}" for name, value in search.items()]
+    name = "-".join([answer.run, *(f"{value}-{name.removeprefix('judge_')}" for name, value in search.items())])
+    return " ".join(["lstmreg search -c", config, *given, f"--name={shlex.quote(name)}"])
+
+
+def _about_open_knobs(answer: Answer) -> list[str]:
+    """Say of the rows of which nothing can be told which would be decided first, and by what."""
+    open_ones = [k for k in answer.knobs if k.verdict == "cannot tell" and k.resolution is not None]
+    if not open_ones:
+        return []
+    names = listed([k.name for k in open_ones])
+    nearest = min(open_ones, key=lambda k: _distance(k.resolution))
+    found = nearest.resolution
+    assert found is not None
+    said = f"Of {names} nothing can be told by themselves"
+    if not found.more_blocks:
+        return [f"{said}."]
+    which = f"{nearest.name} would be decided first, by" if len(open_ones) > 1 else "It would be decided by"
+    help_too = "; more seeds would do too" if found.seeds_suffice else ""
+    return [f"{said}. {which} {_needed(answer, found)}{help_too}."]
+
+
+def _distance(found: Resolution | None) -> float:
+    return math.inf if found is None or found.more_blocks is None else found.more_blocks
+
+
+# ---------------------------------------------------------------------- floor, test, averaging
 
 
 def _about_floor(answer: Answer) -> list[str]:
@@ -199,100 +379,103 @@ def _about_floor(answer: Answer) -> list[str]:
 def _against_floor(name: str, answer: Answer) -> str:
     effect = answer.floor_effect
     if effect is None:
-        return f"The recommended model failed on the fresh splits, so it cannot be compared with {name}."
+        return f"The recommended model failed on some blocks, so it cannot be compared with {name}."
     measured = f"{change(effect.mean)} ({interval(effect, answer)})"
     if effect.high < 0:
-        return f"Against the best prediction without a model, {name}, the validation loss is {measured}."
+        return f"Against the best prediction without a model, {name}, the loss is {measured}."
     if effect.low > 0:
         return (
-            f"The model is worse than the best prediction without a model: against {name} its validation loss is "
-            f"{measured}. Use that instead."
+            f"The model is worse than the best prediction without a model: against {name} its loss is {measured}. "
+            f"Use that instead."
         )
-    advice = "Consider using that instead." if effect.mean >= 0 else "More splits would tell."
+    advice = "Consider using that instead." if effect.mean >= 0 else "More data would tell."
     return (
-        f"The model does not beat the best prediction without a model for certain: against {name} its validation "
-        f"loss is {measured}. {advice}"
+        f"The model does not beat the best prediction without a model for certain: against {name} its loss is "
+        f"{measured}. {advice}"
     )
 
 
 def _about_test(answer: Answer) -> str:
     test = answer.test
-    floors = ", ".join(
-        f"{floor_name(answer, n)} {number(e)}" for n, e in sorted(test.floors.items(), key=lambda f: f[1])
-    )
-    compared = "without regularization" if knobs_of(answer.candidate) or not answer.candidate else "as configured"
-    said = f"On the test {task(answer).parts_are} the {test.metric} is {number(test.plain)} {compared}"
-    if test.candidate is not None and test.change is not None:
+    said = f"On the test {task(answer).parts_are} the {test.metric} is {number(test.baseline)} without regularization"
+    if test.candidate is not None:
+        said += f", {number(test.candidate)} with {spoken(answer.candidate)}"
+    if test.rival is not None and answer.judged is not None and answer.judged.rival:
+        said += f", {number(test.rival)} with {spoken(answer.judged.rival)}"
+    said += f" ({_seeds(test.seeds)})."
+    if test.change is not None:
+        beyond = ""
+        if test.beyond_rival is not None:
+            beyond = f", and by {change(test.beyond_rival.mean)} ({bounds(test.beyond_rival)}) against weight decay"
         said += (
-            f" and {number(test.candidate)} with {_setting(answer.candidate)}; the loss, averaged over {test.seeds} "
-            f"seeds, changes by {change(test.change.mean)} ({interval(test.change, answer)}, on this one test of "
-            f"{test.change.splits} {task(answer).cases_are})"
+            f" With {spoken(answer.candidate)} the loss changes by {change(test.change.mean)} "
+            f"({interval(test.change, answer)}){beyond}, on this one test of {test.change.blocks:,} "
+            f"{task(answer).cases_are}."
         )
-    else:
-        said += f" ({test.seeds} seeds)"
-    said += f". Without a model: {floors}." if floors else "."
-    if test.change is not None and test.change.failed:
-        said += f" With {_setting(answer.candidate)} {_trainings(test.change.failed)} failed and is left out here."
-    needed = len({key(s) for s in ({}, without_knobs(answer.candidate), answer.candidate)})
-    if test.settings > needed:
-        said += (
-            f" Because the search was continued, {test.settings} settings have met them, and not {needed}: "
-            f"trust this number the less for it."
-        )
-    return said
+        if test.change.failed:
+            are = "is" if test.change.failed == 1 else "are"
+            said += f" {_trainings(test.change.failed)} with it failed and {are} left out."
+    floors = [f"{floor_name(answer, n)} {number(e)}" for n, e in sorted(test.floors.items(), key=lambda f: f[1])]
+    return said + (f" Without a model: {', '.join(floors)}." if floors else "")
 
 
 def _about_averaging(answer: Answer) -> list[str]:
+    """Say what averaging networks is worth, which is an answer among others."""
+    named = {
+        "no regularization": "without regularization",
+        "candidate": f"with {spoken(answer.candidate)}",
+        "weight decay": "with weight decay",
+    }
     said = [
-        f"{number(a.averaged)} instead of {number(a.single)} "
-        f"{f'with {_setting(answer.candidate)}' if name == 'candidate' else 'without regularization'} "
-        f"({change(a.change)} of the loss)"
+        f"{number(a.averaged)} instead of {number(a.single)} {named.get(name, name)}, {change(a.change)} of the loss"
         for name, a in answer.test.averaging.items()
     ]
     if not said:
         return []
     members = max(a.members for a in answer.test.averaging.values())
     return [
-        f"The average of the predictions of {members} networks, one for each seed, has a {answer.test.metric} on the "
-        f"test {task(answer).parts_are} of {_listed(said)}; to predict so takes {members} times as long."
+        f"Averaging is an answer too: the mean prediction of {members} networks, one for each seed, has a "
+        f"{answer.test.metric} on the test {task(answer).parts_are} of {'; '.join(said)}. It costs {members} times the "
+        f"time and the memory of one network whenever it predicts."
     ]
+
+
+# ---------------------------------------------------------------------- training
 
 
 def _about_failures(answer: Answer) -> list[str]:
     said = [
-        f"{knob.name} = {short(dose.value)} in {_trainings(dose.failed)}"
+        f"{knob.name} = {short(dose.value)} in {_trainings(dose.effect.failed)}"
         for knob in answer.knobs
         for dose in knob.doses
-        if dose.failed
+        if dose.effect.failed
     ]
-    if answer.effect is not None and answer.effect.failed:
-        said.append(f"{_setting(answer.candidate)} in {_trainings(answer.effect.failed)} on the fresh splits")
-    return [f"Training failed with {_listed(said)}: each counts as a loss twice as high, or worse."] if said else []
+    judged = answer.judged
+    if judged is not None and judged.effect.failed:
+        said.append(f"{spoken(answer.candidate)} in {_trainings(judged.effect.failed)} before the judge")
+    if judged is not None and judged.rival and judged.rival_effect is not None and judged.rival_effect.failed:
+        said.append(f"{spoken(judged.rival)} in {_trainings(judged.rival_effect.failed)} before the judge")
+    return [f"Training failed with {listed(said)}: each counts as a loss twice as high, or worse."] if said else []
 
 
 def _trainings(count: int) -> str:
     return f"{count} training{'s' if count > 1 else ''}"
 
 
-def _about_looks(answer: Answer) -> list[str]:
-    if answer.looks < 2:
-        return []
-    return [
-        f"Because the search was continued, the fresh splits were looked at {answer.looks} times. Each look gives "
-        f"chance another opportunity: trust their interval the less for it."
-    ]
+def _seeds(count: int) -> str:
+    return f"{count} seed{'s' if count != 1 else ''}"
 
 
 def _about_configured(answer: Answer) -> list[str]:
     said = []
     if answer.turned_off:
         said.append(
-            f"The configured {_setting(answer.turned_off)} was turned off, because it is searched: no regularization "
+            f"The configured {spoken(answer.turned_off)} was turned off, because it is searched: no regularization "
             f"means without it."
         )
     if answer.kept_on:
         said.append(
-            f"The configured {_setting(answer.kept_on)} was not searched and stayed on in every training, also those "
+            f"The configured {spoken(answer.kept_on)} was not searched and stayed on in every training, also those "
             f"without regularization: effects are beyond it."
         )
     return said
@@ -310,15 +493,28 @@ def _about_overfitting(answer: Answer) -> str:
     if answer.gap < 1.1 and answer.turn < 1.1:
         return "The unregularized model hardly overfits: its two losses stay close."
     return (
-        f"Without regularization, averaged over the fresh splits, the validation loss is {gap} times the training "
-        f"loss at the best epoch, and {turn} times its best where training stopped."
+        f"Without regularization, averaged over the blocks, the validation loss is {gap} times the training loss at "
+        f"the best epoch, and {turn} times its best where training stopped."
     )
 
 
 def _longer(answer: Answer) -> str:
     """Write the line that asks the same with more epochs."""
     epochs = 3 * int(answer.settings["training.max_epochs"])  # type: ignore[arg-type]
-    return f"{_line(answer)} --training.max_epochs={epochs} --name={shlex.quote(f'{answer.run}-{epochs}')}"
+    config = shlex.quote(f"{answer.directory}/config.yaml")
+    name = shlex.quote(f"{answer.run}-{epochs}")
+    return f"lstmreg search -c {config} --training.max_epochs={epochs} --name={name}"
+
+
+def _about_learning_rate(answer: Answer) -> str:
+    tried = sorted(answer.settings["search.learning_rates"])  # type: ignore[arg-type]
+    said = f"The baseline trains at learning rate {short(answer.learning_rate)}"
+    if len(tried) == 1:
+        return f"{said}, the only one tried."
+    said += f", the best of {listed([short(rate) for rate in tried])}"
+    if answer.learning_rate in (tried[0], tried[-1]):
+        said += "; it is at the edge, so more search.learning_rates on that side may be worth a try"
+    return f"{said}."
 
 
 def _about_differences(answer: Answer) -> list[str]:
@@ -341,14 +537,51 @@ def _about_single_column(answer: Answer) -> list[str]:
     ]
 
 
-def _setting(setting: Setting) -> str:
-    parts = [f"{p.split('.')[1]} = {short(setting[p])}" for p in knobs_of(setting)]
-    sizes = [f"{p.split('.')[1]} = {short(v)}" for p, v in without_knobs(setting).items()]
-    return _listed(parts) + (f" (at {_listed(sizes)})" if sizes and parts else _listed(sizes))
+# ---------------------------------------------------------------------- how things are written
 
 
-def _listed(parts: Sequence[str]) -> str:
+def spoken(setting: Setting) -> str:
+    """Write a setting in a sentence: knobs and weight decay, and in brackets at what else."""
+    main = _main(setting)
+    parts = [_assigned(setting, path) for path in main]
+    rest = [p for p in setting if p not in main and not (p == _OPTIMIZER and WEIGHT_DECAY in setting)]
+    beside = listed([_assigned(setting, path) for path in rest])
+    return listed(parts) + (f" (at {beside})" if rest and parts else beside)
+
+
+def _main(setting: Setting) -> list[str]:
+    """List what a setting turns, knobs first; where it turns none, everything in it."""
+    return knobs_of(setting) or list(setting)
+
+
+def _layers(setting: Setting) -> list[str]:
+    """List the knobs of the layers that a setting turns."""
+    return [path for path in KNOBS if path in setting]
+
+
+def _assigned(setting: Setting, path: str) -> str:
+    # Another optimizer's weight decay is another thing.
+    has_optimizer = path == WEIGHT_DECAY and _OPTIMIZER in setting
+    optimizer = f" with {_OPTIMIZERS[str(setting[_OPTIMIZER])]}" if has_optimizer else ""
+    return f"{_name(path)} = {short(setting[path])}{optimizer}"
+
+
+_OPTIMIZERS = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD"}
+
+
+def _name(path: str) -> str:
+    return path.rpartition(".")[2]
+
+
+def listed(parts: Sequence[str]) -> str:
+    """Write a list in a sentence."""
     return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else list(parts))
+
+
+def _capital(sentence: str) -> str:
+    """Begin a sentence, unless it begins with the name of a setting."""
+    is_name = "_" in sentence.split()[0] or sentence.split()[1:2] == ["="]
+    return sentence if is_name else sentence[:1].upper() + sentence[1:]
 
 
 def interval(effect: Effect, answer: Answer) -> str:
@@ -376,6 +609,11 @@ def change(relative: float) -> str:
     return f"{text.replace('-', '−') if rounded < 0 else '+' + text} %"
 
 
+def _size(relative: float) -> str:
+    """Write a change without its sign."""
+    return change(relative).lstrip("+−")
+
+
 def percent(share: float) -> str:
     """Write a share in percent."""
     return f"{share * 100:g} %"
@@ -386,18 +624,20 @@ def number(value: float) -> str:
     return f"{value:.4g}"
 
 
+# ---------------------------------------------------------------------- the table, and how it was found
+
+
 def table(answer: Answer) -> list[list[str]]:
-    """Return the six-knob table: a header row, then a row per knob."""
-    rows = [["knob", "Keras", "value", "effect alone", "interval", "if left out", "verdict"]]
+    """Return the table: a header row, then a row for each knob, for weight decay and for each other setting."""
+    rows = [["setting", "Keras", "value", "effect alone", "band", "verdict"]]
     for knob in answer.knobs:
         rows.append(
             [
-                knob.name,
-                knob.keras,
+                f"{knob.name} (the rival)" if knob.role == "rival" else knob.name,
+                knob.keras or "–",
                 "–" if knob.value is None else short(knob.value),
                 "–" if knob.alone is None else change(knob.alone.mean),
                 "–" if knob.alone is None else bounds(knob.alone),
-                "–" if knob.left_out is None else f"{change(knob.left_out.mean)} ({bounds(knob.left_out)})",
                 knob.verdict,
             ]
         )
@@ -406,13 +646,35 @@ def table(answer: Answer) -> list[list[str]]:
 
 def table_note(answer: Answer) -> str:
     """Say how to read the table."""
-    confidence = percent(answer.confidence)
-    return (
-        f"Effects are changes of the validation loss against no regularization, beyond {_beyond(answer)}; less is "
-        f"better. A knob's value was chosen on other splits than it was judged on, so where the best value differs "
-        f"from split to split, a knob can look worse here than at any value of the curves. The intervals hold "
-        f"together for all knobs ({confidence}). Value: the one in use, else the one that did best alone. "
-        f"If left out: what the fresh splits say of the best candidate without that knob ({confidence} interval). "
-        f"use: in the confirmed setting. helps alone: the interval lies below zero. off for certain: it rules out an "
-        f"improvement of {_worth(answer)}. harms: it lies above zero. cannot tell: none of these."
+    verdicts = {k.verdict for k in answer.knobs}
+    meanings: Iterable[tuple[bool, str]] = (
+        ("use" in verdicts, "use: it is in what is recommended."),
+        (
+            "helps alone, not needed" in verdicts,
+            "helps alone, not needed: some value helps by itself, but what is recommended does without it.",
+        ),
+        (
+            "helps alone, not confirmed" in verdicts,
+            "helps alone, not confirmed: some value helps by itself, but fresh seeds did not confirm it.",
+        ),
+        (
+            "off for certain" in verdicts,
+            f"off for certain: the bands of all its values rule out an improvement of {_worth(answer)}.",
+        ),
+        ("harms" in verdicts, "harms: the bands of all its values lie above zero."),
+        ("cannot tell" in verdicts, "cannot tell: none of these."),
+        ("not searched" in verdicts, "not searched: it was not tried."),
     )
+    rival = " Weight decay is the rival: what one would do without the knobs." if _has_rival(answer) else ""
+    return " ".join(
+        [
+            f"Effects are changes of the loss against no regularization, beyond {_beyond(answer)}; less is better. "
+            f"Each setting is by itself here, at the value that did best; value is the one in use, if there is one. "
+            f"The bands of all values of all rows hold together ({percent(answer.table_confidence)}).{rival}",
+            *(meaning for is_there, meaning in meanings if is_there),
+        ]
+    )
+
+
+def _has_rival(answer: Answer) -> bool:
+    return any(k.role == "rival" for k in answer.knobs)

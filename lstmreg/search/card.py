@@ -43,6 +43,7 @@ class DataCard:
         outputs: How many a network has; older runs, all of which forecast, have as many as steps ahead.
         classes: Names of the classes, where such are predicted.
         steps: ``last`` if a network predicts once for each case, ``all`` if at every step.
+        simple_models: Which of the floors are simple models, that learn from the cases.
         length: Steps of the longest case; older runs, all of which forecast, have those of the window.
     """
 
@@ -68,13 +69,20 @@ class DataCard:
     classes: list[str] = field(default_factory=list)
     steps: str = "last"
     length: int | None = None
+    simple_models: list[str] = field(default_factory=list)
 
     @property
     def best_floor(self) -> str | None:
         """The prediction without a model that is hardest to beat on the blocks, if there is any."""
-        if not self.floors:
-            return None
-        return min(self.floors, key=lambda name: float(np.mean([log_loss(x) for x in self.floors[name]])))
+        return self._best([name for name in self.floors if name not in self.simple_models])
+
+    @property
+    def best_simple_model(self) -> str | None:
+        """The simple model that is hardest to beat on the blocks, if there is any."""
+        return self._best([name for name in self.floors if name in self.simple_models])
+
+    def _best(self, names: list[str]) -> str | None:
+        return min(names, key=lambda name: float(np.mean([log_loss(x) for x in self.floors[name]])), default=None)
 
 
 def make_card(config: Config, task: Task, splits: Splits, most_blocks: int) -> DataCard:
@@ -107,6 +115,7 @@ def make_card(config: Config, task: Task, splits: Splits, most_blocks: int) -> D
         scales=scales,
         test_floor_errors=test_floors,
         classes=list(scales.get("classes", [])),
+        simple_models=sorted(name for name in per_block[0] if name in task.simple_models),
         **_sizes(lessons[0]),
     )
 

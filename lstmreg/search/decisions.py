@@ -63,10 +63,9 @@ def log_losses(evidence: Evidence) -> LogLosses:
     return known
 
 
-def floor(evidence: Evidence) -> list[float] | None:
-    """Return of each block the log loss of the best prediction without a model, if there is any."""
-    best = evidence.card.best_floor
-    return None if best is None else [log_loss(loss) for loss in evidence.card.floors[best]]
+def floor(evidence: Evidence, name: str | None) -> list[float] | None:
+    """Return of each block the log loss of a prediction without a network, if there is such."""
+    return None if name is None else [log_loss(loss) for loss in evidence.card.floors[name]]
 
 
 @dataclass(frozen=True)
@@ -79,6 +78,7 @@ class Conclusion:
         judged: What the judge said; ``None`` if the screen ruled everything out, so that nothing was judged.
         rows: The table.
         floor: Of each block the log loss of the best prediction without a model, if there is any.
+        simple_model: Likewise of the best simple model.
     """
 
     plan: Plan
@@ -86,6 +86,7 @@ class Conclusion:
     judged: Judgement | None
     rows: list[Row]
     floor: list[float] | None
+    simple_model: list[float] | None
 
     @classmethod
     def of(cls, evidence: Evidence) -> Conclusion:
@@ -94,9 +95,12 @@ class Conclusion:
         Raises:
             NoUsableTrialError: If the baseline failed too often.
         """
-        numbers, known, without_model = plan(evidence), log_losses(evidence), floor(evidence)
-        judged = method.judgement(numbers, known, without_model)
-        return cls(numbers, known, judged, method.table(numbers, known, judged), without_model)
+        numbers, known = plan(evidence), log_losses(evidence)
+        without_model, simple = (
+            floor(evidence, name) for name in (evidence.card.best_floor, evidence.card.best_simple_model)
+        )
+        judged = method.judgement(numbers, known, without_model, simple)
+        return cls(numbers, known, judged, method.table(numbers, known, judged), without_model, simple)
 
     @property
     def candidate(self) -> Setting:
@@ -126,13 +130,12 @@ class Conclusion:
         wanted = [{}, self.candidate, self.rival or {}]
         return [dict(c.values) for c in dict.fromkeys(Candidate.of(setting) for setting in wanted)]
 
-    def baseline_against_floor(self) -> Interval | None:
-        """Compare the unregularized model with the floor: as it was judged, or if nothing was by all its seeds."""
-        if self.floor is None:
+    def baseline_against(self, floor: list[float] | None) -> Interval | None:
+        """Compare the unregularized model with a floor: with the seeds that judge, or if none did with the others."""
+        if floor is None:
             return None
-        if self.judged is not None:
-            return self.judged.baseline_against_floor
-        table = self.log_losses.table(method.BASELINE, self.plan.most_seeds)
-        means = [float(row[np.isfinite(row)].mean()) for row in table if np.isfinite(row).any()]
-        usable = [f for f, row in zip(self.floor, table, strict=True) if np.isfinite(row).any()]
-        return Interval.over([m - f for m, f in zip(means, usable, strict=True)], self.plan.confidence)
+        first = 0 if self.judged is None else self.plan.most_seeds
+        end = self.plan.most_seeds if self.judged is None else first + self.judged.seeds
+        rows = zip(self.log_losses.table(method.BASELINE, end, first), floor, strict=True)
+        found = [float(row[np.isfinite(row)].mean()) - theirs for row, theirs in rows if np.isfinite(row).any()]
+        return Interval.over(found, self.plan.confidence)

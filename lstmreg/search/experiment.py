@@ -204,7 +204,8 @@ class _Experiment:
                     known.add(cell, None if record.result is None else record.result.log_loss)
             if jobs:
                 tried = dict.fromkeys(cell.candidate for cell in step.cells if cell.candidate != BASELINE)
-                self._tell(_shown(known, list(tried), step.cells, self._failure_of))
+                seeds = range(plan.most_seeds) if step.stage != "judge" else range(plan.most_seeds, _MANY)
+                self._tell(_shown(known, list(tried), seeds, self._failure_of))
         self.left["experiment"] = 0
 
     def _propose(self, known: Sequence[tuple[Candidate, float]], first: int, count: int) -> list[Candidate]:
@@ -360,13 +361,18 @@ class _Experiment:
         self.evidence.records |= {stage: self.ledger.records(stage) for stage in stages}
 
 
+#: Nobody judges with so many seeds.
+_MANY = 1_000_000
+
+
 def _shown(
     known: LogLosses,
     candidates: Sequence[Candidate],
-    cells: Sequence[Cell],
+    seeds: range,
     failure_of: Callable[[Candidate], str | None],
 ) -> Iterator[Shown]:
-    """Say what candidates have shown with the seeds of a step, beside the baseline with the same seeds."""
+    """Say what candidates have shown with some of the seeds, beside the baseline with the same seeds."""
+    cells = [cell for cell in known if cell.seed in seeds]
     for candidate in candidates:
         own = [cell for cell in cells if cell.candidate == candidate]
         pairs = [(cell.block, known[cell], known.get(Cell(BASELINE, cell.block, cell.seed), math.inf)) for cell in own]
@@ -400,7 +406,19 @@ def _result(trained: Trained) -> Result:
         val=[float(f"{epoch.val_loss:.5g}") for epoch in fit.history],
         seconds=round(fit.seconds, 4),
         loss=float(trained.judged_losses().mean()),
+        columns=_columns(trained),
     )
+
+
+#: Of more columns nobody looks at each.
+_MOST_COLUMNS = 100
+
+
+def _columns(trained: Trained) -> list[float] | None:
+    weights = trained.column_weights()
+    if weights is None or len(weights) > _MOST_COLUMNS:
+        return None
+    return [float(f"{weight:.4g}") for weight in weights]
 
 
 _KINDS = {"blocks": 0, "test": 2}

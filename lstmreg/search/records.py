@@ -56,6 +56,7 @@ class Result:
         val: Validation loss after each epoch.
         seconds: How long it took.
         loss: The loss on the cases that are judged, which had no part in the training; of a test, on those of the test.
+        columns: How large the largest input weight of each column is, where there are not very many.
         test_error: Of a test: the most important error, in the user's units.
         predictions: Of a test: what it predicted there, a row for each case.
     """
@@ -68,6 +69,7 @@ class Result:
     val: list[float]
     seconds: float
     loss: float
+    columns: list[float] | None = None
     test_error: float | None = None
     predictions: list[list[Any]] | None = None
 

@@ -16,6 +16,15 @@ _MOST_ROWS = 20_000
 #: Among these the ridge chooses its penalty, by leaving out one case after the other.
 _PENALTIES = np.logspace(-2, 4, 7)
 
+#: Likewise that on windows, for each row that it is fitted on, by the validation cases.
+_PENALTIES_A_ROW = np.logspace(-2, 3, 6)
+
+#: So many numbers a window may have for it, and all of those that it is fitted on together: 80 MB.
+_MOST_COLUMNS, _MOST_NUMBERS = 10_000, 10_000_000
+
+#: So many are looked at together when it predicts.
+_NUMBERS_AT_ONCE = 4_000_000
+
 
 def frequencies(numbers: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
     """Return how often each class occurs, as probabilities ``(C,)``; one that does not counts as if it did once."""
@@ -67,6 +76,79 @@ def ridge(known: NDArray[np.float64], targets: NDArray[np.float64], new: NDArray
         model = RidgeCV(alphas=_PENALTIES).fit(_scaled(scaler, some), column[there][::every])
         predicted[:, k] = model.predict(_scaled(scaler, new))
     return predicted
+
+
+def ridge_on_windows(
+    inputs: NDArray[np.float32],
+    targets: NDArray[np.float32],
+    train: NDArray[np.int64],
+    validation: NDArray[np.int64],
+    cases: NDArray[np.int64],
+) -> NDArray[np.float32] | None:
+    r"""Return what a ridge regression on all numbers of a window gives in place of a network, ``(M, O)``.
+
+    .. math:: \min_{W, b} \sum_n \lVert x_n W + b - y_n \rVert^2 + \lambda N \lVert W \rVert^2
+
+    It knows what a network does: the training cases fit it, and the validation cases choose :math:`\lambda`, of the
+    powers of ten from 0.01 to 1000, by the mean square error. Fitted are the last 20,000 training cases at most, and
+    fewer of windows so large that these would hold more than 10 million numbers.
+
+    Args:
+        inputs: All cases as a network reads them, ``(N, T, D)``.
+        targets: What it is taught of them, ``(N, O)``.
+        train: Numbers of the cases that train.
+        validation: Numbers of those that choose the penalty.
+        cases: Numbers of those to predict.
+
+    Returns:
+        What a network would give; ``None`` where a window has more than 10,000 numbers, or where what comes out is not
+        finite.
+    """
+    columns = inputs.shape[1] * inputs.shape[2]
+    if columns > _MOST_COLUMNS:
+        return None
+    train = train[-min(_MOST_ROWS, max(1, _MOST_NUMBERS // columns)) :]
+    x, y = _flat(inputs, train), targets[train].astype(np.float64)
+    means = x.mean(axis=0), y.mean(axis=0)
+    x -= means[0]
+    weights = _ridge_weights(x, y - means[1], _PENALTIES_A_ROW * len(train))
+    del x
+    if not np.isfinite(weights).all():
+        return None
+    errors = np.zeros(len(weights))
+    for part in _parts(validation, columns):
+        outputs = (_flat(inputs, part) - means[0]) @ weights + means[1]
+        errors += np.square(outputs - targets[part]).sum(axis=(1, 2))
+    best = weights[errors.argmin()]
+    found = np.vstack([(_flat(inputs, part) - means[0]) @ best + means[1] for part in _parts(cases, columns)])
+    return found.astype(np.float32) if np.isfinite(errors).all() and np.isfinite(found).all() else None
+
+
+def _ridge_weights(
+    x: NDArray[np.float64], y: NDArray[np.float64], penalties: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the weights ``(K, F, O)`` of each penalty, from as small a matrix as cases or columns make."""
+    from scipy.linalg import solve
+
+    is_wide = x.shape[1] > len(x)
+    products, known = (x @ x.T, y) if is_wide else (x.T @ x, x.T @ y)
+    if not (np.isfinite(products).all() and np.isfinite(known).all()):
+        return np.full((len(penalties), x.shape[1], y.shape[1]), np.nan)
+    diagonal = np.diag(products).copy()
+    found = []
+    for penalty in penalties:
+        np.fill_diagonal(products, diagonal + penalty)
+        found.append(solve(products, known, assume_a="pos"))
+    return np.array([x.T @ one for one in found] if is_wide else found)
+
+
+def _flat(inputs: NDArray[np.float32], cases: NDArray[np.int64]) -> NDArray[np.float64]:
+    return inputs[cases].reshape(len(cases), -1).astype(np.float64)
+
+
+def _parts(cases: NDArray[np.int64], columns: int) -> list[NDArray[np.int64]]:
+    """Return the cases in parts whose windows are not too much at once."""
+    return np.array_split(cases, -(-len(cases) * columns // _NUMBERS_AT_ONCE) or 1)
 
 
 def _every(rows: int) -> int:

@@ -20,6 +20,7 @@ from lstmreg.errors import DataError
 from lstmreg.rules import require
 
 from .errors import mean_absolute_error, mean_absolute_scaled_error, root_mean_square_error
+from .floors import ridge_on_windows
 from .losses import losses_of_numbers
 from .task import Split, Splits, Task, Values
 
@@ -52,6 +53,7 @@ class Forecast(Task):
         "persistence": "persistence (the last value again)",
         "drift": "drift (on from the last value, as the series has risen on average)",
         "seasonal": "seasonal persistence (the value one season ago)",
+        "ridge": "a ridge regression on the window",
     }
     settings_shown: ClassVar[tuple[str, ...]] = ("window", "horizon", "season", "difference")
     no_leak: ClassVar[str] = (
@@ -207,10 +209,18 @@ class Forecast(Task):
         return steps_ahead(self.series.targets, self._rows(cases), self.data.horizon)
 
     def floors(self, split: Split, cases: NDArray[np.int64]) -> dict[str, Values]:
-        """Return the mean of all rows before the first, the last value, its drift, and that of one season ago."""
+        """Return the mean of all rows before the first, the last value, its drift, that of one season ago, and a ridge.
+
+        The ridge regression is from the window, as a network reads it, to what the network is taught, of all groups
+        together; it is left out where a window is too large, see :func:`lstmreg.tasks.floors.ridge_on_windows`.
+        """
         rows = self._rows(cases)
         origin = int(self.series.groups.moments[rows].min())
-        return floor_predictions(self.series, origin, rows, self.data.horizon, self.data.season)
+        found = floor_predictions(self.series, origin, rows, self.data.horizon, self.data.season)
+        encoder = self.encoder(split)
+        known = self.encoded(encoder)
+        outputs = ridge_on_windows(known.inputs, known.targets, split.train, split.validation, cases)
+        return found if outputs is None else found | {"ridge": self.predictions(encoder, outputs, cases)}
 
     def scales(self, encoder: Windower, split: Split, cases: NDArray[np.int64]) -> dict[str, Any]:
         """Return by what targets are scaled, and the naive errors of the rows that train.

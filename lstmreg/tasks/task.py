@@ -91,6 +91,8 @@ class Task(ABC):
         losses_by_name: What ``training.loss`` may be, the default first.
         higher_is_better: Those of its errors that are no errors but scores; never the first, by which all is compared.
         floor_names: What a prediction without a network is called in a sentence, by its name.
+        simple_models: Which of these learn from the cases, so that one may use them instead. The others learn next to
+            nothing: a network that does not beat them has learnt nothing either.
         has_own_networks: Whether its networks are others than :class:`lstmreg.Network`: they are trained one by one,
             and what they predict is not looked at.
         settings_shown: Which of the settings of the data a report shows.
@@ -113,6 +115,7 @@ class Task(ABC):
     losses_by_name: ClassVar[tuple[str, ...]]
     higher_is_better: ClassVar[frozenset[str]] = frozenset()
     floor_names: ClassVar[Mapping[str, str]] = {}
+    simple_models: ClassVar[frozenset[str]] = frozenset({"ridge", "logistic"})
     has_own_networks: ClassVar[bool] = False
     settings_shown: ClassVar[tuple[str, ...]] = ()
     no_leak: ClassVar[str] = "All that was fitted saw the training part of its split alone."

@@ -106,6 +106,8 @@ class TrialLines(_Lines):
 
     def _show_settings(self, progress: Progress) -> None:
         ranked = sorted(progress.shown, key=_rank)
+        if progress.role == "race":  # of which there are many steps
+            ranked = ranked[:1]
         for shown in ranked[:_SHOWN]:
             line = f"  {progress.done:>4}/{progress.planned}  {_named(shown):<44} {_outcome(shown)}"
             say_unbroken(self.bar.console, line.rstrip())

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def show_fit(held_out: HeldOut, members: int, out: Console) -> None:
-    """Show whose weights remain, how good they are beside predictions without a model, and what to do about it.
+    """Show whose weights remain, how good they are beside predictions without a network, and what to do about it.
 
     Args:
         held_out: The fit.
@@ -76,7 +76,7 @@ def _numbers(held_out: HeldOut, errors: Mapping[str, float]) -> list[str]:
 
 
 def _judgement(held_out: HeldOut) -> list[str]:
-    """Say where the model is no better than a prediction without one, and what may be behind that."""
+    """Say where the model is no better than a prediction without a network, and what may be behind that."""
     said, task = [], held_out.trained.lesson.task
     for part, error, behind in (
         ("validation", "loss", held_out.val_behind),
@@ -85,7 +85,7 @@ def _judgement(held_out: HeldOut) -> list[str]:
         if behind is not None:
             said.append(
                 f"On the {part} {task.parts_are} the model does not beat the best {task.predictions_are} without a "
-                f"model, {behind.floor}: "
+                f"network, {task.floor_names.get(behind.floor, behind.floor)}: "
                 f"{error} {behind.network:.4g} against {behind.error:.4g}."
             )
     return [*said, *held_out.warnings]
@@ -115,6 +115,7 @@ def show_answer(answer: Answer, directory: Path, out: Console) -> None:
         table.add_row(*row, style="bold" if row[-1] == "use" else None)
     out.print()
     out.print(table)
+    say(out, f"\n{printable(words.table_note(answer))}", "dim")
     out.print()
     say_unbroken(out, f"Report: {directory / 'report.html'}", "bold")
     say(out, "Also there: answer.json, answer.md, model.json, model.safetensors, study.db")

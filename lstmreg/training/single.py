@@ -105,6 +105,15 @@ class Trained:
         scales = task.scales(self.lesson.encoder, split, split.judged)
         return task.losses(self.training, self.predict(split.judged), task.truth(split.judged), scales)
 
+    def column_weights(self) -> NDArray[np.float64] | None:
+        """Return the largest absolute input weight of each column ``(D,)``; ``None`` if a column is not one input."""
+        if not isinstance(self.network, Network) or self.network.vocabularies:
+            return None
+        first = self.network.layers[0]
+        rows = [w.detach() for name, w in first.named_parameters() if name.startswith("weight_ih")]
+        largest: NDArray[np.float64] = torch.cat(rows).abs().amax(0).numpy().astype(np.float64)
+        return largest
+
     def predictor(self) -> Predictor:
         """Return what is saved: the network, what it needs to predict from data like those, and its calibration."""
         made = self.lesson.task.predictor(self.network, self.lesson.encoder, self.val_loss)

@@ -1,9 +1,11 @@
-"""The answer in its four forms: words, table, JSON and page agree with each other and with the study."""
+"""The answer in its four forms: words, table, JSON and page say the same, and no more than is known."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import html
+import io
 import itertools
 import json
 import math
@@ -14,48 +16,57 @@ import subprocess
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
-import optuna
 import pytest
+import rich.console
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from scipy import stats
 
 from lstmreg import report, search
 from lstmreg.report import documents, figures, numbers, words
 from lstmreg.report.code import snippets
 from lstmreg.report.numbers import Answer, Dose
-from lstmreg.search.evidence import Effect, Evidence, Resolution
-from lstmreg.search.held_out import Averaging
+from lstmreg.search.evidence import Effect, Resolution
+from lstmreg.search.method import judge
+from lstmreg.terminal import show_answer
+from tests.report import answers
+from tests.report.answers import (
+    ANSWERS,
+    BLOCKS,
+    JUDGED,
+    OPEN,
+    judged,
+    made,
+    nothing_shown,
+    use,
+    with_data,
+    with_test,
+    with_verdicts,
+)
 from tests.tiny import tiny_config
 
+PAGE = Path(__file__).parents[2] / "docs" / "report.md"
 
-@pytest.fixture(scope="module")
-def evidence(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
-    return search.run(tiny_config(tmp_path_factory.mktemp("report")))
-
-
-@pytest.fixture(scope="module")
-def answer(evidence: Evidence) -> Answer:
-    return report.answer(evidence)
+each_answer = pytest.mark.parametrize("kind", ANSWERS)
 
 
-def confirmed(answer: Answer, **settings: object) -> Answer:
-    """Return the same answer as if the search had confirmed ``settings``."""
-    setting = {f"model.{name}": value for name, value in settings.items()}
-    knobs = [
-        dataclasses.replace(k, verdict="use", value=settings[k.name]) if k.name in settings else k for k in answer.knobs
-    ]
-    return dataclasses.replace(
-        answer,
-        recommended=setting,
-        candidate=setting,
-        is_confirmed=True,
-        knobs=knobs,
-        effect=Effect(-0.12, -0.18, -0.05, 4),
-        floor_effect=Effect(-0.4, -0.5, -0.3, 4),
-    )
+@functools.cache
+def drawn(kind: str) -> dict[str, str]:
+    return figures.figures(ANSWERS[kind]())
+
+
+def page_of(kind: str) -> str:
+    return documents.as_page(ANSWERS[kind](), drawn(kind))
+
+
+def page_of_words(kind: str) -> str:
+    """Return the page with frames in place of its pictures, which take seconds to draw."""
+    answer = ANSWERS[kind]()
+    return documents.as_page(answer, dict.fromkeys(["losses"] if answer.judged else [], "<svg></svg>"))
 
 
 class Cells(HTMLParser):
@@ -87,223 +98,381 @@ def page_table(page: str, identity: str) -> list[list[str]]:
     return parser.rows
 
 
-def test_numbers_in_the_answer_are_those_of_the_study(answer: Answer, evidence: Evidence) -> None:
-    url = f"sqlite:///{evidence.config.directory / 'study.db'}"
+# ---------------------------------------------------------------------- all forms
 
-    def values(stage: str, setting: dict[str, float], name: str) -> dict[tuple[int, ...], float]:
-        study = optuna.load_study(storage=url, study_name=f"{evidence.config.run_name}/{stage}")
-        return {
-            tuple(t.user_attrs["replicate"]): t.user_attrs["result"][name]
-            for t in study.trials
-            if t.user_attrs["setting"] == setting
-        }
 
-    baseline = values("test", {}, "test_error")
-    assert answer.test.baseline == pytest.approx(np.mean(list(baseline.values())))
-    reference = values("baseline", {"training.learning_rate": answer.learning_rate}, "val_loss")
+@each_answer
+def test_all_forms_say_the_same(kind: str) -> None:
+    answer = ANSWERS[kind]()
+    page, text, content = page_of_words(kind), documents.as_markdown(answer), json.loads(documents.as_json(answer))
+    table, plain = words.table(answer), html.unescape(page)
+    assert content["headline"] == words.headline(answer)
+    assert words.headline(answer) in text
+    assert words.headline(answer) in plain
+    assert content["sentences"] == words.sentences(answer)
+    for sentence in words.sentences(answer):
+        assert sentence in text
+        assert sentence in plain
+    assert page_table(page, "knobs") == table
+    rows = [[c.strip() for c in line.strip("| ").split(" | ")] for line in text.splitlines() if line[:1] == "|"]
+    assert [rows[0], *rows[2:]] == table
+    for row, knob in zip(table[1:], content["knobs"], strict=True):
+        assert (row[0].removesuffix(" (the rival)"), row[-1]) == (knob["name"], knob["verdict"])
+        assert (row[0] != knob["name"]) == (knob["role"] == "rival")
+        assert row[3] == words.change(knob["alone"]["mean"])
+    used = {k["path"] for k in content["knobs"] if k["verdict"] == "use"}
+    assert used == {path for path in content["recommended"] if path in {k["path"] for k in content["knobs"]}}
+    assert bool(used) == content["is_confirmed"]
+    assert page_table(page, "test")[1][:2] == ["no regularization", words.number(content["test"]["baseline"])]
+
+
+def test_the_json_says_its_version_first_and_the_page_on_it_names_every_key() -> None:
+    content = json.loads(documents.as_json(made()))
+    assert next(iter(content.items())) == ("schema", 2)
+    described = PAGE.read_text()
+    kinds = [content, content["judged"], content["judged"]["effect"], content["judged"]["resolution"], content["test"]]
+    kinds += [content["knobs"][0], content["knobs"][0]["doses"][0], content["baseline_curve"], content["data"]]
+    kinds += [content["test"]["averaging"]["candidate"]]
+    for key in {key for kind in kinds for key in kind}:
+        assert f"`{key}`" in described, key
+
+
+@each_answer
+def test_the_code_of_the_page_on_it_reads_it(kind: str, tmp_path: Path) -> None:
+    (block,) = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), flags=re.S | re.M)
+    names: dict[str, Any] = {}
+    exec(block, names)
+    (tmp_path / "answer.json").write_text(documents.as_json(ANSWERS[kind]()))
+    assert names["advice"](tmp_path) == ANSWERS[kind]().recommended
+
+
+def test_the_page_on_it_explains_every_verdict_and_every_reason() -> None:
+    for verdict in get_args(numbers.Verdict):
+        assert f"| {verdict} |" in PAGE.read_text()
+    for reason in get_args(judge.Reason):
+        assert f"`{reason}`" in PAGE.read_text()
+
+
+def test_an_unbounded_end_of_an_interval_is_null() -> None:
+    shown = made(judged=judged(effect=Effect(-0.2, -1.0, math.inf, 1)))
+    assert json.loads(documents.as_json(shown))["judged"]["effect"]["high"] is None
+
+
+@each_answer
+def test_the_terminal_shows_it(kind: str) -> None:
+    answer, out = ANSWERS[kind](), io.StringIO()
+    show_answer(answer, Path("runs/it"), rich.console.Console(file=out, width=200))
+    assert out.getvalue().strip().startswith(words.headline(answer))
+    assert "Report: runs/it/report.html" in out.getvalue()
     for knob in answer.knobs:
-        for dose in knob.doses:
-            losses = values("alone", {f"model.{knob.name}": dose.value}, "val_loss")
-            ratios = [math.log(losses[r] / reference[r]) for r in sorted(reference)]
-            assert dose.effect == pytest.approx(math.expm1(np.mean(ratios)))
-            assert dose.per_split == pytest.approx(np.expm1(ratios))
-            assert dose.failed == 0
-    if answer.effect is not None:
-        ours, plain = values("confirm", answer.candidate, "val_loss"), values("confirm", {}, "val_loss")
-        assert answer.effect.mean == pytest.approx(math.expm1(np.mean([math.log(ours[r] / plain[r]) for r in ours])))
+        assert re.search(rf"^{knob.name} .*{knob.verdict}", out.getvalue(), re.MULTILINE)
 
 
-def test_all_forms_say_the_same(answer: Answer, evidence: Evidence) -> None:
-    directory = evidence.config.directory
-    for shown in (answer, confirmed(answer, kernel_l2=0.01, recurrent_dropout=0.3)):
-        report.write(shown, directory)
-        page = (directory / "report.html").read_text()
-        text = (directory / "answer.md").read_text()
-        content = json.loads((directory / "answer.json").read_text())
-        table = words.table(shown)
-        assert content["headline"] == words.headline(shown)
-        assert words.headline(shown) in text
-        assert words.headline(shown) in page
-        for sentence in words.sentences(shown):
-            assert sentence in content["sentences"]
-            assert sentence in text
-        assert page_table(page, "knobs") == table
-        rows = [[c.strip() for c in line.strip("| ").split(" | ")] for line in text.splitlines() if line[:1] == "|"]
-        assert [rows[0], *rows[2:]] == table
-        for row, knob in zip(table[1:], content["knobs"], strict=True):
-            assert (row[0], row[-1]) == (knob["name"], knob["verdict"])
-            if knob["alone"] is not None:
-                assert row[3] == words.change(knob["alone"]["mean"])
-        used = {k["name"] for k in content["knobs"] if k["verdict"] == "use"}
-        assert used == {p.removeprefix("model.") for p in content["recommended"]}
-        assert content["headline"].startswith("Use ") == bool(used)
-        assert page_table(page, "test")[1][:2] == ["no regularization", words.number(content["test"]["plain"])]
+# ---------------------------------------------------------------------- the words
 
 
-def test_a_confirmed_answer_names_knobs_and_values(answer: Answer) -> None:
-    shown = confirmed(answer, kernel_l2=0.01, recurrent_dropout=0.3)
-    assert words.headline(shown) == "Use kernel_l2 = 0.01 and recurrent_dropout = 0.3; leave the others off."
-    assert "−12 % (95 % interval −18 % to −5.0 %)" in words.sentences(shown)[0]
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("a yes", "Use kernel_l1 = 0.03; leave the others off."),
+        (
+            "blocks differ on the value",
+            "Use kernel_l1, at about 0.03 (blocks differ on the value); leave the others off.",
+        ),
+        (
+            "blocks differ on the norm",
+            "Use a penalty on the input weights, such as kernel_l1 = 0.03 (blocks differ on which); leave the others "
+            "off.",
+        ),
+        (
+            "two knobs at another rate",
+            "Use kernel_l1 = 0.03 and recurrent_dropout = 0.3 (at learning_rate = 0.01); leave the others off.",
+        ),
+        ("weight decay", "Use weight_decay = 0.3 with AdamW; leave every knob off."),
+        ("a classification", "Use dropout = 0.2; leave the others off."),
+        ("nothing shown", "Nothing could be shown: no knob helps for certain beyond early stopping."),
+        ("ruled out", "Leave every knob off: none brings 2 % beyond early stopping."),
+        (
+            "failures",
+            "Nothing is recommended: kernel_l1 = 0.03 helps, but training fails more often with it than without.",
+        ),
+        ("a floor", "Use persistence (the last value again): this model is worse."),
+        (
+            "cut short",
+            "Nothing could be shown, because training was cut short: raise training.max_epochs and ask again.",
+        ),
+    ],
+)
+def test_a_headline_says_what_is_known_and_no_more(kind: str, said: str) -> None:
+    assert words.headline(ANSWERS[kind]()) == said
 
 
-def test_the_rules_of_the_answer_are_its_own_and_every_word_follows_them(answer: Answer) -> None:
-    assert (answer.confidence, answer.smallest_effect) == (0.95, 0.02)
-    content = json.loads(documents.as_json(answer))
-    assert (content["confidence"], content["smallest_effect"]) == (0.95, 0.02)
-    assert (content["settings"]["search.confidence"], content["settings"]["search.smallest_effect"]) == (0.95, 0.02)
-    stricter = dataclasses.replace(confirmed(answer, kernel_l2=0.01), confidence=0.9, smallest_effect=0.125)
-    assert "−12 % (90 % interval −18 % to −5.0 %)" in words.sentences(stricter)[0]
-    assert "an improvement of 12.5 %" in words.table_note(stricter)
+@pytest.mark.parametrize(
+    ("setting", "agreed", "said"),
+    [
+        (
+            {"model.kernel_l1": 0.01, "model.kernel_l2": 0.1},
+            "places",
+            "Use a penalty on the input weights, such as kernel_l1 = 0.01 and kernel_l2 = 0.1 (blocks differ on which)",
+        ),
+        (
+            {"model.kernel_l1": 0.01, "model.recurrent_dropout": 0.1},
+            "places",
+            "Use a penalty on the input weights and dropout of the state, such as",
+        ),
+        (
+            {"model.kernel_l1": 0.01, "model.recurrent_dropout": 0.1},
+            "knobs",
+            "Use kernel_l1 and recurrent_dropout, at about 0.01 and 0.1 (blocks differ on the values)",
+        ),
+        (
+            {"model.kernel_l1": 0.01, "training.weight_decay": 0.3, "training.optimizer": "adamw"},
+            "value",
+            "Use kernel_l1 = 0.01 and weight_decay = 0.3 with AdamW; leave the others off.",
+        ),
+        ({"model.hidden_size": 32}, "value", "Use hidden_size = 32; leave every knob off."),
+    ],
+)
+def test_a_recommendation_is_as_exact_as_the_blocks_agree(setting: dict[str, Any], agreed: str, said: str) -> None:
+    assert words.headline(use(setting, agreed)).startswith(said)
 
 
-def unconfirmed(answer: Answer, **changes: object) -> Answer:
-    """Return an answer that recommends nothing, with a model that beats the floor."""
-    plain = dataclasses.replace(
-        confirmed(answer, kernel_l2=0.01),
-        is_confirmed=False,
-        recommended={},
-        cut_short=0.0,
-        knobs=[dataclasses.replace(k, verdict="cannot tell") for k in answer.knobs],
-        effect=Effect(-0.05, -0.2, 0.1, 4),
+def test_a_recommendation_of_all_knobs_leaves_none_off() -> None:
+    one = [k for k in made().knobs if k.name == "kernel_l1"]
+    assert words.headline(made(knobs=one)) == "Use kernel_l1 = 0.03."
+
+
+def test_a_network_that_goes_from_behind_to_ahead_is_said_first() -> None:
+    said = words.summary(made())
+    assert said[0] == (
+        "Without a knob the network loses to persistence (loss +19 %, +9.0 % to +30 %); with kernel_l1 = 0.03 its loss "
+        "is 13 % lower than that of persistence (97 % interval −18 % to −8.0 %)."
     )
-    return dataclasses.replace(plain, **changes)
+    level = made(judged=judged(baseline_against_floor=Effect(0.01, -0.05, 0.07, BLOCKS)))
+    assert words.summary(level)[0].startswith("Without a knob the network does not beat persistence for certain (")
+    for other in (
+        made(judged=judged(baseline_against_floor=Effect(-0.1, -0.15, -0.05, BLOCKS))),
+        made(judged=judged(baseline_against_floor=None, against_floor=None), best_floor=None),
+        nothing_shown(judged=dataclasses.replace(JUDGED, against=["unstable"])),
+    ):
+        assert "Without a knob" not in " ".join(words.sentences(other))
 
 
-WORSE, UNSURE, BETTER = (Effect(m, m - 0.1, m + 0.1, 4) for m in (0.3, 0.0, -0.3))
+def test_what_it_is_worth_beyond_weight_decay_stands_beside_what_it_is_worth() -> None:
+    assert words.summary(made())[1] == (
+        "kernel_l1 = 0.03: −27 % against nothing (97 % interval −34 % to −19 %), −18 % against the best weight decay, "
+        "0.3 (−25 % to −11 %); 8 blocks with 8 fresh seeds each."
+    )
+    (by_itself,) = [s for s in words.details(made()) if s.startswith("Weight decay is")]
+    assert "the best, 0.3, by itself changes the loss by −11 % (97 % interval −16 % to −6.0 %)." in by_itself
+    alike = made(judged=judged(beyond_rival=Effect(-0.02, -0.1, 0.07, BLOCKS)))
+    assert any("not shown that kernel_l1 = 0.03 is worth more than that" in s for s in words.details(alike))
+    itself = " ".join(words.sentences(answers.weight_decay_wins()))
+    assert "against the best weight decay" not in itself
+    assert "no knob was picked over it" in itself
+    alone = " ".join(words.sentences(made(judged=judged(rival=None, rival_effect=None, beyond_rival=None))))
+    assert "best weight decay" not in alone
+
+
+WORSE, UNSURE, BETTER = (Effect(m, m - 0.1, m + 0.1, BLOCKS) for m in (0.3, 0.0, -0.3))
+
+
+@pytest.mark.parametrize(
+    ("against", "changes", "said"),
+    [
+        (["interval"], {"kept_on": {"model.dropout": 0.2}}, "beyond early stopping and the configured dropout = 0.2."),
+        (["interval"], {"floor_effect": UNSURE}, "Nothing could be shown, not even that the model beats persistence"),
+        (["interval"], {"floor_effect": None}, "Nothing could be shown, not even that the model beats persistence"),
+        (
+            ["floor"],
+            {"floor_effect": UNSURE},
+            "until a model beats it: kernel_l1 = 0.03 helps this one, but not enough",
+        ),
+        (["floor"], {"floor_effect": WORSE}, "Use persistence (the last value again): this model is worse."),
+        (["unstable"], {}, "Nothing is recommended: regularization helps, but the blocks do not agree on which."),
+        (["unstable", "floor"], {"floor_effect": WORSE}, "this model is worse."),
+        (["failures"], {"cut_short": 0.9}, "training was cut short"),
+        (["interval"], {"best_floor": None, "floor_effect": None}, "Nothing could be shown: no knob helps for certain"),
+    ],
+)
+def test_a_headline_without_a_knob_says_why(against: list[str], changes: dict[str, Any], said: str) -> None:
+    shown = nothing_shown(**changes)
+    assert shown.judged is not None
+    shown = dataclasses.replace(shown, judged=dataclasses.replace(shown.judged, against=against))
+    assert said in words.headline(shown)
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        ("interval", "its interval does not leave zero out"),
+        ("smallest effect", "it brings less than 2 %"),
+        ("unstable", "the blocks do not agree on it (75 % do)"),
+        ("floor", "it is not shown to beat persistence"),
+        ("failures", "its training fails more often than that without it"),
+    ],
+)
+def test_why_a_candidate_is_not_recommended_is_said(reason: str, said: str) -> None:
+    assert f"It is not recommended, because {said}." in words.summary(nothing_shown(judged=judged(against=[reason])))[0]
+
+
+def test_only_bands_that_rule_effects_out_say_that_every_knob_is_of_no_use() -> None:
+    shown = answers.ruled_out()
+    knobs = with_verdicts(shown, "off for certain", "harms", "not searched")
+    assert words.headline(dataclasses.replace(shown, knobs=knobs)).startswith("Leave every knob off: none brings 2 %")
+    knobs[0] = dataclasses.replace(knobs[0], verdict="cannot tell")
+    assert words.headline(dataclasses.replace(shown, knobs=knobs)).startswith("Nothing could be shown")
+    assert words.headline(dataclasses.replace(shown, knobs=[])).startswith("Nothing could be shown")
+
+
+def test_the_rules_of_the_answer_are_its_own_and_every_word_follows_them() -> None:
+    stricter = made(confidence=0.9, table_confidence=0.8, smallest_effect=0.125)
+    assert "−27 % against nothing (90 % interval" in words.summary(stricter)[1]
+    assert "hold together (80 %)" in words.table_note(stricter)
+    assert "rule out an improvement of 12.5 %" in words.table_note(stricter)
+
+
+# ---------------------------------------------------------------------- what would decide
+
+
+def open_with(**changes: Any) -> Answer:
+    return nothing_shown(judged=judged(against=["interval"], resolution=dataclasses.replace(OPEN, **changes)))
+
+
+def test_where_more_computing_cannot_decide_it_is_said_and_no_line_is_given() -> None:
+    (said,) = [s for s in words.sentences(open_with()) if s.startswith("With 8 blocks")]
+    # 14 blocks like the eight, which judge 106 or 107 windows each
+    assert said == (
+        "With 8 blocks and 8 seeds on each, effects within ±11 % cannot be told from none; with unlimited seeds within "
+        "±9.0 %. To decide takes about 14 more blocks like these (about 1,500 more rows) or a third of the noise. More "
+        "computing cannot decide: blocks cut from the same rows would only be shorter."
+    )
+
+
+def test_where_more_seeds_decide_the_line_asks_for_enough_of_them_under_a_new_name() -> None:
+    found = Resolution(0.2, 0.02, 0.1, more_blocks=9, noise=0.5, seeds_suffice=True, blocks=8, seeds=8.0)
+    shown = nothing_shown(judged=judged(against=["interval"], resolution=found))
+    (said,) = [s for s in words.sentences(shown) if s.startswith("With 8 blocks")]
+    line = re.search(r"lstmreg search -c runs/appliances/config.yaml --search.judge_seeds=(\d+) --name=(\S+)$", said)
+    assert line is not None
+    assert line[2] != shown.run
+    # The variance of a block's mean is one of blocks and one of seeds over their number.
+    now, unlimited, wanted = (math.log1p(x) ** 2 for x in (0.2, 0.02, 0.1))
+    of_seeds = (now - unlimited) * 8
+    assert unlimited + of_seeds / int(line[1]) <= wanted < unlimited + of_seeds / (int(line[1]) - 1)
+
+
+def test_few_blocks_are_to_be_more_where_the_data_allow_it() -> None:
+    few = dataclasses.replace(open_with(blocks=3), most_blocks=6)
+    (said,) = [s for s in words.sentences(few) if s.startswith("With 3 blocks")]
+    assert said.endswith("--search.blocks=6 --name=appliances-6-blocks")
+    (said,) = [s for s in words.sentences(dataclasses.replace(few, most_blocks=3)) if s.startswith("With 3 blocks")]
+    assert "More computing cannot decide" in said
 
 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({}, "Nothing could be shown: no knob helps for certain beyond early stopping."),
-        ({"kept_on": {"model.dropout": 0.2}}, "for certain beyond early stopping and the configured dropout = 0.2."),
-        ({"floor_effect": WORSE}, "Use seasonal persistence (the value one season ago): this model is worse."),
-        # As it was reported: -26 % (-42 % to -4.6 %), in a model that loses to a prediction without one.
-        (
-            {"floor_effect": WORSE, "effect": Effect(-0.26, -0.42, -0.046, 4)},
-            "Use seasonal persistence (the value one season ago): this model is worse.",
-        ),
-        ({"floor_effect": UNSURE}, "Nothing could be shown, not even that the model beats seasonal persistence"),
-        (
-            {"floor_effect": UNSURE, "effect": Effect(-0.26, -0.42, -0.046, 4)},
-            "until a model beats it: kernel_l2 = 0.01 helps this one, but not enough.",
-        ),
-        ({"floor_effect": None}, "Nothing could be shown, not even that the model beats"),
-        ({"cut_short": 0.9}, "because training was cut short: raise training.max_epochs"),
+        ({"noise": 0.5}, "or half of the noise"),
+        ({"noise": 0.41}, "or 41 % of the noise"),
+        ({"more_blocks": None}, "To decide takes a third of the noise."),
+        ({"more_blocks": 1}, "about 1 more block like these (about 110 more rows)"),
+        ({"half_width": 1.5}, "hardly any effect can be told from none"),
+        ({"half_width": math.inf}, "hardly any effect can be told from none"),
     ],
 )
-def test_a_headline_without_a_knob_says_what_is_known(answer: Answer, changes: dict[str, object], said: str) -> None:
-    shown = unconfirmed(dataclasses.replace(answer, best_floor="seasonal"), **changes)
-    assert said in words.headline(shown)
-    everything = " ".join([words.headline(shown), *words.sentences(shown)])
-    assert "no evidence" not in everything
-    assert "No knob helped" not in everything
+def test_what_would_decide_is_said_in_words(changes: dict[str, Any], said: str) -> None:
+    assert any(said in sentence for sentence in words.sentences(open_with(**changes)))
 
 
-def test_only_intervals_that_rule_effects_out_say_that_a_knob_is_of_no_use(answer: Answer) -> None:
-    verdicts = ["off for certain", "harms", "not searched", "off for certain", "harms", "not searched"]
-    knobs = [dataclasses.replace(k, verdict=v) for k, v in zip(answer.knobs, verdicts, strict=True)]
-    assert words.headline(unconfirmed(answer, knobs=knobs)).startswith("Leave every knob off: none brings 2 %")
-    knobs[0] = dataclasses.replace(knobs[0], verdict="cannot tell")
-    assert words.headline(unconfirmed(answer, knobs=knobs)).startswith("Nothing could be shown")
+@pytest.mark.parametrize("kind", ["a yes", "ruled out", "cut short", "failures"])
+def test_where_nothing_is_open_nothing_would_decide(kind: str) -> None:
+    assert not any(s.startswith("With 8 blocks") for s in words.sentences(ANSWERS[kind]()))
 
 
-@pytest.mark.parametrize(
-    ("alone", "is_confirmed", "verdict"),
-    [
-        (Effect(-0.40, -0.58, -0.14, 5), False, "helps alone, not confirmed"),  # as it was reported
-        (Effect(-0.40, -0.58, -0.14, 5), True, "helps alone, not needed"),
-        (Effect(0.0, -0.019, 0.015, 5), False, "off for certain"),
-        (Effect(-0.01, -0.015, -0.005, 5), False, "off for certain"),
-        (Effect(0.1, -0.01, 0.3, 5), False, "off for certain"),
-        (Effect(0.1, 0.01, 0.3, 5), True, "harms"),
-        (Effect(-0.1, -0.3, 0.1, 5), False, "cannot tell"),
-        (None, False, "cannot tell"),
-    ],
-)
-def test_a_verdict_follows_from_the_interval(
-    evidence: Evidence, alone: Effect | None, is_confirmed: bool, verdict: str
-) -> None:
-    assert numbers._verdict(evidence, alone, is_confirmed=is_confirmed, is_cut_short=False) == verdict
-    assert numbers._verdict(evidence, alone, is_confirmed=is_confirmed, is_cut_short=True) == "cannot tell"
+def test_rows_of_which_nothing_can_be_told_say_which_would_be_decided_first() -> None:
+    rows = made().knobs
+    nearer = dataclasses.replace(OPEN, more_blocks=3, noise=0.75)
+    rows = [dataclasses.replace(k, resolution=nearer) if k.name == "activity_l1" else k for k in rows]
+    (said,) = [s for s in words.details(made(knobs=rows)) if s.startswith("Of recurrent_l1,")]
+    assert "activity_l1 would be decided first, by about 3 more blocks like these" in said
+    assert "or three quarters of the noise" in said
 
 
-def test_a_search_that_was_cut_short_says_how_to_ask_again(answer: Answer) -> None:
-    (said,) = [s for s in words.details(unconfirmed(answer, cut_short=0.6)) if "training.max_epochs" in s]
-    epochs = 3 * int(answer.settings["training.max_epochs"])
-    assert f"runs/waves/config.yaml --training.max_epochs={epochs} --name=waves-{epochs}" in said
+# ---------------------------------------------------------------------- the rest of the words
 
 
-def test_that_changes_are_learned_is_said(answer: Answer) -> None:
-    assert not any("data.difference" in said for said in words.sentences(answer))
-    differenced = dataclasses.replace(answer, settings=answer.settings | {"data.difference": "season"})
+@each_answer
+def test_the_page_begins_with_two_paragraphs_and_a_picture(kind: str) -> None:
+    answer, page = ANSWERS[kind](), page_of_words(kind)
+    before = page[page.index("</h1>") : page.index("<table" if answer.judged is None else "<figure")]
+    assert before.count("<p>") == 2
+    assert all(len(paragraph) < 320 for paragraph in words.summary(answer))
+    assert words.sentences(answer) == words.summary(answer) + words.details(answer)
+    assert len(set(words.sentences(answer))) == len(words.sentences(answer))
+
+
+def test_a_search_that_was_cut_short_says_how_to_ask_again() -> None:
+    shown = answers.cut_short()
+    assert words.summary(shown)[1].endswith(
+        "lstmreg search -c runs/appliances/config.yaml --training.max_epochs=600 --name=appliances-600"
+    )
+
+
+def test_the_test_is_told_with_its_interval_beside_weight_decay_and_floors() -> None:
+    (said,) = [s for s in words.details(made()) if s.startswith("On the test rows")]
+    for part in (
+        "the root mean square error is 66.1 without regularization, 54.9 with kernel_l1 = 0.03, 60.3 with weight_decay",
+        "the loss changes by −31 % (97 % interval −40 % to −21 %), and by −17 % (−26 % to −7.0 %) against weight "
+        "decay, on this one test of 240 windows.",
+        "Without a model: persistence (the last value again) 61.2, seasonal",
+    ):
+        assert part in said
+
+
+def test_averaging_is_an_answer_with_its_cost() -> None:
+    (said,) = [s for s in words.details(made()) if s.startswith("Averaging")]
+    for part in (
+        "mean prediction of 5 networks",
+        "60.2 instead of 66.1 without regularization, −17 % of the loss",
+        "53.8 instead of 54.9 with kernel_l1 = 0.03, −4.0 % of the loss",
+        "56 instead of 60.3 with weight decay, −14 % of the loss",
+        "costs 5 times the time and the memory",
+    ):
+        assert part in said
+    assert not any(s.startswith("Averaging") for s in words.details(with_test(made(), averaging={})))
+
+
+def test_failures_are_counted() -> None:
+    said = " ".join(words.sentences(answers.failing()))
+    assert "Training failed with kernel_l1 = 0.3 in 2 trainings and kernel_l1 = 0.03 in 5 trainings before" in said
+    assert "Training failed" not in " ".join(words.sentences(made()))
+
+
+def test_that_changes_are_learned_is_said() -> None:
+    assert not any("data.difference" in said for said in words.sentences(made()))
+    differenced = made(settings=answers.SETTINGS | {"data.difference": "season"})
     assert any("from one season before (data.difference: season)" in said for said in words.sentences(differenced))
 
 
-@pytest.mark.parametrize(
-    ("resolution", "said"),
-    [
-        (Resolution(0.18, 0.05, 4, 3), r"within ±18 % cannot.* would be ±5.0 %, so more seeds would help: LINEseeds=6"),
-        (Resolution(0.18, 0.0, 4, 3), r"all of that is the spread of seeds, so more seeds would help: LINEseeds=6"),
-        (Resolution(0.18, 0.17, 4, 3), r"would be ±17 %. More splits may help more: LINEsplits=8"),
-        (Resolution(0.18, 0.17, 8, 3), r"only more data would show less: for effects of 2 % about 72 times"),
-        (Resolution(0.18, 0.18, 4, 1), r"1 seed on each.*shows with two at least: LINEseeds=2"),
-        (Resolution(0.18, 0.05, 2, 3), r"so few splits hardly agree by themselves. More of them: LINEsplits=4"),
-        (Resolution(1.5, 1.2, 4, 3), r"on each, hardly any effect can be told from none"),
-    ],
-)
-def test_where_nothing_could_be_shown_it_is_said_what_would_show_it(
-    answer: Answer, resolution: Resolution, said: str
-) -> None:
-    line = r"lstmreg search -c \S*runs/waves/config.yaml --search.confirm_"
-    shown = unconfirmed(answer, resolution=resolution, most_splits=8)
-    assert re.search(said.replace("LINE", line), words.summary(shown)[1])
-    alone = dataclasses.replace(shown, candidate={}, effect=None)
-    assert re.search(said.replace("LINE", line.removesuffix("confirm_")), words.summary(alone)[1])
-    assert words.summary(dataclasses.replace(shown, floor_effect=WORSE))[1].startswith("The model is worse")
-
-
-def test_the_page_begins_with_two_paragraphs_and_a_picture(answer: Answer) -> None:
-    for shown in (answer, confirmed(answer, kernel_l2=0.01), unconfirmed(answer)):
-        page = documents.as_page(shown, figures.figures(shown))
-        before = page[page.index("</h1>") : page.index("<figure")]
-        assert before.count("<p>") == 2
-        assert all(len(paragraph) < 320 for paragraph in words.summary(shown))
-        assert words.sentences(shown) == words.summary(shown) + words.details(shown)
-
-
-def test_configured_knobs_are_said_and_stay_in_the_code(answer: Answer) -> None:
-    shown = confirmed(dataclasses.replace(answer, kept_on={"model.dropout": 0.2}), kernel_l2=0.01)
-    assert words.headline(shown) == ("Use kernel_l2 = 0.01 beside the configured dropout = 0.2; leave the others off.")
-    assert "Beyond early stopping and the configured dropout = 0.2, kernel_l2" in words.sentences(shown)[0]
+def test_configured_knobs_are_said_and_stay_in_the_code() -> None:
+    shown = made(kept_on={"model.dropout": 0.2})
+    assert words.headline(shown) == "Use kernel_l1 = 0.03 beside the configured dropout = 0.2; leave the others off."
     assert "dropout=0.2" in snippets(shown)[0].code
-    off = dataclasses.replace(answer, turned_off={"model.kernel_l2": 0.1})
+    off = made(turned_off={"model.kernel_l2": 0.1})
     assert any("The configured kernel_l2 = 0.1 was turned off" in s for s in words.sentences(off))
 
 
-def test_failures_and_looks_are_counted(answer: Answer) -> None:
-    knob = dataclasses.replace(answer.knobs[0], doses=[Dose(1e300, 1.0, [1.0, 1.0], 2)])
-    shown = dataclasses.replace(answer, knobs=[knob, *answer.knobs[1:]], looks=3)
-    said = " ".join(words.sentences(shown))
-    assert "Training failed with kernel_l2 = 1e+300 in 2 trainings: each counts" in said
-    assert "the fresh splits were looked at 3 times" in said
-    assert "Training failed" not in " ".join(words.sentences(answer))
-    assert "looked at" not in " ".join(words.sentences(answer))
-
-
-def test_the_average_of_the_seeds_predictions_is_compared_with_single_networks(answer: Answer) -> None:
-    averages = {"no regularization": Averaging(5, 10.0, 9.0, -0.19), "candidate": Averaging(5, 8.0, 7.9, -0.02)}
-    shown = confirmed(
-        dataclasses.replace(answer, test=dataclasses.replace(answer.test, averaging=averages)), kernel_l2=0.01
-    )
+def test_that_every_block_judges_what_the_others_picked_is_said() -> None:
     assert any(
-        "of 5 networks" in s
-        and "9 instead of 10 without regularization (−19 % of the loss)" in s
-        and "7.9 instead of 8 with kernel_l2 = 0.01" in s
-        and "5 times as long" in s
-        for s in words.sentences(shown)
+        s.endswith("which is kernel_l1 = 0.03 on 6 and kernel_l1 = 0.1 on 2 of 8 blocks.")
+        for s in words.details(made())
     )
-    assert answer.test.averaging["no regularization"].members == 2
+
+
+def test_a_learning_rate_at_the_edge_of_what_was_tried_is_pointed_out() -> None:
+    assert not any("at the edge" in s for s in words.details(made()))
+    assert any("at the edge" in s for s in words.details(made(learning_rate=0.01)))
 
 
 @pytest.mark.parametrize(
@@ -317,24 +486,35 @@ def test_changes_are_written_in_percent_with_their_sign(relative: float, text: s
 # ---------------------------------------------------------------------- the page
 
 
-def test_the_page_is_one_file_that_loads_and_runs_nothing(answer: Answer) -> None:
-    page = documents.as_page(answer, figures.figures(answer))
+@pytest.mark.parametrize(
+    ("kind", "pictures"),
+    [
+        ("a yes", ["losses", "doses", "curves", "predictions", "course"]),
+        ("a classification", ["losses", "doses", "curves", "confusion", "course"]),
+        ("ruled out", ["doses", "curves", "predictions", "course"]),
+    ],
+)
+def test_the_page_is_one_file_that_loads_and_runs_nothing(kind: str, pictures: list[str]) -> None:
+    page = page_of(kind)
+    assert list(drawn(kind)) == pictures
+    assert re.findall(r'<figure id="(\w+)"', page) == pictures
     assert "<script" not in page
     assert re.findall(r'(?:src|href)="(?!#)([^"]*)"', page) == []
-    assert page.count("<svg") == len(figures.figures(answer)) >= 4
     assert "Content-Security-Policy" in page
+    assert "@media print" in page
 
 
-def test_hostile_names_stay_inert(answer: Answer) -> None:
+def test_hostile_names_stay_inert() -> None:
     name = '<img src=x onerror="alert(1)">|=cmd()\n$\\x$'
-    hostile = dataclasses.replace(
-        answer, run=name, data=dataclasses.replace(answer.data, target=name, features=[name], notes=[name])
-    )
+    data = dataclasses.replace(answers.digits().data, target=name, features=[name], notes=[name], classes=[name] * 10)
+    hostile = dataclasses.replace(answers.digits(), run=name, data=data)
     page = documents.as_page(hostile, figures.figures(hostile))
     assert "<img" not in page
     assert "&lt;img" in page
-    tame = dataclasses.replace(answer, data=dataclasses.replace(answer.data, notes=["fine"]))
+    tame = with_data(answers.digits(), notes=["fine"])
     assert len(documents.as_markdown(hostile).splitlines()) == len(documents.as_markdown(tame).splitlines())
+    shown = with_data(answers.panel(), test_labels=[f"{name}, {k}" for k in range(60)], target=name)
+    assert "<img" not in figures.predictions(shown)
 
 
 MEASURING = """<!doctype html><title>measuring</title><iframe src="report.html" width="{width}" height="800"
@@ -353,14 +533,15 @@ window.onload = () => {{
 
 
 @pytest.mark.parametrize("width", [375, 1600])
-def test_a_browser_shows_the_page_at_any_width(answer: Answer, tmp_path: Path, width: int) -> None:
+@pytest.mark.parametrize("kind", ["a yes", "a classification"])
+def test_a_browser_shows_the_page_at_any_width(kind: str, tmp_path: Path, width: int) -> None:
     """A second page measures the report in a frame, since the report itself runs nothing."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if chromium is None:
         assert os.environ.get("CI") != "true", "Chromium is missing, and nothing may be skipped here"
         pytest.skip("no Chromium on this machine")
-    shown = confirmed(answer, kernel_l2=0.01, recurrent_dropout=0.3)
-    (tmp_path / "report.html").write_text(documents.as_page(shown, figures.figures(shown)))
+    shown = ANSWERS[kind]()
+    (tmp_path / "report.html").write_text(page_of(kind))
     (tmp_path / "measuring.html").write_text(MEASURING.format(width=width))
     seen = subprocess.run(
         [
@@ -397,7 +578,10 @@ def test_a_browser_shows_the_page_at_any_width(answer: Answer, tmp_path: Path, w
     assert measured["smallest"] > 9  # figures are readable, if need be by scrolling within them
 
 
-def drawn_figures(monkeypatch: pytest.MonkeyPatch, draw: Callable[[Answer], str], answer: Answer) -> Figure:
+# ---------------------------------------------------------------------- the pictures
+
+
+def drawn_figure(monkeypatch: pytest.MonkeyPatch, draw: Callable[[Answer], str], answer: Answer) -> Figure:
     """Return the figure itself instead of its SVG, laid out."""
     kept: list[Figure] = []
 
@@ -411,18 +595,67 @@ def drawn_figures(monkeypatch: pytest.MonkeyPatch, draw: Callable[[Answer], str]
     return kept[0]
 
 
-def test_the_labels_of_doses_do_not_overlap(answer: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_picture_has_each_side_on_each_block_and_the_means_that_are_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (ax,) = drawn_figure(monkeypatch, figures.losses, made()).axes
+    sides = [label.get_text() for label in ax.get_yticklabels()]
+    assert sides == ["kernel_l1 = 0.03", "weight_decay = 0.3 with AdamW", "no regularization", "persistence"]
+    dots = [line for line in ax.get_lines() if line.get_marker() == "o"]
+    for line, name in zip(dots, ("pick", "weight decay", "no regularization", "floor"), strict=True):
+        ratios = np.array(JUDGED.losses[name]) / np.array(JUDGED.losses["floor"])
+        np.testing.assert_allclose(line.get_xdata(), ratios)
+    means = [line.get_xdata()[0] for line in ax.get_lines() if line.get_marker() == "D"]
+    ratios = np.log(np.array(JUDGED.losses["weight decay"]) / np.array(JUDGED.losses["floor"]))
+    np.testing.assert_allclose(means, [1 - 0.13, np.exp(ratios.mean()), 1 + 0.19])
+    ends = [line.get_xdata() for line in ax.get_lines() if line.get_marker() == "None" and len(line.get_xdata()) == 2]
+    by_scipy = stats.t.interval(0.97, BLOCKS - 1, ratios.mean(), stats.sem(ratios))
+    np.testing.assert_allclose(ends[1], np.exp(by_scipy))
+
+
+def test_without_a_floor_losses_are_relative_to_no_regularization(monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = {name: values for name, values in JUDGED.losses.items() if name != "floor"}
+    shown = made(judged=judged(losses=losses, against_floor=None, baseline_against_floor=None), best_floor=None)
+    (ax,) = drawn_figure(monkeypatch, figures.losses, shown).axes
+    means = [line.get_xdata()[0] for line in ax.get_lines() if line.get_marker() == "D"]
+    np.testing.assert_allclose(means, [1 - 0.27, 1 - 0.11])
+    assert "no regularization" in ax.get_xlabel()
+
+
+def test_a_block_of_no_loss_can_be_drawn() -> None:
+    exact = {name: [0.0, *values[1:]] for name, values in JUDGED.losses.items()}
+    assert figures.losses(made(judged=judged(losses=exact))).startswith("<svg")
+
+
+def test_doses_show_the_bands_that_hold_together_and_which_values_grew(monkeypatch: pytest.MonkeyPatch) -> None:
+    figure = drawn_figure(monkeypatch, figures.dose_response, made())
+    panel = next(ax for ax in figure.axes if ax.get_title(loc="left").startswith("kernel_l1: use"))
+    knob = next(k for k in made().knobs if k.name == "kernel_l1")
+    (band,) = panel.collections
+    edges = band.get_paths()[0].vertices
+    for place, dose in enumerate(knob.doses, start=1):
+        ys = edges[edges[:, 0] == place, 1]
+        assert (min(ys), max(ys)) == pytest.approx((100 * dose.effect.low, 100 * dose.effect.high))
+    grown = [line for line in panel.get_lines() if line.get_label() == "a value that the ladder grew to"]
+    assert [list(line.get_xdata()) for line in grown] == [[6]]
+    sizes = next(ax for ax in figure.axes if ax.get_title(loc="left").startswith("hidden_size"))
+    assert [label.get_text() for label in sizes.get_xticklabels()] == ["8", "32"]
+
+
+def test_the_labels_of_doses_do_not_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
     ladders = {
         "kernel_l2": [1e-4, 3e-4, 1e-3, 3e-3, 1e-2],
         "dropout": [0.1, 0.2, 0.3, 0.4, 0.5],
         "recurrent_dropout": [0.05 * k for k in range(1, 13)],
     }
     knobs = [
-        dataclasses.replace(k, doses=[Dose(v, 0.1, [0.1, 0.2], 0) for v in ladders[k.name]])
-        for k in answer.knobs
+        dataclasses.replace(
+            k, doses=[Dose(v, answers.effect(0.1), [0.1] * BLOCKS, 1, is_grown=False) for v in ladders[k.name]]
+        )
+        for k in made().knobs
         if k.name in ladders
     ]
-    figure = drawn_figures(monkeypatch, figures.dose_response, dataclasses.replace(answer, knobs=knobs))
+    figure = drawn_figure(monkeypatch, figures.dose_response, made(knobs=knobs))
     for ax in figure.axes:
         labels = ax.get_xticklabels()
         assert labels[0].get_text() == "off"
@@ -437,35 +670,80 @@ def test_the_labels_of_doses_do_not_overlap(answer: Answer, monkeypatch: pytest.
                 assert left.x1 < right.x0
 
 
-@pytest.mark.parametrize("name", ["learning_curves", "search_history", "predictions"])
-def test_legends_cover_no_curve(answer: Answer, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    figure = drawn_figures(monkeypatch, getattr(figures, name), answer)
+@pytest.mark.parametrize("name", ["losses", "learning_curves", "predictions", "dose_response"])
+def test_legends_cover_no_curve(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    figure = drawn_figure(monkeypatch, getattr(figures, name), made())
     legend = figure.legends[0].get_window_extent()
     for ax in figure.axes:
-        assert ax.get_legend() is None
         assert not ax.get_window_extent().overlaps(legend)
 
 
-def test_forecasts_are_shown_at_the_first_and_last_step_with_the_error_at_each(
-    answer: Answer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_forecasts_are_shown_at_the_first_and_last_step_with_the_error_at_each(monkeypatch: pytest.MonkeyPatch) -> None:
     truth = [[float(n + step) for step in range(7)] for n in range(14)]
     late = [[float(n + step) + step for step in range(7)] for n in range(14)]  # off by the number of steps
-    test = dataclasses.replace(
-        answer.test, predictions={"no regularization": late}, error_by_step={"no regularization": list(range(7))}
+    shown = with_test(
+        made(), predictions={"no regularization": late}, error_by_step={"no regularization": list(range(7))}
     )
-    data = dataclasses.replace(answer.data, test_truth=truth, test_labels=[str(k) for k in range(14)])
-    figure = drawn_figures(monkeypatch, figures.predictions, dataclasses.replace(answer, test=test, data=data))
-    first, last, errors = figure.axes
+    shown = with_data(shown, test_truth=truth, test_labels=[str(k) for k in range(14)])
+    first, last, errors = drawn_figure(monkeypatch, figures.predictions, shown).axes
     for ax, step in ((first, 0), (last, 6)):
         true, predicted = (np.array(line.get_ydata()) for line in ax.get_lines())
         np.testing.assert_array_equal(predicted - true, step)
     np.testing.assert_array_equal(errors.get_lines()[0].get_ydata(), range(7))
-    one = drawn_figures(monkeypatch, figures.predictions, answer)
-    assert len(one.axes) == 1
+
+
+def test_times_below_forecasts_do_not_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
+    for ax in drawn_figure(monkeypatch, figures.predictions, made()).axes[:2]:
+        boxes = [label.get_window_extent() for label in ax.get_xticklabels() if label.get_text()]
+        assert len(boxes) > 2
+        assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
+
+
+def test_a_panel_is_shown_group_by_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    axes = drawn_figure(monkeypatch, figures.predictions, answers.panel()).axes
+    assert [ax.get_title(loc="left") for ax in axes] == ["north", "south, old", "west"]
+    for k, ax in enumerate(axes):
+        np.testing.assert_array_equal(ax.get_lines()[0].get_ydata(), 100.0 * (k + 1) + np.arange(20))
+        assert ax.get_xticklabels()[0].get_text() == "2012-W01"
+    # Only the last cases are kept: what is left of the second group, and the third.
+    few = with_test(
+        answers.panel(), predictions={name: p[-25:] for name, p in answers.panel().test.predictions.items()}
+    )
+    axes = drawn_figure(monkeypatch, figures.predictions, few).axes
+    assert [ax.get_title(loc="left") for ax in axes] == ["south, old", "west"]
+    assert [len(ax.get_lines()[0].get_ydata()) for ax in axes] == [5, 20]
+
+
+def test_a_confusion_matrix_counts_cases_or_labelled_steps() -> None:
+    cases = figures.confusion_counts([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7]], [[7.0], [0.0], [1.0], [0.0]], 2)
+    assert cases.tolist() == [[1, 1], [0, 1]]  # the first truth is of a case that is not shown
+    steps = figures.confusion_counts(
+        [[[0.9, 0.1], [0.2, 0.8]], [[0.6, 0.4], [None, None]]], [[[0.0], [None]], [[1.0], [None]]], 2
+    )
+    assert steps.tolist() == [[1, 0], [1, 0]]
+
+
+def test_too_many_classes_are_no_picture() -> None:
+    shown = answers.digits()
+    assert figures.confusion(shown).startswith("<svg")
+    assert figures.confusion(with_data(shown, classes=[str(k) for k in range(21)])) == ""
+    assert figures.confusion(made()) == ""
+
+
+def test_how_it_was_found_counts_every_training() -> None:
+    said = re.findall(r">([\d,]+) trainings?<", figures.course(made()))
+    assert [int(n.replace(",", "")) for n in said] == [24, 264, 8, 144, 192, 15]
+    assert sum(count for count, _ in made().course.values()) == 24 + 264 + 8 + 144 + 192 + 15
+    assert "2 failed" in figures.course(made(course=made().course | {"race": [96, 2]}))
+    assert "not needed" in figures.course(answers.ruled_out())
 
 
 # ---------------------------------------------------------------------- the code
+
+
+def with_knobs(answer: Answer, **knobs: float) -> Answer:
+    """Return an answer that recommends some knobs."""
+    return dataclasses.replace(answer, recommended={f"model.{name}": value for name, value in knobs.items()})
 
 
 ALL_KNOBS = {
@@ -481,10 +759,8 @@ ALL_KNOBS = {
 
 @pytest.mark.parametrize("knobs", [{}, {"bias_l2": 0.01}, ALL_KNOBS])
 @pytest.mark.parametrize("sizes", [{}, {"model.num_layers": 2, "model.bidirectional": True}])
-def test_pasted_code_runs_and_has_the_recommended_knobs(
-    answer: Answer, knobs: dict[str, float], sizes: dict[str, object]
-) -> None:
-    shown = confirmed(dataclasses.replace(answer, settings=answer.settings | sizes), **knobs)
+def test_pasted_code_runs_and_has_the_recommended_knobs(knobs: dict[str, float], sizes: dict[str, object]) -> None:
+    shown = with_knobs(made(settings=answers.SETTINGS | sizes), **knobs)
     lstmreg_code, torch_code, keras_code = (s.code for s in snippets(shown))
 
     ours: dict[str, object] = {}
@@ -514,7 +790,7 @@ def test_pasted_code_runs_and_has_the_recommended_knobs(
     keras_model: dict[str, object] = {}
     exec(keras_code, keras_model)
     model = keras_model["model"]
-    assert model.output_shape == (None, 1)
+    assert model.output_shape == (None, 4)
     assert model.loss == "mse"
     keras_layer = model.layers[-2]
     keras_layer = getattr(keras_layer, "forward_layer", keras_layer)
@@ -526,8 +802,8 @@ def test_pasted_code_runs_and_has_the_recommended_knobs(
     ("loss", "in_torch", "in_keras"),
     [("mse", "mse_loss", '"mse"'), ("mae", "l1_loss", '"mae"'), ("huber", "huber_loss", "keras.losses.Huber()")],
 )
-def test_pasted_code_has_the_configured_loss(answer: Answer, loss: str, in_torch: str, in_keras: str) -> None:
-    shown = confirmed(dataclasses.replace(answer, settings=answer.settings | {"training.loss": loss}), kernel_l2=0.01)
+def test_pasted_code_has_the_configured_loss(loss: str, in_torch: str, in_keras: str) -> None:
+    shown = with_knobs(made(settings=answers.SETTINGS | {"training.loss": loss}), kernel_l2=0.01)
     lstmreg_code, torch_code, keras_code = (s.code for s in snippets(shown))
     assert f"functional.{in_torch}(" in lstmreg_code
     assert f"functional.{in_torch}(" in torch_code
@@ -537,10 +813,10 @@ def test_pasted_code_has_the_configured_loss(answer: Answer, loss: str, in_torch
 
 
 @pytest.mark.parametrize("sizes", [[4, 4], [4, 3]])
-def test_pasted_code_keeps_a_configured_knob_layer_by_layer(answer: Answer, sizes: list[int]) -> None:
-    settings = answer.settings | {"model.num_layers": 2, "model.hidden_size": sizes}
+def test_pasted_code_keeps_a_configured_knob_layer_by_layer(sizes: list[int]) -> None:
+    settings = answers.SETTINGS | {"model.num_layers": 2, "model.hidden_size": sizes}
     kept = {"model.dropout": [0.0, 0.2], "model.kernel_l2": [0.1, 0.3]}
-    shown = dataclasses.replace(answer, recommended={}, settings=settings, kept_on=kept)
+    shown = made(recommended={}, settings=settings, kept_on=kept)
     lstmreg_code, torch_code, keras_code = (s.code for s in snippets(shown))
     ours: dict[str, object] = {}
     exec(lstmreg_code, ours)
@@ -556,14 +832,65 @@ def test_pasted_code_keeps_a_configured_knob_layer_by_layer(answer: Answer, size
     assert [round(float(layer.kernel_regularizer.l2), 6) for layer in model["model"].layers[:2]] == [0.1, 0.3]
 
 
-def test_pasted_code_says_how_a_single_column_was_dropped(answer: Answer) -> None:
-    settings = answer.settings | {"model.per_gate_input_masks": True}
-    data = dataclasses.replace(answer.data, features=["wave"])
-    shown = confirmed(dataclasses.replace(answer, settings=settings, data=data), dropout=0.3)
+def test_pasted_code_says_how_a_single_column_was_dropped() -> None:
+    settings = answers.SETTINGS | {"model.per_gate_input_masks": True}
+    single = with_data(made(settings=settings), features=["wave"])
+    shown = with_knobs(single, dropout=0.3)
     lstmreg_code, _, keras_code = (s.code for s in snippets(shown))
     ours: dict[str, object] = {}
     exec(lstmreg_code, ours)
     assert ours["layers"][0].per_gate_input_masks is True
     assert "Keras 3 draws only where" in keras_code
-    other = confirmed(dataclasses.replace(answer, settings=settings, data=data), kernel_l2=0.01)
+    other = with_knobs(single, kernel_l2=0.01)
     assert all("per_gate" not in s.code and "Keras 3" not in s.code for s in snippets(other))
+
+
+def test_pasted_code_has_weight_decay_and_the_optimizer_that_knows_it() -> None:
+    setting = {"model.kernel_l1": 0.01, "training.weight_decay": 0.3, "training.optimizer": "adamw"}
+    ran: list[dict[str, Any]] = [{}, {}, {}]
+    for snippet, names in zip(snippets(use(setting)), ran, strict=True):
+        exec(snippet.code, names)
+    for names in ran[:2]:
+        assert isinstance(names["optimizer"], torch.optim.AdamW)
+        (group,) = names["optimizer"].param_groups
+        assert (group["lr"], group["weight_decay"]) == (0.003, 0.3)
+    theirs = ran[2]["model"].optimizer
+    assert type(theirs).__name__ == "AdamW"
+    assert (float(theirs.learning_rate), theirs.weight_decay) == (pytest.approx(0.003), 0.3)
+    assert all("optim" not in s.code for s in snippets(made()))
+
+
+def test_pasted_code_has_a_learning_rate_that_was_found() -> None:
+    setting = {"model.dropout": 0.2, "training.learning_rate": 0.01}
+    assert "torch.optim.Adam([*layers.parameters(), *head.parameters()], lr=0.01)" in snippets(use(setting))[0].code
+
+
+@each_answer
+def test_pasted_code_of_any_answer_runs(kind: str) -> None:
+    for snippet in snippets(ANSWERS[kind]()):
+        exec(snippet.code, {})
+
+
+# ---------------------------------------------------------------------- from a search
+
+
+@pytest.fixture(scope="module")
+def evidence(tmp_path_factory: pytest.TempPathFactory) -> search.Evidence:
+    return search.run(tiny_config(tmp_path_factory.mktemp("report")))
+
+
+def test_the_answer_of_a_search_is_written_in_all_forms(evidence: search.Evidence) -> None:
+    answer, directory = report.answer(evidence), evidence.config.directory
+    report.write(answer, directory)
+    content = json.loads((directory / "answer.json").read_text())
+    assert content["headline"] == words.headline(answer)
+    assert words.headline(answer) in html.unescape((directory / "report.html").read_text())
+    assert page_table((directory / "report.html").read_text(), "knobs") == words.table(answer)
+    assert words.headline(answer) in (directory / "answer.md").read_text()
+    assert words.sentences(answer) == words.summary(answer) + words.details(answer)
+
+
+def test_what_a_search_cost_is_what_its_studies_hold(evidence: search.Evidence) -> None:
+    counted = sum(count for count, _ in report.answer(evidence).course.values())
+    assert counted == sum(len(records) for records in evidence.records.values())
+    assert set(report.answer(evidence).course) <= set(made().course)

@@ -101,12 +101,15 @@ def label(are_numbers: bool) -> Label:
 
 
 def forecast() -> Forecast:
-    generator = np.random.default_rng(0)
-    wave = np.sin(np.arange(160) * 0.6) + 0.05 * generator.normal(size=160)
-    values = np.stack([wave, generator.normal(size=160)], axis=1)
-    data = DataConfig("the table", "wave", window=6, horizon=2)
+    """How many there are follows from how many there were, and not along a line: no ridge finds it."""
+    there = [0.3]
+    for _ in range(159):
+        there.append(3.7 * there[-1] * (1 - there[-1]))
+    fish = np.array(there)
+    values = np.stack([fish, np.random.default_rng(0).normal(size=160)], axis=1)
+    data = DataConfig("the table", "fish", window=6, horizon=2)
     labels = tuple(map(str, range(160)))
-    return Forecast(data, Series("the table", "", ("wave", "noise"), ("wave",), values, wave[:, None], labels, ()))
+    return Forecast(data, Series("the table", "", ("fish", "noise"), ("fish",), values, fish[:, None], labels, ()))
 
 
 #: Every task, with each way to split.

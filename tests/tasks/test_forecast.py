@@ -610,7 +610,7 @@ def test_a_table_of_shops_is_fitted_compared_and_forecast(target, scale, tmp_pat
     data = dataclasses.replace(asked, path=str(path))
     config = Config(data, ModelConfig(4, members=2), TrainingConfig(max_epochs=2), SearchConfig())
     held = fit_held_out(config)
-    assert set(held.floors) == {"mean", "persistence", "drift"}
+    assert set(held.floors) == {"mean", "persistence", "drift", "ridge"}
     assert all(math.isfinite(error) for errors in held.floors.values() for error in errors.values())
     assert math.isfinite(held.trained.val_loss)
     held.trained.predictor().save(tmp_path / "fit")

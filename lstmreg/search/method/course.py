@@ -209,13 +209,16 @@ class _Course:
         ]
         if not open_rows:
             return []
-        by_mean = min(open_rows, key=lambda k: (float(belief.means[k]), belief.candidates[k].key))
         hopeful = belief.means - belief.deviations
-        rest = [k for k in open_rows if k != by_mean] if self.plan.at_once > 1 else open_rows
-        by_hope = min(rest, key=lambda k: (float(hopeful[k]), belief.candidates[k].key), default=by_mean)
-        if self.plan.at_once > 1:
-            return [belief.candidates[k] for k in dict.fromkeys((by_mean, by_hope))]
-        return [belief.candidates[by_hope if turn % 2 else by_mean]]
+        lists = [
+            sorted(open_rows, key=lambda k: (float(values[k]), belief.candidates[k].key))
+            for values in (belief.means, hopeful)
+        ]
+        # One list after the other names its best who is not named yet; alone, one list each time.
+        if self.plan.at_once == 1:
+            return [belief.candidates[lists[turn % 2][0]]]
+        named = dict.fromkeys(k for pair in zip(*lists, strict=True) for k in pair)
+        return [belief.candidates[k] for k in list(named)[: self.plan.at_once]]
 
     def _joining(self) -> list[Candidate]:
         """Return the combinations that join, the first of them, as far as a quarter of what is left allows."""

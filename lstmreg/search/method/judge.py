@@ -19,7 +19,7 @@ from .plan import Plan
 Agreed = Literal["value", "knobs", "places", "nothing"]
 
 #: Why a pick is not recommended.
-Reason = Literal["interval", "smallest effect", "unstable", "floor", "failures"]
+Reason = Literal["interval", "smallest effect", "unstable", "floor", "simple model", "failures"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class Judgement:
         beyond_rival: Of the picks against the rivals.
         against_floor: Of the picks against the best prediction without a model; ``None`` if none was given.
         baseline_against_floor: Of the baseline against it.
+        against_simple_model: Of the picks against the best simple model; ``None`` if none was given.
+        baseline_against_simple_model: Of the baseline against it.
         failures: How many of the picks' trainings failed.
         baseline_failures: How many of the baseline's.
         components: Where the effect's scatter comes from.
@@ -50,6 +52,8 @@ class Judgement:
     beyond_rival: Interval | None
     against_floor: Interval | None
     baseline_against_floor: Interval | None
+    against_simple_model: Interval | None
+    baseline_against_simple_model: Interval | None
     failures: int
     baseline_failures: int
     components: Components
@@ -102,26 +106,33 @@ def fresh_seeds(log_losses: LogLosses, plan: Plan, sides: Sequence[Sequence[Cand
     return range(plan.most_seeds, end)
 
 
-def judgement(plan: Plan, log_losses: LogLosses, floor: Sequence[float] | None = None) -> Judgement | None:
+def judgement(
+    plan: Plan,
+    log_losses: LogLosses,
+    floor: Sequence[float] | None = None,
+    simple_model: Sequence[float] | None = None,
+) -> Judgement | None:
     """Judge the picks.
 
     A pick is recommended if the interval of its effect leaves zero out, the effect is worth having, the blocks agree on
     it enough (on the value, or at least on the knobs, or on what they act on), it fails no more often than the
-    baseline, and the model beats the floor for certain.
+    baseline, the network beats what has learnt nothing for certain, and no simple model beats it for certain.
 
     Args:
         plan: The experiment's numbers.
         log_losses: What is known.
         floor: Of each block the log loss of the best prediction without a model; ``None`` if there is none.
+        simple_model: Likewise of the best simple model.
 
     Returns:
         The judgement; ``None`` before the judge has run.
 
     Raises:
-        ValueError: If ``floor`` has not a log loss for each block.
+        ValueError: If one of them has not a log loss for each block.
     """
-    if floor is not None and len(floor) != plan.blocks:
-        raise ValueError(f"floor must have a log loss for each of {plan.blocks} blocks, got {len(floor)}.")
+    for name, given in (("floor", floor), ("simple_model", simple_model)):
+        if given is not None and len(given) != plan.blocks:
+            raise ValueError(f"{name} must have a log loss for each of {plan.blocks} blocks, got {len(given)}.")
     picked = picks(log_losses, plan)
     if picked is None:
         return None
@@ -136,13 +147,18 @@ def judgement(plan: Plan, log_losses: LogLosses, floor: Sequence[float] | None =
     effect = _interval(ratios, plan)
     failures = _failures(log_losses, chosen.of_blocks, seeds)
     baseline_failures = _failures(log_losses, nothing, seeds)
-    against_floor = None if floor is None else _over_floor(log_losses, chosen.of_blocks, seeds, floor, plan)
+
+    def against(given: Sequence[float] | None, of_blocks: Sequence[Candidate]) -> Interval | None:
+        return None if given is None else _over_floor(log_losses, of_blocks, seeds, given, plan)
+
+    against_floor, against_simple = against(floor, chosen.of_blocks), against(simple_model, chosen.of_blocks)
     agreed = _agreed(chosen, plan)
     found: dict[Reason, bool] = {
         "interval": not effect.high < 0,
         "smallest effect": effect.mean > math.log1p(-plan.smallest_effect),
         "unstable": agreed == "nothing",
         "floor": against_floor is not None and not against_floor.high < 0,
+        "simple model": against_simple is not None and against_simple.low > 0,
         "failures": failures > baseline_failures,
     }
     components = Components.of(ratios)
@@ -155,7 +171,9 @@ def judgement(plan: Plan, log_losses: LogLosses, floor: Sequence[float] | None =
         if rivals is None
         else _interval(judged_ratios(log_losses, chosen.of_blocks, seeds, rivals.of_blocks), plan),
         against_floor=against_floor,
-        baseline_against_floor=None if floor is None else _over_floor(log_losses, nothing, seeds, floor, plan),
+        baseline_against_floor=against(floor, nothing),
+        against_simple_model=against_simple,
+        baseline_against_simple_model=against(simple_model, nothing),
         failures=failures,
         baseline_failures=baseline_failures,
         components=components,

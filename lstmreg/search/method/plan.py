@@ -22,7 +22,7 @@ class Plan:
         judge_seeds: With how many fresh seeds each block is judged at least, ``R``.
         grow: How many steps a ladder may grow at each end.
         combine_at: After which share of the race combinations join it.
-        at_once: How many candidates get a seed in one step of the race: 1 or 2.
+        at_once: How many candidates get a seed in one step of the race.
         learning_rate: The baseline's, if finalists are to be tried at others.
         smallest_effect: The least relative improvement worth having.
         confidence: Of the judge's intervals.
@@ -40,7 +40,7 @@ class Plan:
     judge_seeds: int = 8
     grow: int = 3
     combine_at: float = 0.25
-    at_once: int = 2
+    at_once: int = 4
     learning_rate: float | None = None
     smallest_effect: float = 0.02
     confidence: float = 0.97

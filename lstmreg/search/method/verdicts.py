@@ -52,7 +52,7 @@ class Row:
     Attributes:
         arm: The arm.
         doses: In the order of their values.
-        best: The dose with the lowest mean.
+        best: The dose with the lowest mean; where some dose helps, the one whose band says so most clearly.
         p_value: That some dose lowers the loss, adjusted for all arms and doses (closed testing).
         verdict: What to do with it.
         resolution: Where nothing can be told: what would decide about its best dose.
@@ -95,7 +95,7 @@ def table(plan: Plan, log_losses: LogLosses, judged: Judgement | None = None) ->
                 Row(
                     arm=arm,
                     doses=tuple(sorted(doses, key=_place_of(arm))),
-                    best=min(doses, key=lambda dose: dose.band.mean),
+                    best=_best(doses, verdict),
                     p_value=p_values[number],
                     verdict=verdict,
                     resolution=_resolution(found, best_row, plan, critical) if verdict == "cannot tell" else None,
@@ -118,6 +118,11 @@ def _dose(log_losses: LogLosses, plan: Plan, arm: Arm, found: Effects, row: int,
         failures=log_losses.failures(candidate, plan.most_seeds),
         is_grown=value not in arm.ladder,
     )
+
+
+def _best(doses: list[Dose], verdict: Verdict) -> Dose:
+    helps = verdict in ("use", "helps alone, not needed")
+    return min(doses, key=lambda dose: dose.band.high if helps else dose.band.mean)
 
 
 def _place_of(arm: Arm) -> Callable[[Dose], float]:
