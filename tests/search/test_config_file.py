@@ -111,5 +111,5 @@ def test_a_folder_without_a_run_and_a_damaged_one_are_refused(tmp_path: Path) ->
     config = begun(tiny_config(tmp_path))
     for damage in ("search: 3\n", "search: {blocks: 1}\n", "nothing: {}\n"):
         (config.directory / "config.yaml").write_text(damage)
-        with pytest.raises((CorruptFileError, ConfigError), match="config.yaml: damaged"):
+        with pytest.raises((CorruptFileError, ConfigError), match=r"config\.yaml: damaged"):
             read_config(config.directory)

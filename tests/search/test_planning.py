@@ -84,9 +84,7 @@ def test_few_rows_have_the_least_blocks_all_the_same(tmp_path: Path, step: list[
     assert {amount.blocks for amount in planning.possible_amounts(config, task)} == {3}
 
 
-def test_the_plan_says_what_it_does_how_long_it_takes_and_what_else_there_is(
-    tmp_path: Path, step: list[float]
-) -> None:
+def test_the_plan_says_what_it_does_how_long_it_takes_and_what_else_there_is(tmp_path: Path, step: list[float]) -> None:
     write_series(tmp_path / "waves.csv", rows=900)
     config = open_config(tmp_path)
     step[0] = 1e-3
