@@ -29,14 +29,12 @@ def tiny_config(folder: Path, **search: Any) -> Config:
         training=TrainingConfig(max_epochs=4, patience=3),
         search=SearchConfig(
             **{
-                "trials": 5,
                 "learning_rates": [0.01, 0.03],
-                "splits": 2,
-                "seeds": 1,
-                "confirm_splits": 2,
-                "confirm_seeds": 1,
+                "weight_decay": [0.1],
+                "blocks": 3,
+                "race": 2,
+                "judge_seeds": 2,
                 "test_seeds": 2,
-                "shortlist": 1,
                 "space": {
                     "model.kernel_l2": [1e-4, 1e-2],
                     "model.dropout": [0.2],
@@ -47,3 +45,9 @@ def tiny_config(folder: Path, **search: Any) -> Config:
         ),
         runs=str(folder / "runs"),
     )
+
+
+def smallest_config(folder: Path, **search: Any) -> Config:
+    """Return the smallest configuration that gives an answer."""
+    least = {"learning_rates": [0.03], "weight_decay": [], "race": 0, "space": {"model.kernel_l2": [0.01]}}
+    return tiny_config(folder, **least | search)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,7 +161,7 @@ class _Experiment:
         self.progress = Progress("learning rate", None, 0, 0)
         # What is searched is off from the first training on.
         self.base = baseline_config(config, config.search.learning_rates[0], len(task.features))
-        self.left: dict[str, int] = trainings(config)
+        self.planned = trainings(config)
         self.clock = Clock(None if planner is None else planner.seconds_a_training(config.search.amount))
         self.plan_in_words = () if planner is None else (planner.describe(config.search.amount),)
 
@@ -184,11 +185,13 @@ class _Experiment:
             for block in range(search.amount.blocks)
         ]
         self._run_jobs("learning rate", jobs, self._judged)
-        self._tell(self._shown_alone("rates", [{LEARNING_RATE: float(rate)} for rate in search.learning_rates]))
+        self._tell(
+            "learning rate",
+            self._shown_alone("rates", [{LEARNING_RATE: float(rate)} for rate in search.learning_rates]),
+        )
         rate = decisions.chosen_learning_rate(self.evidence)
         self.ledger.learning_rate = rate
         self.base = baseline_config(self.evidence.config, rate, len(self.task.features))
-        self.left["learning rate"] = 0
 
     def _experiment(self) -> None:
         """Go through the steps of the method; what ran in an earlier sitting is known."""
@@ -205,8 +208,8 @@ class _Experiment:
             if jobs:
                 tried = dict.fromkeys(cell.candidate for cell in step.cells if cell.candidate != BASELINE)
                 seeds = range(plan.most_seeds) if step.stage != "judge" else range(plan.most_seeds, _MANY)
-                self._tell(_shown(known, list(tried), seeds, self._failure_of))
-        self.left["experiment"] = 0
+                self._tell(step.stage, _shown(known, list(tried), seeds, self._failure_of))
+        self.planned["experiment"] = self._done()["experiment"]
 
     def _propose(self, known: Sequence[tuple[Candidate, float]], first: int, count: int) -> list[Candidate]:
         """Have a sampler of Optuna propose candidates; what must stand beside a setting is not its affair."""
@@ -237,8 +240,9 @@ class _Experiment:
             result = dataclasses.replace(_result(trained), test_error=test_error, predictions=_rounded(predictions))
             return Outcome(test_error, result)
 
+        self.planned["test"] = len(jobs)
         self._run_jobs("test", jobs, tested)
-        self._tell(self._shown_alone("test", conclusion.tested))
+        self._tell("test", self._shown_alone("test", conclusion.tested))
 
     def _save_model(self, conclusion: Conclusion) -> None:
         """Train the answer's model once more, from the test seed that validated best, and save it."""
@@ -310,25 +314,25 @@ class _Experiment:
     def _announce(self) -> None:
         """Say before the first training what will be done, and what becomes of the knobs that are configured."""
         notes = (*self.plan_in_words, *about_configured_knobs(self.evidence.config))
-        self.listener(Progress("plan", None, self._done(), self._total(), notes=notes))
+        done = self._done()
+        self.listener(Progress("plan", None, done.total(), self._total(done), notes=notes))
 
     def _heard(self, record: Record) -> None:
         self.clock.heard(record)
-        part = record.role if record.role in self.left else "experiment"
-        self.left[part] = max(0, self.left[part] - 1)
         self._say(record=record, epoch=self.progress.epoch)
 
     def _say(self, *, record: Record | None, epoch: int) -> None:
-        done, total = self._done(), self._total()
-        left = self.clock.seconds_left(total - done)
+        done = self._done()
+        total = self._total(done)
+        left = self.clock.seconds_left(total - done.total())
         self.progress = dataclasses.replace(
-            self.progress, record=record, epoch=epoch, done=done, planned=total, seconds_left=left
+            self.progress, record=record, epoch=epoch, done=done.total(), planned=total, seconds_left=left
         )
         self.listener(self.progress)
 
-    def _tell(self, shown: Iterator[Shown]) -> None:
-        self.progress = dataclasses.replace(self.progress, record=None, shown=tuple(shown))
-        self.listener(self.progress)
+    def _tell(self, role: Role, shown: Iterator[Shown]) -> None:
+        self.progress = dataclasses.replace(self.progress, role=role, shown=tuple(shown))
+        self._say(record=None, epoch=self.progress.epoch)
         self.progress = dataclasses.replace(self.progress, shown=())
 
     def _shown_alone(self, stage: Stage, settings: Sequence[Setting]) -> Iterator[Shown]:
@@ -351,11 +355,13 @@ class _Experiment:
         failures = [r.failure for s in stages for r in self.evidence.trials(candidate.setting, s).values() if r.failure]
         return failures[-1] if failures else None
 
-    def _done(self) -> int:
-        return sum(len(self.ledger.records(stage)) for stage in STAGES)
+    def _done(self) -> Counter[str]:
+        """Count the trainings that are done, earlier sittings included, by the parts of the plan."""
+        records = (record for stage in STAGES for record in self.ledger.records(stage))
+        return Counter(record.role if record.role in self.planned else "experiment" for record in records)
 
-    def _total(self) -> int:
-        return self._done() + sum(self.left.values())
+    def _total(self, done: Counter[str]) -> int:
+        return sum(max(done[part], most) for part, most in self.planned.items())
 
     def _refresh(self, *stages: Stage) -> None:
         self.evidence.records |= {stage: self.ledger.records(stage) for stage in stages}

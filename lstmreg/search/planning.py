@@ -131,8 +131,11 @@ def possible_amounts(config: Config, task: Task) -> list[Amount]:
 
 
 def most_blocks(config: Config, task: Task) -> int:
-    """Return how many blocks would not be very short; more than a dozen hardly narrow an interval."""
-    for count in range(_ENOUGH_BLOCKS, 0, -1):
+    """Return how many blocks would not be very short; more than a dozen hardly narrow an interval.
+
+    0 if even the least that a search may have would be.
+    """
+    for count in range(_ENOUGH_BLOCKS, AMOUNTS[0].blocks - 1, -1):
         if has_long_blocks(config, task, count):
             return count
     return 0

@@ -2,116 +2,139 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import numpy as np
 import pytest
 
+from lstmreg.errors import NoUsableTrialError
 from lstmreg.search import decisions
-from lstmreg.search.pruning import Medians
-from lstmreg.search.records import Replicate
-from tests.search.made_up import KNOB, gave, made_up, ran, whole
+from lstmreg.search.arms import LEARNING_RATE
+from lstmreg.search.decisions import Conclusion
+from lstmreg.search.method import BASELINE, Candidate, Cell
+from tests.search.made_up import FRESH, KNOB, RATE, made_up, ran, whole
 
 
-def losses(value: float, splits: int = 6, seeds: int = 5, noise: float = 0.01) -> np.ndarray:
-    """A loss for each split and seed."""
-    return value * np.exp(noise * np.random.default_rng(0).normal(size=(splits, seeds)))
+def losses(value: float, blocks: int = 6, seeds: int = 5, noise: float = 0.01) -> np.ndarray:
+    """A loss for each block and seed."""
+    return value * np.exp(noise * np.random.default_rng(0).normal(size=(blocks, seeds)))
 
 
-def test_a_sure_and_large_effect_is_confirmed() -> None:
-    evidence = whole(losses(0.5), losses(1.0))
-    effect = decisions.confirmed_effect(evidence)
-    assert effect is not None
-    assert effect.mean == pytest.approx(-0.5)
-    assert decisions.is_confirmed(evidence)
-    assert decisions.recommended(evidence) == {KNOB: 0.01}
+def test_a_sure_and_large_effect_is_recommended() -> None:
+    found = Conclusion.of(whole(losses(0.5), losses(1.0)))
+    assert found.judged is not None
+    assert math.expm1(found.judged.effect.mean) == pytest.approx(-0.5)
+    assert found.is_confirmed
+    assert found.recommended == found.candidate == {KNOB: 0.01}
+    assert found.tested == [{}, {KNOB: 0.01}]
+    assert [row.verdict for row in found.rows] == ["use"]
 
 
-def test_a_setting_that_diverges_more_often_than_none_is_never_confirmed() -> None:
+def test_an_effect_that_fresh_seeds_do_not_show_is_not_recommended_however_it_was_chosen() -> None:
+    found = Conclusion.of(whole(losses(1.0, noise=0.05), losses(1.0, noise=0.02), chosen=0.2))
+    assert found.candidate == {KNOB: 0.01}
+    assert not found.is_confirmed
+    assert found.recommended == {}
+
+
+def test_a_setting_that_diverges_more_often_than_none_is_never_recommended() -> None:
     """Those that survive look far better, and they are all that a mean over results would see."""
-    survivors = losses(0.05)
-    survivors.flat[np.random.default_rng(1).permutation(30)[:18]] = np.nan
-    evidence = whole(survivors, losses(1.0))
-    effect = decisions.confirmed_effect(evidence)
-    assert effect is not None
-    assert effect.failed == 18
-    assert not decisions.is_confirmed(evidence)
     one = losses(0.05)
     one[0, 0] = np.nan
-    assert not decisions.is_confirmed(whole(one, losses(1.0)))
+    found = Conclusion.of(whole(one, losses(1.0)))
+    assert found.judged is not None
+    assert found.judged.failures == 1
+    assert found.judged.effect.high < 0
+    assert not found.is_confirmed
     as_often = losses(1.0)
     as_often[0, 0] = np.nan
-    assert decisions.is_confirmed(whole(one, as_often))
+    assert Conclusion.of(whole(one, as_often)).is_confirmed
 
 
-def test_a_failure_counts_as_twice_the_loss_at_least_and_as_the_worst_of_its_setting() -> None:
-    plain, ours = np.ones((2, 2)), np.array([[0.9, np.nan], [0.9, 0.9]])
-    evidence = whole(ours, plain)
-    found = evidence.log_ratios({KNOB: 0.01}, {}, ["confirm"])
-    assert found[Replicate(0, 1)] == pytest.approx(math.log(2))
-    ours[1, 1] = 8.0
-    found = whole(ours, plain).log_ratios({KNOB: 0.01}, {}, ["confirm"])
-    assert found[Replicate(0, 1)] == pytest.approx(math.log(8))
-    # Where the other side failed too, nothing compares.
-    plain[0, 1] = np.nan
-    assert Replicate(0, 1) not in whole(ours, plain).log_ratios({KNOB: 0.01}, {}, ["confirm"])
+def test_a_floor_that_is_exact_on_a_block_is_not_beaten_and_breaks_nothing() -> None:
+    evidence = whole(losses(0.5), losses(1.0), floors=[0.0, 0.4, 0.4, 0.4, 0.4, 0.4])
+    assert evidence.card.best_floor == "persistence"
+    found = Conclusion.of(evidence)
+    assert found.judged is not None
+    assert found.judged.against_floor is not None
+    assert math.isfinite(found.judged.against_floor.mean)
+    assert not found.is_confirmed
 
 
-def test_a_value_that_failed_anywhere_is_not_chosen() -> None:
-    evidence = made_up()
-    for split in range(2):
-        ran(evidence, "baseline", {"training.learning_rate": 0.01}, split, 0, 1.0)
-    ran(evidence, "alone", {KNOB: 0.01}, 0, 0, 0.1)
-    ran(evidence, "alone", {KNOB: 0.01}, 1, 0, None)
-    assert decisions.score(evidence, {KNOB: 0.01}) == math.inf
-    assert decisions.best_value(evidence, KNOB, [0.01]) is None
-    assert decisions.winner(evidence) == {}
-    assert decisions.ratios(evidence, {KNOB: 0.01}) == pytest.approx(
-        {Replicate(0, 0): math.log(0.1), Replicate(1, 0): math.log(2)}
+def test_the_baseline_is_held_against_the_floor_as_it_was_judged_or_else_by_all_its_seeds() -> None:
+    found = Conclusion.of(whole(losses(0.5), losses(2.0), floors=[4.0] * 6))
+    judged = found.baseline_against_floor()
+    assert judged is not None
+    assert math.exp(judged.mean) == pytest.approx(0.5, rel=0.02)
+    evidence = made_up(floors=[4.0] * 6)
+    for block in range(6):
+        for seed in range(3):
+            ran(evidence, "learning rate", {LEARNING_RATE: RATE}, block, seed, 1.0)
+        ran(evidence, "screen", {KNOB: 0.01}, block, 0, 3.0)
+    unjudged = Conclusion.of(evidence)
+    assert (unjudged.judged, unjudged.candidate, unjudged.tested) == (None, {}, [{}])
+    alone = unjudged.baseline_against_floor()
+    assert alone is not None
+    assert math.exp(alone.mean) == pytest.approx(0.25)
+
+
+def test_the_learning_rate_is_the_one_with_the_least_mean_log_loss_and_no_failure() -> None:
+    evidence = made_up(blocks=3, learning_rates=[0.1, 0.01, 0.001])
+    of_rate = {0.1: [1e-6, 1e-6, None], 0.01: [1.0, 1.0, 100.0], 0.001: [9.0, 9.0, 9.0]}
+    for rate, found in of_rate.items():
+        for block, loss in enumerate(found):
+            ran(evidence, "learning rate", {LEARNING_RATE: rate}, block, 0, loss)
+    assert decisions.chosen_learning_rate(evidence) == 0.01  # whose mean is larger: 34 against 9
+
+
+def test_a_baseline_that_fails_at_every_rate_ends_the_search() -> None:
+    evidence = made_up(blocks=3, learning_rates=[0.1, 0.01])
+    for rate in (0.1, 0.01):
+        for block in range(3):
+            ran(evidence, "learning rate", {LEARNING_RATE: rate}, block, 0, None if block == 1 else 1.0)
+    with pytest.raises(NoUsableTrialError, match=r"every one of search\.learning_rates; last: diverged"):
+        decisions.chosen_learning_rate(evidence)
+
+
+def test_what_is_known_is_the_baseline_at_its_rate_and_all_of_choosing_and_judging() -> None:
+    evidence = made_up(blocks=3, learning_rates=[0.1, 0.01])
+    for rate, loss in ((0.1, 2.0), (0.01, 1.0)):
+        for block in range(3):
+            ran(evidence, "learning rate", {LEARNING_RATE: rate}, block, 0, loss)
+    ran(evidence, "race", {}, 0, 3, 0.5)
+    ran(evidence, "combine", {KNOB: 0.01, "model.dropout": 0.2}, 1, 0, None)
+    ran(evidence, "judge", {KNOB: 0.01}, 2, FRESH, 0.25)
+    ran(evidence, "test", {KNOB: 0.01}, 0, 0, 0.125)
+    both = Candidate.of({"model.dropout": 0.2, KNOB: 0.01})
+    knob = Candidate.of({KNOB: 0.01})
+    assert dict(decisions.log_losses(evidence)) == pytest.approx(
+        {
+            **{Cell(BASELINE, block, 0): 0.0 for block in range(3)},
+            Cell(BASELINE, 0, 3): math.log(0.5),
+            Cell(both, 1, 0): math.inf,
+            Cell(knob, 2, FRESH): math.log(0.25),
+        }
     )
 
 
-def test_a_floor_that_is_exact_on_a_split_is_not_beaten_and_breaks_nothing() -> None:
-    evidence = whole(losses(0.5), losses(1.0), floors=[0.0, 0.4, 0.4, 0.4, 0.4, 0.4])
-    assert evidence.card.best_floor == "persistence"
-    effect = decisions.against_floor(evidence, {KNOB: 0.01})
-    assert effect is not None
-    assert math.isfinite(effect.mean)
-    assert effect.mean > 0
-    assert not decisions.is_confirmed(evidence)
+def test_the_rival_meets_the_test_beside_the_candidate_and_once_if_it_is_the_same() -> None:
+    decay = {"training.weight_decay": 0.1, "training.optimizer": "adamw"}
 
+    def concluded(knobs_loss: float, decays_loss: float) -> Conclusion:
+        evidence = whole(losses(knobs_loss), losses(1.0), chosen=knobs_loss, weight_decay=[0.1])
+        luck = np.random.default_rng(1)
+        for block in range(6):
+            ran(evidence, "screen", decay, block, 0, decays_loss * float(np.exp(0.01 * luck.normal())))
+            for seed in range(5):
+                ran(evidence, "judge", decay, block, FRESH + seed, decays_loss * float(np.exp(0.01 * luck.normal())))
+        return Conclusion.of(evidence)
 
-def test_leaving_a_knob_out_is_judged_on_the_fresh_splits_with_an_interval() -> None:
-    evidence = whole(losses(0.5), losses(1.0, noise=0.02))
-    effect = decisions.left_out_effect(evidence, KNOB)
-    assert effect is not None
-    assert effect.mean == pytest.approx(1.0, rel=0.02)
-    assert effect.low < effect.mean < effect.high
-    assert effect.splits == 6
-    assert decisions.left_out_effect(evidence, "model.dropout") is None
-
-
-def test_trainings_are_cut_by_others_on_the_same_split_alone() -> None:
-    """On the hard split every loss is larger than on the easy one."""
-    evidence = made_up()
-    for split, loss in ((0, 0.1), (1, 10.0)):
-        for k in range(11):
-            ran(evidence, "alone", {KNOB: float(k)}, split, 0, loss * (1 + k), val=[loss * (1 + k)] * 30)
-    limits = Medians(evidence, before=0)
-    patience = evidence.config.training.patience
-    assert limits.at(Replicate(0, 0), patience - 1) == math.inf  # regularized models learn more slowly
-    assert limits.at(Replicate(0, 0), patience) == pytest.approx(0.6)
-    assert limits.at(Replicate(1, 0), patience) == pytest.approx(60.0)
-    assert limits.are_exceeded(Replicate(0, 0), patience, 1.0)
-    assert not limits.are_exceeded(Replicate(1, 0), patience, 1.0)
-    assert limits.at(Replicate(2, 0), patience) == math.inf
-
-
-def test_a_training_that_was_cut_is_no_result_of_its_setting() -> None:
-    evidence = whole(losses(0.5), losses(1.0))
-    cut = evidence.records["alone"][0]
-    evidence.records["alone"][0] = dataclasses.replace(cut, result=gave(0.5, stopped="callback"))
-    assert decisions.score(evidence, {KNOB: 0.01}) == 0.5 * math.log(0.5) * 2  # from the trial of the stage together
-    evidence.records["together"].clear()
-    assert decisions.score(evidence, {KNOB: 0.01}) == math.inf
+    found = concluded(0.5, 0.7)
+    assert found.rival == dict(sorted(decay.items()))
+    assert [set(setting) for setting in found.tested] == [set(), {KNOB}, set(decay)]
+    assert found.judged is not None
+    assert found.judged.beyond_rival is not None
+    assert math.exp(found.judged.beyond_rival.mean) == pytest.approx(0.5 / 0.7, rel=0.02)
+    same = concluded(0.9, 0.5)
+    assert same.candidate == same.rival
+    assert [set(setting) for setting in same.tested] == [set(), set(decay)]

@@ -19,7 +19,7 @@ def evidence_of(
     errors: NDArray[np.float64], plain: NDArray[np.float64], scale: float = 1.0, loss: str = "mse"
 ) -> Evidence:
     """Return evidence whose networks err by so much, ``(seeds, windows)``, on a series of zeros."""
-    evidence = made_up()
+    evidence = made_up(confidence=0.95)
     card = dataclasses.replace(evidence.card, test_truth=[[0.0]] * errors.shape[1], scales={"target": scale})
     evidence = dataclasses.replace(evidence, card=card, config=with_settings(evidence.config, {"training.loss": loss}))
     for setting, found in (({}, plain), ({KNOB: 0.01}, errors)):
@@ -29,7 +29,7 @@ def evidence_of(
 
 
 def test_the_tests_effect_is_one_of_the_loss_averaged_over_seeds() -> None:
-    """In the unit of the validation effect: errors that are 10 % smaller are a squared loss that is 19 % smaller."""
+    """In the unit of the effect on the blocks: errors that are 10 % smaller are a squared loss that is 19 % smaller."""
     errors = np.random.default_rng(0).normal(size=(5, 300))
     for scale in (1.0, 7.0):
         effect = held_out.effect(evidence_of(0.9 * errors, errors, scale), {KNOB: 0.01}, {})

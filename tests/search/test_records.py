@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any, get_args
 
 import pytest
 
-from lstmreg.search.records import STAGE_OF, STAGES, Result, Role
+from lstmreg.search.records import ROLES, STAGE_OF, STAGES, Record, Replicate, Result, Role
 from tests.search.made_up import gave
 
-TESTED = gave(0.5, relative=0.9, test_error=2.0, predictions=[[1.0, 2.0], [3.0, float("nan")]])
+TESTED = gave(0.5, loss=0.7, test_error=2.0, predictions=[[1.0, 2.0], [3.0, float("nan")]])
 
 
 @pytest.mark.parametrize("result", [gave(0.5), gave(float("inf"), stopped="callback"), TESTED])
@@ -20,9 +21,9 @@ def test_a_result_comes_back_from_the_study_as_it_was(result: Result) -> None:
 
 
 def test_what_a_trial_does_not_have_is_not_kept() -> None:
-    usual = ["val_loss", "train_loss", "best_epoch", "stopped", "train", "val", "seconds"]
+    usual = ["val_loss", "train_loss", "best_epoch", "stopped", "train", "val", "seconds", "loss"]
     assert list(gave(0.5).to_attribute()) == usual
-    assert list(TESTED.to_attribute()) == [*usual, "relative", "test_error", "predictions"]
+    assert list(TESTED.to_attribute()) == [*usual, "test_error", "predictions"]
 
 
 def test_what_another_version_kept_beside_it_is_no_damage() -> None:
@@ -33,6 +34,7 @@ def test_what_another_version_kept_beside_it_is_no_damage() -> None:
     ("damage", "said"),
     [
         ({"val_loss": None}, "its result has val_loss=None"),
+        ({"loss": None}, "its result has loss=None"),
         ({"train_loss": "0.5"}, "its result has train_loss='0.5'"),
         ({"best_epoch": 1.5}, "its result has best_epoch=1.5"),
         ({"best_epoch": True}, "its result has best_epoch=True"),
@@ -57,6 +59,21 @@ def test_a_result_without_one_of_its_parts_is_refused(name: str) -> None:
         Result.from_attribute(kept)
 
 
+def test_the_log_loss_is_that_of_the_judged_cases_and_not_of_the_validation() -> None:
+    assert gave(0.5, loss=0.7).log_loss == pytest.approx(math.log(0.7))
+    assert math.isfinite(gave(0.5, loss=0.0).log_loss)  # of a loss that is exactly zero, that of rounding
+
+
+def test_two_trainings_repeat_each_other_by_setting_block_and_seed() -> None:
+    def record(setting: dict[str, float], seed: int, role: Role = "race") -> Record:
+        return Record(0, role, setting, Replicate(1, seed), gave(0.5))
+
+    one = record({"a": 1.0, "b": 2.0}, 0)
+    assert one.identity == record({"b": 2.0, "a": 1.0}, 0, "combine").identity
+    assert one.identity != record({"a": 1.0, "b": 2.0}, 1).identity
+    assert one.identity != record({"a": 1.0}, 0).identity
+
+
 def test_every_role_has_its_stage() -> None:
-    assert set(STAGE_OF) == set(get_args(Role))
-    assert tuple(dict.fromkeys(STAGE_OF.values())) == STAGES
+    assert set(STAGE_OF) == set(ROLES) == set(get_args(Role))
+    assert tuple(dict.fromkeys(STAGE_OF[role] for role in ROLES)) == STAGES

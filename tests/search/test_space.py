@@ -10,12 +10,14 @@ import pytest
 
 from lstmreg.config import Dimension, Range, with_settings
 from lstmreg.search.space import (
+    WEIGHT_DECAY,
     Setting,
     about_configured_knobs,
     as_parameters,
     baseline_config,
     configured,
     describe,
+    dimensions,
     kept_on,
     ladder,
     suggest,
@@ -89,17 +91,35 @@ def test_a_single_column_is_dropped_gate_by_gate(
 
 def test_configured_knobs_are_turned_off_where_they_are_searched_and_kept_elsewhere(tmp_path: Path) -> None:
     config = with_settings(tiny_config(tmp_path), {"model.dropout": 0.4, "model.bias_l2": 0.1})
-    assert turned_off(config, config.search.dimensions) == {"model.dropout": 0.4}
-    assert kept_on(config, config.search.dimensions) == {"model.bias_l2": 0.1}
-    off, on = about_configured_knobs(config, config.search.dimensions)
+    assert turned_off(config) == {"model.dropout": 0.4}
+    assert kept_on(config) == {"model.bias_l2": 0.1}
+    off, on = about_configured_knobs(config)
     assert "turns off dropout=0.4" in off
     assert "bias_l2=0.1 of the configuration stays on" in on
     by_layer = dataclasses.replace(
         config, model=dataclasses.replace(config.model, num_layers=2, dropout=[0.0, 0.0], bias_l2=[0.0, 0.1])
     )
-    assert turned_off(by_layer, config.search.dimensions) == {}
-    assert kept_on(by_layer, config.search.dimensions) == {"model.bias_l2": [0.0, 0.1]}
-    assert about_configured_knobs(tiny_config(tmp_path), config.search.dimensions) == []
+    assert turned_off(by_layer) == {}
+    assert kept_on(by_layer) == {"model.bias_l2": [0.0, 0.1]}
+    assert about_configured_knobs(tiny_config(tmp_path)) == []
+
+
+def test_weight_decay_is_off_in_the_baseline_where_it_is_tried_and_stays_where_it_is_not(tmp_path: Path) -> None:
+    tried, left = (
+        with_settings(tiny_config(tmp_path, weight_decay=values), {WEIGHT_DECAY: 0.2, "training.optimizer": "adamw"})
+        for values in ([0.1], [])
+    )
+    assert list(dimensions(tried)) == [*(tried.search.space or {}), WEIGHT_DECAY]
+    assert baseline_config(tried, 0.01, 2).training.weight_decay == 0
+    assert (turned_off(tried), kept_on(tried)) == ({WEIGHT_DECAY: 0.2}, {})
+    assert WEIGHT_DECAY not in dimensions(left)
+    assert baseline_config(left, 0.01, 2).training.weight_decay == 0.2
+    assert (turned_off(left), kept_on(left)) == ({}, {WEIGHT_DECAY: 0.2})
+
+
+def test_what_the_space_says_of_weight_decay_holds(tmp_path: Path) -> None:
+    config = tiny_config(tmp_path, space={WEIGHT_DECAY: [0.5]}, weight_decay=[0.1])
+    assert dimensions(config) == {WEIGHT_DECAY: [0.5]}
 
 
 def test_a_setting_reads_well() -> None:

@@ -111,9 +111,11 @@ def _rounded(value: float) -> float:
 
 
 def arms_of(candidate: Candidate, arms: Sequence[Arm]) -> list[Arm]:
-    """List the arms that a candidate turns, in the order of ``arms``."""
+    """List the arms that a candidate turns, in the order of ``arms``; what stands beside one of them is no other."""
     paths = {path for path, _ in candidate.values}
-    return [arm for arm in arms if arm.path in paths]
+    turned = [arm for arm in arms if arm.path in paths]
+    beside = {path for arm in turned for path, _ in arm.beside}
+    return [arm for arm in turned if arm.path not in beside]
 
 
 def parts(candidate: Candidate, arms: Sequence[Arm]) -> int:

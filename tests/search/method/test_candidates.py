@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lstmreg.search.method import BASELINE, Arm, Candidate
+from lstmreg.search.method import BASELINE, Arm, Candidate, arms_of
 from lstmreg.search.method.candidates import combinations_of, parts, together
 
 L1 = Arm("model.kernel_l1", (0.01, 0.1), place="kernel")
@@ -44,6 +44,24 @@ def test_a_ladder_holds_what_the_knob_may_be(ladder: tuple[float, ...], kind: st
 def test_an_arm_brings_what_must_stand_beside_it() -> None:
     assert DECAY.at(0.3).setting == {"training.weight_decay": 0.3, "training.optimizer": "adamw"}
     assert parts(DECAY.at(0.3), ARMS) == 1
+
+
+def test_what_stands_beside_an_arm_is_no_other_arm_even_where_it_is_one_by_itself() -> None:
+    optimizer = Arm("training.optimizer", ("adamw", "sgd"), "choice")
+    arms = (*ARMS, optimizer)
+    assert arms_of(DECAY.at(0.3), arms) == [DECAY]
+    assert arms_of(optimizer.at("adamw"), arms) == [optimizer]
+    assert arms_of(together([L1.at(0.1), optimizer.at("sgd")]), arms) == [L1, optimizer]
+
+
+def test_a_choice_does_not_grow_and_may_be_of_anything() -> None:
+    sizes, optimizers = Arm("model.hidden_size", (16, 2), "choice"), Arm("training.optimizer", ("sgd",), "choice")
+    flags = Arm("model.bidirectional", (True, False), "choice")
+    assert not any(
+        arm.grows for arm in (sizes, optimizers, flags, Arm("model.dropout", (0.1,), "rate", may_grow=False))
+    )
+    assert all(arm.grows for arm in ARMS)
+    assert optimizers.at("sgd").setting == {"training.optimizer": "sgd"}
 
 
 def test_pairs_the_triple_all_that_help_and_the_best_four_are_tried_together() -> None:

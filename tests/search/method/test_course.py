@@ -10,7 +10,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lstmreg.errors import ConfigError
-from lstmreg.search.method import BASELINE, Arm, Candidate, LogLosses, Plan, arms_of, judgement, next_cells, picks
+from lstmreg.search.method import (
+    BASELINE,
+    Arm,
+    Candidate,
+    LogLosses,
+    Plan,
+    Step,
+    arms_of,
+    judgement,
+    next_cells,
+    picks,
+    steps,
+)
 from lstmreg.search.method.candidates import parts
 
 from .world import ARMS, PLAN, World, played
@@ -178,3 +190,116 @@ def test_one_arm_of_one_value_is_an_experiment() -> None:
     assert found is not None
     assert found.is_recommended
     assert found.rivals is None
+
+
+# ---------------------------------------------------------------------- choices, and candidates that are proposed
+
+SIZES = Arm("model.hidden_size", (16, 2, 8), kind="choice")
+WITH_SIZES = Plan((SIZES, ARMS[1]), blocks=4, budget=200)
+
+
+def test_a_choice_is_tried_and_found_and_asks_for_nothing_beyond() -> None:
+    world = World({"model.hidden_size": {16: -0.6}}, noise=0.05, arms=WITH_SIZES.arms)
+    log_losses, taken = played(world, WITH_SIZES)
+    tried = {c.candidate.setting.get("model.hidden_size") for step in taken for c in step.cells}
+    assert tried == {None, 16, 2, 8}
+    picked = picks(log_losses, WITH_SIZES)
+    assert picked is not None
+    assert picked[0].overall.setting["model.hidden_size"] == 16
+
+
+def test_a_ladder_that_may_not_grow_stays_as_it_is() -> None:
+    fixed = dataclasses.replace(ARMS[0], may_grow=False)
+    plan = Plan((fixed,), blocks=4, budget=300)
+    _, taken = played(World({"model.kernel_l1": {0.1: -0.6}}, noise=0.05, arms=plan.arms), plan)
+    assert {c.candidate.setting.get("model.kernel_l1") for s in taken for c in s.cells} == {None, 0.001, 0.01, 0.1}
+
+
+class Proposing:
+    """Proposes what is asked for, one candidate that is known, and one of them twice; and remembers its calls."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[list[tuple[Candidate, float]], int, int]] = []
+
+    def __call__(self, known: object, first: int, count: int) -> list[Candidate]:
+        self.asked.append((list(known), first, count))  # type: ignore[call-overload]
+        fresh = [
+            Candidate.of({"model.kernel_l1": 0.002 + n / 1000, "model.dropout": 0.3})
+            for n in range(first, first + count)
+        ]
+        return [ARMS[0].at(0.01), fresh[0], *fresh][: count + 2]
+
+
+PROPOSED = dataclasses.replace(PLAN, blocks=4, budget=420, trials=5, batch=2)
+
+
+def proposed(world: World, log_losses: LogLosses, proposer: Proposing, stop_after: int | None = None) -> list[Step]:
+    """Go through an experiment, or a part of it, from what is known."""
+    taken: list[Step] = []
+    for step in steps(PROPOSED, log_losses, proposer):
+        taken.append(step)
+        missing = [cell for cell in step.cells if cell not in log_losses]
+        for cell in missing:
+            if stop_after is not None and len(log_losses) >= stop_after:
+                return taken
+            log_losses.add(cell, world.log_loss(cell))
+    return taken
+
+
+def test_proposals_join_the_race_with_the_screens_seed_and_none_of_them_twice() -> None:
+    proposer, known = Proposing(), LogLosses(PROPOSED.blocks)
+    world = World({"model.kernel_l1": {0.004: -0.6}, "model.dropout": {0.3: -0.3}}, noise=0.2)
+    taken = proposed(world, known, proposer)
+    assert [(first, count) for _, first, count in proposer.asked] == [(0, 2), (2, 2), (4, 1)]
+    joined = [step for step in taken if step.stage == "propose"]
+    cells = [cell for step in joined for cell in step.cells]
+    assert len(cells) == len(set(cells)) == 5 * PROPOSED.blocks
+    assert {cell.seed for cell in cells} == {0}
+    assert ARMS[0].at(0.01) not in {cell.candidate for cell in cells}
+    assert len({cell for step in taken for cell in step.cells}) == sum(len(step.cells) for step in taken) == len(known)
+    best = Candidate.of({"model.kernel_l1": 0.004, "model.dropout": 0.3})
+    assert any(best in {cell.candidate for cell in step.cells} for step in taken if step.stage == "race")
+    found = picks(known, PROPOSED)
+    assert found is not None
+    assert found[0].overall == best
+
+
+def test_a_proposer_is_told_all_that_is_known_and_learns_from_it() -> None:
+    proposer = Proposing()
+    proposed(World(HELPS), LogLosses(PROPOSED.blocks), proposer)
+    first, second = ({candidate for candidate, _ in known} for known, _, _ in proposer.asked[:2])
+    assert {arm.at(value) for arm in ARMS for value in arm.ladder} <= first
+    assert second - first == {Candidate.of({"model.kernel_l1": 0.002 + n / 1000, "model.dropout": 0.3}) for n in (0, 1)}
+    effects = dict(proposer.asked[-1][0])
+    assert effects[ARMS[0].at(0.01)] < effects[ARMS[0].at(0.001)]
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.7, 0.9])
+def test_an_interrupted_experiment_asks_for_the_same_proposals_again(share: float) -> None:
+    world, whole, asked = World(HELPS), LogLosses(PROPOSED.blocks), Proposing()
+    proposed(world, whole, asked)
+    rest = LogLosses(PROPOSED.blocks)
+    proposed(world, rest, Proposing(), stop_after=int(share * len(whole)))
+    again = Proposing()
+    proposed(world, rest, again)
+    assert dict(rest) == dict(whole)
+    assert again.asked == asked.asked
+
+
+def test_without_trials_nobody_is_asked() -> None:
+    proposer, plan = Proposing(), dataclasses.replace(PROPOSED, trials=0)
+    known, world = LogLosses(plan.blocks), World(HELPS)
+    for step in steps(plan, known, proposer):
+        for cell in step.cells:
+            known.add(cell, world.log_loss(cell))
+    assert proposer.asked == []
+
+
+def test_proposals_leave_the_judge_what_it_needs() -> None:
+    plan = dataclasses.replace(PROPOSED, budget=PROPOSED.least_budget + PROPOSED.blocks, trials=50, batch=10)
+    known, world = LogLosses(plan.blocks), World(HELPS)
+    for step in steps(plan, known, Proposing()):
+        for cell in step.cells:
+            known.add(cell, world.log_loss(cell))
+    assert len(known) <= plan.budget
+    assert judgement(plan, known) is not None

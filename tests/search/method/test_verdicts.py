@@ -91,5 +91,33 @@ def test_grown_values_and_failures_stand_in_the_table() -> None:
     assert [dose.failures for dose in table(FOUR, failing)[2].doses] == [0, 1]
 
 
+def test_the_doses_of_a_choice_keep_the_order_in_which_they_were_named() -> None:
+    sizes, flags = Arm("model.hidden_size", (16, 2, 8), "choice"), Arm("training.optimizer", ("sgd", "adamw"), "choice")
+    plan = Plan((sizes, flags), blocks=4, budget=200)
+    known, _ = played(World({"model.hidden_size": {2: -0.3}}, arms=(sizes,)), plan)
+    rows = table(plan, known)
+    assert [[dose.value for dose in row.doses] for row in rows] == [[16, 2, 8], ["sgd", "adamw"]]
+    assert rows[0].best.value == 2
+    assert not any(dose.is_grown for row in rows for dose in row.doses)
+
+
+def test_a_dose_has_its_effect_on_each_block() -> None:
+    """With one seed for each candidate and an equal baseline: the difference of the two, block by block."""
+    arm = Arm("model.dropout", (0.1, 0.3), "rate")
+    plan = Plan((arm,), blocks=4, budget=200)
+    effects = {0.1: [-0.3, -0.1, 0.0, 0.2], 0.3: [0.5, 0.4, 0.6, 0.5]}
+    known = LogLosses(4)
+    for block in range(4):
+        for seed in range(3):
+            known.add(Cell(BASELINE, block, seed), float(block))
+        for value, of_blocks in effects.items():
+            known.add(Cell(arm.at(value), block, 0), block + of_blocks[block])
+    (row,) = table(plan, known)
+    for dose in row.doses:
+        assert dose.by_block == pytest.approx(tuple(effects[float(dose.value)]))
+        assert dose.band.mean == pytest.approx(np.mean(dose.by_block))
+        assert (dose.seeds, dose.failures) == (1, 0)
+
+
 def test_before_anything_has_run_there_is_no_table() -> None:
     assert table(PLAN, LogLosses(PLAN.blocks)) == []
