@@ -456,9 +456,10 @@ OTHER = Config(
     ModelConfig([8, 4], 2, True, kernel_l1=[0.0, 1e-5], dropout=[0.1, 0.2], activation=["relu", "tanh"], members=5),
     TrainingConfig(1e-05, "sgd", 0.1, 1e300, "huber", 7, 8, None, 1e-7, 2**32 - 1, "last"),
     SearchConfig(
-        7,
         {"model.dropout": Range(0.1, 0.5, step=0.1), "model.bias_l2": Range(1e-6, 1, True), "training.loss": ["mae"]},
+        [0.5],
         [1e-4],
+        5,
     ),
     name="other",
     runs="elsewhere",
