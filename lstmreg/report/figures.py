@@ -108,7 +108,12 @@ def losses(answer: Answer) -> str:
                 ax.plot([1 + side.effect.mean], [row], "D", color=side.color, markersize=7, label=mean)
         unit = sides[0].name
         ax.axvline(1, color="black", linewidth=0.8)
-        ax.set_xlim(*_within(sides))
+        limits = _within(sides)
+        if 0 < limits[0] < limits[1] / _FAR:
+            ax.set_xscale("log")
+            ax.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
+            ax.xaxis.set_minor_formatter(lambda x, _: f"{x:g}" if f"{x:e}"[0] in "235" else "")
+        ax.set_xlim(*limits)
         ax.set_ylim(-0.5, len(sides) - 0.5)
         ax.set_yticks(range(len(sides)), [_clipped(side.name) for side in reversed(sides)])
         ax.grid(visible=False, axis="y")
@@ -158,6 +163,9 @@ def _sides(answer: Answer) -> list[_Side]:
     return found
 
 
+#: Ratios that lie so far from each other are drawn on a scale of logarithms.
+_FAR = 4.0
+
 #: Below this a loss is zero but for rounding.
 _TINY = 1e-12
 
@@ -175,6 +183,8 @@ def _within(sides: list[_Side]) -> tuple[float, float]:
     room = max(high - low, 0.1)
     dots = [x for side in sides for x in side.of_blocks]
     low, high = max(min(low, *dots), low - room), min(max(high, *dots), high + room)
+    if low > 0 and high / low > _FAR:
+        return low / 1.1, high * 1.1
     return low - 0.05 * (high - low), high + 0.05 * (high - low)
 
 
