@@ -14,9 +14,8 @@ from .kinds import waves
 
 TRAINING = ["--training.max_epochs=3", "--training.learning_rate=0.03", "--model.hidden_size=6"]
 PLAN = [
-    *("--search.trials=1", "--search.splits=2", "--search.confirm_splits=2", "--search.seeds=1"),
-    *("--search.confirm_seeds=1", "--search.test_seeds=2", "--search.shortlist=1"),
-    *("--search.learning_rates=[0.03]", "--search.space={model.dropout: [0.2]}"),
+    *("--search.blocks=3", "--search.race=0", "--search.judge_seeds=2", "--search.test_seeds=2"),
+    *("--search.weight_decay=[]", "--search.learning_rates=[0.03]", "--search.space={model.dropout: [0.2]}"),
 ]
 
 
