@@ -35,9 +35,8 @@ def main(arguments: Sequence[str] | None = None, verbs: Sequence[Verb] = VERBS) 
     """Run the command line and return its exit code."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     out, err = open_console(sys.stdout), open_console(sys.stderr)
-    for name in ("SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), _terminate)
+    for number in _signals("SIGTERM", "SIGHUP"):
+        signal.signal(number, _terminate)
     try:
         verb, parsed = parse(arguments, verbs)
         verb.run(parsed, out)
@@ -50,6 +49,11 @@ def main(arguments: Sequence[str] | None = None, verbs: Sequence[Verb] = VERBS) 
     except _Terminated:
         return _interrupted(err, arguments, verbs, 143)
     return 0
+
+
+def _signals(*names: str) -> list[int]:
+    """Return those signals that this system has."""
+    return [getattr(signal, name) for name in names if hasattr(signal, name)]
 
 
 def _terminate(signal_number: int, frame: FrameType | None) -> None:
@@ -65,6 +69,8 @@ def _refuse(err: Console, message: str, code: int, arguments: Sequence[str]) -> 
 
 
 def _interrupted(err: Console, arguments: Sequence[str], verbs: Sequence[Verb], code: int) -> int:
+    for number in _signals("SIGINT", "SIGTERM", "SIGHUP"):  # it ends; while it does, another one would kill it
+        signal.signal(number, signal.SIG_IGN)
     say(err, "Interrupted.", "bold")
     if any(verb.is_resumable for verb in verbs if [verb.name] == arguments[:1]):
         say_unbroken(err, f"Every finished trial is kept. Go on with: {shlex.join(['lstmreg', *arguments])}")
@@ -141,6 +147,8 @@ def _helpful(message: str, wanted: Verb | None, by_name: dict[str, Verb], option
     if stray := re.search(r"[Uu]nrecognized arguments: (\S+)", line):
         about = how_a_file_is_given if wanted is None else wanted.about_stray
         return f"unknown argument {stray[1]}. {about(stray[1])}"
+    if stranger := re.search(r"argument verb: invalid choice: '(.*)' \(choose from", line):
+        return f"there is no {stranger[1]!r}.{did_you_mean(stranger[1], by_name)} The verbs: {', '.join(by_name)}."
     if 'expected "verb"' in line:
         return f"name what to do: {', '.join(by_name)}. 'lstmreg --help' says more."
     if wanted is not None and (missing := re.search(r"arguments are required: (.*)", line)):

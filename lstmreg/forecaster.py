@@ -208,6 +208,8 @@ class Forecaster:
         times, notes = _times(series, self.windower.horizon)
         if self.windower.by_group and found.low is None:
             notes = (*notes, "Without intervals: each group has a scale of its own (data.scale: by_group).")
+        if history:
+            notes = (*notes, _ABOUT_HISTORY)
         names = tuple(times[g][step] for g, step in zip(groups.tolist(), steps.ravel().tolist(), strict=True))
         heading = self.reading.get("time") if series.labels else None
         in_time = self.question.group is None
@@ -379,6 +381,11 @@ def _truth(series: Series, steps: NDArray[np.int64], groups: NDArray[np.int64]) 
     is_known = steps < series.groups.ends[groups]
     return np.where(is_known[:, None], series.targets[np.where(is_known, steps, 0)], np.nan)
 
+
+_ABOUT_HISTORY = (
+    "Rows that the model was trained on are among these if the table holds them, and are forecast better than new "
+    "ones: only what comes after its training shows how good it is."
+)
 
 #: What the settings may be by which a file is read.
 _READ: dict[str, tuple[type, ...]] = {name: (bool,) if name == "sort" else (str, type(None)) for name in READING}

@@ -144,6 +144,30 @@ def test_fit_trains_once_compares_with_the_floors_and_saves(folder: Path) -> Non
     assert (folder / "runs/waves/fit/model.safetensors").exists()
 
 
+def test_fit_writes_over_a_saved_model_only_where_that_is_said(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(folder)
+    small = ["fit", "-c", "lstmreg.yaml", "--training.max_epochs=1"]
+    assert main(small) == 0
+    weights = Path("runs/waves/fit/model.safetensors")
+    before = weights.read_bytes()
+
+    other = [*small, "--model.hidden_size=3"]
+    capsys.readouterr()
+    assert main(other) == 2
+    refused = capsys.readouterr()
+    assert refused.out == ""
+    assert "runs/waves/fit: an earlier fit has saved its model here" in refused.err
+    assert "--name NAME" in refused.err
+    assert "--force" in refused.err
+    assert weights.read_bytes() == before
+
+    assert main([*other, "--name=smaller"]) == 0
+    assert main([*other, "--force"]) == 0
+    assert weights.read_bytes() == Path("runs/smaller/fit/model.safetensors").read_bytes() != before
+
+
 def test_fit_says_which_forecast_it_does_not_beat_and_what_to_do_about_a_trend(folder: Path) -> None:
     rows = [f"{1990 + k // 12}-{k % 12 + 1:02},{k + 5 * (k % 12)}" for k in range(120)]
     (folder / "rising.csv").write_text("month,sales\n" + "\n".join(rows) + "\n")
@@ -160,7 +184,7 @@ def test_fit_says_which_forecast_it_does_not_beat_and_what_to_do_about_a_trend(f
     assert re.search(r"1\d of 18 test rows have a target above all that the training rows show", shown)
     assert "data.difference: 1 (from the row before), or season" in shown
 
-    changes = lstmreg(folder, "fit", *arguments, *small, "--data.difference=season")
+    changes = lstmreg(folder, "fit", *arguments, *small, "--data.difference=season", "--force")
     assert (changes.returncode, changes.stderr) == (0, "")
     month_by_month = [line.split() for line in changes.stdout.splitlines()]
     errors = {cells[0]: float(cells[-1]) for cells in month_by_month if cells[:1] in (["this"], ["seasonal"])}
@@ -201,6 +225,19 @@ def test_ctrl_c_ends_a_fit_at_its_best_epoch_and_saves_it(folder: Path) -> None:
     assert "Best epoch" in shown
     assert "raise training.max_epochs" not in shown  # that is not what ended it
     assert (folder / "runs/waves/fit/model.safetensors").exists()
+
+
+def test_ctrl_c_again_while_it_ends_is_no_other_end(folder: Path) -> None:
+    arguments = ["fit", "-c", "lstmreg.yaml", "--training.max_epochs=100000", "--training.patience=100000"]
+    with talkative(folder, *arguments) as process:
+        wait_for(process, r"  Training, epoch \d{2,} of at most 100000; ")
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        assert process.stderr.readline() == "Interrupted.\n"
+        while process.poll() is None:  # all through the interpreter's end
+            process.send_signal(signal.SIGINT)
+        said = process.stderr.read()
+    assert (process.returncode, said) == (130, "")
 
 
 def test_help_and_arguments_load_nothing_heavy(folder: Path) -> None:
@@ -299,7 +336,7 @@ def test_printed_configuration_is_one_that_can_be_read_again(folder: Path) -> No
         ([], 2, "name what to do: demo, init, fit, search, report"),
         (["report"], 2, "name the run's folder"),
         (["fit", "lstmreg.yaml"], 2, "given as -c lstmreg.yaml"),
-        (["serch"], 2, "'search'"),
+        (["serch"], 2, "there is no 'serch'. Did you mean 'search'?"),
         (["search"], 2, "data.path, data.target"),
         (["search", "-c", "nowhere.yaml"], 2, "nowhere.yaml: cannot be read"),
         (["search", "-c", "lstmreg.yaml", "--model.dropuot", "0.1"], 2, "Did you mean '--model.dropout'?"),

@@ -19,7 +19,7 @@ from lstmreg.cli import main
 from lstmreg.errors import CorruptFileError, LstmregError
 from lstmreg.predictions import Band, Predictions
 from lstmreg.tasks import read_task
-from tests.tiny import tiny_config, write_series
+from tests.tiny import smallest_config, write_series
 
 FIT = ["--data.target=wave", "--data.time=day", "--data.window=6", "--data.horizon=2", "--model.hidden_size=4"]
 SHORT = ["--training.max_epochs=2", "--model.recurrent_dropout=0.2", "--name=waves"]
@@ -61,6 +61,15 @@ def test_the_history_is_what_would_have_been_forecast_beside_what_was_true(folde
     known = written[written["day"] < 150]
     np.testing.assert_allclose(known["wave_true"], series["wave"].to_numpy()[known["day"].to_numpy()])
     assert written[written["day"] >= 150]["wave_true"].isna().all()
+
+
+def test_only_of_the_history_it_is_said_that_the_model_may_know_it(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for arguments, times in (([], 0), (["--history"], 1)):
+        assert main(["predict", "runs/waves", "waves.csv", *arguments]) == 0
+        said = " ".join(capfd.readouterr().err.split())
+        assert said.count("Rows that the model was trained on are among these if the table holds them") == times
 
 
 def test_a_run_with_a_fit_alone_means_the_fit_and_says_so(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -159,6 +168,26 @@ def test_a_table_that_lacks_a_column_or_rows_is_refused(folder: Path, capfd: pyt
         assert said in capfd.readouterr().err
 
 
+@pytest.mark.parametrize(("row", "advice"), [("3,1,1", "set data.sort: true"), ("150,,1", "set data.missing")])
+def test_advice_that_predict_cannot_take_is_said_to_be_for_the_training(
+    row: str, advice: str, folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with Path("waves.csv").open("a") as file:
+        file.write(f"{row}\n")
+    assert main(["predict", "runs/waves", "waves.csv"]) == 3
+    said = capfd.readouterr().err
+    assert advice in said
+    assert "predict takes no settings: those of the training hold" in said
+
+
+def test_a_file_that_is_not_there_is_no_setting(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", "runs/waves", "wave.csv"]) == 3
+    said = capfd.readouterr().err
+    assert "Did you mean 'waves.csv'?" in said
+    assert "data.path" not in said
+    assert "settings" not in said
+
+
 def test_predicting_twice_gives_the_same_bytes(folder: Path) -> None:
     for name in ("a.csv", "b.csv"):
         assert main(["predict", "runs/waves", "waves.csv", "--history", "-o", name]) == 0
@@ -189,7 +218,7 @@ def test_a_fit_can_be_repeated_from_what_lies_beside_its_model(folder: Path) -> 
 def test_a_searchs_model_is_calibrated_and_judged_by_the_test(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    config = tiny_config(tmp_path)
+    config = smallest_config(tmp_path)
     search.run(config)
     model = lstmreg.load(config.directory)
     final = read_task(config).splits(config.search).final

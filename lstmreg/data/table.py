@@ -19,7 +19,7 @@ from .choosing import constant_notes, fill_forward, known_columns, with_tokens
 from .groups import Groups, chosen, groups_of, order_of
 from .sources.columns import Table
 from .sources.door import open_table
-from .times import gap_notes
+from .times import gap_notes, in_iso
 
 #: The settings of :class:`DataConfig` by which another file like the first one is read.
 READING = ("time", "sort", "delimiter", "decimal", "thousands", "missing")
@@ -36,7 +36,8 @@ class Series:
         target_names: Names of the columns to forecast, P.
         inputs: ``(N, D)`` float64.
         targets: ``(N, P)`` float64.
-        labels: What stands in the time column, row by row; without one the row's number in the file.
+        labels: What stands in the time column, row by row, a date as ISO 8601 writes it; without one the row's number
+            in the file.
         notes: What the reader did or noticed, one sentence each.
         reading: The settings by which the file was read: those of ``READING``, by name.
         tokens: Of a discrete input column its tokens; ``inputs`` hold the number of each, from 0.
@@ -117,7 +118,7 @@ def read_series(config: DataConfig, table: Table | None = None) -> Series:
     notes += constant_notes(names, values[_rows_known(groups)])
     features = config.features if config.features is not None else names
     labels = (
-        columns.texts[config.time]
+        in_iso(columns.texts[config.time])
         if config.time is not None
         else list(map(str, (columns.lines - table.first).tolist()))
     )

@@ -28,11 +28,35 @@ _PERIODS: list[tuple[re.Pattern[str], str, Callable[[int, int], float]]] = [
 ]
 
 
+#: Dates beside ISO 8601 that can mean one day only: with dots the day stands first, and a year in front is followed by
+#: its month. With slashes 03/04/2024 may be of March or of April, and is not read.
+_OTHER_DATES = (
+    re.compile(r"(?P<day>\d\d?)\.(?P<month>\d\d?)\.(?P<year>\d{4})(?P<clock>[ T].*)?", re.ASCII),
+    re.compile(r"(?P<year>\d{4})([/.])(?P<month>\d\d?)\2(?P<day>\d\d?)(?P<clock>[ T].*)?", re.ASCII),
+)
+
+
+def in_iso(cells: Sequence[str]) -> Sequence[str]:
+    """Return time stamps with dates such as 31.12.2024 or 2024/12/31 in ISO 8601; all others as they are."""
+    if not any("." in cell[:5] or "/" in cell[:5] for cell in cells):
+        return cells
+    return list(map(_in_iso, cells))
+
+
+def _in_iso(cell: str) -> str:
+    found = next((match for form in _OTHER_DATES if (match := form.fullmatch(cell))), None)
+    if found is None:
+        return cell
+    clock = found["clock"] or ""
+    clock = f"{clock[0]}0{clock[1:]}" if clock[2:3] == ":" else clock
+    return f"{found['year']}-{int(found['month']):02}-{int(found['day']):02}{clock}"
+
+
 def time_stamp(cell: str) -> tuple[float, str]:
     """Return a number that orders a time stamp among those of its kind, and the kind.
 
     Raises:
-        ValueError: If it is neither a number nor ISO 8601.
+        ValueError: If it is neither a number nor ISO 8601, nor a date that :func:`in_iso` knows.
     """
     if "_" not in cell:
         try:
@@ -42,7 +66,7 @@ def time_stamp(cell: str) -> tuple[float, str]:
     for pattern, kind, number in _PERIODS:
         if found := pattern.fullmatch(cell):
             return float(number(int(found[1]), int(found[2]))), kind
-    moment = datetime.fromisoformat(cell)
+    moment = datetime.fromisoformat(_in_iso(cell))
     kind = "dates with a time zone" if moment.tzinfo else "dates without a time zone"
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp(), kind
 
@@ -56,7 +80,7 @@ def time_stamps(columns: Columns, name: str) -> NDArray[np.float64]:
     cells = columns.texts[name]
     stamps = _all_numbers(cells)
     if stamps is None:
-        stamps = _all_moments(cells)
+        stamps = _all_moments(in_iso(cells))
     return _one_by_one(columns, name) if stamps is None else stamps
 
 
@@ -98,7 +122,8 @@ def _one_by_one(columns: Columns, name: str) -> NDArray[np.float64]:
         except ValueError:
             raise DataError(
                 f"{where} is no time stamp. Write it as ISO 8601 (2024-03-31, 2024-03-31T14:00:00+02:00, 2024-03, "
-                f"2024-W13) or as a quarter (2024-Q1)."
+                f"2024-W13), as a quarter (2024-Q1), or with dots and the day first (31.03.2024)."
+                f"{_ABOUT_SLASHES if _SLASHES.match(cell) else ''}"
             ) from None
         if not math.isfinite(stamps[row]):
             raise DataError(f"{where} is no time stamp. Give every row one.")
@@ -106,6 +131,11 @@ def _one_by_one(columns: Columns, name: str) -> NDArray[np.float64]:
         if len(kinds) > 1:
             raise DataError(f"{where} mixes kinds ({' and '.join(sorted(kinds))}). Write all rows alike.")
     return stamps
+
+
+_SLASHES = re.compile(r"\d\d?[/-]\d\d?[/-]\d{2,4}", re.ASCII)
+
+_ABOUT_SLASHES = " Whether the day or the month stands first in such dates, only you know."
 
 
 def are_time_stamps(cells: Sequence[str]) -> bool:

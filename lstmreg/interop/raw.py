@@ -56,7 +56,8 @@ class Raw(nn.Module):
     Shape:
         ``(B, T, D)`` in float64, and ``lengths (B)`` int64 where it has them; ``(B, O)`` out, float64, or
         ``(B, T, O)`` where every step is predicted, NaN beyond the end of a sequence. In a column of tokens stand
-        their numbers, 0 being unknown. Where changes were learned, the first ``lag`` rows of T serve to form them.
+        their numbers, 0 being unknown, as is any number that no token has. A length that is not between 1 and T gives
+        NaN, for a graph can raise no error. Where changes were learned, the first ``lag`` rows of T serve to form them.
     """
 
     mean: Tensor
@@ -102,7 +103,7 @@ class Raw(nn.Module):
         known = None
         if self.differences is not None and self.differences.known is not None:
             x, known = self._differenced(x, self.differences)
-        scaled = ((x - self.mean) / self.scale).to(like.dtype)
+        scaled = self._with_known_tokens(((x - self.mean) / self.scale).to(like.dtype))
         outputs = self._outputs(scaled, lengths).to(self.mean.dtype)
         if self.output_mean is None or self.output_scale is None:
             outputs = outputs.softmax(-1)
@@ -112,7 +113,29 @@ class Raw(nn.Module):
             outputs = outputs + known
         if lengths is not None and self.network.steps == "all":
             outputs = torch.where(_within(lengths, x).unsqueeze(-1), outputs, torch.nan)
+        if lengths is not None:
+            is_length = ((lengths >= 1) & (lengths <= x.shape[1])).reshape(-1, *[1] * (outputs.dim() - 1))
+            outputs = torch.where(is_length, outputs, torch.nan)
         return outputs
+
+    def _with_known_tokens(self, x: Tensor) -> Tensor:
+        """Return the same with 0, unknown, for each number of a token that there is not: a graph would take any row."""
+        embeddings = self._members[0].embeddings
+        if embeddings is None:
+            return x
+        columns = []
+        for n in range(self.input_size):
+            column = x[..., n]
+            if n in embeddings.vocabularies:
+                is_known = (column >= 0) & (column <= embeddings.vocabularies[n]) & (column == column.floor())
+                column = torch.where(is_known, column, torch.zeros_like(column))
+            columns.append(column)
+        return torch.stack(columns, dim=-1)
+
+    @property
+    def _members(self) -> list[Network]:
+        members: Any = self.network.members if isinstance(self.network, Ensemble) else [self.network]
+        return list(members)
 
     def _differenced(self, x: Tensor, differences: Differences) -> tuple[Tensor, Tensor]:
         """Return the columns that are changes as such, and what is known at each step of the horizon, ``(B, O)``."""
@@ -128,10 +151,9 @@ class Raw(nn.Module):
     def _outputs(self, x: Tensor, lengths: Tensor | None) -> Tensor:
         if lengths is None:
             return self.network(x)  # type: ignore[no-any-return]
-        members = self.network.members if isinstance(self.network, Ensemble) else [self.network]
         valid = _within(lengths, x)
         x = torch.where(valid.unsqueeze(-1), x, torch.zeros_like(x))  # NaN there would reach a state that is held
-        return torch.stack([_masked(member, x, valid) for member in members]).mean(0)  # type: ignore[arg-type]
+        return torch.stack([_masked(member, x, valid) for member in self._members]).mean(0)
 
 
 def _masked(network: Network, x: Tensor, valid: Tensor) -> Tensor:

@@ -68,6 +68,11 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
+def _unbroken(paragraph: str) -> str:
+    """Keep numbers and their percent signs on one line."""
+    return paragraph.replace(" %", "\N{NO-BREAK SPACE}%")
+
+
 def as_page(answer: Answer, drawn: dict[str, str]) -> str:
     """Return one HTML page that loads nothing and runs nothing; every name in it is escaped."""
     environment = jinja2.Environment(
@@ -80,8 +85,8 @@ def as_page(answer: Answer, drawn: dict[str, str]) -> str:
     return environment.get_template("page.html.j2").render(
         answer=answer,
         headline=words.headline(answer),
-        summary=words.summary(answer),
-        details=words.details(answer),
+        summary=[_unbroken(paragraph) for paragraph in words.summary(answer)],
+        details=[_unbroken(paragraph) for paragraph in words.details(answer)],
         shown_windows=max((len(p) for p in answer.test.predictions.values()), default=0),
         trainings=sum(count for count, _ in answer.course.values()),
         table=words.table(answer),

@@ -25,7 +25,7 @@ from lstmreg.search.space import short
 from lstmreg.tasks import task_named
 
 from .numbers import Answer, Curve, Dose, Knob
-from .words import short_floor_name, spoken
+from .words import ranks, short_floor_name, spoken
 
 _TRAIN, _VAL, _GREY, _GOOD = "#8a9ba8", "#c2410c", "#94a3b8", "#0f766e"
 
@@ -43,7 +43,8 @@ _STYLE: dict[Any, Any] = {
     "text.parse_math": False,  # a column may be named $x$
 }
 
-_WIDTH = 8.2
+#: In inches: of most figures, and of one that is to be seen whole on a phone, or nearly.
+_WIDTH, _NARROW = 8.2, 5.6
 
 
 def figures(answer: Answer) -> dict[str, str]:
@@ -51,6 +52,7 @@ def figures(answer: Answer) -> dict[str, str]:
     drawn = {
         "losses": losses(answer),
         "doses": dose_response(answer),
+        "columns": columns(answer),
         "curves": learning_curves(answer),
         "predictions": predictions(answer),
         "confusion": confusion(answer),
@@ -95,7 +97,7 @@ def losses(answer: Answer) -> str:
     sides = _sides(answer)
     if not sides:
         return ""
-    with canvas(1, 1, 0.9 + 0.42 * len(sides)) as (figure, (ax,)):
+    with canvas(1, 1, 0.9 + 0.42 * len(sides), _NARROW) as (figure, (ax,)):
         for row, side in enumerate(reversed(sides)):
             ys = row + np.linspace(-0.16, 0.16, len(side.of_blocks))
             ax.plot(side.of_blocks, ys, "o", color=_GREY, markersize=3.5, label="a block" if row == 0 else None)
@@ -106,7 +108,12 @@ def losses(answer: Answer) -> str:
                 ax.plot([1 + side.effect.mean], [row], "D", color=side.color, markersize=7, label=mean)
         unit = sides[0].name
         ax.axvline(1, color="black", linewidth=0.8)
-        ax.set_xlim(*_within(sides))
+        limits = _within(sides)
+        if 0 < limits[0] < limits[1] / _FAR:
+            ax.set_xscale("log")
+            ax.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
+            ax.xaxis.set_minor_formatter(lambda x, _: f"{x:g}" if f"{x:e}"[0] in "235" else "")
+        ax.set_xlim(*limits)
         ax.set_ylim(-0.5, len(sides) - 0.5)
         ax.set_yticks(range(len(sides)), [_clipped(side.name) for side in reversed(sides)])
         ax.grid(visible=False, axis="y")
@@ -141,10 +148,12 @@ def _sides(answer: Answer) -> list[_Side]:
         ("pick", spoken(answer.candidate), pick, _GOOD),
     ]
     if answer.candidate == judged.rival:
-        del rows[1]
+        del rows[1]  # they are one
     found = []
     if floor is not None and answer.best_floor is not None:
         found.append(_Side(short_floor_name(answer, answer.best_floor), [1.0] * len(floor), None, "black"))
+    if answer.best_simple_model is not None:
+        rows.insert(0, ("simple model", short_floor_name(answer, answer.best_simple_model), None, "#475569"))
     for key, name, effect, color in rows:
         if key in judged.losses:
             ratios = np.maximum(judged.losses[key], _TINY) / unit
@@ -153,6 +162,9 @@ def _sides(answer: Answer) -> list[_Side]:
             found.append(_Side(name, ratios.tolist(), shown, color))
     return found
 
+
+#: Ratios that lie so far from each other are drawn on a scale of logarithms.
+_FAR = 4.0
 
 #: Below this a loss is zero but for rounding.
 _TINY = 1e-12
@@ -171,6 +183,8 @@ def _within(sides: list[_Side]) -> tuple[float, float]:
     room = max(high - low, 0.1)
     dots = [x for side in sides for x in side.of_blocks]
     low, high = max(min(low, *dots), low - room), min(max(high, *dots), high + room)
+    if low > 0 and high / low > _FAR:
+        return low / 1.1, high * 1.1
     return low - 0.05 * (high - low), high + 0.05 * (high - low)
 
 
@@ -179,7 +193,7 @@ def _clipped(name: str) -> str:
 
 
 #: A longer name beside an axis would leave no room for it.
-_LONG = 36
+_LONG = 30
 
 
 def dose_response(answer: Answer) -> str:
@@ -257,6 +271,44 @@ _HARM = 60.0
 _TITLE = 46
 
 _VERDICT_COLORS = {"use": _GOOD, "harms": "#b91c1c"}
+
+
+def columns(answer: Answer) -> str:
+    """Draw to which columns the networks listen without a knob and along its values: how much, and which place."""
+    found = answer.columns
+    if found is None:
+        return ""
+    shown = list(range(len(found.names)))
+    if len(shown) > _MOST_COLUMNS:
+        shown = [*shown[: _MOST_COLUMNS // 2], *shown[-(_MOST_COLUMNS // 2) :]]
+    weights = np.array(list(found.weights.values())).T
+    places = np.array([ranks(of_value) for of_value in found.weights.values()]).T
+    with canvas(1, 1, 0.9 + 0.21 * len(shown), _NARROW) as (figure, (ax,)):
+        across, down = (np.arange(count + 1) - 0.5 for count in (len(found.weights), len(shown)))
+        ax.pcolormesh(across, down, weights[shown], cmap="Greens", vmin=0, vmax=1, edgecolor="white", linewidth=0.5)
+        ax.invert_yaxis()
+        for (row, column), place in np.ndenumerate(places[shown]):
+            color = "white" if weights[shown][row, column] > _DARK else "#1e293b"
+            ax.text(column, row, f"{place}", ha="center", va="center", fontsize=8, color=color)
+        ax.set_xticks(range(len(found.weights)), [_as_label(_number(value)) for value in found.weights])
+        ax.set_yticks(range(len(shown)), [_clipped(found.names[k]) for k in shown], fontsize=8)
+        ax.grid(visible=False)
+        ax.set_xlabel(found.path.rpartition(".")[2])
+        return _svg(figure)
+
+
+#: So many columns are drawn, half of them from either end.
+_MOST_COLUMNS = 40
+
+#: On a share above this, white letters are read better.
+_DARK = 0.6
+
+
+def _number(text: str) -> Scalar:
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 #: So many letters stand beside each other below a panel of the doses.
@@ -388,7 +440,7 @@ def confusion(answer: Answer) -> str:
         ax.invert_yaxis()
         for row, column in itertools.product(range(len(classes)), repeat=2):
             if counts[row, column]:
-                color = "white" if shares[row, column] > 0.6 else "#1e293b"
+                color = "white" if shares[row, column] > _DARK else "#1e293b"
                 ax.text(column, row, f"{counts[row, column]}", ha="center", va="center", color=color)
         names = [name[:_CLASS] for name in classes]
         is_tight = sum(len(name) + 2 for name in names) > 2 * _LETTERS
@@ -470,10 +522,10 @@ def legend(figure: Figure, ax: Axes) -> None:
 
 
 @contextmanager
-def canvas(rows: int, columns: int, height: float) -> Iterator[tuple[Figure, list[Axes]]]:
+def canvas(rows: int, columns: int, height: float, width: float = _WIDTH) -> Iterator[tuple[Figure, list[Axes]]]:
     """Make a figure without pyplot's global state."""
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+        figure = Figure(figsize=(width, height), layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False)
         yield figure, list(axes.flat)
 

@@ -141,10 +141,10 @@ class Columns:
     """To which input columns networks listen: how large the largest input weight of each is, of the largest of all.
 
     Attributes:
-        names: Of the columns, those that the strongest value leaves largest first.
+        names: Of the columns, those that the last value leaves largest first.
         path: The knob along whose values it is shown.
         weights: A share in [0, 1] of each column, in the order of the names, as a mean over blocks and seeds; for no
-            regularization (``off``) and for each value of the knob.
+            regularization (``off``) and for each value of the knob up to the one in use, or the one that did best alone.
     """
 
     names: list[str]
@@ -473,7 +473,9 @@ def _columns(evidence: Evidence, found: Conclusion) -> Columns | None:
     if row is None or len(names) < _FEWEST_COLUMNS:
         return None
     off = _baseline_results(evidence) | evidence.results({}, "choose")
-    results = {"off": off} | {short(d.value): evidence.results({row.arm.path: d.value}, "choose") for d in row.doses}
+    chosen = float(found.recommended.get(row.arm.path, row.best.value))
+    values = [dose.value for dose in row.doses if float(dose.value) <= chosen]  # what is too strong, nobody uses
+    results = {"off": off} | {short(v): evidence.results({row.arm.path: v}, "choose") for v in values}
     weights = {
         value: shares for value, of_value in results.items() if (shares := _shares(list(of_value.values()), len(names)))
     }

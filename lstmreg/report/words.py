@@ -42,6 +42,10 @@ def headline(answer: Answer) -> str:
     floor = None if answer.best_floor is None else floor_name(answer, answer.best_floor)
     if floor is not None and answer.floor_effect is not None and answer.floor_effect.low > 0:
         return f"Use {floor}: this model is worse."
+    if simple := _better_simple_model(answer):
+        if _has_sure_effect(answer):
+            return f"Use {simple} until a network beats it: {_candidate(answer)} helps this one, but not enough."
+        return f"Use {simple}: this model is worse."
     if _is_cut_short(answer):
         return "Nothing could be shown, because training was cut short: raise training.max_epochs and ask again."
     if _has_sure_effect(answer) and answer.judged is not None:
@@ -60,6 +64,13 @@ def headline(answer: Answer) -> str:
     if knobs and all(k.verdict in ("off for certain", "harms") for k in knobs):
         return f"Leave every knob off: none brings {_worth(answer)} beyond {_beyond(answer)}."
     return f"Nothing could be shown: no knob helps for certain beyond {_beyond(answer)}."
+
+
+def _better_simple_model(answer: Answer) -> str | None:
+    """Return the simple model, if it is better for certain than what was judged, or than what is left without it."""
+    effect, judged = answer.simple_model_effect, answer.judged
+    is_better = (effect is not None and effect.low > 0) or (judged is not None and "simple model" in judged.against)
+    return floor_name(answer, answer.best_simple_model) if is_better and answer.best_simple_model is not None else None
 
 
 def _what_to_use(answer: Answer) -> str:
@@ -138,9 +149,11 @@ def summary(answer: Answer) -> list[str]:
     is_worse = answer.floor_effect is not None and answer.floor_effect.low > 0
     if _is_cut_short(answer) and not answer.is_confirmed and not is_worse:
         return [_about_candidate(answer), _about_overfitting(answer)]
-    if decides and answer.floor_effect is not None and answer.floor_effect.high < 0:
+    is_ahead = answer.floor_effect is not None and answer.floor_effect.high < 0
+    if decides and is_ahead and not _better_simple_model(answer):
         return [_about_candidate(answer), *decides]
-    return [_about_candidate(answer), *_about_floor(answer)]
+    worse = _about_simple_model(answer) if _better_simple_model(answer) and not is_worse else []
+    return [_about_candidate(answer), *(worse or _about_floor(answer))]
 
 
 def details(answer: Answer) -> list[str]:
@@ -148,10 +161,12 @@ def details(answer: Answer) -> list[str]:
     said = [
         *_about_deciding(answer),
         *_about_floor(answer),
+        *_about_simple_model(answer),
         *_about_rival(answer),
         *_about_picks(answer),
         _about_test(answer),
         *_about_averaging(answer),
+        *_about_columns(answer),
         *_about_open_knobs(answer),
         *_about_failures(answer),
         _about_overfitting(answer),
@@ -224,6 +239,7 @@ def _why_not(answer: Answer, judged: Judged) -> str:
         "smallest effect": f"it brings less than {_worth(answer)}",
         "unstable": f"the blocks do not agree on it ({percent(round(judged.stable, 2))} do)",
         "floor": f"it is not shown to beat {floor}",
+        "simple model": f"{_better_simple_model(answer)} is better for certain",
         "failures": "its training fails more often than that without it",
     }
     return f"It is not recommended, because {listed([why[reason] for reason in judged.against])}."
@@ -395,6 +411,22 @@ def _against_floor(name: str, answer: Answer) -> str:
     )
 
 
+def _about_simple_model(answer: Answer) -> list[str]:
+    """Say how the recommended model compares with one that learns and is no network."""
+    effect = answer.simple_model_effect
+    if effect is None or answer.best_simple_model is None:
+        return []
+    said = (
+        f"Against the best simple model, {floor_name(answer, answer.best_simple_model)}, the loss is "
+        f"{change(effect.mean)} ({interval(effect, answer)})"
+    )
+    if effect.high < 0:
+        return [f"{said}."]
+    if effect.low > 0:
+        return [f"{said}: use that instead."]
+    return [f"{said}: which of them is better is not shown, and the other is simpler."]
+
+
 def _about_test(answer: Answer) -> str:
     test = answer.test
     said = f"On the test {task(answer).parts_are} the {test.metric} is {number(test.baseline)} without regularization"
@@ -438,6 +470,32 @@ def _about_averaging(answer: Answer) -> list[str]:
         f"{answer.test.metric} on the test {task(answer).parts_are} of {'; '.join(said)}. It costs {members} times the "
         f"time and the memory of one network whenever it predicts."
     ]
+
+
+def _about_columns(answer: Answer) -> list[str]:
+    """Say which columns are heard most and least, and where the least heard ones stood without the knob."""
+    found = answer.columns
+    if found is None:
+        return []
+    value = list(found.weights)[-1]
+    least = found.names[: -_FEW - 1 : -1]
+    places = ranks(found.weights[next(iter(found.weights))])
+    without = [str(places[found.names.index(name)]) for name in least]
+    return [
+        f"At {_name(found.path)} = {value} the network listens most to {listed(found.names[:_FEW])}, and least to "
+        f"{listed(least)}, by the largest input weight of each column; without it "
+        f"{'that was' if len(least) == 1 else 'those were'} number {listed(without)} of {len(found.names)}."
+    ]
+
+
+#: So many columns of either end are named.
+_FEW = 2
+
+
+def ranks(weights: Sequence[float]) -> list[int]:
+    """Return the place of each weight, the largest first, counted from 1."""
+    order = sorted(range(len(weights)), key=lambda k: -weights[k])
+    return [order.index(k) + 1 for k in range(len(weights))]
 
 
 # ---------------------------------------------------------------------- training

@@ -20,8 +20,10 @@ OFF = 0.0
 #: What one would do without the knobs; the optimizer's own regularization.
 WEIGHT_DECAY = "training.weight_decay"
 
-#: All settings that regularize, the table's order; each is off in the baseline if it is tried.
-REGULARIZERS = (*KNOBS, WEIGHT_DECAY)
+
+def regularizers() -> list[str]:
+    """List all settings that regularize, in the table's order; each is off in the baseline if it is tried."""
+    return [*KNOBS, WEIGHT_DECAY]
 
 
 def key(setting: Setting) -> str:
@@ -31,12 +33,12 @@ def key(setting: Setting) -> str:
 
 def knobs_of(setting: Setting) -> list[str]:
     """List the knobs that a setting turns, weight decay among them, in the table's order."""
-    return [path for path in REGULARIZERS if path in setting]
+    return [path for path in regularizers() if path in setting]
 
 
 def without_knobs(setting: Setting) -> Setting:
     """Return the same sizes and rates with every knob off."""
-    return {path: value for path, value in setting.items() if path not in REGULARIZERS}
+    return {path: value for path, value in setting.items() if path not in regularizers()}
 
 
 def dimensions(config: Config) -> dict[str, Dimension]:
@@ -49,13 +51,13 @@ def dimensions(config: Config) -> dict[str, Dimension]:
 def turned_off(config: Config) -> Setting:
     """Return the knobs that the configuration turns and the search tries, so that the baseline does without them."""
     tried = dimensions(config)
-    return {path: configured(config, path) for path in REGULARIZERS if path in tried and _is_turned(config, path)}
+    return {path: configured(config, path) for path in regularizers() if path in tried and _is_turned(config, path)}
 
 
 def kept_on(config: Config) -> Setting:
     """Return the knobs that the configuration turns and nobody tries: they stay on in every training."""
     tried = dimensions(config)
-    return {path: configured(config, path) for path in REGULARIZERS if path not in tried and _is_turned(config, path)}
+    return {path: configured(config, path) for path in regularizers() if path not in tried and _is_turned(config, path)}
 
 
 def about_configured_knobs(config: Config) -> list[str]:
@@ -141,7 +143,7 @@ def baseline_config(config: Config, learning_rate: float, input_columns: int) ->
     otherwise.
     """
     tried = dimensions(config)
-    base: Setting = {path: OFF for path in REGULARIZERS if path in tried}
+    base: Setting = {path: OFF for path in regularizers() if path in tried}
     searched = [KNOBS[path] for path in tried if path in KNOBS]
     if input_columns == 1:
         needed = dict(knob.with_one_column for knob in searched if knob.with_one_column is not None)
@@ -168,4 +170,4 @@ def short(value: Scalar) -> str:
 
 
 def _choices(path: str, dimension: list[Scalar]) -> list[Scalar]:
-    return [OFF, *ladder(dimension)] if path in REGULARIZERS else dimension
+    return [OFF, *ladder(dimension)] if path in regularizers() else dimension

@@ -21,6 +21,7 @@ from . import trainer
 from .batches import Data, as_loaders, check_data
 from .best import BestWeights
 from .criteria import criterion_for, loss_of
+from .finite import not_finite_in
 from .module import DivergedError, TrainingModule, reset_states
 from .optimizers import optimizer_named
 
@@ -130,7 +131,9 @@ def fit(
             gradient_clip=training.gradient_clip,
         )
         if kept.best_epoch is None:
-            raise DivergedError(ended.global_step, "validation", curves.epochs[-1].val_loss)
+            validating = given[1] if isinstance(given, tuple) else given.val_dataloader()
+            fault = not_finite_in(validating, network)
+            raise DivergedError(ended.global_step, "validation", curves.epochs[-1].val_loss, fault)
         batches = given[0] if isinstance(given, tuple) else given.train_dataloader()
         train_loss = evaluate(network.eval(), batches, criterion)
     return FitResult(

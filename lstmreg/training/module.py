@@ -17,6 +17,7 @@ from lstmreg.models import predicted
 
 from .criteria import loss_of
 from .described import Described, describe
+from .finite import fault_of_step
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
@@ -24,13 +25,19 @@ OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 class DivergedError(ArithmeticError):
     """A loss stopped being finite.
 
-    Attributes:
+    Args:
         step: Number of optimizer steps taken before.
+        which: Of the losses.
+        loss: Its value.
+        fault: Which number of the data is not finite, if one is: then the training is not to blame.
     """
 
-    def __init__(self, step: int, which: str, loss: float) -> None:
+    def __init__(self, step: int, which: str, loss: float, fault: str = "") -> None:
         super().__init__(
-            f"diverged: the {which} loss is {loss} at step {step}. Lower the learning rate, clip the gradient, "
+            f"the {which} loss is {loss} at step {step}, and the data are to blame: {fault}. Fill such values, or "
+            f"leave them out, before training."
+            if fault
+            else f"diverged: the {which} loss is {loss} at step {step}. Lower the learning rate, clip the gradient, "
             f"or look for extreme values in the data."
         )
         self.step = step
@@ -92,6 +99,7 @@ class TrainingModule(pl.LightningModule):
         self.criterion = criterion
         self.optimizer = optimizer
         self.learning_rate = learning_rate
+        self._before: tuple[Any, Any] | None = None  # the last batch; it may have spoilt the weights
 
     def forward(self, x: Any) -> Tensor:
         """Predict."""
@@ -101,11 +109,14 @@ class TrainingModule(pl.LightningModule):
     def training_step(self, batch: tuple[Any, Tensor], batch_idx: int) -> Tensor:
         """Return data loss plus penalties, and log them apart."""
         begin_activity(self.network)
-        data_loss = self._data_loss(batch)
+        x, y = batch
+        prediction = self(x)
+        data_loss = loss_of(self.criterion, prediction, y)
         terms = penalties(self.network)
         total = data_loss + sum(terms.values())
         if not math.isfinite(value := self._in_all_processes(total.detach())):
-            raise DivergedError(self.global_step, "training", value)
+            raise DivergedError(self.global_step, "training", value, fault_of_step((x, y), prediction, self._before))
+        self._before = (x, y)
         self._log("train_loss", data_loss.detach(), batch, prog_bar=True)
         for kind, term in terms.items():
             self._log(f"penalty/{kind}", term.detach(), batch)
@@ -151,6 +162,10 @@ class TrainingModule(pl.LightningModule):
         """Train a network that is in eval mode as a whole, as one that was just loaded is; leave any other as it is."""
         if not any(module.training for module in self.network.modules()):
             self.network.train()
+
+    def on_train_end(self) -> None:
+        """Let go of the last batch."""
+        self._before = None
 
     def on_train_epoch_start(self) -> None:
         """Reset stateful layers."""

@@ -46,7 +46,7 @@ DEMOS = (
     Demonstration(
         name="appliances",
         table="appliances.csv.gz",
-        about="1200 hours of a house's energy use, 28 columns of which two are random: a knob that helps (forecast)",
+        about="a house's energy by the hour, 28 columns: a knob that helps (forecast)",
         question="1200 hours of a house in 28 columns, two of them random numbers: which regularization does an LSTM "
         "need to forecast the energy of the next hour?",
     ),

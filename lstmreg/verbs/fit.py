@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import signal
+from pathlib import Path
 from types import FrameType
 
-from jsonargparse import Namespace
+from jsonargparse import ArgumentParser, Namespace
 
-from lstmreg.errors import NoUsableTrialError
+from lstmreg.errors import ConfigError, NoUsableTrialError
 from lstmreg.terminal import Console, FitLines, say_unbroken, show_coverage, show_fit
 from lstmreg.yaml_file import write_yaml
 
@@ -20,11 +22,20 @@ class Fit(VerbWithSettings):
     name = "fit"
     help = "train one model as configured"
 
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Add the settings, and whether a saved model may be written over."""
+        super().add_arguments(parser)
+        over = "write over the model that an earlier fit has saved"
+        parser.add_argument("--force", action="store_true", default=argparse.SUPPRESS, help=over)
+
     def run(self, arguments: Namespace, out: Console) -> None:
         """Train, save and show; after Ctrl-C as well, with the best epoch so far."""
         from lstmreg.tasks import read_task
 
         config = self.config(arguments)
+        directory = config.directory / "fit"
+        if "force" not in arguments:
+            _check_nothing_is_lost(directory)
         # Loading torch takes seconds; what is wrong with the data can be said before.
         task = read_task(config)
         task.hold_out()
@@ -32,7 +43,6 @@ class Fit(VerbWithSettings):
         from lstmreg.training.single import fit_held_out
         from lstmreg.training.watching import WatchBatches
 
-        directory = config.directory / "fit"
         directory.mkdir(parents=True, exist_ok=True)
         try:
             with FitLines(out, config.training.max_epochs) as lines, _StopAtInterrupt() as stop:
@@ -56,6 +66,18 @@ class Fit(VerbWithSettings):
 
 #: ``-c`` with the first of them fits again.
 _FILES = ("config.yaml", "model.json", "model.safetensors")
+
+#: Those without which there is no model.
+_MODEL = _FILES[1:]
+
+
+def _check_nothing_is_lost(directory: Path) -> None:
+    """See that no model of an earlier fit would be written over; said before the work, not after it."""
+    if all((directory / name).exists() for name in _MODEL):
+        raise ConfigError(
+            f"{directory}: an earlier fit has saved its model here. Give this one another name (--name NAME), or write "
+            f"over it (--force)."
+        )
 
 
 class _StopAtInterrupt:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from lstmreg.errors import ConfigError, DataError
+from lstmreg.errors import ConfigError, DataError, printable
 from lstmreg.files import write_atomically
 from lstmreg.terminal import Console, say, say_unbroken, show_question, show_sighting
 
@@ -41,11 +41,15 @@ class Init(Verb):
     def run(self, arguments: Namespace, out: Console) -> None:
         """Look, show, and write or ask."""
         from lstmreg.data.looking import QuestionError, Wish, look, propose, written
+        from lstmreg.data.sources.opening import check_place, missing_file
         from lstmreg.tasks import read_task
 
         output = Path(arguments.output)
         if output.is_dir() or not output.parent.is_dir():
             raise ConfigError(f"{output}: -o names the file to write, in a folder that is there.")
+        if not Path(arguments.path).exists():
+            check_place(arguments.path, "DATA")
+            raise missing_file(arguments.path, "DATA")
         if output.exists() and not arguments.force:
             raise ConfigError(f"{output}: is there already. Write another one (-o FILE), or over it (--force).")
         names = ("target", "task", "time", "sequence", "group", "labels", "delimiter", "decimal", "thousands")
@@ -66,6 +70,8 @@ class Init(Verb):
             task.splits(config.search)
         except DataError as error:
             say(out, f"A model can be fitted, but a search needs more: {error}", "bold")
+        for sentence in proposal.left_out:
+            say(out, printable(f"Left out: {sentence}"), "bold")
         say_unbroken(out, f"Saved: {output}", "bold")
         say_unbroken(out, f"Next: lstmreg fit -c {output}, then lstmreg search -c {output}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
-from lstmreg.errors import ConfigError
+from lstmreg.errors import ConfigError, DataError
 from lstmreg.terminal import Console, open_console, say, say_unbroken, show_predictions
 
 from .folders import model_folder
@@ -72,7 +73,10 @@ class Predict(Verb):
                     "Python."
                 )
             wanted = {"samples": arguments.samples, "seed": arguments.seed, "confidence": arguments.confidence}
-            predictions = ask(arguments.data, history=arguments.history, **wanted)
+            try:
+                predictions = ask(arguments.data, history=arguments.history, **wanted)
+            except DataError as error:
+                raise _about_the_data(error) from None
         if directory != Path(arguments.run):
             say(aside, f"The model of {directory}.")
         for note in predictions.notes:
@@ -102,6 +106,16 @@ class Predict(Verb):
     def about_stray(self, argument: str) -> str:
         """Say where the predictions go."""
         return f"The file to write is given as -o {argument}."
+
+
+def _about_the_data(error: DataError) -> DataError:
+    """Say of an error that advises a setting that it is one of the training, which predicting does not change."""
+    said = str(error).replace(" (data.path)", "").replace("data.path must", "DATA must")
+    if re.search(r"\bdata\.[a-z_]+", said):
+        said += (
+            " But predict takes no settings: those of the training hold. Change the data, or train again with others."
+        )
+    return DataError(said)
 
 
 def _file(name: str | None, option: str) -> Path | None:

@@ -488,6 +488,31 @@ FOLDERS = {
 }
 
 
+@pytest.mark.parametrize(("in_files", "in_labels"), [(",", ";"), (";", ","), (";", "\t"), ("|", "|")])
+def test_a_table_of_labels_may_have_another_delimiter_than_the_files(in_files, in_labels, tmp_path):
+    (tmp_path / "all").mkdir()
+    for name in "ab":
+        (tmp_path / "all" / f"{name}.csv").write_text("x,z\n1,2\n3,4\n".replace(",", in_files))
+    (tmp_path / "labels.csv").write_text("file,y\na,u\nb,v\n".replace(",", in_labels))
+    config = DataConfig(str(tmp_path / "all"), "y", labels=str(tmp_path / "labels.csv"), delimiter=in_files)
+    sequences = read_sequences(config, "classify")
+    assert sequences.targets.tolist() == ["u", "v"]
+    assert sequences.features == ("x", "z")
+
+
+@pytest.mark.parametrize(
+    ("kind", "cell", "said"),
+    [("classify", "", "has no 'y'"), ("regress", "", "has no 'y'"), ("regress", "two", "'two' is not a number")],
+)
+def test_a_bad_label_is_looked_for_in_the_table_of_labels(kind, cell, said, tmp_path):
+    (tmp_path / "all").mkdir()
+    for name in "abc":
+        (tmp_path / "all" / f"{name}.csv").write_text("x\n1\n3\n")
+    (tmp_path / "labels.csv").write_text(f"file,y\nc,1\n\na,{cell}\nb,3\n")
+    with pytest.raises(DataError, match=f"labels.csv, line 4.*{said}"):
+        read_sequences(DataConfig(str(tmp_path / "all"), "y", labels=str(tmp_path / "labels.csv")), kind)
+
+
 @pytest.mark.parametrize(("files", "labels", "part"), FOLDERS.values(), ids=FOLDERS)
 def test_a_folder_that_cannot_be_used_is_refused(files, labels, part, tmp_path):
     (tmp_path / "data").mkdir()

@@ -7,9 +7,11 @@ import hashlib
 import math
 import os
 import tempfile
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from hypothesis import given, settings
@@ -140,6 +142,11 @@ some_times = st.sampled_from(
         ),
         *(
             "2024-03-31T12:00Z",
+            "31.12.2024",
+            "1.2.2024 9:30",
+            "2024/12/31",
+            "31/12/2024",
+            "30.02.2024",
             "2024-03",
             "2024-Q1",
             "2024-W13",
@@ -190,7 +197,7 @@ REFUSED = {
         "column 'y' has no value in the first row (line 2), and 'ffill' has nothing to fill from",
     ),
     "two columns of one name": (b"x,y, x \n1,2,3\n", {}, "line 1: two columns named 'x'"),
-    "a column without a name": (b"x,,y\n1,2,3\n", {}, "line 1: a column without a name"),
+    "a column without a name": (b"x,,y\n1,2,3\n", {}, "line 1: a column without a name, number 2 of 3"),
     "a row too long": (b"x,y\n1,2\n3,4,5\n", {}, "line 3: 3 cells, but the header has 2"),
     "a row too short": (b"x,y\n1,2\n\n3\n", {}, "line 4: 1 cells, but the header has 2"),
     "an unclosed quote": (b'x,y\n1,2\n3,"4\n5,6\n', {}, "(an unclosed quote?)"),
@@ -261,6 +268,44 @@ def test_a_table_that_cannot_be_used_is_refused(raw, settings, part):
     message = refusal(raw, **settings)
     assert "table.csv" in message
     assert part in message
+
+
+@pytest.mark.parametrize("form", ["%d.%m.%Y", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y %H:%M", "%d.%m.%YT%H:%M:%S"])
+def test_dates_that_can_mean_one_day_only_are_read_as_iso_dates_are(form):
+    days = [datetime(2024, 1, 27, 9) + timedelta(days=k) for k in range(10)]
+    iso = "%Y-%m-%d" + form[form.index(":") - 3 :] if ":" in form else "%Y-%m-%d"
+    written, expected = (
+        read("t,y\n" + "".join(f"{day.strftime(how)},{k * k}\n" for k, day in enumerate(days)), time="t", calendar=cal)
+        for how, cal in ((form, ["weekday", "month"]), (iso, ["weekday", "month"]))
+    )
+    assert written.labels == expected.labels
+    np.testing.assert_array_equal(written.targets, expected.targets)
+    np.testing.assert_array_equal(written.ahead, expected.ahead)
+
+
+def test_rows_with_the_day_first_are_sorted_by_their_days():
+    raw = "t,y\n1.2.2024,3\n31.1.2024,2\n2.2.2023,1\n"
+    assert "line 3, column 't': earlier than the row before" in refusal(raw, time="t")
+    series = read(raw, time="t", sort=True)
+    assert series.labels == ("2023-02-02", "2024-01-31", "2024-02-01")
+    assert series.target.tolist() == [1, 2, 3]
+
+
+def test_the_index_of_a_frame_without_a_name_is_answered_with_the_way_to_name_it(tmp_path):
+    frame = pd.DataFrame({"y": [1.0, 2.0]}, index=pd.to_datetime(["2024-01-01", "2024-01-02"]))
+    said = refusal(frame.to_csv(), time="date")
+    assert "line 1: the first column has no name; so pandas writes the index of a frame" in said
+    assert "write 'date,y...' for ',y...'" in said
+    assert "index_label='date'" in said
+    series = read(frame.to_csv(index_label="date"), time="date")
+    assert series.labels == ("2024-01-01", "2024-01-02")
+    assert read(frame.to_csv(index=False)).target.tolist() == [1, 2]
+
+
+def test_only_the_user_knows_what_a_date_with_slashes_means():
+    said = refusal("t,y\n03/04/2024,2\n", time="t")
+    assert "'03/04/2024' is no time stamp" in said
+    assert "the day or the month stands first in such dates, only you know" in said
 
 
 @pytest.mark.parametrize("settings", [{"time": "y"}, {"time": "t", "features": ["t"]}])

@@ -192,6 +192,27 @@ def test_a_sequence_predictors_graph_reads_raw_sequences_of_any_length(options: 
     assert json.loads((tmp_path / "out" / "about.json").read_text())["classes"] == list(made.classes)
 
 
+@pytest.mark.parametrize("options", [SEQUENCES[2], SEQUENCES[5]], ids=str)
+def test_a_graph_takes_no_length_or_token_that_there_is_not_for_one(options: Any, tmp_path: Path) -> None:
+    made = sequence_predictor(**options)
+    made.save(tmp_path / "run")
+    assert main(["convert", str(tmp_path / "run"), "-o", str(tmp_path / "out"), "--to", "onnx"]) == 0
+    run = session_of(tmp_path / "out" / "model.onnx")
+    whole, lengths = padded(made, sequences(made, [9, 9, 9, 9, 5], 0))
+    expected = run(whole, lengths)
+    assert np.isfinite(expected[:4]).all()
+
+    outputs = run(whole, np.array([0, 10, -1, 9, 5]))
+    assert np.isnan(outputs[:3]).all()
+    np.testing.assert_array_equal(outputs[3:], expected[3:])
+
+    unknown, strange = whole.copy(), whole.copy()
+    unknown[:4, 2, 1] = 0
+    strange[:4, 2, 1] = [-1, 4, 1.5, np.nan]
+    np.testing.assert_array_equal(run(strange, lengths), run(unknown, lengths))
+    assert not np.array_equal(run(unknown, lengths), expected)
+
+
 def moderate(made: Any) -> Any:
     """Return the same with scales that 32 bits can bear."""
     if isinstance(made, Forecaster):

@@ -11,7 +11,7 @@ import numpy as np
 
 from lstmreg.config import Scalar
 from lstmreg.knobs import KNOBS
-from lstmreg.report.numbers import Answer, Curve, Dose, Judged, Knob, Test, Verdict
+from lstmreg.report.numbers import Answer, Columns, Curve, Dose, Judged, Knob, Test, Verdict
 from lstmreg.search.card import DataCard
 from lstmreg.search.evidence import Effect, Resolution
 from lstmreg.search.held_out import Averaging
@@ -152,9 +152,11 @@ JUDGED = Judged(
     rival={"training.weight_decay": 0.3, "training.optimizer": "adamw"},
     rival_effect=Effect(-0.11, -0.16, -0.06, BLOCKS),
     beyond_rival=Effect(-0.18, -0.25, -0.11, BLOCKS),
-    losses=losses(no_regularization=1.19, pick=0.87, weight_decay=1.06, floor=1.0),
+    losses=losses(no_regularization=1.19, pick=0.87, weight_decay=1.06, floor=1.0, simple_model=0.95),
     against_floor=Effect(-0.13, -0.18, -0.08, BLOCKS),
     baseline_against_floor=Effect(0.19, 0.09, 0.3, BLOCKS),
+    against_simple_model=Effect(-0.08, -0.14, -0.02, BLOCKS),
+    baseline_against_simple_model=Effect(0.25, 0.15, 0.36, BLOCKS),
 )
 
 
@@ -186,7 +188,8 @@ def card(**changes: Any) -> DataCard:
         "final_key": [960],
         "most_blocks": 8,
         "judged_cases": [106, 107, 106, 107, 106, 107, 106, 107],
-        "floors": {"persistence": JUDGED.losses["floor"], "mean": [2 * x for x in JUDGED.losses["floor"]]},
+        "floors": {"persistence": JUDGED.losses["floor"], "ridge": JUDGED.losses["simple model"]},
+        "simple_models": ["ridge"],
         "test_floors": {"persistence": 61.2, "seasonal": 80.5, "mean": 92.0},
         "test_labels": hours,
         "test_truth": [[float(x) for x in wave[k : k + 4]] for k in range(240)],
@@ -233,6 +236,18 @@ def test_numbers() -> Test:
     )
 
 
+def columns() -> Columns:
+    """Return to which columns the networks of the appliances listen: to two random ones less and less."""
+    names = [name for name in card().features if name not in ("rv1", "rv2")] + ["rv2", "rv1"]
+    off = [1 - 0.02 * k for k in range(26)] + [0.77, 0.91]
+    values = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3]
+    along = {
+        f"{v:g}": [w ** (1 + 1.5 * k) if name[:2] != "rv" else w * 0.2**k for name, w in zip(names, off, strict=True)]
+        for k, v in enumerate(values, start=1)
+    }
+    return Columns(names, "model.kernel_l1", {"off": off} | along)
+
+
 def made(**changes: Any) -> Answer:
     """Return the answer of the appliances, which is a yes: kernel_l1 = 0.03, beyond weight decay and beyond the floor.
 
@@ -250,12 +265,15 @@ def made(**changes: Any) -> Answer:
         judged=JUDGED,
         best_floor="persistence",
         floor_effect=JUDGED.against_floor,
+        best_simple_model="ridge",
+        simple_model_effect=JUDGED.against_simple_model,
         knobs=table(),
         baseline_curve=curve(14, 0.5, 0.4, 3.1),
         candidate_curve=curve(30, 0.37, 0.05, 1.2),
         gap=3.1,
         turn=1.4,
         cut_short=0.0,
+        columns=columns(),
         most_blocks=8,
         turned_off={},
         kept_on={},
@@ -335,8 +353,14 @@ def nothing_shown(**changes: Any) -> Answer:
         judged=found,
         floor_effect=found.baseline_against_floor,
         knobs=[
-            dataclasses.replace(k, verdict="cannot tell", resolution=OPEN) if k.verdict != "harms" else k
-            for k in table()
+            knob(
+                path,
+                {v: m / 9 for v, m in means.items()},
+                "cannot tell",
+                "knob" if path in KNOBS else "rival",
+                half=0.09,
+            )
+            for path, means in DOSES.items()
         ],
     )
     return dataclasses.replace(plain, **changes)
@@ -393,6 +417,12 @@ def floor_wins() -> Answer:
     return nothing_shown(judged=found, floor_effect=found.baseline_against_floor)
 
 
+def simple_model_wins() -> Answer:
+    """Return an answer whose pick helps, and a simple model is better still."""
+    found = judged(against=["simple model"], against_simple_model=Effect(0.1, 0.04, 0.17, BLOCKS))
+    return nothing_shown(judged=found, simple_model_effect=Effect(0.3, 0.2, 0.41, BLOCKS))
+
+
 def cut_short() -> Answer:
     """Return an answer whose trainings were ended by max_epochs."""
     return nothing_shown(cut_short=0.9)
@@ -438,9 +468,11 @@ def digits() -> Answer:
         shown,
         run="digits",
         task="classify",
+        columns=None,
         directory="runs/digits",
         judged=found,
-        best_floor="logistic",
+        best_floor="majority",
+        best_simple_model="logistic",
         settings={name: value for name, value in SETTINGS.items() if not name.startswith("data.")}
         | {"training.loss": "cross_entropy"},
         data=card(
@@ -510,5 +542,6 @@ ANSWERS: dict[str, Callable[[], Answer]] = {
     "ruled out": ruled_out,
     "failures": failing,
     "a floor": floor_wins,
+    "a simple model": simple_model_wins,
     "cut short": cut_short,
 }

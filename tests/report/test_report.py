@@ -105,7 +105,7 @@ def page_table(page: str, identity: str) -> list[list[str]]:
 def test_all_forms_say_the_same(kind: str) -> None:
     answer = ANSWERS[kind]()
     page, text, content = page_of_words(kind), documents.as_markdown(answer), json.loads(documents.as_json(answer))
-    table, plain = words.table(answer), html.unescape(page)
+    table, plain = words.table(answer), html.unescape(page).replace("\N{NO-BREAK SPACE}", " ")
     assert content["headline"] == words.headline(answer)
     assert words.headline(answer) in text
     assert words.headline(answer) in plain
@@ -132,7 +132,7 @@ def test_the_json_says_its_version_first_and_the_page_on_it_names_every_key() ->
     described = PAGE.read_text()
     kinds = [content, content["judged"], content["judged"]["effect"], content["judged"]["resolution"], content["test"]]
     kinds += [content["knobs"][0], content["knobs"][0]["doses"][0], content["baseline_curve"], content["data"]]
-    kinds += [content["test"]["averaging"]["candidate"]]
+    kinds += [content["test"]["averaging"]["candidate"], content["columns"]]
     for key in {key for kind in kinds for key in kind}:
         assert f"`{key}`" in described, key
 
@@ -197,6 +197,11 @@ def test_the_terminal_shows_it(kind: str) -> None:
             "Nothing is recommended: kernel_l1 = 0.03 helps, but training fails more often with it than without.",
         ),
         ("a floor", "Use persistence (the last value again): this model is worse."),
+        (
+            "a simple model",
+            "Use a ridge regression on the window until a network beats it: kernel_l1 = 0.03 helps this one, but not "
+            "enough.",
+        ),
         (
             "cut short",
             "Nothing could be shown, because training was cut short: raise training.max_epochs and ask again.",
@@ -309,11 +314,24 @@ def test_a_headline_without_a_knob_says_why(against: list[str], changes: dict[st
         ("smallest effect", "it brings less than 2 %"),
         ("unstable", "the blocks do not agree on it (75 % do)"),
         ("floor", "it is not shown to beat persistence"),
+        ("simple model", "a ridge regression on the window is better for certain"),
         ("failures", "its training fails more often than that without it"),
     ],
 )
 def test_why_a_candidate_is_not_recommended_is_said(reason: str, said: str) -> None:
     assert f"It is not recommended, because {said}." in words.summary(nothing_shown(judged=judged(against=[reason])))[0]
+
+
+def test_how_it_compares_with_a_simple_model_is_said() -> None:
+    said = "Against the best simple model, a ridge regression on the window, the loss is −8.0 % (97 % interval −14 % to"
+    assert any(s.startswith(said) and s.endswith("−2.0 %).") for s in words.details(made()))
+    unsure = made(simple_model_effect=UNSURE)
+    assert any(
+        s.endswith("which of them is better is not shown, and the other is simpler.") for s in words.details(unsure)
+    )
+    worse = nothing_shown(simple_model_effect=WORSE)
+    assert words.headline(worse) == "Use a ridge regression on the window: this model is worse."
+    assert words.summary(worse)[1].endswith(": use that instead.")
 
 
 def test_only_bands_that_rule_effects_out_say_that_every_knob_is_of_no_use() -> None:
@@ -489,9 +507,9 @@ def test_changes_are_written_in_percent_with_their_sign(relative: float, text: s
 @pytest.mark.parametrize(
     ("kind", "pictures"),
     [
-        ("a yes", ["losses", "doses", "curves", "predictions", "course"]),
+        ("a yes", ["losses", "doses", "columns", "curves", "predictions", "course"]),
         ("a classification", ["losses", "doses", "curves", "confusion", "course"]),
-        ("ruled out", ["doses", "curves", "predictions", "course"]),
+        ("ruled out", ["doses", "columns", "curves", "predictions", "course"]),
     ],
 )
 def test_the_page_is_one_file_that_loads_and_runs_nothing(kind: str, pictures: list[str]) -> None:
@@ -600,22 +618,24 @@ def test_the_first_picture_has_each_side_on_each_block_and_the_means_that_are_sa
 ) -> None:
     (ax,) = drawn_figure(monkeypatch, figures.losses, made()).axes
     sides = [label.get_text() for label in ax.get_yticklabels()]
-    assert sides == ["kernel_l1 = 0.03", "weight_decay = 0.3 with AdamW", "no regularization", "persistence"]
+    assert sides[:3] == ["kernel_l1 = 0.03", "weight_decay = 0.3 with AdamW", "no regularization"]
+    assert sides[3:] == ["a ridge regression on the win…", "persistence"]
     dots = [line for line in ax.get_lines() if line.get_marker() == "o"]
-    for line, name in zip(dots, ("pick", "weight decay", "no regularization", "floor"), strict=True):
+    for line, name in zip(dots, ("pick", "weight decay", "no regularization", "simple model", "floor"), strict=True):
         ratios = np.array(JUDGED.losses[name]) / np.array(JUDGED.losses["floor"])
         np.testing.assert_allclose(line.get_xdata(), ratios)
     means = [line.get_xdata()[0] for line in ax.get_lines() if line.get_marker() == "D"]
     ratios = np.log(np.array(JUDGED.losses["weight decay"]) / np.array(JUDGED.losses["floor"]))
-    np.testing.assert_allclose(means, [1 - 0.13, np.exp(ratios.mean()), 1 + 0.19])
+    assert means[:3] == pytest.approx([1 - 0.13, np.exp(ratios.mean()), 1 + 0.19])
     ends = [line.get_xdata() for line in ax.get_lines() if line.get_marker() == "None" and len(line.get_xdata()) == 2]
     by_scipy = stats.t.interval(0.97, BLOCKS - 1, ratios.mean(), stats.sem(ratios))
     np.testing.assert_allclose(ends[1], np.exp(by_scipy))
 
 
 def test_without_a_floor_losses_are_relative_to_no_regularization(monkeypatch: pytest.MonkeyPatch) -> None:
-    losses = {name: values for name, values in JUDGED.losses.items() if name != "floor"}
-    shown = made(judged=judged(losses=losses, against_floor=None, baseline_against_floor=None), best_floor=None)
+    losses = {name: values for name, values in JUDGED.losses.items() if name not in ("floor", "simple model")}
+    found = judged(losses=losses, against_floor=None, baseline_against_floor=None)
+    shown = made(judged=found, best_floor=None, best_simple_model=None)
     (ax,) = drawn_figure(monkeypatch, figures.losses, shown).axes
     means = [line.get_xdata()[0] for line in ax.get_lines() if line.get_marker() == "D"]
     np.testing.assert_allclose(means, [1 - 0.27, 1 - 0.11])
@@ -640,6 +660,27 @@ def test_doses_show_the_bands_that_hold_together_and_which_values_grew(monkeypat
     assert [list(line.get_xdata()) for line in grown] == [[6]]
     sizes = next(ax for ax in figure.axes if ax.get_title(loc="left").startswith("hidden_size"))
     assert [label.get_text() for label in sizes.get_xticklabels()] == ["8", "32"]
+
+
+def test_columns_are_ranked_along_the_values_of_a_knob(monkeypatch: pytest.MonkeyPatch) -> None:
+    (ax,) = drawn_figure(monkeypatch, figures.columns, made()).axes
+    found = answers.columns()
+    assert [label.get_text() for label in ax.get_yticklabels()] == found.names
+    assert [label.get_text() for label in ax.get_xticklabels()][:2] == ["off", "1e-3"]
+    places = np.array([int(text.get_text()) for text in ax.texts]).reshape(28, 7)
+    for column, weights in enumerate(found.weights.values()):
+        np.testing.assert_array_equal(places[:, column], stats.rankdata(-np.array(weights), method="ordinal"))
+    (said,) = [s for s in words.details(made()) if "listens most to" in s]
+    assert said.startswith("At kernel_l1 = 0.3 the network listens most to Appliances and lights, and least to rv1 and")
+    place = {name: int(places[found.names.index(name), 0]) for name in ("rv1", "rv2")}
+    assert said.endswith(f"those were number {place['rv1']} and {place['rv2']} of 28.")
+
+
+def test_of_many_columns_both_ends_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"c{k}" for k in range(100)]
+    many = numbers.Columns(names, "model.kernel_l1", {"off": [1 - k / 100 for k in range(100)], "0.1": [1.0] * 100})
+    (ax,) = drawn_figure(monkeypatch, figures.columns, made(columns=many)).axes
+    assert [label.get_text() for label in ax.get_yticklabels()] == names[:20] + names[80:]
 
 
 def test_the_labels_of_doses_do_not_overlap(monkeypatch: pytest.MonkeyPatch) -> None:

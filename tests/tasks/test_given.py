@@ -99,6 +99,40 @@ def test_tokens_that_training_has_not_seen_are_told_and_a_column_of_nothing_else
         predictor.predict(frame.assign(k=["1", "2"] * 8))
 
 
+@pytest.mark.parametrize(
+    ("written", "otherwise"),
+    [
+        (("1", "2"), ("1.0", "2.0")),
+        (("1.0", "2.0"), ("1", "2")),
+        (("True", "False"), ("true", "false")),
+        (("True", "False"), (True, False)),
+        ((True, False), ("TRUE", "FALSE")),
+        (("-3", "07"), ("-3.", "07")),
+    ],
+)
+def test_a_token_is_known_however_another_program_writes_its_number(
+    written: tuple[object, ...], otherwise: tuple[object, ...], tmp_path: Path
+) -> None:
+    frame = pd.DataFrame({"id": np.repeat(range(8), 2), "k": [*written] * 8, "y": np.repeat(["u", "v"] * 4, 2)})
+    task = Classify.read(DataConfig("frame", "y", sequence="id", tokens=["k"], test_fraction=0.25), frame)
+    split = Split((0,), ("", ""), np.arange(6), np.arange(6, 8))
+    predictor = task.predictor(task.network(ModelConfig(2)).eval(), task.encoder(split))
+    other = frame.assign(k=[*otherwise] * 8)
+    assert predictor.predictions(other).notes == ()
+    np.testing.assert_array_equal(predictor.predict_proba(other), predictor.predict_proba(frame))
+    other.to_csv(tmp_path / "other.csv", index=False)
+    np.testing.assert_array_equal(predictor.predict_proba(tmp_path / "other.csv"), predictor.predict_proba(frame))
+
+
+@pytest.mark.parametrize(("written", "other"), [(("7", "07"), "7.0"), (("1", "True"), "true"), (("07", "a"), "7")])
+def test_a_token_that_might_be_two_or_none_is_unknown(written: tuple[str, str], other: str) -> None:
+    frame = pd.DataFrame({"id": np.repeat(range(8), 2), "k": [*written] * 8, "y": np.repeat(["u", "v"] * 4, 2)})
+    task = Classify.read(DataConfig("frame", "y", sequence="id", tokens=["k"], test_fraction=0.25), frame)
+    encoder = task.encoder(Split((0,), ("", ""), np.arange(6), np.arange(6, 8)))
+    found = encoder.unknown(Classify.read(task.data, frame.assign(k=[written[0], other] * 8)).sequences)
+    assert found == ({} if other == "7.0" else {"k": (other,)})
+
+
 def test_sequences_of_unequal_lengths_are_regressed_and_labelled() -> None:
     x = [np.ones((3, 2)), np.zeros((5, 2))]
     assert Regress.read(DataConfig("a", "y"), (x, [0.5, 1.5])).sequences.lengths.tolist() == [3, 5]

@@ -29,12 +29,14 @@ from lstmreg import (
     DivergedError,
     FitResult,
     ModelConfig,
+    Network,
     Population,
     TrainingConfig,
     TrainingModule,
     fit,
     fit_population,
 )
+from lstmreg.training.finite import not_finite
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers:UserWarning"),
@@ -363,6 +365,56 @@ def test_a_step_size_beyond_reason_diverges():
         overshoot(network, optimizer="sgd", learning_rate=1e6, max_epochs=100, patience=100)
     assert 0 < caught.value.step < 300
     assert torch.equal(torch.get_rng_state(), random)
+
+
+def damaged_batches(place: str, value: float) -> tuple[list, list, str]:
+    """Return batches for training and validation with one number that is not finite, and how it is called."""
+    torch.manual_seed(0)
+    batches = [(torch.randn(4, 6, 3), torch.randn(4, 1)) for _ in range(5)]
+    if place == "x":
+        batches[2][0][3, 5, 1] = value
+    elif place == "y":
+        batches[2][1][3, 0] = value
+    return (
+        batches[:2],
+        batches[2:],
+        f"{place}[3, 5, 1] is {value} (column 1)" if place == "x" else (f"y[3, 0] is {value} (column 0)"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("is_trained", "place", "value"),
+    [
+        *((True, place, value) for place in "xy" for value in (math.nan, math.inf, -math.inf)),
+        *((False, "x", math.nan), (False, "y", math.nan), (False, "y", -math.inf)),  # gates take infinite inputs
+    ],
+)
+def test_data_that_are_not_finite_are_blamed_and_not_the_learning_rate(is_trained, place, value):
+    good, bad, called = damaged_batches(place, value)
+    parts = (bad, good) if is_trained else (good, bad)
+    with pytest.raises(DivergedError) as caught:
+        fit(Network(ModelConfig(hidden_size=4), 3, 1), parts, TrainingConfig(max_epochs=2))
+    said = str(caught.value)
+    assert f"the data are to blame: {called}" in said
+    assert ("in batch 0. Fill" in said) == (not is_trained)
+    is_later = is_trained and place == "x" and math.isinf(value)  # only its gradient is not finite
+    assert ("in the batch before. Fill" in said) == is_later
+    assert f"at step {int(is_later)}, " in said or not is_trained
+    assert "learning rate" not in said
+
+
+def test_what_stands_behind_the_end_of_a_sequence_is_not_blamed():
+    network = Network(ModelConfig(hidden_size=4), 3, 1)
+    x, lengths = torch.randn(4, 6, 3), torch.tensor([6, 2, 6, 4])
+    x[1, 2:] = math.nan
+    y = torch.full((4, 1), 1e30)
+    settings = TrainingConfig(optimizer="sgd", learning_rate=1e20, max_epochs=3)
+    with pytest.raises(DivergedError, match="Lower the learning rate"):
+        fit(network, (((x, lengths), y), ((x, lengths), y)), settings)
+    assert not_finite((x, lengths), y, y) == ""
+    x[3, 3, 0] = math.inf
+    assert not_finite((x, lengths), y, y) == "x[3, 3, 0] is inf (column 0)"
+    assert not_finite(x, y, y) == "x[1, 2, 0] is nan (column 0)"
 
 
 def test_a_misspelt_monitor_is_refused_at_the_first_validation():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -19,7 +19,7 @@ from .sighting import Clock
 
 _MINUTE, _HOUR, _DAY, _WEEK = 60, 3_600, 86_400, 604_800
 
-#: Ways to write a date that are not read; the year first, or where day and month cannot be mistaken.
+#: Ways to write a date that are not read, or not with such hours.
 _OTHER_DATES = ("%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y%m%d")
 _OTHER_HOURS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
 
@@ -85,13 +85,16 @@ def _otherwise(words: Sequence[str], formats: Sequence[str]) -> NDArray[np.float
     return None
 
 
-def clock_of(field: Field, stamps: Stamps, parts: NDArray[np.int64] | None = None) -> Clock:
+def clock_of(
+    field: Field, stamps: Stamps, parts: NDArray[np.int64] | None = None, place: Callable[[int], str] = "row {}".format
+) -> Clock:
     """Say what a column of times shows.
 
     Args:
         field: The column.
         stamps: Its times, ``(N,)``.
         parts: To which of several series or sequences each row belongs, ``(N,)``.
+        place: Says where a row stands, such as ``line 3``.
     """
     which = np.zeros(len(stamps.values), dtype=np.int64) if parts is None else parts
     order = np.lexsort([stamps.values, which])
@@ -103,6 +106,8 @@ def clock_of(field: Field, stamps: Stamps, parts: NDArray[np.int64] | None = Non
     usual = float(np.median(rising)) if len(rising) else 0.0
     step, lags, longest = _named(usual, stamps.kind, times)
     wide = steps[steps > longest] if usual else steps[:0]
+    again = order[1:][inside & (np.diff(times) == 0)]
+    doubled = f"{field.words[field.codes[again.min()]]} again on {place(int(again.min()))}" if len(again) else ""
     first, last = int(stamps.values.argmin()), int(stamps.values.argmax())
     return Clock(
         name=field.name,
@@ -116,6 +121,7 @@ def clock_of(field: Field, stamps: Stamps, parts: NDArray[np.int64] | None = Non
         is_sorted=bool((steps_as_they_stand >= 0).all()),
         doubled=int((steps == 0).sum()),
         is_date=stamps.kind != "numbers",
+        first_doubled=doubled,
     )
 
 

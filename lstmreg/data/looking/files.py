@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from lstmreg.config import DataConfig
-from lstmreg.data.sources.csv_file import open_csv
-from lstmreg.data.sources.door import open_sequences, open_table
+from lstmreg.data.sources.csv_file import open_csv, open_labels
+from lstmreg.data.sources.door import open_sequences
+from lstmreg.data.sources.opening import file_bytes
 from lstmreg.data.sources.raw import Kind, Raw
 from lstmreg.data.sources.ts_file import pair_of
 from lstmreg.errors import DataError
@@ -19,6 +20,7 @@ from .fields import Field, field_of_cells, field_of_numbers, fields_of, range_of
 from .parts import is_owner
 from .question import QuestionError, command
 from .sighting import Parts, SeenColumn, Sighting, Wish
+from .signs import delimiter_of, first_lines
 from .table import balance, look_at
 
 _ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
@@ -137,14 +139,21 @@ def look_at_folder(path: str, wish: Wish) -> Sighting:
     files = [file for file in files if labels is None or file.resolve() != Path(labels).resolve()]
     if not files:
         raise DataError(f"{path}: no CSV file in this folder. Give one file for each sequence.")
-    inside = look_at(open_csv(str(files[0])), Wish(time=wish.time))
+    inside = _inside(str(files[0]), wish)
     if labels is None:
         return _labelled_by_step(path, wish, files, inside)
     return _labelled_by_table(path, wish, labels, files, inside)
 
 
+def _inside(path: str, wish: Wish) -> Sighting:
+    """Look at the first of the files."""
+    delimiter = delimiter_of(first_lines(file_bytes(path))) if wish.delimiter is None else wish.delimiter
+    seen = look_at(open_csv(path, delimiter), Wish(time=wish.time))
+    return dataclasses.replace(seen, settings={} if delimiter == "," else {"delimiter": delimiter})
+
+
 def _labelled_by_table(path: str, wish: Wish, labels: str, files: Sequence[Path], inside: Sighting) -> Sighting:
-    table = open_csv(labels, setting="data.labels")
+    table = open_labels(labels, ",")
     fields = fields_of(table, DataConfig(labels, ""))
     which = wish.sequence if wish.sequence is not None else _names_files(fields, files)
     owners = [wish.group] if wish.group is not None else [f.name for f in fields if is_owner(f.name)]
@@ -188,11 +197,12 @@ def _config(path: str, target: str, inside: Sighting, labels: str | None = None)
     is_timed = inside.clock is not None and not inside.clock.doubled
     time = inside.clock.name if is_timed and inside.clock is not None else None
     features = [name for name in features if name != time]
+    delimiter = inside.settings.get("delimiter", ",")
     if not features:
         raise DataError(
             f"{path}: the files have no column of numbers beside {target!r}; there is nothing to learn from."
         )
-    return DataConfig(path, target, features=features, time=time, labels=labels)
+    return DataConfig(path, target, features=features, time=time, labels=labels, delimiter=delimiter)
 
 
 def _with_columns(seen: Sighting, inside: Sighting, config: DataConfig) -> Sighting:
@@ -200,7 +210,7 @@ def _with_columns(seen: Sighting, inside: Sighting, config: DataConfig) -> Sight
     known = {column.name: column for column in seen.columns}
     columns = tuple(known.get(c.name, dataclasses.replace(c, is_input=False)) for c in inside.columns)
     clock = inside.clock if config.time is not None else None
-    return dataclasses.replace(seen, columns=columns, clock=clock, form="folder of sequences")
+    return dataclasses.replace(seen, columns=columns, clock=clock, form="folder of sequences", settings=inside.settings)
 
 
 def _labels_of(folder: Path, files: Sequence[Path]) -> str | None:
@@ -212,7 +222,7 @@ def _labels_of(folder: Path, files: Sequence[Path]) -> str | None:
             continue
         others = [file for file in files if file != place]
         try:
-            fields = fields_of(open_table(DataConfig(str(place), "")), DataConfig(str(place), ""))
+            fields = fields_of(open_labels(str(place), ","), DataConfig(str(place), ""))
         except DataError:
             continue
         if others and _names_files(fields, others) is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,19 @@ _LARGEST_SIZE = 32
 _UNEQUAL = 3
 
 
+#: What else a whole number can be, by the task.
+_OTHERWISE = {
+    "regress": "if the labels are numbers, such as ratings: 4 is nearer to 5 than to 1",
+    "classify": "if each number is the name of a class",
+}
+
+#: So many columns are shown as examples of those that are known in advance.
+_MOST_KNOWN = 5
+
+#: What of a date says something, by its step.
+_CALENDARS = {"day": ["weekday", "yearday"], "month": ["month"]}
+
+
 @dataclass(frozen=True)
 class Setting:
     """A line of the configuration.
@@ -58,11 +71,13 @@ class Proposal:
         path: What it is for.
         about: What was seen, in a sentence.
         settings: All of them, in the order in which they are written.
+        left_out: What is not used though it might be of use, with the reason and how to bring it in, a sentence each.
     """
 
     path: str
     about: str
     settings: tuple[Setting, ...]
+    left_out: tuple[str, ...] = ()
 
     def config(self, instead: Setting | None = None) -> Config:
         """Return the configuration, or that in which one other way is taken.
@@ -91,14 +106,39 @@ def propose(seen: Sighting, wish: Wish) -> Proposal:
     if wish.task is not None and wish.task not in _TASKS:
         raise ConfigError(f"--task must be one of {', '.join(_TASKS)}, got {wish.task!r}.")
     _ask(seen, wish)
-    settings = list(_Proposing(seen).settings())
-    return Proposal(seen.path, _about(seen), tuple(settings))
+    settings = tuple(_Proposing(seen).settings())
+    return Proposal(seen.path, _about(seen), settings, tuple(_left_out(seen, settings)))
 
 
 def _about(seen: Sighting) -> str:
     if seen.sequences is not None:
         return f"{counted(seen.sequences.count, 'sequence')}, {rows_and_columns(seen)}"
     return rows_and_columns(seen)
+
+
+def _left_out(seen: Sighting, settings: Sequence[Setting]) -> Iterator[str]:
+    """Say what a reader of the settings might miss in them: a time that cannot order, a column with a bad cell."""
+    clock = seen.clock
+    if clock is not None and not any(s.is_on and s.name == "data.time" for s in settings):
+        if clock.doubled:
+            many = f"{clock.doubled:,} times twice, the first of them " if clock.doubled > 1 else ""
+            series = " If these are several series, name their column with --group." if clock.doubled > 1 else ""
+            yield (
+                f"data.time, for column {clock.name!r} has {many}{clock.first_doubled}. Keep one row for each time, "
+                f"and run init again.{series}"
+            )
+        if not _is_read(seen):
+            yield (
+                f"data.time, for dates such as {clock.first} in column {clock.name!r} may be read in two ways. Write "
+                f"them as 2024-03-31, and run init again."
+            )
+    used = {seen.target, *(name for s in settings if isinstance(s.value, list) for name in s.value)}
+    for column in seen.columns:
+        if column.is_faulty and column.name not in used:
+            yield (
+                f"column {column.name!r}, for {column.note}. Correct such cells or leave them empty, and run "
+                f"init again."
+            )
 
 
 # ---------------------------------------------------------------------- questions
@@ -112,6 +152,11 @@ def _ask(seen: Sighting, wish: Wish) -> None:
     if clock is not None and clock.name == seen.target:
         raise ConfigError(f"{seen.path}: column {seen.target!r} orders the rows, so it can be no target.")
     column = next((c for c in seen.columns if c.name == seen.target), None)
+    if column is not None and column.is_faulty and seen.task in (None, "forecast"):
+        raise ConfigError(
+            f"{seen.path}: column {seen.target!r} is to be predicted, and {column.note}. Correct such cells, or leave "
+            f"them empty."
+        )
     is_text = column is not None and column.kind in ("category", "text", "time")
     if seen.task == "forecast" and is_text:
         raise ConfigError(f"{seen.path}: column {seen.target!r} is no number, and forecasts are of numbers.")
@@ -175,7 +220,7 @@ class _Proposing:
         yield Setting("task", seen.task, seen.task_why)
         others = {"classify": "regress", "regress": "classify"}
         if seen.task in others and self._could_be(others[seen.task]):
-            yield Setting("task", others[seen.task], "if the labels are meant otherwise", is_on=False)
+            yield Setting("task", others[seen.task], _OTHERWISE[others[seen.task]], is_on=False)
         if (name := _run_name(seen.path)) is not None:
             yield Setting("name", name, "of the run's folder; the file's own name cannot be one")
         data = list(self._data())
@@ -244,7 +289,7 @@ class _Proposing:
             return
         if clock.doubled:
             yield Setting(
-                "data.time", clock.name, f"{counted(clock.doubled, 'time')} twice: keep one of these rows", False
+                "data.time", clock.name, f"left out: {counted(clock.doubled, 'time')} twice; see above", False
             )
             return
         yield Setting("data.time", clock.name, step)
@@ -306,8 +351,24 @@ class _Proposing:
             yield Setting("data.difference", 1, "learn changes: for a target with a trend", is_on=False)
         if lag is not None and 4 * lag < rows:
             yield Setting("data.difference", "season", "learn the change from one season before", is_on=False)
-        if seen.clock is not None and self._is_ordered_by_time() and ":" in seen.clock.first:
-            yield Setting("data.calendar", ["hour", "weekday"], "the time as an input", is_on=False)
+        yield from self._known_in_advance()
+
+    def _known_in_advance(self) -> Iterator[Setting]:
+        """Show what is for columns whose future is known, and for the calendar, which of all columns is so."""
+        seen = self.seen
+        names = [c.name for c in seen.columns if c.is_input and c.name != seen.target and c.kind == "number"]
+        parts = [part.name for part in (seen.series, seen.sequences) if part is not None]
+        names = [name for name in names if name not in parts]
+        if names:
+            why = "of these, the columns that are known before they come, such as promotions or holidays"
+            yield Setting("data.known_future", names[:_MOST_KNOWN], why, is_on=False)
+        clock = seen.clock
+        if clock is None or not self._is_ordered_by_time() or not any(sign in clock.first for sign in "-./"):
+            return
+        unit = clock.step.split()[-1].removesuffix("s")
+        calendar = ["hour", "weekday"] if ":" in clock.first else _CALENDARS.get(unit)
+        if calendar is not None:
+            yield Setting("data.calendar", calendar, "the time as an input, known in advance too", is_on=False)
 
     def _season(self, season: Season | None, rows: int) -> Iterator[Setting]:
         lags = self.seen.clock.lags if self.seen.clock is not None else ()

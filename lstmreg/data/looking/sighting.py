@@ -59,6 +59,7 @@ class SeenColumn:
         note: What else is to be known of it: why it is no input, or how it is read.
         is_input: Whether a network can read it as it is.
         is_echo: Whether it says the same as the target, in other words.
+        is_faulty: Whether most of its cells are numbers, and the note says which is the first that is none.
     """
 
     name: str
@@ -71,6 +72,7 @@ class SeenColumn:
     note: str = ""
     is_input: bool = True
     is_echo: bool = False
+    is_faulty: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ class Clock:
         is_sorted: Whether the rows stand in order, within each series if there are several.
         doubled: Rows with the same time as another one of their series.
         is_date: Whether it holds dates, and no mere numbers.
+        first_doubled: Which time comes again, and where: of several the first such row.
     """
 
     name: str
@@ -102,6 +105,7 @@ class Clock:
     is_sorted: bool = True
     doubled: int = 0
     is_date: bool = True
+    first_doubled: str = ""
 
 
 @dataclass(frozen=True)

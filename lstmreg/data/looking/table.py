@@ -65,8 +65,9 @@ def look_at(table: Table, wish: Wish, config: DataConfig | None = None) -> Sight
                 f"--{setting}: unknown column {name!r} in {table.path}; columns: {columns}."
                 f"{did_you_mean(name, table.header)}"
             )
-    fields = fields_of(table, config if config is not None else DataConfig(table.path, ""))
-    return _Looking(table, fields, wish).sighting()
+    config = config if config is not None else DataConfig(table.path, "")
+    fields = fields_of(table, config)
+    return _Looking(table, fields, wish, config).sighting()
 
 
 @dataclass
@@ -76,6 +77,7 @@ class _Looking:
     table: Table
     fields: list[Field]
     wish: Wish
+    config: DataConfig
 
     def __post_init__(self) -> None:
         self.by_name = {field.name: field for field in self.fields}
@@ -87,7 +89,7 @@ class _Looking:
         time, series, sequences = self._ordered()
         parts = series if series is not None else sequences
         codes = None if parts is None else self.by_name[parts.name].codes
-        clock = None if time is None else clock_of(self.by_name[time], self.times[time], codes)
+        clock = None if time is None else clock_of(self.by_name[time], self.times[time], codes, self._place)
         seen = Sighting(self.table.path, "table", self.rows, (), clock, series, sequences)
         columns = self._columns(seen)
         targets = self._targets(seen, columns)
@@ -115,6 +117,9 @@ class _Looking:
         if {"year", "month", "day"} <= {name.strip().lower() for name in self.by_name} and not self._has_dates(seen):
             self.notes.append("The time stands in several columns; one with ISO 8601 (2024-03-31T14:00) would be read")
         return self._with_details(seen)
+
+    def _place(self, row: int) -> str:
+        return f"{self.table.unit} {self.table.read(self.config, []).lines[row]}"
 
     # ---------------------------------------------------------------- order and parts
 
@@ -199,6 +204,7 @@ class _Looking:
             ).hexdigest()
             same_as = sums.setdefault(digest, field.name)
             note, is_input = self._note(field, kind, None if same_as == field.name else same_as, clock)
+            is_faulty = kind in ("category", "text") and same_as == field.name and note != ""
             columns.append(
                 SeenColumn(
                     name=field.name,
@@ -210,6 +216,7 @@ class _Looking:
                     same_as=None if same_as == field.name else same_as,
                     note=note,
                     is_input=is_input,
+                    is_faulty=is_faulty,
                 )
             )
         return tuple(columns)
@@ -233,7 +240,7 @@ class _Looking:
             return "tells a model nothing", False
         if kind == "time":
             if not self.times[field.name].is_read:
-                return "is not read: write times as ISO 8601, such as 2024-03-31", False
+                return "is not read: write times as ISO 8601, such as 2024-03-31, or as 31.03.2024", False
             if clock is None or clock.name != field.name:
                 return "another time", False
             is_bare = field.values is not None and self.times[field.name].kind != "numbers"
@@ -254,7 +261,8 @@ class _Looking:
         numbers = np.array([_reads_as_number(word) for word in field.words])
         if field.fault is not None and counts[numbers].sum() > 0.5 * counts.sum():
             count, where = int(counts[~numbers].sum()), f"{self.table.unit} {field.fault.row}"
-            return f"{count} cells are no numbers, the first on {where}: {field.fault.cell!r}", False
+            those = "1 cell is no number, on" if count == 1 else f"{count} cells are no numbers, the first on"
+            return f"{those} {where}: {field.fault.cell!r}", False
         return "", False
 
     def _without_echoes(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import textwrap
 from typing import Any
 
 import yaml
@@ -20,6 +21,9 @@ _NO_TEXT = frozenset(("y", "yes", "n", "no", "on", "off", "true", "false", "null
 _COLUMN = 34
 
 _LONGEST_COMMENT = 200
+
+#: A sentence by itself may be longer, in lines of this width.
+_LONGEST_SENTENCE, _WIDTH = 1_000, 110
 
 
 def written(proposal: Proposal, output: str) -> str:
@@ -38,6 +42,14 @@ def written(proposal: Proposal, output: str) -> str:
         f"#   lstmreg search -c {_comment(output)}",
         "# Lines behind a # are other ways: instead of the line above, or beside it.",
     ]
+    for sentence in proposal.left_out:
+        lines += textwrap.wrap(
+            f"Left out: {_comment(sentence, _LONGEST_SENTENCE)}",
+            _WIDTH,
+            initial_indent="# ",
+            subsequent_indent="#   ",
+            break_on_hyphens=False,
+        )
     for section in SECTIONS:
         settings = [s for s in proposal.settings if s.name.rpartition(".")[0] == section]
         if section and settings:
@@ -65,10 +77,10 @@ def _reads_as_null(text: str) -> bool:
         return False
 
 
-def _comment(text: str) -> str:
+def _comment(text: str, longest: int = _LONGEST_COMMENT) -> str:
     """Return a text that ends no line and is no control character, whatever names from files it quotes."""
     shown = "".join(character for character in printable(text) if character <= "\U0010fffd" and character != "\ufffe")
-    return shown if len(shown) <= _LONGEST_COMMENT else f"{shown[:_LONGEST_COMMENT]} ..."
+    return shown if len(shown) <= longest else f"{shown[:longest]} ..."
 
 
 def in_yaml(value: Any) -> str:

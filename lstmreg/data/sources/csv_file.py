@@ -40,6 +40,9 @@ _CELLS_AT_ONCE = 1 << 13
 #: A text that comes often is held once, as long as so many differ.
 _KNOWN_TEXTS = 10_000
 
+#: What else than the delimiter that is set may stand between two cells.
+_SEPARATORS = ";\t|,"
+
 #: How files begin that are no table, though they may hold one.
 _FOREIGN = {
     b"PK\x03\x04": "a zip archive or an Excel workbook",
@@ -63,6 +66,18 @@ def open_csv(path: str, delimiter: str = ",", setting: str = "data.path") -> Csv
     content = _unpacked(path, raw)
     _check_text(path, content)
     return CsvTable(path, hashlib.sha256(raw).hexdigest(), content, _delimiter(path, content, delimiter))
+
+
+def open_labels(path: str, delimiter: str) -> CsvTable:
+    """Open a table of labels, which may be written with another delimiter than the files that it labels.
+
+    Raises:
+        DataError: As :func:`open_csv`.
+    """
+    raw = file_bytes(path, "data.labels")
+    first = _unpacked(path, raw).lstrip().split(b"\n", 1)[0].decode(errors="replace")
+    others = [sign for sign in _SEPARATORS if sign in first] if delimiter not in first else []
+    return open_csv(path, others[0] if len(others) == 1 else delimiter, "data.labels")
 
 
 def _delimiter(path: str, content: bytes, delimiter: str) -> str:
@@ -169,13 +184,13 @@ class CsvTable(Table):
             raise DataError(f"{path}: the file is empty.")
         header = [name.strip() for name in first.rows[0]]
         seen: set[str] = set()
-        for name in header:
+        for place, name in enumerate(header):
             if not name:
-                raise DataError(f"{path}, line 1: a column without a name. Name every column.")
+                raise DataError(f"{path}, line 1: {_about_nameless(header, place, self._delimiter)}")
             if name in seen:
                 raise DataError(f"{path}, line 1: two columns named {name!r}. Rename one of them.")
             seen.add(name)
-        separators = [c for c in ";\t|," if c in header[0]] if len(header) == 1 else []
+        separators = [c for c in _SEPARATORS if c in header[0]] if len(header) == 1 else []
         if separators:
             raise DataError(
                 f"{path}, line 1: one column only; its cells look separated by {separators[0]!r}. "
@@ -251,6 +266,18 @@ class CsvTable(Table):
             for text in found.values():
                 text.add([row[text.place] for row in part.rows])
         return {name: text.cells for name, text in found.items()}
+
+
+def _about_nameless(header: Sequence[str], place: int, delimiter: str) -> str:
+    """Say what to do about a column without a name: the first one is most likely the index of a frame of pandas."""
+    if place > 0 or not any(header):
+        return f"a column without a name, number {place + 1} of {len(header)}. Name every column."
+    beginning = delimiter.join(header[:3])
+    return (
+        f"the first column has no name; so pandas writes the index of a frame. Name it: write 'date{beginning}...' for "
+        f"'{beginning}...' if it holds times, or save the frame with to_csv(..., index_label='date'); with index=False "
+        f"if it only counts the rows."
+    )
 
 
 def _first(values: NDArray[Any], count: int) -> NDArray[Any]:

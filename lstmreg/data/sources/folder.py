@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from lstmreg.data.times import time_stamps
 from lstmreg.errors import DataError, did_you_mean
 
 from .columns import Columns, Table
-from .csv_file import open_csv
+from .csv_file import open_csv, open_labels
 from .long_table import chosen_features
 from .raw import Kind, Raw
 
@@ -31,12 +31,14 @@ class _Labels:
         columns: Of the table, by name, N cells each.
         sha256: Of the table.
         notes: What was noticed.
+        where: Says where the row of a file stands.
     """
 
     files: list[str]
     columns: Mapping[str, list[str]]
     sha256: str = ""
     notes: tuple[str, ...] = ()
+    where: Callable[[int], str] | None = None
 
 
 def sequences_of_folder(config: DataConfig, kind: Kind) -> Raw:
@@ -87,7 +89,7 @@ def _labels(config: DataConfig, kind: Kind, files: Sequence[str]) -> _Labels:
                 f"name, and its {config.one_target!r}."
             )
         return _Labels(list(files), {})
-    table = open_csv(config.labels, config.delimiter, "data.labels")
+    table = open_labels(config.labels, config.delimiter)
     wanted = [config.one_target] * (kind != "label") + [name for name in (config.sequence,) if name is not None]
     for name in wanted:
         if name not in table.header:
@@ -107,7 +109,7 @@ def _labels(config: DataConfig, kind: Kind, files: Sequence[str]) -> _Labels:
     }
     if kind == "label":
         kept.pop(config.one_target, None)
-    return _Labels(found, kept, table.sha256, notes)
+    return _Labels(found, kept, table.sha256, notes, lambda n: f"{config.labels}, {table.unit} {columns.lines[n]}")
 
 
 def _column_of_files(config: DataConfig, columns: Columns, files: Sequence[str]) -> str:
@@ -195,6 +197,7 @@ def _joined(config: DataConfig, kind: Kind, labels: _Labels, features: Sequence[
         times=None if config.time is None else tuple(part.texts[config.time][0] for part in parts),
         texts={name: together(name) for name in tokens},
         where=where,
+        where_target=None if kind == "label" else labels.where,
         notes=labels.notes,
     )
 

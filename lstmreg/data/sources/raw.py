@@ -32,6 +32,7 @@ class Raw:
         times: When each begins, N.
         texts: Of discrete input columns their cells as text, ``rows`` of them.
         where: Says where a row stands, for messages.
+        where_target: Says where the target of a sequence stands, where that is not in its rows.
         notes: What the reader did or noticed.
     """
 
@@ -47,6 +48,7 @@ class Raw:
     times: tuple[str, ...] | None = None
     texts: Mapping[str, list[str]] = field(default_factory=dict)
     where: Callable[[int], str] | None = None
+    where_target: Callable[[int], str] | None = None
     notes: tuple[str, ...] = ()
 
     def place(self, row: int) -> str:
@@ -55,6 +57,10 @@ class Raw:
             return self.where(row)
         n = self.sequence_of(row)
         return f"{self.path}, sequence {self.names[n]!r}, step {row - int(self.starts[n])}"
+
+    def place_of_target(self, n: int) -> str:
+        """Say where the target of a sequence stands: in a table of labels, or in its first row."""
+        return self.place(int(self.starts[n])) if self.where_target is None else self.where_target(n)
 
     def sequence_of(self, row: int) -> int:
         """Return the number of the sequence to which a row belongs."""

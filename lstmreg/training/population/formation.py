@@ -12,6 +12,7 @@ from torch import Tensor
 from lstmreg.layers.population import States
 from lstmreg.losses import Criterion
 from lstmreg.population import Block, Population
+from lstmreg.training.finite import fault_of_step, not_finite
 
 from .lockstep import Part
 from .losses import Sums, member_losses
@@ -40,6 +41,7 @@ class Formation:
         self.population = population
         self.members = list(members)
         self._blocks: dict[tuple[int, int], Block] = {}
+        self._before: list[Part] = []  # the last batch; it may have spoilt the weights
         self.reset_states()
         network = population.networks[0]
         self._is_stateful = network.config.stateful
@@ -67,7 +69,7 @@ class Formation:
     def learn(self, batch: list[Part], weights: Tensor, sums: Sums) -> list[slice]:
         """Compute the gradients of a batch into ``weights.grad``, and return the rows that have one."""
 
-        def work(piece: Part) -> tuple[dict[str, Tensor], Tensor, list[States]]:
+        def work(piece: Part) -> tuple[dict[str, Tensor], Tensor, list[States], Tensor]:
             rows = slice(piece.first, piece.last)
             leaf = weights.detach()[rows].requires_grad_()
             generators = [member.generator for member in self.members[rows]]
@@ -79,38 +81,52 @@ class Formation:
             total = sum(penalties.values(), data_loss)
             assert weights.grad is not None
             weights.grad[rows] = torch.autograd.grad(total.sum(), leaf)[0]
-            return {"loss": data_loss.detach()} | penalties, total.detach(), last
+            return {"loss": data_loss.detach()} | penalties, total.detach(), last, prediction.detach()
 
         pieces = list(self._pieces(batch, alike=True))
-        for piece, (losses, total, last) in zip(pieces, self._workers.map(work, pieces), strict=True):
+        for piece, (losses, total, last, prediction) in zip(pieces, self._workers.map(work, pieces), strict=True):
             rows = slice(piece.first, piece.last)
             self._keep_states(piece, last)  # in place, so not before the backward pass has used those before
             sums.add(rows, piece.x.shape[-3], losses)
-            self._notice(rows, total)
+            self._notice(piece, total, prediction)
+        self._before = pieces
         return [slice(piece.first, piece.last) for piece in pieces]
 
-    def _notice(self, rows: slice, losses: Tensor) -> None:
+    def _notice(self, piece: Part, losses: Tensor, predictions: Tensor) -> None:
         """Count a step, and end members whose loss is not finite."""
+        members = self.members[piece.first : piece.last]
         values = [] if bool(losses.isfinite().all()) else losses.tolist()
-        for member, loss in zip(self.members[rows], values, strict=False):
+        for k, (member, loss) in enumerate(zip(members, values, strict=False)):
             if member.stopped is None and not math.isfinite(loss):
-                member.diverge(loss)
-        for member in self.members[rows]:
+                before = next((part for part in self._before if part.first <= piece.first + k < part.last), None)
+                known = None if before is None else before.of(piece.first + k - before.first)
+                member.diverge(loss, fault_of_step(piece.of(k), predictions[k], known))
+        for member in members:
             member.steps += member.stopped is None
 
-    def evaluate(self, batch: list[Part], weights: Tensor, sums: Sums) -> None:
-        """Add the losses of a batch, without masks and penalties."""
+    def evaluate(self, batch: list[Part], weights: Tensor, sums: Sums, number: int | None = None) -> None:
+        """Add the losses of a batch, without masks and penalties; of the one of that number in validation, say."""
 
         @torch.no_grad()
-        def work(piece: Part) -> tuple[Tensor, list[States]]:
+        def work(piece: Part) -> tuple[Tensor, list[States], Tensor]:
             rows = weights[piece.first : piece.last]
             prediction, last = self._block(piece).run(rows, piece.x, self._states_of(piece), lengths=piece.lengths)
-            return member_losses(self._criteria(piece), prediction, piece), last
+            return member_losses(self._criteria(piece), prediction, piece), last, prediction
 
         pieces = list(self._pieces(batch, alike=False))
-        for piece, (losses, last) in zip(pieces, self._workers.map(work, pieces), strict=True):
+        for piece, (losses, last, prediction) in zip(pieces, self._workers.map(work, pieces), strict=True):
             self._keep_states(piece, last)
             sums.add(slice(piece.first, piece.last), piece.x.shape[-3], {"loss": losses})
+            if number is not None and not bool(losses.isfinite().all()):
+                self._blame(piece, losses, prediction, number)
+
+    def _blame(self, piece: Part, losses: Tensor, predictions: Tensor, number: int) -> None:
+        """Keep in mind what is not finite in a validation batch, for a member that never has a finite loss."""
+        for k, (member, is_finite) in enumerate(
+            zip(self.members[piece.first : piece.last], losses.isfinite().tolist(), strict=True)
+        ):
+            if not is_finite and not member.fault and (fault := not_finite(*piece.of(k), predictions[k])):
+                member.fault = f"{fault} in batch {number}"
 
     def _pieces(self, batch: list[Part], *, alike: bool) -> Iterator[Part]:
         """Cut a batch where masks differ, if members must be ``alike``, and so that all have work and memory."""

@@ -28,6 +28,13 @@ class Part(NamedTuple):
         """Whether the members share one batch."""
         return self.x.dim() == 3
 
+    def of(self, k: int) -> tuple[Any, Tensor]:
+        """Return the batch ``(x, y)`` of the k-th of these members; ``x`` is ``(x, lengths)`` where there are some."""
+        x, y, lengths = self.x, self.y, self.lengths
+        if not self.is_shared:
+            x, y, lengths = x[k], y[k], None if lengths is None else lengths[k]
+        return x if lengths is None else (x, lengths), y
+
 
 class Lockstep:
     """Takes a step through all sources at once: at each, a batch from every source that still has one.

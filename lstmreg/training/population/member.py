@@ -29,6 +29,7 @@ class Member:
         steps: Optimizer steps so far.
         stopped: What ended it; ``None`` while it trains.
         failure: Why it diverged, if it did.
+        fault: Of its validation batches, which number is not finite, if one was seen.
     """
 
     number: int
@@ -49,6 +50,7 @@ class Member:
     seconds: float = 0.0
     stopped: Stopped | None = None
     failure: DivergedError | None = None
+    fault: str = ""
 
     def end_epoch(self, epoch: Epoch) -> bool:
         """Take an epoch in, and return whether its weights are to be kept so far."""
@@ -71,14 +73,14 @@ class Member:
             self.stopped = "max_epochs"
         return is_kept
 
-    def diverge(self, loss: float) -> None:
-        """End at a step whose loss is not finite."""
-        self.stopped, self.failure = "diverged", DivergedError(self.steps, "training", loss)
+    def diverge(self, loss: float, fault: str) -> None:
+        """End at a step whose loss is not finite, perhaps for a fault in the data."""
+        self.stopped, self.failure = "diverged", DivergedError(self.steps, "training", loss, fault)
 
     def result(self, train_loss: float) -> FitResult:
         """Return how the fit went; of one that never had a finite validation loss, that it diverged."""
         if self.failure is None and self.best_epoch is None and self.history:
-            self.failure = DivergedError(self.steps, "validation", self.history[-1].val_loss)
+            self.failure = DivergedError(self.steps, "validation", self.history[-1].val_loss, self.fault)
         failed = self.failure is not None
         return FitResult(
             history=tuple(self.history),

@@ -114,7 +114,7 @@ class PopulationModule(pl.LightningModule):
 
     def validation_step(self, batch: list[Part], batch_idx: int) -> None:
         """Evaluate all members that have a batch."""
-        self._formation.evaluate(batch, self.weights.detach(), self._val)
+        self._formation.evaluate(batch, self.weights.detach(), self._val, batch_idx)
 
     def on_train_epoch_end(self) -> None:
         """Let each member see its epoch; remove those that have ended, if they are many."""

@@ -24,6 +24,7 @@ from lstmreg.config import DataConfig
 from lstmreg.data.looking import QuestionError, Sighting, Wish, look, look_at, propose
 from lstmreg.data.looking.season import season_of
 from lstmreg.data.looking.signs import cut, delimiter_of, lacks_header, signs_of
+from lstmreg.data.sequences import read_sequences
 from lstmreg.data.sources.csv_file import open_csv
 from lstmreg.data.sources.frame import from_frame
 from lstmreg.errors import ConfigError
@@ -441,10 +442,25 @@ def test_an_unknown_column_is_named_with_the_nearest(tmp_path: Path) -> None:
 
 
 def test_rows_out_of_order_that_cannot_be_sorted_are_refused(tmp_path: Path) -> None:
-    times = [f"2024/01/{k:02d}" for k in range(30, 0, -1)]
+    times = [f"01/{k:02d}/2024" for k in range(30, 0, -1)]
     seen = look(str(table(tmp_path / "back.csv", ["when", "x"], times, waves(30))), Wish())
     with pytest.raises(ConfigError, match=r"out of order.*ISO 8601"):
         propose(seen, Wish())
+
+
+def test_a_folder_and_its_labels_are_read_whatever_stands_between_their_cells(tmp_path: Path) -> None:
+    (tmp_path / "walks").mkdir()
+    for k in range(12):
+        values = "".join(f"{k + step / 8};{step * k % 5}\n" for step in range(9))
+        (tmp_path / "walks" / f"w{k}.csv").write_text(f"x;z\n{values}")
+    labels = "".join(f"w{k}\t{'ab'[k % 2]}\n" for k in range(12))
+    (tmp_path / "labels.tsv").write_text(f"file\tgait\n{labels}")
+    wish = Wish()
+    config = propose(look(str(tmp_path / "walks"), wish), wish).config()
+    assert (config.task, config.data.target, config.data.delimiter) == ("classify", "gait", ";")
+    sequences = read_sequences(config.data, "classify")
+    assert sequences.features == ("x", "z")
+    assert sequences.targets.tolist() == ["a", "b"] * 6
 
 
 # ---------------------------------------------------------------------- what is loaded

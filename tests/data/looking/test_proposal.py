@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,18 @@ import yaml
 from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
+import lstmreg
 from lstmreg.cli import main, parse
 from lstmreg.config import Config
 from lstmreg.data.looking import Proposal, Wish, look, propose, written
 from lstmreg.data.looking.proposal import Setting
 from lstmreg.data.looking.writing import in_yaml
+from lstmreg.data.table import read_series
 from lstmreg.errors import ConfigError
 from lstmreg.verbs.settings import VerbWithSettings
 from lstmreg.yaml_file import read_yaml
 
-from .made import FILES, daily, days, waves
+from .made import FILES, daily, days, table, waves
 
 #: Two trainings of an epoch, and a search of the least size.
 SHORT = ["--training.max_epochs=1", "--model.hidden_size=2"]
@@ -210,6 +213,114 @@ def test_what_cannot_be_fitted_is_refused_and_nothing_written(
     assert main(["init", "short.csv"]) == 3
     assert "too few" in capsys.readouterr().err
     assert not Path("lstmreg.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("damage", "left_out"),
+    [
+        (
+            lambda rows: [*rows[:58], rows[57], *rows[58:]],
+            "data.time, for column 'date' has 2024-02-27 again on line 60. Keep one row for each time, and run init "
+            "again.",
+        ),
+        (
+            lambda rows: [*rows[:58], rows[57], rows[58], *rows[58:]],
+            "data.time, for column 'date' has 2 times twice, the first of them 2024-02-27 again on line 60. Keep one "
+            "row for each time, and run init again. If these are several series, name their column with --group.",
+        ),
+        (
+            lambda rows: [re.sub(r"^2024-(\d\d)-(\d\d)", r"\1/\2/2024", row) for row in rows],
+            "data.time, for dates such as 01/01/2024 in column 'date' may be read in two ways. Write them as "
+            "2024-03-31, and run init again.",
+        ),
+        (
+            lambda rows: [row.replace(",33.5", ",oops") for row in rows],
+            "column 'temp', for 1 cell is no number, on line 35: 'oops'. Correct such cells or leave them empty, and "
+            "run init again.",
+        ),
+        (lambda rows: rows, None),
+    ],
+)
+def test_what_is_left_out_is_said_with_its_place_and_the_way_back(
+    damage: Callable[[list[str]], list[str]],
+    left_out: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [f"{day},{y:.3f},{k + 0.5}" for k, (day, y) in enumerate(zip(days(140), waves(140), strict=True))]
+    Path("sales.csv").write_text("\n".join(["date,sales,temp", *damage(rows)]) + "\n")
+    assert main(["init", "sales.csv", "--target", "sales"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    comments = [line for line in Path("lstmreg.yaml").read_text().splitlines() if line.startswith("#")]
+    said = " ".join(" ".join(line[1:] for line in comments).split())
+    assert ("Left out: " in shown, "Left out: " in said) == (left_out is not None,) * 2
+    assert f"Left out: {left_out or ''}" in shown or left_out is None
+    assert f"Left out: {left_out or ''}" in said or left_out is None
+    assert (config_of(Path("lstmreg.yaml")).data.time is None) == (left_out is not None and "data.time" in left_out)
+
+
+@pytest.mark.parametrize(
+    ("times", "calendar"),
+    [
+        (days(140), ["weekday", "yearday"]),
+        ([f"{2010 + k // 12}-{k % 12 + 1:02}" for k in range(140)], ["month"]),
+        ([f"{2010 + k // 4}-Q{k % 4 + 1}" for k in range(140)], None),
+        ([day.replace("-", "") for day in days(140)], None),
+        (range(140), None),
+    ],
+)
+def test_what_may_be_known_in_advance_is_named_and_can_be_used(
+    times: list[str], calendar: list[str] | None, tmp_path: Path
+) -> None:
+    path = table(tmp_path / "sales.csv", ["when", "sales", "promo"], times, waves(140), [k % 3 for k in range(140)])
+    wish = Wish(target="sales")
+    proposal = propose(look(str(path), wish), wish)
+    ways = {way.name: way for way in proposal.settings if not way.is_on}
+    assert ways["data.known_future"].value == ["promo"]
+    assert read_series(proposal.config(ways["data.known_future"]).data).ahead_names == ("promo",)
+    assert (ways["data.calendar"].value if "data.calendar" in ways else None) == calendar
+    if calendar is not None:
+        assert read_series(proposal.config(ways["data.calendar"]).data).ahead.shape == (140, 2 * len(calendar))
+
+
+def test_a_bad_cell_of_the_target_is_named(tmp_path: Path) -> None:
+    wish = Wish(target="sales")
+    values = ["7?" if k == 3 else f"{y:.3f}" for k, y in enumerate(waves(50))]
+    seen = look(str(table(tmp_path / "sales.csv", ["date", "sales"], days(50), values)), wish)
+    with pytest.raises(ConfigError, match=r"to be predicted, and 1 cell is no number, on line 5: '7\?'"):
+        propose(seen, wish)
+
+
+def test_whole_numbers_are_regressed_by_the_line_that_stands_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [f"s{k},{(k % 5) + step / 9:.3f},{k % 5}" for k in range(60) for step in range(4)]
+    Path("ratings.csv").write_text("\n".join(["id,x,rating", *rows]) + "\n")
+    assert main(["init", "ratings.csv", "--target", "rating"]) == 0
+    text = Path("lstmreg.yaml").read_text()
+    (other,) = [line for line in text.splitlines() if line.startswith("# task: regress")]
+    assert "such as ratings" in other
+    lines = [line for line in text.splitlines() if not line.startswith("task: classify")]
+    Path("lstmreg.yaml").write_text("\n".join(lines).replace("# task: regress", "task: regress") + "\n")
+    assert main(["fit", "-c", "lstmreg.yaml", *SHORT]) == 0
+    model = lstmreg.load("runs/ratings/fit")
+    assert model.task == "regress"
+    assert model.predict("ratings.csv").shape == (60, 1)
+
+
+def test_a_file_that_is_not_there_is_said_before_one_that_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    daily(tmp_path)
+    Path("lstmreg.yaml").write_text("mine")
+    assert main(["init", "dayly.csv"]) == 3
+    said = capsys.readouterr().err
+    assert said.startswith("lstmreg: dayly.csv: no such file in ")
+    assert said.endswith("Did you mean 'daily.csv'?\n")
 
 
 def test_unequal_classes_are_weighted(tmp_path: Path) -> None:
