@@ -14,7 +14,7 @@ import torch
 import yaml
 
 from lstmreg import Config, DataConfig, ModelConfig, Network, Range, SearchConfig, TrainingConfig, activations, fit
-from lstmreg.config import ACTIVATIONS, default_space, from_dict, searchable, with_settings
+from lstmreg.config import ACTIVATIONS, AMOUNTS, PLANNED, Amount, default_space, from_dict, searchable, with_settings
 from lstmreg.data.blocks import Block
 from lstmreg.data.table import Series
 from lstmreg.errors import ConfigError
@@ -73,14 +73,13 @@ REFUSED = {
     "training.keep": ("first", ""),
     "training.label_smoothing": (-0.1, 1.0, nan),
     "training.class_weight": ("balance", "", True),
-    "search.trials": (0, -1),
+    "search.weight_decay": ([0.1, 0.0], [-0.1], [nan], [inf]),
     "search.learning_rates": ([], [0.1, 0.0], [nan]),
-    "search.splits": (1, 0, 1001),
-    "search.seeds": (0, 1001),
-    "search.confirm_splits": (1, 0, 1001),
-    "search.confirm_seeds": (0, 1001),
+    "search.blocks": (2, 0, -1, 1001),
+    "search.race": (-1, 100_001),
+    "search.judge_seeds": (1, 0, 1001),
     "search.test_seeds": (1, 0, 1001),
-    "search.shortlist": (0, 1001),
+    "search.trials": (-1, 10**10),
     "search.batch": (0, 1001),
     "search.smallest_effect": NO_FRACTION,
     "search.confidence": NO_FRACTION,
@@ -447,6 +446,20 @@ def test_the_space_that_is_searched_by_default_is_of_knobs_with_values_that_may_
     assert PLAIN.search.dimensions == default_space()
 
 
+def test_an_amount_that_is_left_open_is_the_least_until_it_is_planned():
+    assert list(AMOUNTS) == sorted(AMOUNTS, key=dataclasses.astuple)
+    assert tuple(field.name for field in dataclasses.fields(Amount)) == PLANNED
+    given = SearchConfig(race=7)
+    assert given.is_open
+    assert given.amount == dataclasses.replace(AMOUNTS[0], race=7)
+    planned = given.planned(AMOUNTS[3])
+    assert not planned.is_open
+    assert planned.amount == dataclasses.replace(AMOUNTS[3], race=7)
+    assert planned.planned(AMOUNTS[1]) == planned
+    for amount in AMOUNTS:  # each of them may be written down
+        assert SearchConfig(**dataclasses.asdict(amount)).amount == amount
+
+
 # ---------------------------------------------------------------------- to a file and back
 
 OTHER = Config(
@@ -457,9 +470,12 @@ OTHER = Config(
     TrainingConfig(1e-05, "sgd", 0.1, 1e300, "huber", 7, 8, None, 1e-7, 2**32 - 1, "last"),
     SearchConfig(
         {"model.dropout": Range(0.1, 0.5, step=0.1), "model.bias_l2": Range(1e-6, 1, True), "training.loss": ["mae"]},
-        [0.5],
+        [],
         [1e-4],
-        5,
+        race=0,
+        trials=7,
+        sampler="gp",
+        effort="thorough",
     ),
     name="other",
     runs="elsewhere",

@@ -19,7 +19,7 @@ from lstmreg.cli import main
 from lstmreg.errors import CorruptFileError, LstmregError
 from lstmreg.predictions import Band, Predictions
 from lstmreg.tasks import read_task
-from tests.tiny import tiny_config, write_series
+from tests.tiny import smallest_config, write_series
 
 FIT = ["--data.target=wave", "--data.time=day", "--data.window=6", "--data.horizon=2", "--model.hidden_size=4"]
 SHORT = ["--training.max_epochs=2", "--model.recurrent_dropout=0.2", "--name=waves"]
@@ -218,7 +218,7 @@ def test_a_fit_can_be_repeated_from_what_lies_beside_its_model(folder: Path) -> 
 def test_a_searchs_model_is_calibrated_and_judged_by_the_test(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    config = tiny_config(tmp_path)
+    config = smallest_config(tmp_path)
     search.run(config)
     model = lstmreg.load(config.directory)
     final = read_task(config).splits(config.search).final

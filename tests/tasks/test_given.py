@@ -14,7 +14,7 @@ from torch.utils.data import TensorDataset
 from lstmreg import Config, DataConfig, ModelConfig, search
 from lstmreg.errors import ConfigError, DataError
 from lstmreg.tasks import Classify, Forecast, Label, Regress, Split
-from tests.tiny import tiny_config
+from tests.tiny import smallest_config
 
 ROWS = 40
 
@@ -155,7 +155,7 @@ def test_what_is_no_series_is_refused(given, message) -> None:
 
 
 def test_a_search_takes_a_frame_and_asks_for_no_file(tmp_path: Path) -> None:
-    config: Config = tiny_config(tmp_path, trials=1, space={"model.kernel_l2": [0.01]}, learning_rates=[0.03])
+    config: Config = smallest_config(tmp_path)
     frame = pd.read_csv(config.data.path)
     Path(config.data.path).unlink()
     evidence = search.run(config, data=frame)

@@ -227,8 +227,9 @@ class _Proposing:
         yield from [s for s in data if s.name.removeprefix("data.") in self.known]
         yield from self._model()
         yield from self._training()
-        yield Setting("search.effort", "quick", "what takes about five minutes")
-        yield Setting("search.effort", "thorough", "more splits and seeds; takes as long as it takes", is_on=False)
+        yield Setting("search.effort", "default", "what takes about five minutes")
+        yield Setting("search.effort", "quick", "the least, in about a minute", is_on=False)
+        yield Setting("search.effort", "thorough", "more blocks and seeds; takes as long as it takes", is_on=False)
 
     def _could_be(self, task: str) -> bool:
         """Tell whether the target would do for another task: numbers for regression, few for classes."""

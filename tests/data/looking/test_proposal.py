@@ -29,8 +29,8 @@ from .made import FILES, daily, days, table, waves
 
 #: Two trainings of an epoch, and a search of the least size.
 SHORT = ["--training.max_epochs=1", "--model.hidden_size=2"]
-SMALL = [*SHORT, "--search.trials=1", "--search.splits=2", "--search.seeds=1", "--search.confirm_splits=2"]
-SMALL += ["--search.confirm_seeds=1", "--search.test_seeds=2", "--search.shortlist=1", "--search.learning_rates=[0.01]"]
+SMALL = [*SHORT, "--search.blocks=3", "--search.race=0", "--search.judge_seeds=2", "--search.test_seeds=2"]
+SMALL += ["--search.weight_decay=[]", "--search.learning_rates=[0.01]"]
 SMALL += ['--search.space={"model.kernel_l2": [0.001]}']
 
 
