@@ -39,7 +39,7 @@ _MEMBERS, _BATCHES, _EPOCHS = 32, 2, 3
 _ROWS = 4096
 
 #: A training usually ends after so many times the patience.
-_PATIENCES = 2.5
+_PATIENCES = 4.0
 
 #: What evaluating a case costs, of what training on it does.
 _EVALUATION = 0.3
