@@ -37,7 +37,7 @@ SETTINGS = {
         "race": 0,
         "judge_seeds": 2,
         "test_seeds": 2,
-        "learning_rates": ["1e-2"],
+        "learning_rates": ["3e-2"],
         "weight_decay": [0.1],
         "space": {"model.kernel_l2": [1e-4], "model.recurrent_dropout": {"low": 0.1, "high": 0.5}},
     },
@@ -101,13 +101,9 @@ def test_a_search_ends_with_its_answer_and_its_files_and_goes_on_when_asked_agai
     plan = r"The plan: up to 48 trainings, about \S+ \w+\. 3 settings with 5 values are tried on 3 blocks"
     assert re.search(plan, " ".join(first.stdout.split()))
 
-    def finished(*arguments: str) -> dict[str, object]:
-        done = lstmreg(folder, "search", *arguments)
-        assert (done.returncode, done.stderr) == (0, "")
-        return json.loads((run / "answer.json").read_text())
-
-    assert finished("-c", "lstmreg.yaml", "--model.hidden_size=3") == answer
-    assert finished("-c", "runs/waves/config.yaml", "--search.effort=thorough")["judged"] == answer["judged"]
+    again = lstmreg(folder, "search", "-c", "runs/waves/config.yaml", "--search.effort=thorough")  # which is free
+    assert (again.returncode, again.stderr) == (0, "")
+    assert json.loads((run / "answer.json").read_text())["judged"] == answer["judged"] is not None
     more = lstmreg(folder, "search", "-c", "lstmreg.yaml", "--model.hidden_size=3", "--trials", "5")
     assert more.returncode == 2
     assert "search.trials: 0 then, 5 now" in more.stderr
@@ -321,7 +317,7 @@ def test_printed_configuration_is_one_that_can_be_read_again(folder: Path) -> No
     again = lstmreg(folder, "search", "-c", "again.yaml", "--print_config")
     assert again.stdout == printed.stdout
     config = from_dict(yaml.safe_load(printed.stdout))
-    assert config.search.learning_rates == [0.01]  # from the text 1e-2
+    assert config.search.learning_rates == [0.03]  # from the text 3e-2
     assert lstmreg(folder, "demo", "--print_config").returncode == 0
 
 
@@ -427,7 +423,7 @@ def test_a_bad_cell_is_named_by_line_and_column(folder: Path) -> None:
 def test_an_interrupted_search_closes_its_trial_and_the_same_line_goes_on(
     folder: Path, sent: signal.Signals, code: int
 ) -> None:
-    arguments = ["search", "-c", "lstmreg.yaml", "--training.max_epochs=150", "--training.patience=150"]
+    arguments = ["search", "-c", "lstmreg.yaml", "--training.max_epochs=80", "--training.patience=80"]
     with talkative(folder, *arguments) as process:
         for _ in range(2):
             wait_for(process, r" +\d+/\d+ ")  # a setting is done
@@ -468,7 +464,7 @@ def test_a_full_disk_is_said_and_the_search_goes_on_when_there_is_room(folder: P
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
 
-    arguments = ["search", "-c", "lstmreg.yaml", "--trials=40"]
+    arguments = ["search", "-c", "lstmreg.yaml", "--trials=4"]
     full = subprocess.run(
         command(*arguments),
         cwd=folder,
@@ -483,7 +479,7 @@ def test_a_full_disk_is_said_and_the_search_goes_on_when_there_is_room(folder: P
     assert full.stderr.startswith("lstmreg: runs/waves/study.db: ")
     assert full.stderr.count("\n") == 1
     assert lstmreg(folder, *arguments).returncode == 0
-    assert json.loads((folder / "runs/waves/answer.json").read_text())["course"]["propose"] == [40 * 3, 0]
+    assert json.loads((folder / "runs/waves/answer.json").read_text())["course"]["propose"] == [4 * 3, 0]
 
 
 def lines_of(*told: Progress) -> list[str]:
