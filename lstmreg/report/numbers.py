@@ -77,7 +77,7 @@ class Knob:
         role: ``knob``; ``rival``, what one would do without the knobs; ``setting``, anything else.
         verdict: ``use``; else what follows from the bands of its doses.
         value: The one in use, else the one that did best alone.
-        alone: The effect of the best dose.
+        alone: The effect by itself of the dose in use, else of the best.
         p_value: That some dose lowers the loss, adjusted for all doses of all arms.
         doses: In the order of their values.
         resolution: Where nothing can be told: what would decide.
@@ -433,14 +433,15 @@ def _knob(evidence: Evidence, found: Conclusion, path: str, row: Row | None, *, 
     )
     if row is None:
         return Knob(path, name, keras, role, "not searched", None, None, None, [], None)
-    best = row.best
+    used = found.recommended.get(path)
+    best = next((dose for dose in row.doses if dose.value == used), row.best)
     return Knob(
         path=path,
         name=name,
         keras=keras,
         role=role,
         verdict=_verdict(row.verdict, is_confirmed=found.is_confirmed, is_cut_short=is_cut_short),
-        value=found.recommended.get(path, best.value),
+        value=best.value if used is None else used,
         alone=_effect(best.band, best.failures),
         p_value=row.p_value,
         doses=[_dose(dose) for dose in row.doses],
