@@ -22,12 +22,10 @@ from lstmreg import __version__
 from lstmreg.cli import main, parse
 from lstmreg.config import Config, DataConfig, from_dict
 from lstmreg.errors import ConfigError, DataError
-from lstmreg.search.experiment import Progress
-from lstmreg.search.records import Record, Replicate
+from lstmreg.search.experiment import Progress, Shown
 from lstmreg.terminal import Console, FitLines, Pulse, TrialLines, say
 from lstmreg.verbs import VERBS, Verb
 from lstmreg.verbs.settings import VerbWithSettings
-from tests.search.made_up import gave
 from tests.tiny import write_series
 
 SETTINGS = {
@@ -35,14 +33,12 @@ SETTINGS = {
     "model": {"hidden_size": 4},
     "training": {"max_epochs": 3, "patience": 2},
     "search": {
-        "trials": 3,
-        "splits": 2,
-        "seeds": 1,
-        "confirm_splits": 2,
-        "confirm_seeds": 1,
+        "blocks": 3,
+        "race": 0,
+        "judge_seeds": 2,
         "test_seeds": 2,
-        "shortlist": 1,
-        "learning_rates": ["1e-2"],
+        "learning_rates": ["3e-2"],
+        "weight_decay": [0.1],
         "space": {"model.kernel_l2": [1e-4], "model.recurrent_dropout": {"low": 0.1, "high": 0.5}},
     },
 }
@@ -97,26 +93,21 @@ def test_a_search_ends_with_its_answer_and_its_files_and_goes_on_when_asked_agai
         assert " ".join(sentence.split()) in " ".join(first.stdout.split())
     assert "Report: runs/waves/report.html" in first.stdout
     assert yaml.safe_load((run / "config.yaml").read_text())["model"]["hidden_size"] == 3  # the override
-    assert re.search(r"Each knob alone \(\d+ trained at once; about \d+ seconds left\)", first.stdout)
-    assert len(re.findall(r"kernel_l2=0\.0001 +\d+ replicates +loss \S+ +×\S+ of the baseline", first.stdout)) == 1
-    together = first.stdout.partition("All knobs together")[2].partition("Confirmation on fresh splits")[0]
-    assert len(re.findall(r"2 replicates +loss \S+ +×\S+ of the baseline", together)) >= 3  # a line for each proposal
-    assert re.search(r"The plan: about \d+ trainings, about \S+ \w+\. Settings are chosen on 2 splits", first.stdout)
+    assert re.search(r"Every value alone, on every block \(\d+ trained at once; about \d+ seconds left\)", first.stdout)
+    compared = r" +loss ×\S+ of the baseline, better on \d of 3 blocks"
+    assert len(re.findall(r"kernel_l2=0\.0001" + compared, first.stdout)) >= 1
+    screen = first.stdout.partition("Every value alone")[2].partition("The judge: fresh seeds")[0]
+    assert len(re.findall(compared, screen)) == 1 + 3 + 1  # the interval at three values, and weight decay
+    plan = r"The plan: up to 48 trainings, about \S+ \w+\. 3 settings with 5 values are tried on 3 blocks"
+    assert re.search(plan, " ".join(first.stdout.split()))
 
+    again = lstmreg(folder, "search", "-c", "runs/waves/config.yaml", "--search.effort=thorough")  # which is free
+    assert (again.returncode, again.stderr) == (0, "")
+    assert json.loads((run / "answer.json").read_text())["judged"] == answer["judged"] is not None
     more = lstmreg(folder, "search", "-c", "lstmreg.yaml", "--model.hidden_size=3", "--trials", "5")
-    assert more.returncode == 0
-    assert json.loads((run / "answer.json").read_text())["settings"]["search.trials"] == 5
-    assert len(json.loads((run / "answer.json").read_text())["history"]) == 5
-
-    pasted = lstmreg(
-        folder, "search", "-c", "runs/waves/config.yaml", "--search.confirm_seeds=2"
-    )  # as a report advises
-    assert (pasted.returncode, pasted.stderr) == (0, "")
-    widened = json.loads((run / "answer.json").read_text())
-    assert (widened["settings"]["search.confirm_seeds"], widened["looks"]) == (2, 2)
-    narrow = lstmreg(folder, "search", "-c", "lstmreg.yaml", "--model.hidden_size=3")
-    assert narrow.returncode == 2
-    assert "search.confirm_seeds: 2 then, 1 now" in narrow.stderr
+    assert more.returncode == 2
+    assert "search.trials: 0 then, 5 now" in more.stderr
+    assert json.loads((run / "answer.json").read_text())["judged"] == answer["judged"]
 
     (run / "answer.json").unlink()
     (folder / "waves.csv").unlink()  # a report needs the study alone
@@ -127,7 +118,7 @@ def test_a_search_ends_with_its_answer_and_its_files_and_goes_on_when_asked_agai
 
 def test_a_search_says_first_what_becomes_of_configured_knobs(folder: Path) -> None:
     knobs = ["--model.recurrent_dropout=0.2", "--model.bias_l2=0.1"]
-    done = lstmreg(folder, "search", "-c", "lstmreg.yaml", *knobs, "--trials=1")
+    done = lstmreg(folder, "search", "-c", "lstmreg.yaml", *knobs)
     assert (done.returncode, done.stderr) == (0, "")
     before = done.stdout.partition("No regularization")[0]
     assert "The search turns off recurrent_dropout=0.2 of the configuration" in before
@@ -326,7 +317,7 @@ def test_printed_configuration_is_one_that_can_be_read_again(folder: Path) -> No
     again = lstmreg(folder, "search", "-c", "again.yaml", "--print_config")
     assert again.stdout == printed.stdout
     config = from_dict(yaml.safe_load(printed.stdout))
-    assert config.search.learning_rates == [0.01]  # from the text 1e-2
+    assert config.search.learning_rates == [0.03]  # from the text 3e-2
     assert lstmreg(folder, "demo", "--print_config").returncode == 0
 
 
@@ -346,7 +337,7 @@ def test_printed_configuration_is_one_that_can_be_read_again(folder: Path) -> No
         (["search", "-c", "lstmreg.yaml", "--model.kernel_l2", "-1"], 2, "model.kernel_l2 must be finite and not neg"),
         (["search", "-c", "lstmreg.yaml", "--model.hidden_size", "1000000000"], 2, "model.hidden_size must be between"),
         (["search", "-c", "lstmreg.yaml", "--training.batch_size", "0"], 2, "training.batch_size must be between"),
-        (["search", "-c", "lstmreg.yaml", "--trials", "0"], 2, "search.trials must be between 1"),
+        (["search", "-c", "lstmreg.yaml", "--search.blocks", "2"], 2, "search.blocks must be between 3"),
         (["search", "-c", "lstmreg.yaml", "--name", "../../x"], 2, "name must be"),
         (["search", "-c", "lstmreg.yaml", "--data.path", "wave.csv"], 3, "Did you mean 'waves.csv'?"),
         (["search", "-c", "lstmreg.yaml", "--data.target", "wvae"], 3, "Did you mean 'wave'?"),
@@ -432,7 +423,7 @@ def test_a_bad_cell_is_named_by_line_and_column(folder: Path) -> None:
 def test_an_interrupted_search_closes_its_trial_and_the_same_line_goes_on(
     folder: Path, sent: signal.Signals, code: int
 ) -> None:
-    arguments = ["search", "-c", "lstmreg.yaml", "--training.max_epochs=150", "--training.patience=150"]
+    arguments = ["search", "-c", "lstmreg.yaml", "--training.max_epochs=80", "--training.patience=80"]
     with talkative(folder, *arguments) as process:
         for _ in range(2):
             wait_for(process, r" +\d+/\d+ ")  # a setting is done
@@ -473,7 +464,7 @@ def test_a_full_disk_is_said_and_the_search_goes_on_when_there_is_room(folder: P
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
 
-    arguments = ["search", "-c", "lstmreg.yaml", "--trials=40"]
+    arguments = ["search", "-c", "lstmreg.yaml", "--trials=4"]
     full = subprocess.run(
         command(*arguments),
         cwd=folder,
@@ -488,11 +479,7 @@ def test_a_full_disk_is_said_and_the_search_goes_on_when_there_is_room(folder: P
     assert full.stderr.startswith("lstmreg: runs/waves/study.db: ")
     assert full.stderr.count("\n") == 1
     assert lstmreg(folder, *arguments).returncode == 0
-    assert len(json.loads((folder / "runs/waves/answer.json").read_text())["history"]) == 40
-
-
-def record(split: int, relative: float) -> Record:
-    return Record(split, "sampled", {"model.dropout": 0.3}, Replicate(split, 0), gave(0.5, relative=relative))
+    assert json.loads((folder / "runs/waves/answer.json").read_text())["course"]["propose"] == [4 * 3, 0]
 
 
 def lines_of(*told: Progress) -> list[str]:
@@ -504,32 +491,40 @@ def lines_of(*told: Progress) -> list[str]:
     return stream.getvalue().splitlines()
 
 
-def test_a_single_trial_is_compared_with_nothing_and_several_by_the_mean_of_their_logarithms() -> None:
-    lucky = record(0, 0.44)
-    single = lines_of(Progress("sampled", lucky, 1, 9, replicates=1), Progress("sampled", lucky, 2, 9, replicates=1))
-    assert [line.split() for line in single] == [
-        [f"{done}/9", "dropout=0.3", "split", "1", "seed", "1", "loss", "0.5"] for done in (1, 2)
-    ]
-    told = [Progress("alone", record(k, relative), k, 9, replicates=3) for k, relative in enumerate((0.44, 1.3, 1.2))]
-    (several,) = lines_of(*told)
-    assert several.endswith("3 replicates    loss 0.5      ×0.88 of the baseline, better on 1")
-    assert "best" not in several
+def test_a_step_ends_with_its_settings_the_best_first() -> None:
+    def shown(value: float, ratio: float | None, **more: object) -> Shown:
+        return Shown({"model.dropout": value}, 0.5, ratio, better=2, blocks=3, **more)  # type: ignore[arg-type]
+
+    many = [shown(0.1 + k / 100, 1.5 + k / 10) for k in range(8)]
+    settings = (shown(0.4, 1.25, failed=1, failure="diverged"), shown(0.3, 0.88), *many)
+    title, *lines = lines_of(
+        Progress("screen", None, 2, 99, together=30),
+        Progress("screen", None, 32, 99, shown=settings),
+    )
+    assert title == "Every value alone, on every block (30 trained at once)"
+    best, second, *_, left = lines
+    assert best.split(maxsplit=2) == ["32/99", "dropout=0.3", "loss ×0.88 of the baseline, better on 2 of 3 blocks"]
+    assert second.endswith("loss ×1.25 of the baseline, better on 2 of 3 blocks; 1 failed: diverged")
+    assert left.strip() == "and 2 that did worse"
+    (alone,) = lines_of(Progress("test", None, 9, 9, shown=(Shown({}, 0.25),)))
+    assert alone.split() == ["9/9", "baseline", "0.25"]  # which is compared with nothing
 
 
-def test_a_log_hears_of_a_silent_stage_every_half_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_hears_of_a_silent_step_every_half_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr("lstmreg.terminal.progress.Pulse", functools.partial(Pulse, clock=lambda: now[0]))
     stream = io.StringIO()
     with TrialLines(Console(file=stream, width=200)) as lines:
-        lines.show(Progress("alone", None, 0, 90, together=90, replicates=15))
+        lines.show(Progress("race", None, 0, 90, together=90))
         for epoch in range(1, 100):
             now[0] += 10
-            lines.show(Progress("alone", None, epoch // 2, 90, together=90, replicates=15, epoch=epoch))
+            lines.show(Progress("race", None, epoch // 2, 90, together=90, epoch=epoch))
             lines.pulse.tick()
     title, *beats = stream.getvalue().splitlines()
-    assert title == "Each knob alone (90 trained at once)"
+    assert title == "More seeds for those about whom they may decide (90 trained at once)"
     assert len(beats) == 33
-    assert beats[5] == "  Each knob alone, epoch 18, 9 of 90 trainings; 3 min so far, about 27 min left."
+    where = "More seeds for those about whom they may decide, epoch 18, 9 of 90 trainings"
+    assert beats[5] == f"  {where}; 3 min so far, about 27 min left."
 
 
 def test_a_long_fit_says_its_epoch_and_how_long_it_may_take(monkeypatch: pytest.MonkeyPatch) -> None:

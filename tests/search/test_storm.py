@@ -17,21 +17,12 @@ import yaml
 from lstmreg import report, search
 from lstmreg.config import Config, DataConfig, ModelConfig, SearchConfig, TrainingConfig
 from lstmreg.report import words
-from lstmreg.search import decisions
+from lstmreg.search.decisions import Conclusion
 from tests.tiny import write_series
 
 pytestmark = pytest.mark.storm
 
-SEARCH = SearchConfig(
-    trials=4,
-    learning_rates=[0.01],
-    splits=4,
-    seeds=1,
-    confirm_splits=3,
-    confirm_seeds=2,
-    test_seeds=2,
-    shortlist=2,
-)
+SEARCH = SearchConfig(learning_rates=[0.01], blocks=4, race=8, judge_seeds=4, test_seeds=2)
 
 
 def test_on_white_noise_at_least_nine_of_ten_reports_recommend_nothing(tmp_path: Path) -> None:
@@ -73,8 +64,8 @@ def test_a_knob_that_surely_helps_is_found_and_confirmed(tmp_path: Path) -> None
     )
     answer = report.answer(search.run(config))
     assert answer.is_confirmed, words.sentences(answer)
-    assert answer.effect is not None
-    assert answer.effect.high < 0
+    assert answer.judged is not None
+    assert answer.judged.effect.high < 0
     assert answer.test.candidate is not None
     assert answer.test.candidate < answer.test.baseline
 
@@ -87,12 +78,13 @@ def test_killing_the_search_at_random_moments_loses_and_doubles_nothing(tmp_path
         "training": {"max_epochs": 3, "patience": 2},
         "search": {
             "trials": 20,
-            "splits": 2,
-            "seeds": 1,
-            "confirm_splits": 2,
-            "confirm_seeds": 1,
+            "batch": 2,
+            "blocks": 3,
+            "race": 20,
+            "judge_seeds": 2,
             "test_seeds": 2,
-            "learning_rates": [0.01],
+            "learning_rates": [0.03],
+            "weight_decay": [0.1],
             "space": {"model.kernel_l2": [1e-4, 1e-2], "model.recurrent_dropout": [0.1, 0.3]},
         },
     }
@@ -118,10 +110,13 @@ def test_killing_the_search_at_random_moments_loses_and_doubles_nothing(tmp_path
     whole = search.read(tmp_path / "runs/whole")
 
     def outcome(evidence: search.Evidence) -> list[tuple[str, str, object, float]]:
-        return [(r.stage, str(r.setting), r.replicate, r.result.val_loss) for s in evidence.records.values() for r in s]
+        return [(r.role, str(r.setting), r.replicate, r.result.loss) for s in evidence.records.values() for r in s]
 
     assert outcome(killed) == outcome(whole)
-    assert decisions.winner(killed) == decisions.winner(whole)
+    one, two = Conclusion.of(killed), Conclusion.of(whole)
+    assert (one.candidate, one.recommended, one.judged) == (two.candidate, two.recommended, two.judged)
+    saved = [(evidence.config.directory / "model.safetensors").read_bytes() for evidence in (killed, whole)]
+    assert saved[0] == saved[1]
     for name in optuna.get_all_study_names(f"sqlite:///{database}"):
         study = optuna.load_study(storage=f"sqlite:///{database}", study_name=name)
         assert all(t.state.is_finished() for t in study.trials)  # as each is told when it has ended
