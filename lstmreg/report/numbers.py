@@ -144,7 +144,7 @@ class Columns:
         names: Of the columns, those that the last value leaves largest first.
         path: The knob along whose values it is shown.
         weights: A share in [0, 1] of each column, in the order of the names, as a mean over blocks and seeds; for no
-            regularization (``off``) and for each value of the knob up to the one in use, or the one that did best alone.
+            regularization (``off``) and each value of the knob up to the one in use, or that did best alone.
     """
 
     names: list[str]

@@ -61,9 +61,29 @@ def test_a_floor_that_is_exact_on_a_block_is_not_beaten_and_breaks_nothing() -> 
     assert not found.is_confirmed
 
 
+def test_a_simple_model_hinders_an_answer_only_if_it_beats_the_network_for_certain() -> None:
+    """What learns nothing must be beaten for certain; what learns is another model, which may be as good."""
+
+    def with_ridge(ridge: float) -> Conclusion:
+        evidence = whole(losses(0.5), losses(1.0), floors=[2.0] * 6)
+        evidence.card.floors["ridge"] = [ridge * (1 + 0.1 * (-1) ** block) for block in range(6)]
+        evidence.card.simple_models.append("ridge")
+        assert (evidence.card.best_floor, evidence.card.best_simple_model) == ("persistence", "ridge")
+        return Conclusion.of(evidence)
+
+    alike, better = with_ridge(0.5), with_ridge(0.3)
+    assert alike.judged is not None
+    assert alike.judged.against_simple_model is not None
+    assert alike.judged.against_simple_model.low < 0 < alike.judged.against_simple_model.high
+    assert alike.is_confirmed
+    assert better.judged is not None
+    assert better.judged.against == ("simple model",)
+    assert not better.is_confirmed
+
+
 def test_the_baseline_is_held_against_the_floor_as_it_was_judged_or_else_by_all_its_seeds() -> None:
     found = Conclusion.of(whole(losses(0.5), losses(2.0), floors=[4.0] * 6))
-    judged = found.baseline_against_floor()
+    judged = found.baseline_against(found.floor)
     assert judged is not None
     assert math.exp(judged.mean) == pytest.approx(0.5, rel=0.02)
     evidence = made_up(floors=[4.0] * 6)
@@ -73,7 +93,7 @@ def test_the_baseline_is_held_against_the_floor_as_it_was_judged_or_else_by_all_
         ran(evidence, "screen", {KNOB: 0.01}, block, 0, 3.0)
     unjudged = Conclusion.of(evidence)
     assert (unjudged.judged, unjudged.candidate, unjudged.tested) == (None, {}, [{}])
-    alone = unjudged.baseline_against_floor()
+    alone = unjudged.baseline_against(unjudged.floor)
     assert alone is not None
     assert math.exp(alone.mean) == pytest.approx(0.25)
 
