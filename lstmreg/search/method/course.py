@@ -191,7 +191,9 @@ class _Course:
                 if joining := self._joining():
                     yield self._run("combine", joining)
                     continue
-            if not runners or self._cost(runners) > self.left:
+            while runners and self._cost(runners) > self.left:
+                runners = runners[:-1]  # the first of them matter most
+            if not runners:
                 return
             yield self._run("race", runners)
             turn += 1
