@@ -92,7 +92,12 @@ def ladder(dimension: Dimension) -> list[Scalar]:
         points = dimension.low + dimension.step * np.unique(np.linspace(0, steps, 3).round())
     else:
         points = np.linspace(dimension.low, dimension.high, 3)
-    return [float(f"{p:.6g}") for p in points if p != OFF]
+    return [_readable(p) for p in points if p != OFF]
+
+
+def _readable(value: float) -> float:
+    """Return a value with as many digits as anybody wants to paste."""
+    return float(f"{value:.3g}")
 
 
 def suggest(trial: optuna.trial.BaseTrial, dimensions: dict[str, Dimension], base: Config) -> Setting:
@@ -102,9 +107,8 @@ def suggest(trial: optuna.trial.BaseTrial, dimensions: dict[str, Dimension], bas
         if not isinstance(dimension, Range):
             drawn[path] = cast(Scalar, trial.suggest_categorical(path, _choices(path, dimension)))
         else:
-            drawn[path] = trial.suggest_float(
-                path, dimension.low, dimension.high, log=dimension.log, step=dimension.step
-            )
+            value = trial.suggest_float(path, dimension.low, dimension.high, log=dimension.log, step=dimension.step)
+            drawn[path] = value if dimension.step is not None else _readable(value)
     return {path: value for path, value in drawn.items() if value != configured(base, path)}
 
 
