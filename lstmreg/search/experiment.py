@@ -357,8 +357,10 @@ class _Experiment:
 
     def _done(self) -> Counter[str]:
         """Count the trainings that are done, earlier sittings included, by the parts of the plan."""
-        records = (record for stage in STAGES for record in self.ledger.records(stage))
-        return Counter(record.role if record.role in self.planned else "experiment" for record in records)
+        done: Counter[str] = Counter()
+        for role, count in self.ledger.counts().items():
+            done[role if role in self.planned else "experiment"] += count
+        return done
 
     def _total(self, done: Counter[str]) -> int:
         return sum(max(done[part], most) for part, most in self.planned.items())
