@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+import math
 import platform
 from collections import Counter
 from dataclasses import dataclass
@@ -27,8 +28,7 @@ from lstmreg.search.records import ROLES, STAGES, Replicate, Result, Stage
 from lstmreg.search.space import WEIGHT_DECAY, Setting, baseline_config, configured, kept_on, short, turned_off
 from lstmreg.tasks import task_named
 
-#: Where more trainings than this share were cut short, nothing is said of knobs.
-MOSTLY = 0.5
+from .diagnosis import MOSTLY, Diagnosis, diagnose, gap
 
 Verdict = Literal[
     "use",
@@ -219,6 +219,7 @@ class Answer:
         gap: Mean ratio of validation to training loss of the baseline at its best epochs.
         turn: Mean ratio of its last to its best validation loss: how far it turns up.
         cut_short: Share of its trainings that ``max_epochs`` ended before the patience did; 0 without one.
+        diagnosis: What ails the baseline, in a word, and the numbers on which that stands.
         columns: To which input columns the networks listen; ``None`` where there are fewer than three.
         most_blocks: So many blocks the data allow without getting very short.
         turned_off: Settings that the configuration turns and the search turned off in the baseline.
@@ -253,6 +254,7 @@ class Answer:
     gap: float
     turn: float
     cut_short: float
+    diagnosis: Diagnosis
     columns: Columns | None
     most_blocks: int
     turned_off: Setting
@@ -277,7 +279,17 @@ def answer(evidence: Evidence) -> Answer:
     _require_finished(evidence)
     found = Conclusion.of(evidence)
     candidate = found.candidate
-    baseline = list(evidence.results({}, _judging(found)).values()) or list(_baseline_results(evidence).values())
+    of_baseline = _of_baseline(evidence, found)
+    baseline = list(of_baseline.values())
+    knobs = _knobs(evidence, found, is_cut_short=_cut_short(evidence, baseline) > MOSTLY)
+    card = evidence.card
+    diagnosis = diagnose(
+        of_baseline,
+        None if card.best_floor is None else card.floors[card.best_floor],
+        None if card.best_simple_model is None else card.floors[card.best_simple_model],
+        has_patience=evidence.config.training.patience is not None,
+        separates=_separates(knobs, found.plan.smallest_effect),
+    )
     return Answer(
         run=evidence.config.run_name,
         task=evidence.config.task,
@@ -297,14 +309,15 @@ def answer(evidence: Evidence) -> Answer:
             if found.judged and found.is_confirmed
             else found.baseline_against(found.simple_model)
         ),
-        knobs=_knobs(evidence, found, is_cut_short=_cut_short(evidence, baseline) > MOSTLY),
-        baseline_curve=_curve(_on_last_block(_of_baseline(evidence, found))),
+        knobs=knobs,
+        baseline_curve=_curve(_on_last_block(of_baseline)),
         candidate_curve=_curve(_on_last_block(evidence.results(candidate, "judge"), of=candidate))
         if evidence.results(candidate, "judge") and candidate
         else None,
-        gap=float(np.mean([_gap(result) for result in baseline])),
-        turn=float(np.mean([result.val[-1] / max(result.val_loss, _TINY) for result in baseline])),
+        gap=diagnosis.gap,
+        turn=diagnosis.turn,
         cut_short=_cut_short(evidence, baseline),
+        diagnosis=diagnosis,
         columns=_columns(evidence, found),
         most_blocks=evidence.card.most_blocks,
         turned_off=turned_off(evidence.config),
@@ -461,6 +474,12 @@ def _dose(dose: method.Dose) -> Dose:
     return Dose(dose.value, _effect(dose.band, dose.failures), by_block, dose.seeds, dose.is_grown)
 
 
+def _separates(knobs: list[Knob], smallest_effect: float) -> float:
+    """Return by how much settings differ from no regularization: in the middle of all, and by what is worth having."""
+    sizes = [abs(math.log1p(dose.effect.mean)) for k in knobs for dose in k.doses if -1 < dose.effect.mean < math.inf]
+    return max(smallest_effect, math.expm1(float(np.median(sizes)))) if sizes else smallest_effect
+
+
 # ---------------------------------------------------------------------- columns
 
 #: The knobs that choose among columns, the most decided first; the first that was tried is shown.
@@ -526,11 +545,7 @@ def _on_last_block(found: dict[Replicate, Result], of: Setting | None = None) ->
 
 
 def _curve(result: Result) -> Curve:
-    return Curve(result.train, result.val, result.best_epoch, _gap(result))
-
-
-def _gap(result: Result) -> float:
-    return result.val_loss / max(result.train_loss, _TINY)
+    return Curve(result.train, result.val, result.best_epoch, gap(result))
 
 
 # ---------------------------------------------------------------------- the test

@@ -11,7 +11,8 @@ from lstmreg.search.evidence import Effect, Resolution
 from lstmreg.search.space import WEIGHT_DECAY, Setting, knobs_of, short
 from lstmreg.tasks import Task, task_named
 
-from .numbers import MOSTLY, Answer, Judged, Knob
+from .diagnosis import MOSTLY
+from .numbers import Answer, Judged, Knob
 
 #: The optimizer that knows weight decay is set beside it.
 _OPTIMIZER = "training.optimizer"
@@ -148,7 +149,7 @@ def summary(answer: Answer) -> list[str]:
     decides = _about_deciding(answer)
     is_worse = answer.floor_effect is not None and answer.floor_effect.low > 0
     if _is_cut_short(answer) and not answer.is_confirmed and not is_worse:
-        return [_about_candidate(answer), _about_overfitting(answer)]
+        return [_about_candidate(answer), _about_diagnosis(answer)]
     is_ahead = answer.floor_effect is not None and answer.floor_effect.high < 0
     if decides and is_ahead and not _better_simple_model(answer):
         return [_about_candidate(answer), *decides]
@@ -159,6 +160,7 @@ def summary(answer: Answer) -> list[str]:
 def details(answer: Answer) -> list[str]:
     """Say the rest, most important first."""
     said = [
+        _about_diagnosis(answer),
         *_about_deciding(answer),
         *_about_floor(answer),
         *_about_simple_model(answer),
@@ -169,7 +171,6 @@ def details(answer: Answer) -> list[str]:
         *_about_columns(answer),
         *_about_open_knobs(answer),
         *_about_failures(answer),
-        _about_overfitting(answer),
         _about_learning_rate(answer),
         *_about_configured(answer),
         *_about_single_column(answer),
@@ -539,20 +540,65 @@ def _about_configured(answer: Answer) -> list[str]:
     return said
 
 
-def _about_overfitting(answer: Answer) -> str:
-    gap, turn = f"{answer.gap:.1f}", f"{answer.turn:.1f}"
-    if _is_cut_short(answer):
+def _about_diagnosis(answer: Answer) -> str:
+    """Say what ails the network without regularization, which regularization may mend or not."""
+    return f"Diagnosis: {answer.diagnosis.word}: {_symptoms(answer)}"
+
+
+def _symptoms(answer: Answer) -> str:
+    found = answer.diagnosis
+    if found.word == "leak suspected":
+        return f"{_too_good(answer)} See whether an input knows what is to be predicted, before anything else."
+    if found.word == "not converged":
         return (
-            f"Most trainings without regularization reached training.max_epochs = "
-            f"{answer.settings['training.max_epochs']} while their validation loss was still falling or had just "
-            f"stopped to: this says nothing about overfitting yet. Ask again, in a folder of its own: "
-            f"{_longer(answer)}"
+            f"most trainings without regularization reached training.max_epochs = "
+            f"{answer.settings['training.max_epochs']} before validation had stopped falling, so nothing is known of "
+            f"overfitting yet. Ask again, in a folder of its own: {_longer(answer)}"
         )
-    if answer.gap < 1.1 and answer.turn < 1.1:
-        return "The unregularized model hardly overfits: its two losses stay close."
+    gap, turn = f"{found.gap:.1f}", f"{found.turn:.1f}"
+    if found.word == "overfits":
+        learned = f", while the training loss went on falling to {found.fall:.2g} of what it was"
+        return (
+            f"without regularization, averaged over the blocks, the validation loss is {gap} times the training loss "
+            f"at the best epoch, and {turn} times its best where training stopped{learned if found.fall < 1 else ''}."
+        )
+    if found.word == "underfits":
+        floor = (
+            "in the first epoch" if answer.best_floor is None else f"of {short_floor_name(answer, answer.best_floor)}"
+        )
+        return (
+            f"without regularization even the training loss comes down to {found.learned:.2g} times the loss {floor} "
+            f"and no further. Either there is no more to learn, or the network is too small or learns too slowly; "
+            f"regularization is against the opposite."
+        )
+    if found.word == "noisy":
+        return (
+            f"from one epoch to the next the validation loss jumps by {_size(found.scatter or 0.0)}, and half of all "
+            f"that was tried changes the loss by less than {_size(found.separates)}. So it is partly chance which "
+            f"epoch is kept; more validation cases or a lower learning rate would calm it."
+        )
     return (
-        f"Without regularization, averaged over the blocks, the validation loss is {gap} times the training loss at "
-        f"the best epoch, and {turn} times its best where training stopped."
+        f"without regularization, averaged over the blocks, the validation loss is {gap} times the training loss at "
+        f"the best epoch, and {turn} times its best where training stopped: regularization could mend little."
+    )
+
+
+def _too_good(answer: Answer) -> str:
+    """Say how low a loss is that is too low to be true."""
+    found = answer.diagnosis
+    names = (
+        (answer.best_floor, found.against_floor),
+        (answer.best_simple_model, found.against_simple_model),
+    )
+    others = [
+        f"{ratio:.2g} times that of {short_floor_name(answer, name)}"
+        for name, ratio in names
+        if name is not None and ratio is not None
+    ]
+    beside = f", {' and '.join(others)}" if others else ""
+    return (
+        f"the loss on cases that trained nothing is {found.loss:.2g}{beside}, and validation is {found.gap:.1f} times "
+        f"training at the best epoch. That is too good for most data."
     )
 
 

@@ -27,7 +27,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from lstmreg import report, search
-from lstmreg.report import documents, figures, numbers, words
+from lstmreg.report import diagnosis, documents, figures, numbers, words
 from lstmreg.report.code import snippets
 from lstmreg.report.numbers import Answer, Dose
 from lstmreg.search.evidence import Effect, Resolution
@@ -132,7 +132,7 @@ def test_the_json_says_its_version_first_and_the_page_on_it_names_every_key() ->
     described = PAGE.read_text()
     kinds = [content, content["judged"], content["judged"]["effect"], content["judged"]["resolution"], content["test"]]
     kinds += [content["knobs"][0], content["knobs"][0]["doses"][0], content["baseline_curve"], content["data"]]
-    kinds += [content["test"]["averaging"]["candidate"], content["columns"]]
+    kinds += [content["test"]["averaging"]["candidate"], content["columns"], content["diagnosis"]]
     for key in {key for kind in kinds for key in kind}:
         assert f"`{key}`" in described, key
 
@@ -147,6 +147,8 @@ def test_the_code_of_the_page_on_it_reads_it(kind: str, tmp_path: Path) -> None:
 
 
 def test_the_page_on_it_explains_every_verdict_and_every_reason() -> None:
+    for word in get_args(diagnosis.Word):
+        assert f"| {word} |" in PAGE.read_text()
     for verdict in get_args(numbers.Verdict):
         assert f"| {verdict} |" in PAGE.read_text()
     for reason in get_args(judge.Reason):
