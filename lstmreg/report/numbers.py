@@ -57,6 +57,7 @@ class Dose:
         by_block: The effect on each block.
         seeds: How many seeds on each block stand behind it.
         is_grown: Whether the ladder grew to it.
+        start: Of a penalty on weights: how many times the data loss of the first epoch it is at the initial weights.
     """
 
     value: Scalar
@@ -64,6 +65,7 @@ class Dose:
     by_block: list[float]
     seeds: int
     is_grown: bool
+    start: float | None = None
 
 
 @dataclass(frozen=True)
@@ -281,7 +283,7 @@ def answer(evidence: Evidence) -> Answer:
     candidate = found.candidate
     of_baseline = _of_baseline(evidence, found)
     baseline = list(of_baseline.values())
-    knobs = _knobs(evidence, found, is_cut_short=_cut_short(evidence, baseline) > MOSTLY)
+    knobs = _knobs(evidence, found, baseline, is_cut_short=_cut_short(evidence, baseline) > MOSTLY)
     card = evidence.card
     diagnosis = diagnose(
         of_baseline,
@@ -430,15 +432,17 @@ def _losses(evidence: Evidence, found: Conclusion, judged: Judgement) -> dict[st
 # ---------------------------------------------------------------------- the table
 
 
-def _knobs(evidence: Evidence, found: Conclusion, *, is_cut_short: bool) -> list[Knob]:
+def _knobs(evidence: Evidence, found: Conclusion, baseline: list[Result], *, is_cut_short: bool) -> list[Knob]:
+    first_loss = float(np.exp(np.mean([np.log(max(result.train[0], _TINY)) for result in baseline])))
+    starts = {path: cost / first_loss for path, cost in evidence.card.initial_penalties.items()}
     rows = {row.arm.path: row for row in found.rows}
     shown = [p for p in KNOBS if p in rows or KNOBS[p].by_default]
     shown += [p for p in (WEIGHT_DECAY,) if p in rows]
     shown += [p for p in rows if p not in shown]
-    return [_knob(evidence, found, path, rows.get(path), is_cut_short=is_cut_short) for path in shown]
+    return [_knob(found, path, rows.get(path), starts.get(path), is_cut_short=is_cut_short) for path in shown]
 
 
-def _knob(evidence: Evidence, found: Conclusion, path: str, row: Row | None, *, is_cut_short: bool) -> Knob:
+def _knob(found: Conclusion, path: str, row: Row | None, start: float | None, *, is_cut_short: bool) -> Knob:
     name = path.split(".")[1]
     keras = KNOBS[path].spoken if path in KNOBS else "AdamW, weight_decay" if path == WEIGHT_DECAY else ""
     role: Literal["knob", "rival", "setting"] = (
@@ -457,7 +461,7 @@ def _knob(evidence: Evidence, found: Conclusion, path: str, row: Row | None, *, 
         value=best.value if used is None else used,
         alone=_effect(best.band, best.failures),
         p_value=row.p_value,
-        doses=[_dose(dose) for dose in row.doses],
+        doses=[_dose(dose, start) for dose in row.doses],
         resolution=None if row.resolution is None else _resolution(row.resolution, best.band.blocks, best.seeds),
     )
 
@@ -469,9 +473,11 @@ def _verdict(said: method.Verdict, *, is_confirmed: bool, is_cut_short: bool) ->
     return "helps alone, not confirmed" if said == "helps alone, not needed" and not is_confirmed else said
 
 
-def _dose(dose: method.Dose) -> Dose:
+def _dose(dose: method.Dose, start: float | None) -> Dose:
+    """Return a dose; ``start`` is the penalty's share of the loss at strength 1."""
     by_block = [relative(effect) for effect in dose.by_block]
-    return Dose(dose.value, _effect(dose.band, dose.failures), by_block, dose.seeds, dose.is_grown)
+    starts_at = None if start is None else float(dose.value) * start
+    return Dose(dose.value, _effect(dose.band, dose.failures), by_block, dose.seeds, dose.is_grown, starts_at)
 
 
 def _separates(knobs: list[Knob], smallest_effect: float) -> float:

@@ -171,6 +171,7 @@ def details(answer: Answer) -> list[str]:
         *_about_columns(answer),
         *_about_open_knobs(answer),
         *_about_failures(answer),
+        *_about_strong_starts(answer),
         _about_learning_rate(answer),
         *_about_configured(answer),
         *_about_single_column(answer),
@@ -515,6 +516,47 @@ def _about_failures(answer: Answer) -> list[str]:
     if judged is not None and judged.rival and judged.rival_effect is not None and judged.rival_effect.failed:
         said.append(f"{spoken(judged.rival)} in {_trainings(judged.rival_effect.failed)} before the judge")
     return [f"Training failed with {listed(said)}: each counts as a loss twice as high, or worse."] if said else []
+
+
+def _about_strong_starts(answer: Answer) -> list[str]:
+    """Say which penalties begin far above the loss that they stand beside."""
+    said = [
+        f"{knob.name} = {short(dose.value)} starts at {_times(dose.start)} the data loss"
+        for knob in answer.knobs
+        for dose in knob.doses
+        if dose.start is not None and dose.start > _STRONG
+    ]
+    if not said:
+        return []
+    return [f"{_capital(listed(said))}: such a training first shrinks the weights, whatever the data say."]
+
+
+#: A penalty so many times the loss of the data leaves those nothing to say at first.
+_STRONG = 10.0
+
+
+def _times(ratio: float) -> str:
+    """Write how many times something is something else: ``4.2 times``."""
+    return f"{ratio:.2g} times" if ratio < 100 else f"{ratio:,.0f} times"
+
+
+def starts_note(answer: Answer) -> str:
+    """Say how large penalties are at the start; nothing where there are none."""
+    ranges = []
+    for knob in answer.knobs:
+        starts = [dose for dose in knob.doses if dose.start is not None]
+        if starts:
+            ends = starts if len(starts) == 1 else [starts[0], starts[-1]]
+            ranges.append(
+                f"{knob.name} = {' to '.join(short(dose.value) for dose in ends)} starts at "
+                f"{' to '.join(f'{dose.start:.2g}' for dose in ends)}"
+            )
+    if not ranges:
+        return ""
+    return (
+        f"How large a penalty is at the initial weights, in units of the data loss of the first epoch: "
+        f"{'; '.join(ranges)}."
+    )
 
 
 def _trainings(count: int) -> str:

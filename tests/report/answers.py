@@ -43,6 +43,9 @@ VERDICTS: dict[str, Verdict] = {
 
 GROWN = {("model.kernel_l1", 0.3)}
 
+#: What penalties cost at strength 1 at the start, as multiples of the data loss.
+STARTS = {"model.kernel_l1": 90.0, "model.kernel_l2": 30.0, "model.recurrent_l1": 120.0, "model.recurrent_l2": 20.0}
+
 OPEN = Resolution(0.11, 0.09, 0.035, more_blocks=14, noise=0.34, seeds_suffice=False, blocks=BLOCKS, seeds=8.0)
 
 SETTINGS: dict[str, Any] = {
@@ -92,6 +95,7 @@ def knob(
             (mean + generator.normal(0, half, BLOCKS)).tolist(),
             seeds=5 if mean < -0.2 else 1,
             is_grown=(path, value) in GROWN,
+            start=STARTS[path] * value if path in STARTS else None,
         )
         for value, mean in means.items()
     ]
