@@ -28,7 +28,7 @@ from lstmreg.search.records import ROLES, STAGES, Replicate, Result, Stage
 from lstmreg.search.space import WEIGHT_DECAY, Setting, baseline_config, configured, kept_on, short, turned_off
 from lstmreg.tasks import task_named
 
-from .diagnosis import MOSTLY, Diagnosis, diagnose, gap
+from .diagnosis import MOSTLY, Diagnosis, diagnose, gap, turn
 
 Verdict = Literal[
     "use",
@@ -220,6 +220,7 @@ class Answer:
         candidate_curve: Likewise of the candidate.
         gap: Mean ratio of validation to training loss of the baseline at its best epochs.
         turn: Mean ratio of its last to its best validation loss: how far it turns up.
+        candidate_turn: Likewise of the candidate, with the seeds that judge; ``None`` if there is none.
         cut_short: Share of its trainings that ``max_epochs`` ended before the patience did; 0 without one.
         diagnosis: What ails the baseline, in a word, and the numbers on which that stands.
         columns: To which input columns the networks listen; ``None`` where there are fewer than three.
@@ -255,6 +256,7 @@ class Answer:
     candidate_curve: Curve | None
     gap: float
     turn: float
+    candidate_turn: float | None
     cut_short: float
     diagnosis: Diagnosis
     columns: Columns | None
@@ -282,6 +284,7 @@ def answer(evidence: Evidence) -> Answer:
     found = Conclusion.of(evidence)
     candidate = found.candidate
     of_baseline = _of_baseline(evidence, found)
+    of_candidate = evidence.results(candidate, "judge") if candidate else {}
     baseline = list(of_baseline.values())
     knobs = _knobs(evidence, found, baseline, is_cut_short=_cut_short(evidence, baseline) > MOSTLY)
     card = evidence.card
@@ -313,11 +316,10 @@ def answer(evidence: Evidence) -> Answer:
         ),
         knobs=knobs,
         baseline_curve=_curve(_on_last_block(of_baseline)),
-        candidate_curve=_curve(_on_last_block(evidence.results(candidate, "judge"), of=candidate))
-        if evidence.results(candidate, "judge") and candidate
-        else None,
+        candidate_curve=_curve(_on_last_block(of_candidate)) if of_candidate else None,
         gap=diagnosis.gap,
         turn=diagnosis.turn,
+        candidate_turn=turn(list(of_candidate.values())) if of_candidate else None,
         cut_short=_cut_short(evidence, baseline),
         diagnosis=diagnosis,
         columns=_columns(evidence, found),
@@ -543,10 +545,10 @@ def _cut_short(evidence: Evidence, results: list[Result]) -> float:
     return float(np.mean(ended)) if evidence.config.training.patience else 0.0
 
 
-def _on_last_block(found: dict[Replicate, Result], of: Setting | None = None) -> Result:
+def _on_last_block(found: dict[Replicate, Result]) -> Result:
     block = max((r.block for r in found), default=None)
     if block is None:
-        raise NoUsableTrialError(f"the setting {of or {}} failed on every block.")
+        raise NoUsableTrialError("the unregularized model failed on every block.")
     return found[min(r for r in found if r.block == block)]
 
 

@@ -172,6 +172,7 @@ def details(answer: Answer) -> list[str]:
         *_about_open_knobs(answer),
         *_about_failures(answer),
         *_about_strong_starts(answer),
+        *_about_last_epochs(answer),
         _about_learning_rate(answer),
         *_about_configured(answer),
         *_about_single_column(answer),
@@ -642,6 +643,22 @@ def _too_good(answer: Answer) -> str:
         f"the loss on cases that trained nothing is {found.loss:.2g}{beside}, and validation is {found.gap:.1f} times "
         f"training at the best epoch. That is too good for most data."
     )
+
+
+def _about_last_epochs(answer: Answer) -> list[str]:
+    """Say what early stopping saves, as far as the curves show it: no training went on beyond its patience."""
+    if answer.diagnosis.word == "not converged":
+        return []
+    without = "a knob" if answer.candidate_turn is None or _layers(answer.candidate) else "regularization"
+    parts = [f"{change(answer.turn - 1)} without {without}"]
+    if answer.candidate_turn is not None:
+        parts.append(f"{change(answer.candidate_turn - 1)} with {spoken(answer.candidate)}")
+    has_patience = answer.settings.get("training.patience") is not None
+    stopping = "early stopping" if has_patience else "going back to the best epoch"
+    return [
+        f"Without {stopping} the last epoch would have cost {listed(parts)}, in validation loss against the best "
+        f"epoch, as far as training went."
+    ]
 
 
 def _longer(answer: Answer) -> str:

@@ -134,7 +134,7 @@ def _initial_penalties(config: Config, task: Task) -> dict[str, float]:
         return {}
     on_weights = [knob for knob in KNOBS.values() if knob.weights is not None]
     off: dict[str, Any] = {knob.name: 0.0 for knob in KNOBS.values() if knob.kind == "strength"}
-    found = {}
+    found: dict[str, float] = {}
     for norm in ("l1", "l2"):
         turned = {knob.name: 1.0 for knob in on_weights if knob.keyword == norm}
         with seeded(config.search.seed):

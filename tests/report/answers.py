@@ -294,6 +294,7 @@ def made(**changes: Any) -> Answer:
         candidate_curve=curve(30, 0.37, 0.05, 1.2),
         gap=3.1,
         turn=1.4,
+        candidate_turn=1.05,
         cut_short=0.0,
         diagnosis=DIAGNOSIS,
         columns=columns(),
@@ -391,7 +392,7 @@ def nothing_shown(**changes: Any) -> Answer:
 
 def ruled_out() -> Answer:
     """Return an answer of plenty of data, in which the screen ruled every knob out and nothing was judged."""
-    plain = nothing_shown(judged=None, candidate={}, candidate_curve=None, most_blocks=40)
+    plain = nothing_shown(judged=None, candidate={}, candidate_curve=None, candidate_turn=None, most_blocks=40)
     doses = {path: dict.fromkeys(means, 0.001) for path, means in DOSES.items()}
     return with_test(
         dataclasses.replace(

@@ -15,6 +15,7 @@ from lstmreg.report import words
 from lstmreg.report.diagnosis import Diagnosis, diagnose
 from lstmreg.search.evidence import Evidence
 from lstmreg.search.records import Replicate, Result
+from tests.report import answers
 from tests.report.answers import ANSWERS, DIAGNOSIS, made
 from tests.search.made_up import KNOB, gave, whole
 
@@ -138,6 +139,8 @@ def test_the_diagnosis_of_an_answer_is_that_of_its_baselines_curves() -> None:
     answer = report.answer(evidence(falls(0.2), turns(0.6, by=0.5)))
     assert (answer.diagnosis.word, answer.diagnosis.trainings) == ("overfits", 24)
     assert (answer.diagnosis.gap, answer.diagnosis.turn) == (answer.gap, answer.turn)
+    # The candidate's curves end at their best.
+    assert (answer.turn, answer.candidate_turn) == (pytest.approx(1.5), 1.0)
     assert answer.diagnosis.against_floor == pytest.approx(1 / 5, rel=0.01)  # persistence's loss is 5, the baseline's 1
     assert answer.diagnosis.separates == pytest.approx(
         0.98, abs=0.05
@@ -177,3 +180,18 @@ def test_every_answer_begins_its_details_with_a_diagnosis(kind: str) -> None:
 def test_a_diagnosis_is_said_with_its_numbers(changes: dict[str, Any], said: str) -> None:
     shown = made(diagnosis=dataclasses.replace(DIAGNOSIS, **changes))
     assert said in words.details(shown)[0]
+
+
+def test_what_the_last_epoch_would_cost_is_said_as_far_as_it_is_known() -> None:
+    (said,) = [s for s in words.details(made()) if s.startswith("Without early stopping")]
+    assert said == (
+        "Without early stopping the last epoch would have cost +40 % without a knob and +5.0 % with kernel_l1 = 0.03, "
+        "in validation loss against the best epoch, as far as training went."
+    )
+    (alone,) = [s for s in words.details(ANSWERS["ruled out"]()) if s.startswith("Without early stopping")]
+    assert "would have cost +40 % without a knob, in validation" in alone
+    without_patience = made(settings=answers.SETTINGS | {"training.patience": None})
+    assert any(s.startswith("Without going back to the best epoch the last") for s in words.details(without_patience))
+    (decay,) = [s for s in words.details(ANSWERS["weight decay"]()) if s.startswith("Without early stopping")]
+    assert "without regularization and +5.0 % with weight_decay = 0.3" in decay
+    assert not any(s.startswith("Without early stopping") for s in words.sentences(ANSWERS["cut short"]()))
