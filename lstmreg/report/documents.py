@@ -91,6 +91,7 @@ def as_page(answer: Answer, drawn: dict[str, str]) -> str:
         trainings=sum(count for count, _ in answer.course.values()),
         table=words.table(answer),
         table_note=words.table_note(answer),
+        starts_note=words.starts_note(answer),
         snippets=snippets(answer),
         figures=drawn,
         words=words,

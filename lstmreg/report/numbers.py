@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+import math
 import platform
 from collections import Counter
 from dataclasses import dataclass
@@ -27,8 +28,7 @@ from lstmreg.search.records import ROLES, STAGES, Replicate, Result, Stage
 from lstmreg.search.space import WEIGHT_DECAY, Setting, baseline_config, configured, kept_on, short, turned_off
 from lstmreg.tasks import task_named
 
-#: Where more trainings than this share were cut short, nothing is said of knobs.
-MOSTLY = 0.5
+from .diagnosis import MOSTLY, Diagnosis, diagnose, gap, turn
 
 Verdict = Literal[
     "use",
@@ -57,6 +57,7 @@ class Dose:
         by_block: The effect on each block.
         seeds: How many seeds on each block stand behind it.
         is_grown: Whether the ladder grew to it.
+        start: Of a penalty on weights: how many times the data loss of the first epoch it is at the initial weights.
     """
 
     value: Scalar
@@ -64,6 +65,7 @@ class Dose:
     by_block: list[float]
     seeds: int
     is_grown: bool
+    start: float | None = None
 
 
 @dataclass(frozen=True)
@@ -218,7 +220,9 @@ class Answer:
         candidate_curve: Likewise of the candidate.
         gap: Mean ratio of validation to training loss of the baseline at its best epochs.
         turn: Mean ratio of its last to its best validation loss: how far it turns up.
+        candidate_turn: Likewise of the candidate, with the seeds that judge; ``None`` if there is none.
         cut_short: Share of its trainings that ``max_epochs`` ended before the patience did; 0 without one.
+        diagnosis: What ails the baseline, in a word, and the numbers on which that stands.
         columns: To which input columns the networks listen; ``None`` where there are fewer than three.
         most_blocks: So many blocks the data allow without getting very short.
         turned_off: Settings that the configuration turns and the search turned off in the baseline.
@@ -252,7 +256,9 @@ class Answer:
     candidate_curve: Curve | None
     gap: float
     turn: float
+    candidate_turn: float | None
     cut_short: float
+    diagnosis: Diagnosis
     columns: Columns | None
     most_blocks: int
     turned_off: Setting
@@ -277,7 +283,18 @@ def answer(evidence: Evidence) -> Answer:
     _require_finished(evidence)
     found = Conclusion.of(evidence)
     candidate = found.candidate
-    baseline = list(evidence.results({}, _judging(found)).values()) or list(_baseline_results(evidence).values())
+    of_baseline = _of_baseline(evidence, found)
+    of_candidate = evidence.results(candidate, "judge") if candidate else {}
+    baseline = list(of_baseline.values())
+    knobs = _knobs(evidence, found, baseline, is_cut_short=_cut_short(evidence, baseline) > MOSTLY)
+    card = evidence.card
+    diagnosis = diagnose(
+        of_baseline,
+        None if card.best_floor is None else card.floors[card.best_floor],
+        None if card.best_simple_model is None else card.floors[card.best_simple_model],
+        has_patience=evidence.config.training.patience is not None,
+        separates=_separates(knobs, found.plan.smallest_effect),
+    )
     return Answer(
         run=evidence.config.run_name,
         task=evidence.config.task,
@@ -297,14 +314,14 @@ def answer(evidence: Evidence) -> Answer:
             if found.judged and found.is_confirmed
             else found.baseline_against(found.simple_model)
         ),
-        knobs=_knobs(evidence, found, is_cut_short=_cut_short(evidence, baseline) > MOSTLY),
-        baseline_curve=_curve(_on_last_block(_of_baseline(evidence, found))),
-        candidate_curve=_curve(_on_last_block(evidence.results(candidate, "judge"), of=candidate))
-        if evidence.results(candidate, "judge") and candidate
-        else None,
-        gap=float(np.mean([_gap(result) for result in baseline])),
-        turn=float(np.mean([result.val[-1] / max(result.val_loss, _TINY) for result in baseline])),
+        knobs=knobs,
+        baseline_curve=_curve(_on_last_block(of_baseline)),
+        candidate_curve=_curve(_on_last_block(of_candidate)) if of_candidate else None,
+        gap=diagnosis.gap,
+        turn=diagnosis.turn,
+        candidate_turn=turn(list(of_candidate.values())) if of_candidate else None,
         cut_short=_cut_short(evidence, baseline),
+        diagnosis=diagnosis,
         columns=_columns(evidence, found),
         most_blocks=evidence.card.most_blocks,
         turned_off=turned_off(evidence.config),
@@ -417,15 +434,17 @@ def _losses(evidence: Evidence, found: Conclusion, judged: Judgement) -> dict[st
 # ---------------------------------------------------------------------- the table
 
 
-def _knobs(evidence: Evidence, found: Conclusion, *, is_cut_short: bool) -> list[Knob]:
+def _knobs(evidence: Evidence, found: Conclusion, baseline: list[Result], *, is_cut_short: bool) -> list[Knob]:
+    first_loss = float(np.exp(np.mean([np.log(max(result.train[0], _TINY)) for result in baseline])))
+    starts = {path: cost / first_loss for path, cost in evidence.card.initial_penalties.items()}
     rows = {row.arm.path: row for row in found.rows}
     shown = [p for p in KNOBS if p in rows or KNOBS[p].by_default]
     shown += [p for p in (WEIGHT_DECAY,) if p in rows]
     shown += [p for p in rows if p not in shown]
-    return [_knob(evidence, found, path, rows.get(path), is_cut_short=is_cut_short) for path in shown]
+    return [_knob(found, path, rows.get(path), starts.get(path), is_cut_short=is_cut_short) for path in shown]
 
 
-def _knob(evidence: Evidence, found: Conclusion, path: str, row: Row | None, *, is_cut_short: bool) -> Knob:
+def _knob(found: Conclusion, path: str, row: Row | None, start: float | None, *, is_cut_short: bool) -> Knob:
     name = path.split(".")[1]
     keras = KNOBS[path].spoken if path in KNOBS else "AdamW, weight_decay" if path == WEIGHT_DECAY else ""
     role: Literal["knob", "rival", "setting"] = (
@@ -444,7 +463,7 @@ def _knob(evidence: Evidence, found: Conclusion, path: str, row: Row | None, *, 
         value=best.value if used is None else used,
         alone=_effect(best.band, best.failures),
         p_value=row.p_value,
-        doses=[_dose(dose) for dose in row.doses],
+        doses=[_dose(dose, start) for dose in row.doses],
         resolution=None if row.resolution is None else _resolution(row.resolution, best.band.blocks, best.seeds),
     )
 
@@ -456,9 +475,17 @@ def _verdict(said: method.Verdict, *, is_confirmed: bool, is_cut_short: bool) ->
     return "helps alone, not confirmed" if said == "helps alone, not needed" and not is_confirmed else said
 
 
-def _dose(dose: method.Dose) -> Dose:
+def _dose(dose: method.Dose, start: float | None) -> Dose:
+    """Return a dose; ``start`` is the penalty's share of the loss at strength 1."""
     by_block = [relative(effect) for effect in dose.by_block]
-    return Dose(dose.value, _effect(dose.band, dose.failures), by_block, dose.seeds, dose.is_grown)
+    starts_at = None if start is None else float(dose.value) * start
+    return Dose(dose.value, _effect(dose.band, dose.failures), by_block, dose.seeds, dose.is_grown, starts_at)
+
+
+def _separates(knobs: list[Knob], smallest_effect: float) -> float:
+    """Return by how much settings differ from no regularization: in the middle of all, and by what is worth having."""
+    sizes = [abs(math.log1p(dose.effect.mean)) for k in knobs for dose in k.doses if -1 < dose.effect.mean < math.inf]
+    return max(smallest_effect, math.expm1(float(np.median(sizes)))) if sizes else smallest_effect
 
 
 # ---------------------------------------------------------------------- columns
@@ -518,19 +545,15 @@ def _cut_short(evidence: Evidence, results: list[Result]) -> float:
     return float(np.mean(ended)) if evidence.config.training.patience else 0.0
 
 
-def _on_last_block(found: dict[Replicate, Result], of: Setting | None = None) -> Result:
+def _on_last_block(found: dict[Replicate, Result]) -> Result:
     block = max((r.block for r in found), default=None)
     if block is None:
-        raise NoUsableTrialError(f"the setting {of or {}} failed on every block.")
+        raise NoUsableTrialError("the unregularized model failed on every block.")
     return found[min(r for r in found if r.block == block)]
 
 
 def _curve(result: Result) -> Curve:
-    return Curve(result.train, result.val, result.best_epoch, _gap(result))
-
-
-def _gap(result: Result) -> float:
-    return result.val_loss / max(result.train_loss, _TINY)
+    return Curve(result.train, result.val, result.best_epoch, gap(result))
 
 
 # ---------------------------------------------------------------------- the test

@@ -11,7 +11,8 @@ from lstmreg.search.evidence import Effect, Resolution
 from lstmreg.search.space import WEIGHT_DECAY, Setting, knobs_of, short
 from lstmreg.tasks import Task, task_named
 
-from .numbers import MOSTLY, Answer, Judged, Knob
+from .diagnosis import MOSTLY
+from .numbers import Answer, Judged, Knob
 
 #: The optimizer that knows weight decay is set beside it.
 _OPTIMIZER = "training.optimizer"
@@ -148,7 +149,7 @@ def summary(answer: Answer) -> list[str]:
     decides = _about_deciding(answer)
     is_worse = answer.floor_effect is not None and answer.floor_effect.low > 0
     if _is_cut_short(answer) and not answer.is_confirmed and not is_worse:
-        return [_about_candidate(answer), _about_overfitting(answer)]
+        return [_about_candidate(answer), _about_diagnosis(answer)]
     is_ahead = answer.floor_effect is not None and answer.floor_effect.high < 0
     if decides and is_ahead and not _better_simple_model(answer):
         return [_about_candidate(answer), *decides]
@@ -159,6 +160,7 @@ def summary(answer: Answer) -> list[str]:
 def details(answer: Answer) -> list[str]:
     """Say the rest, most important first."""
     said = [
+        _about_diagnosis(answer),
         *_about_deciding(answer),
         *_about_floor(answer),
         *_about_simple_model(answer),
@@ -169,7 +171,8 @@ def details(answer: Answer) -> list[str]:
         *_about_columns(answer),
         *_about_open_knobs(answer),
         *_about_failures(answer),
-        _about_overfitting(answer),
+        *_about_strong_starts(answer),
+        *_about_last_epochs(answer),
         _about_learning_rate(answer),
         *_about_configured(answer),
         *_about_single_column(answer),
@@ -516,6 +519,47 @@ def _about_failures(answer: Answer) -> list[str]:
     return [f"Training failed with {listed(said)}: each counts as a loss twice as high, or worse."] if said else []
 
 
+def _about_strong_starts(answer: Answer) -> list[str]:
+    """Say which penalties begin far above the loss that they stand beside."""
+    said = [
+        f"{knob.name} = {short(dose.value)} starts at {_times(dose.start)} the data loss"
+        for knob in answer.knobs
+        for dose in knob.doses
+        if dose.start is not None and dose.start > _STRONG
+    ]
+    if not said:
+        return []
+    return [f"{_capital(listed(said))}: such a training first shrinks the weights, whatever the data say."]
+
+
+#: A penalty so many times the loss of the data leaves those nothing to say at first.
+_STRONG = 10.0
+
+
+def _times(ratio: float) -> str:
+    """Write how many times something is something else: ``4.2 times``."""
+    return f"{ratio:.2g} times" if ratio < 100 else f"{ratio:,.0f} times"
+
+
+def starts_note(answer: Answer) -> str:
+    """Say how large penalties are at the start; nothing where there are none."""
+    ranges = []
+    for knob in answer.knobs:
+        starts = [dose for dose in knob.doses if dose.start is not None]
+        if starts:
+            ends = starts if len(starts) == 1 else [starts[0], starts[-1]]
+            ranges.append(
+                f"{knob.name} = {' to '.join(short(dose.value) for dose in ends)} starts at "
+                f"{' to '.join(f'{dose.start:.2g}' for dose in ends)}"
+            )
+    if not ranges:
+        return ""
+    return (
+        f"How large a penalty is at the initial weights, in units of the data loss of the first epoch: "
+        f"{'; '.join(ranges)}."
+    )
+
+
 def _trainings(count: int) -> str:
     return f"{count} training{'s' if count > 1 else ''}"
 
@@ -539,21 +583,82 @@ def _about_configured(answer: Answer) -> list[str]:
     return said
 
 
-def _about_overfitting(answer: Answer) -> str:
-    gap, turn = f"{answer.gap:.1f}", f"{answer.turn:.1f}"
-    if _is_cut_short(answer):
+def _about_diagnosis(answer: Answer) -> str:
+    """Say what ails the network without regularization, which regularization may mend or not."""
+    return f"Diagnosis: {answer.diagnosis.word}: {_symptoms(answer)}"
+
+
+def _symptoms(answer: Answer) -> str:
+    found = answer.diagnosis
+    if found.word == "leak suspected":
+        return f"{_too_good(answer)} See whether an input knows what is to be predicted, before anything else."
+    if found.word == "not converged":
         return (
-            f"Most trainings without regularization reached training.max_epochs = "
-            f"{answer.settings['training.max_epochs']} while their validation loss was still falling or had just "
-            f"stopped to: this says nothing about overfitting yet. Ask again, in a folder of its own: "
-            f"{_longer(answer)}"
+            f"most trainings without regularization reached training.max_epochs = "
+            f"{answer.settings['training.max_epochs']} before validation had stopped falling, so nothing is known of "
+            f"overfitting yet. Ask again, in a folder of its own: {_longer(answer)}"
         )
-    if answer.gap < 1.1 and answer.turn < 1.1:
-        return "The unregularized model hardly overfits: its two losses stay close."
+    gap, turn = f"{found.gap:.1f}", f"{found.turn:.1f}"
+    if found.word == "overfits":
+        learned = f", while the training loss went on falling to {found.fall:.2g} of what it was"
+        return (
+            f"without regularization, averaged over the blocks, the validation loss is {gap} times the training loss "
+            f"at the best epoch, and {turn} times its best where training stopped{learned if found.fall < 1 else ''}."
+        )
+    if found.word == "underfits":
+        floor = (
+            "in the first epoch" if answer.best_floor is None else f"of {short_floor_name(answer, answer.best_floor)}"
+        )
+        return (
+            f"without regularization even the training loss comes down to {found.learned:.2g} times the loss {floor} "
+            f"and no further. Either there is no more to learn, or the network is too small or learns too slowly; "
+            f"regularization is against the opposite."
+        )
+    if found.word == "noisy":
+        return (
+            f"from one epoch to the next the validation loss jumps by {_size(found.scatter or 0.0)}, and half of all "
+            f"that was tried changes the loss by less than {_size(found.separates)}. So it is partly chance which "
+            f"epoch is kept; more validation cases or a lower learning rate would calm it."
+        )
     return (
-        f"Without regularization, averaged over the blocks, the validation loss is {gap} times the training loss at "
-        f"the best epoch, and {turn} times its best where training stopped."
+        f"without regularization, averaged over the blocks, the validation loss is {gap} times the training loss at "
+        f"the best epoch, and {turn} times its best where training stopped: regularization could mend little."
     )
+
+
+def _too_good(answer: Answer) -> str:
+    """Say how low a loss is that is too low to be true."""
+    found = answer.diagnosis
+    names = (
+        (answer.best_floor, found.against_floor),
+        (answer.best_simple_model, found.against_simple_model),
+    )
+    others = [
+        f"{ratio:.2g} times that of {short_floor_name(answer, name)}"
+        for name, ratio in names
+        if name is not None and ratio is not None
+    ]
+    beside = f", {' and '.join(others)}" if others else ""
+    return (
+        f"the loss on cases that trained nothing is {found.loss:.2g}{beside}, and validation is {found.gap:.1f} times "
+        f"training at the best epoch. That is too good for most data."
+    )
+
+
+def _about_last_epochs(answer: Answer) -> list[str]:
+    """Say what early stopping saves, as far as the curves show it: no training went on beyond its patience."""
+    if answer.diagnosis.word == "not converged":
+        return []
+    without = "a knob" if answer.candidate_turn is None or _layers(answer.candidate) else "regularization"
+    parts = [f"{change(answer.turn - 1)} without {without}"]
+    if answer.candidate_turn is not None:
+        parts.append(f"{change(answer.candidate_turn - 1)} with {spoken(answer.candidate)}")
+    has_patience = answer.settings.get("training.patience") is not None
+    stopping = "early stopping" if has_patience else "going back to the best epoch"
+    return [
+        f"Without {stopping} the last epoch would have cost {listed(parts)}, in validation loss against the best "
+        f"epoch, as far as training went."
+    ]
 
 
 def _longer(answer: Answer) -> str:

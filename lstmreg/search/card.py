@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstmreg.config import Config, ModelConfig
+from lstmreg.initializers import seeded
+from lstmreg.knobs import KNOBS
+from lstmreg.layers import penalties
 from lstmreg.tasks import Splits, Task
 from lstmreg.training.single import Lesson, floor_losses
 
@@ -45,6 +49,8 @@ class DataCard:
         steps: ``last`` if a network predicts once for each case, ``all`` if at every step.
         simple_models: Which of the floors are simple models, that learn from the cases.
         length: Steps of the longest case; older runs, all of which forecast, have those of the window.
+        initial_penalties: What each penalty on weights, by its path, costs a network that has not been trained at
+            strength 1; nothing of networks of somebody's own, nor in older runs.
     """
 
     path: str
@@ -70,6 +76,7 @@ class DataCard:
     steps: str = "last"
     length: int | None = None
     simple_models: list[str] = field(default_factory=list)
+    initial_penalties: dict[str, float] = field(default_factory=dict)
 
     @property
     def best_floor(self) -> str | None:
@@ -116,8 +123,24 @@ def make_card(config: Config, task: Task, splits: Splits, most_blocks: int) -> D
         test_floor_errors=test_floors,
         classes=list(scales.get("classes", [])),
         simple_models=sorted(name for name in per_block[0] if name in task.simple_models),
+        initial_penalties=_initial_penalties(config, task),
         **_sizes(lessons[0]),
     )
+
+
+def _initial_penalties(config: Config, task: Task) -> dict[str, float]:
+    """Return what each penalty on weights costs a new network of the run's sizes at strength 1."""
+    if task.has_own_networks:
+        return {}
+    on_weights = [knob for knob in KNOBS.values() if knob.weights is not None]
+    off: dict[str, Any] = {knob.name: 0.0 for knob in KNOBS.values() if knob.kind == "strength"}
+    found: dict[str, float] = {}
+    for norm in ("l1", "l2"):
+        turned = {knob.name: 1.0 for knob in on_weights if knob.keyword == norm}
+        with seeded(config.search.seed):
+            network = task.network(dataclasses.replace(config.model, members=1, **off | turned))
+        found |= {f"{kind}_{norm}": float(f"{cost.item():.6g}") for kind, cost in penalties(network).items()}
+    return {knob.path: found[f"{knob.penalty}_{knob.keyword}"] for knob in on_weights}
 
 
 def _sizes(lesson: Lesson) -> dict[str, Any]:

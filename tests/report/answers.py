@@ -11,6 +11,7 @@ import numpy as np
 
 from lstmreg.config import Scalar
 from lstmreg.knobs import KNOBS
+from lstmreg.report.diagnosis import Diagnosis
 from lstmreg.report.numbers import Answer, Columns, Curve, Dose, Judged, Knob, Test, Verdict
 from lstmreg.search.card import DataCard
 from lstmreg.search.evidence import Effect, Resolution
@@ -41,6 +42,9 @@ VERDICTS: dict[str, Verdict] = {
 }
 
 GROWN = {("model.kernel_l1", 0.3)}
+
+#: What penalties cost at strength 1 at the start, as multiples of the data loss.
+STARTS = {"model.kernel_l1": 90.0, "model.kernel_l2": 30.0, "model.recurrent_l1": 120.0, "model.recurrent_l2": 20.0}
 
 OPEN = Resolution(0.11, 0.09, 0.035, more_blocks=14, noise=0.34, seeds_suffice=False, blocks=BLOCKS, seeds=8.0)
 
@@ -91,6 +95,7 @@ def knob(
             (mean + generator.normal(0, half, BLOCKS)).tolist(),
             seeds=5 if mean < -0.2 else 1,
             is_grown=(path, value) in GROWN,
+            start=STARTS[path] * value if path in STARTS else None,
         )
         for value, mean in means.items()
     ]
@@ -131,6 +136,23 @@ def curve(best: int, low: float, turn: float, gap: float, epochs: int = 60) -> C
     val = [low + (1 - low) * math.exp(-5 * k / best) + turn * max(0, k - best) / epochs for k in range(epochs)]
     train = [low / gap + (1.1 - low / gap) * math.exp(-4 * k / best) for k in range(epochs)]
     return Curve(train, val, int(np.argmin(val)), gap)
+
+
+#: Of curves like those of the appliances' network without regularization.
+DIAGNOSIS = Diagnosis(
+    word="overfits",
+    trainings=64,
+    unfinished=0.0,
+    gap=3.1,
+    turn=1.4,
+    fall=0.72,
+    loss=1.19,
+    against_floor=1.19,
+    against_simple_model=1.25,
+    learned=0.3,
+    scatter=0.02,
+    separates=0.03,
+)
 
 
 def losses(**relative: float) -> dict[str, list[float]]:
@@ -272,7 +294,9 @@ def made(**changes: Any) -> Answer:
         candidate_curve=curve(30, 0.37, 0.05, 1.2),
         gap=3.1,
         turn=1.4,
+        candidate_turn=1.05,
         cut_short=0.0,
+        diagnosis=DIAGNOSIS,
         columns=columns(),
         most_blocks=8,
         turned_off={},
@@ -368,7 +392,7 @@ def nothing_shown(**changes: Any) -> Answer:
 
 def ruled_out() -> Answer:
     """Return an answer of plenty of data, in which the screen ruled every knob out and nothing was judged."""
-    plain = nothing_shown(judged=None, candidate={}, candidate_curve=None, most_blocks=40)
+    plain = nothing_shown(judged=None, candidate={}, candidate_curve=None, candidate_turn=None, most_blocks=40)
     doses = {path: dict.fromkeys(means, 0.001) for path, means in DOSES.items()}
     return with_test(
         dataclasses.replace(
@@ -425,7 +449,8 @@ def simple_model_wins() -> Answer:
 
 def cut_short() -> Answer:
     """Return an answer whose trainings were ended by max_epochs."""
-    return nothing_shown(cut_short=0.9)
+    diagnosis = dataclasses.replace(DIAGNOSIS, word="not converged", unfinished=0.9)
+    return nothing_shown(cut_short=0.9, diagnosis=diagnosis)
 
 
 def weight_decay_wins() -> Answer:

@@ -27,7 +27,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from lstmreg import report, search
-from lstmreg.report import documents, figures, numbers, words
+from lstmreg.report import diagnosis, documents, figures, numbers, words
 from lstmreg.report.code import snippets
 from lstmreg.report.numbers import Answer, Dose
 from lstmreg.search.evidence import Effect, Resolution
@@ -131,8 +131,9 @@ def test_the_json_says_its_version_first_and_the_page_on_it_names_every_key() ->
     assert next(iter(content.items())) == ("schema", 2)
     described = PAGE.read_text()
     kinds = [content, content["judged"], content["judged"]["effect"], content["judged"]["resolution"], content["test"]]
+    assert content["knobs"][0]["doses"][0]["start"] == 0.09
     kinds += [content["knobs"][0], content["knobs"][0]["doses"][0], content["baseline_curve"], content["data"]]
-    kinds += [content["test"]["averaging"]["candidate"], content["columns"]]
+    kinds += [content["test"]["averaging"]["candidate"], content["columns"], content["diagnosis"]]
     for key in {key for kind in kinds for key in kind}:
         assert f"`{key}`" in described, key
 
@@ -147,6 +148,8 @@ def test_the_code_of_the_page_on_it_reads_it(kind: str, tmp_path: Path) -> None:
 
 
 def test_the_page_on_it_explains_every_verdict_and_every_reason() -> None:
+    for word in get_args(diagnosis.Word):
+        assert f"| {word} |" in PAGE.read_text()
     for verdict in get_args(numbers.Verdict):
         assert f"| {verdict} |" in PAGE.read_text()
     for reason in get_args(judge.Reason):
@@ -465,6 +468,19 @@ def test_failures_are_counted() -> None:
     said = " ".join(words.sentences(answers.failing()))
     assert "Training failed with kernel_l1 = 0.3 in 2 trainings and kernel_l1 = 0.03 in 5 trainings before" in said
     assert "Training failed" not in " ".join(words.sentences(made()))
+
+
+def test_how_large_a_penalty_is_at_the_start_is_said_and_more_of_one_that_drowns_the_data() -> None:
+    note = words.starts_note(made())
+    assert "kernel_l1 = 0.001 to 0.3 starts at 0.09 to 27; kernel_l2 = 0.001 to 0.1 starts at 0.03 to 3;" in note
+    assert html.escape(note) in page_of_words("a yes")
+    (said,) = [s for s in words.details(made()) if "starts at" in s]
+    assert said.startswith(
+        "kernel_l1 = 0.3 starts at 27 times the data loss: such a training first shrinks the weights"
+    )
+    rates = [k for k in made().knobs if k.name.endswith("dropout")]
+    assert words.starts_note(made(knobs=rates)) == ""
+    assert not any("starts at" in s for s in words.details(made(knobs=rates)))
 
 
 def test_that_changes_are_learned_is_said() -> None:
@@ -935,3 +951,24 @@ def test_what_a_search_cost_is_what_its_studies_hold(evidence: search.Evidence) 
     counted = sum(count for count, _ in report.answer(evidence).course.values())
     assert counted == sum(len(records) for records in evidence.records.values())
     assert set(report.answer(evidence).course) <= set(made().course)
+
+
+def test_a_dose_starts_at_its_strength_times_the_norm_over_the_first_loss(evidence: search.Evidence) -> None:
+    """Of Keras' initializers the Glorot limit decides the kernel, and an orthogonal matrix has as many ones as rows."""
+    units, columns = 4, 2
+    costs = evidence.card.initial_penalties
+    # A uniform number within the limit is half of it in the mean, and its square a third of the limit's.
+    limit = math.sqrt(6 / (columns + 4 * units))
+    assert costs["model.kernel_l1"] == pytest.approx(4 * units * columns * limit / 2, rel=0.3)
+    assert costs["model.kernel_l2"] == pytest.approx(4 * units * columns * limit**2 / 3, rel=0.5)
+    assert costs["model.recurrent_l2"] == pytest.approx(units, rel=1e-5)
+    assert costs["model.bias_l1"] == costs["model.bias_l2"] == units  # the forget gate's, which start at one
+    assert set(costs) == {f"model.{place}_{norm}" for place in ("kernel", "recurrent", "bias") for norm in ("l1", "l2")}
+    shown = report.answer(evidence)
+    (knob,) = [k for k in shown.knobs if k.path == "model.kernel_l2"]
+    baseline = list(evidence.results({}, "judge").values())
+    first = np.exp(np.mean([np.log(result.train[0]) for result in baseline]))
+    for dose in knob.doses:
+        assert dose.start == pytest.approx(dose.value * costs["model.kernel_l2"] / first, rel=1e-6)
+    (dropped,) = [k for k in shown.knobs if k.path == "model.dropout"]
+    assert {dose.start for dose in dropped.doses} == {None}
