@@ -9,10 +9,10 @@ import sqlite3
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import filelock
 import optuna
@@ -299,13 +299,24 @@ def check_file(path: Path) -> None:
     """
     if not path.exists():
         return
-    try:
-        with sqlite3.connect(f"file:{path.absolute()}?mode=ro", uri=True) as connection:
-            verdict = connection.execute("PRAGMA quick_check").fetchone()[0]
-    except sqlite3.DatabaseError as error:
-        verdict = str(error)
+    verdict = _checked(path, "rw")
+    if verdict != "ok":  # perhaps because the file cannot be written
+        verdict = _checked(path, "ro")
     if verdict != "ok" or path.stat().st_size == 0:
         raise _damaged(path, verdict)
+
+
+def _checked(path: Path, mode: Literal["rw", "ro"]) -> str:
+    """Return what SQLite says of a file; ``ok`` if it is sound.
+
+    Where it may write, it first takes back what a process that was killed had half written: without that leave it cannot
+    read such a file.
+    """
+    try:
+        with closing(sqlite3.connect(f"file:{path.absolute()}?mode={mode}", uri=True)) as connection:
+            return str(connection.execute("PRAGMA quick_check").fetchone()[0])
+    except sqlite3.DatabaseError as error:
+        return str(error)
 
 
 def _damaged(path: Path, reason: str) -> CorruptFileError:

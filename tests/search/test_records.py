@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+import signal
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 
+from lstmreg.search.ledger import check_file
 from lstmreg.search.records import ROLES, STAGE_OF, STAGES, Record, Replicate, Result, Role
 from tests.search.made_up import gave
 
@@ -77,3 +84,36 @@ def test_two_trainings_repeat_each_other_by_setting_block_and_seed() -> None:
 def test_every_role_has_its_stage() -> None:
     assert set(STAGE_OF) == set(ROLES) == set(get_args(Role))
     assert tuple(dict.fromkeys(STAGE_OF[role] for role in ROLES)) == STAGES
+
+
+#: Begins to write more than its memory holds, so that a journal lies beside the file, and is killed there.
+HALF_WRITTEN = """
+import os, signal, sqlite3, sys
+database = sqlite3.connect(sys.argv[1], isolation_level=None)
+database.execute("PRAGMA cache_size=2")
+database.execute("BEGIN")
+for number in range(2000):
+    database.execute("UPDATE losses SET loss = loss + 1, said = ? WHERE number = ?", ("x" * 500, number))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_process_had_half_written_is_taken_back_and_is_no_damage(tmp_path: Path) -> None:
+    path = tmp_path / "study.db"
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("CREATE TABLE losses (number INTEGER PRIMARY KEY, loss REAL, said TEXT)")
+        database.executemany("INSERT INTO losses VALUES (?, 0.0, '')", [(number,) for number in range(2000)])
+    killed = subprocess.run([sys.executable, "-c", HALF_WRITTEN, str(path)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert (tmp_path / "study.db-journal").stat().st_size > 0
+    check_file(path)
+    with closing(sqlite3.connect(path)) as database:
+        assert database.execute("SELECT COUNT(*), SUM(loss) FROM losses").fetchone() == (2000, 0.0)
+
+
+def test_a_study_that_cannot_be_written_is_sound_all_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "study.db"
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("CREATE TABLE losses (number INTEGER)")
+    path.chmod(0o444)
+    check_file(path)
