@@ -3,3 +3,4 @@
 from .documents import write as write
 from .numbers import Answer as Answer
 from .numbers import answer as answer
+from .provisional import ProvisionalPage as ProvisionalPage

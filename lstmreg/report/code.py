@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +54,31 @@ def snippets(answer: Answer) -> list[Snippet]:
         Snippet("Plain PyTorch", recipe.pytorch()),
         Snippet("Keras", recipe.keras()),
     ]
+
+
+def saved_model(answer: Answer) -> Snippet:
+    """Write how the model that the search has saved predicts the file of the run, or any other like it."""
+    if task_named(answer.task).has_own_networks:
+        weights = _quoted(f"{answer.directory}/model.safetensors")
+        lines = [
+            "import safetensors.torch",
+            "",
+            "# network: a new one of your own",
+            f"network.load_state_dict(safetensors.torch.load_file({weights}))",
+        ]
+    else:
+        lines = [
+            "import lstmreg",
+            "",
+            f"model = lstmreg.load({_quoted(answer.directory)})",
+            f"print(model.predict({_quoted(answer.data.path)}))  # or any later file, data frame or array of this kind",
+        ]
+    return Snippet("The model that was saved", "\n".join(lines))
+
+
+def _quoted(text: str) -> str:
+    """Write a text as code, whatever is in it; JSON's texts are Python's too."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 class _Recipe:

@@ -13,7 +13,7 @@ import jinja2
 from lstmreg.files import write_atomically
 
 from . import words
-from .code import snippets
+from .code import saved_model, snippets
 from .figures import figures
 from .numbers import SCHEMA, Answer
 
@@ -55,7 +55,7 @@ def as_markdown(answer: Answer) -> str:
     lines += [f"{_one_line(sentence)}\n" for sentence in words.sentences(answer)]
     lines += [_row(header), _row(["---"] * len(header)), *(_row(row) for row in rows), ""]
     lines += [words.table_note(answer), ""]
-    for snippet in snippets(answer):
+    for snippet in [saved_model(answer), *snippets(answer)]:
         lines += [f"## {snippet.title}", "", "```python", snippet.code, "```", ""]
     return "\n".join(lines)
 
@@ -92,7 +92,7 @@ def as_page(answer: Answer, drawn: dict[str, str]) -> str:
         table=words.table(answer),
         table_note=words.table_note(answer),
         starts_note=words.starts_note(answer),
-        snippets=snippets(answer),
+        snippets=[saved_model(answer), *snippets(answer)],
         figures=drawn,
         words=words,
         task=words.task(answer),

@@ -34,8 +34,14 @@ class Search(VerbWithSettings):
         task.splits(config.search)
         from lstmreg import report, search
 
+        page = report.ProvisionalPage(config.run_name, config.directory)
         with TrialLines(out) as lines:
-            evidence = search.run(config, lines.show, task=task)
+
+            def hear(progress: search.Progress) -> None:
+                lines.show(progress)
+                page.show(progress)
+
+            evidence = search.run(config, hear, task=task)
         answer = report.answer(evidence)
         report.write(answer, config.directory)
         show_answer(answer, config.directory, out)

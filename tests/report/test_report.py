@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import functools
 import html
@@ -26,9 +27,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from scipy import stats
 
+import lstmreg
 from lstmreg import report, search
 from lstmreg.report import diagnosis, documents, figures, numbers, words
-from lstmreg.report.code import snippets
+from lstmreg.report.code import saved_model, snippets
 from lstmreg.report.numbers import Answer, Dose
 from lstmreg.search.evidence import Effect, Resolution
 from lstmreg.search.method import judge
@@ -928,6 +930,13 @@ def test_pasted_code_of_any_answer_runs(kind: str) -> None:
         exec(snippet.code, {})
 
 
+def test_the_code_of_the_saved_model_is_code_whatever_its_folder_is_called() -> None:
+    folder, path = 'runs/a "b"\n\\', "été.csv"
+    tree = ast.parse(saved_model(with_data(made(directory=folder), path=path)).code)
+    texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+    assert sorted(texts) == sorted([folder, path])
+
+
 # ---------------------------------------------------------------------- from a search
 
 
@@ -945,6 +954,19 @@ def test_the_answer_of_a_search_is_written_in_all_forms(evidence: search.Evidenc
     assert page_table((directory / "report.html").read_text(), "knobs") == words.table(answer)
     assert words.headline(answer) in (directory / "answer.md").read_text()
     assert words.sentences(answer) == words.summary(answer) + words.details(answer)
+
+
+def test_the_code_of_the_saved_model_predicts_the_file_of_the_run(
+    evidence: search.Evidence, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer = report.answer(evidence)
+    code = saved_model(answer).code
+    assert f"<code>{html.escape(code, quote=False)}" in documents.as_page(answer, {}).replace("&#34;", '"')
+    assert f"```python\n{code}\n```" in documents.as_markdown(answer)
+    exec(code, {})
+    model = lstmreg.load(evidence.config.directory)
+    assert isinstance(model, lstmreg.Forecaster)
+    assert capsys.readouterr().out == f"{model.predict(evidence.config.data.path)}\n"
 
 
 def test_what_a_search_cost_is_what_its_studies_hold(evidence: search.Evidence) -> None:

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import lstmreg
 from lstmreg import Config, DataConfig, ModelConfig, SearchConfig, TrainingConfig, report, search
 from lstmreg.errors import ConfigError, DataError
+from lstmreg.report.code import saved_model
 from lstmreg.tasks import Own, read_task
 from lstmreg.tasks.own import turned
 from lstmreg.training.single import train_single
@@ -100,7 +101,8 @@ def test_a_network_of_ones_own_is_searched_and_its_weights_are_saved(tmp_path: P
     saved = safetensors.torch.load_file(evidence.config.directory / "model.safetensors")
     assert json.loads((evidence.config.directory / "model.json").read_text())["class"] == "Net"
     network = Net().eval()
-    network.load_state_dict(saved)
+    exec(saved_model(answer).code, {"network": network})
+    assert all(torch.equal(weights, saved[name]) for name, weights in network.state_dict().items())
     module = Module(3)
     with torch.no_grad():
         loss = nn.functional.cross_entropy(network(module.x[45:]), module.y[45:])
