@@ -98,6 +98,7 @@ def test_validation_that_jumps_by_more_than_what_separates_settings_is_noisy() -
     assert found(falls(0.5), falls(0.6), scatter=0.1, separates=0.2).word == "fits"
     # A last epoch that is above the lowest of noisy ones has not turned up.
     assert seen.turn > 1.1
+    assert found(lambda epochs: 0.6 - 0.004 * epochs, falls(0.6), scatter=0.1).word == "noisy"
     assert found(falls(0.4), turns(0.6, by=0.6), scatter=0.1).word == "overfits"
 
 
