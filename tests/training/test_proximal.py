@@ -12,9 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from lstmreg import L1L2, LSTM, ModelConfig, Network, TrainingConfig, TrainingModule, fit
+from lstmreg import L1L2, LSTM, Config, DataConfig, ModelConfig, Network, TrainingConfig, TrainingModule, fit
 from lstmreg.constraints import MaxNorm
 from lstmreg.models import outputs
+from lstmreg.terminal import Console, show_fit
+from lstmreg.training.single import HeldOut, fit_held_out
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:::lightning"),
@@ -168,3 +170,41 @@ def test_a_checkpoint_goes_on_with_it(tmp_path):
     module = trained(Network(ModelConfig(hidden_size=3, kernel_l1=0.25), 2, 1).double(), 1)
     module.trainer.save_checkpoint(tmp_path / "some.ckpt")
     assert TrainingModule.load_from_checkpoint(tmp_path / "some.ckpt", weights_only=True).proximal
+
+
+def held_out(l1: float, **model) -> HeldOut:
+    """Train on a table whose target is what one of three columns said a step ago."""
+    generator = np.random.default_rng(5)
+    values = generator.normal(size=(120, 3))
+    y = np.roll(values[:, 0], 1)
+    table = {"y": y, "said": values[:, 0], "noise": values[:, 1], "murmur": values[:, 2]}
+    config = Config(
+        DataConfig("table.csv", "y", ["said", "noise", "murmur"], window=3),
+        ModelConfig(hidden_size=3, kernel_l1=l1, **model),
+        TrainingConfig(max_epochs=3, learning_rate=0.02, proximal=True),
+    )
+    return fit_held_out(config, data=table)
+
+
+@pytest.mark.parametrize("members", [1, 2])
+def test_columns_that_are_switched_off_are_named(members, capsys):
+    found = held_out(50.0, members=members)  # so strong that nothing is left
+    assert found.trained.switched_off() == ("said", "noise", "murmur")
+    show_fit(found, members, Console())
+    shown = " ".join(capsys.readouterr().out.split())
+    words = "input columns are switched off, with input weights that are all exactly zero: said, noise, murmur."
+    assert f"3 of 3 {words}" in shown
+
+
+def test_one_column_that_is_switched_off_is_told_from_those_that_are_not(capsys):
+    found = held_out(1e-9)
+    assert found.trained.switched_off() == ()
+    show_fit(found, 1, Console())
+    assert "switched off" not in capsys.readouterr().out
+    with torch.no_grad():
+        found.trained.network.layers[0].weight_ih_l0[:, 1] = 0
+        found.trained.network.layers[0].weight_ih_l0[1:, 2] = 0
+    assert found.trained.switched_off() == ("noise",)
+    show_fit(found, 1, Console())
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "1 of 3 input columns is switched off, with input weights that are all exactly zero: noise." in shown
