@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 
 import lightning.pytorch as pl
@@ -12,11 +13,28 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from lstmreg import L1L2, LSTM, Config, DataConfig, ModelConfig, Network, TrainingConfig, TrainingModule, fit
+from lstmreg import (
+    L1L2,
+    LSTM,
+    Config,
+    DataConfig,
+    ModelConfig,
+    Network,
+    TrainingConfig,
+    TrainingModule,
+    fit,
+    report,
+    search,
+)
+from lstmreg.config import with_settings
 from lstmreg.constraints import MaxNorm
 from lstmreg.models import outputs
+from lstmreg.report import words
+from lstmreg.tasks import read_task
 from lstmreg.terminal import Console, show_fit
-from lstmreg.training.single import HeldOut, fit_held_out
+from lstmreg.training.population.together import Assignment, populations, train_together
+from lstmreg.training.single import HeldOut, Trained, fit_held_out, train_single
+from tests.tiny import tiny_config
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:::lightning"),
@@ -192,8 +210,8 @@ def test_columns_that_are_switched_off_are_named(members, capsys):
     assert found.trained.switched_off() == ("said", "noise", "murmur")
     show_fit(found, members, Console())
     shown = " ".join(capsys.readouterr().out.split())
-    words = "input columns are switched off, with input weights that are all exactly zero: said, noise, murmur."
-    assert f"3 of 3 {words}" in shown
+    rest = "input columns are switched off, with input weights that are all exactly zero: said, noise, murmur."
+    assert f"3 of 3 {rest}" in shown
 
 
 def test_one_column_that_is_switched_off_is_told_from_those_that_are_not(capsys):
@@ -208,3 +226,38 @@ def test_one_column_that_is_switched_off_is_told_from_those_that_are_not(capsys)
     show_fit(found, 1, Console())
     shown = " ".join(capsys.readouterr().out.split())
     assert "1 of 3 input columns is switched off, with input weights that are all exactly zero: noise." in shown
+
+
+def test_a_search_trains_those_that_do_it_apart_from_those_that_do_not(tmp_path):
+    config = tiny_config(tmp_path)
+    task = read_task(config)
+    split = task.splits(config.search).blocks[0]
+    settings = [{"model.kernel_l1": l1, "training.proximal": on} for on in (True, False) for l1 in (8.0, 0.0)]
+    assignments = [Assignment(with_settings(config, own), split) for own in [*settings, settings[0]]]
+    assert sorted(map(sorted, populations(assignments))) == [[0, 1, 4], [2, 3]]
+    told: dict[int, Trained] = {}
+    train_together(assignments, task, told.__setitem__)
+    for number, one in enumerate(assignments):
+        alone = train_single(one.config, task, split)
+        assert told[number].val_loss == pytest.approx(alone.val_loss, rel=2e-5)
+        zeros, expected = (int((t.network.layers[0].weight_ih_l0 == 0).sum()) for t in (told[number], alone))
+        assert zeros == expected
+        assert (zeros > 0) == (number in (0, 4))
+
+
+def test_a_search_may_be_configured_with_it_and_counts_the_columns_that_are_off(tmp_path):
+    rows = np.random.default_rng(6).normal(size=(120, 4))
+    lines = [",".join(f"{value:.5f}" for value in row) for row in rows]
+    (tmp_path / "waves.csv").write_text("\n".join(["wave,a,b,c", *lines]))
+    tiny = tiny_config(tmp_path, space={"model.kernel_l1": [50.0]}, weight_decay=[], learning_rates=[0.03])
+    data = dataclasses.replace(tiny.data, time=None, season=None)
+    config = with_settings(dataclasses.replace(tiny, data=data, runs=str(tmp_path)), {"training.proximal": True})
+    answer = report.answer(search.run(config))
+    assert answer.settings["training.proximal"] is True
+    assert answer.columns is not None
+    found = answer.columns.zero
+    assert found == {value: [0.0 if value == "off" else 1.0] * 4 for value in found}  # the ladder may have grown
+    assert {"off", "50"} <= set(found)
+    (said,) = [sentence for sentence in words.details(answer) if "switches columns off" in sentence]
+    assert "in every network 4 (" in said
+    assert said.endswith("of 4.")
