@@ -19,6 +19,7 @@ from lstmreg.layers.embedding import Embeddings, draw_member_token_masks, embed
 from lstmreg.layers.lengths import check_lengths, steps_within
 from lstmreg.layers.penalty import is_regularized
 from lstmreg.layers.population import SERVED, LayerPopulation, MemberTerm, States, member_totals
+from lstmreg.layers.proximal import l1_terms
 from lstmreg.models import Network
 
 
@@ -154,6 +155,17 @@ class Population(nn.Module):
         turned = [knob for knob in KNOBS.values() if any(_values(network, knob.name))]
         return {knob.penalty for knob in turned if knob.penalty is not None}
 
+    def l1(self, members: Sequence[int]) -> Tensor | None:
+        """Return the strength of the L1 on each weight of some members, ``(K, P)`` float64; ``None`` if all are 0."""
+        found = torch.zeros(len(members), self.weights.shape[1], dtype=torch.float64, device=self.weights.device)
+        for row, number in zip(found, members, strict=True):
+            network = self.networks[number]
+            strengths = {id(term.owner): term.strengths[0] for term in l1_terms(network)}
+            sizes = [p.numel() for p in network.parameters()]
+            for part, parameter in zip(torch.split(row, sizes), network.parameters(), strict=True):
+                part.fill_(strengths.get(id(parameter), 0.0))
+        return found if bool(found.any()) else None
+
     def block(self, members: Sequence[int]) -> Block:
         """Return some members, ready to be run together."""
         return Block([self.networks[k] for k in members], self.weights)
@@ -196,6 +208,8 @@ class Block:
         states: list[States] | None,
         generators: Sequence[torch.Generator],
         lengths: Tensor | None = None,
+        *,
+        proximal: bool = False,
     ) -> tuple[Tensor, dict[str, Tensor], list[States]]:
         """Predict as in training.
 
@@ -205,6 +219,7 @@ class Block:
             states: Initial states of each layer, or ``None`` for zeros.
             generators: One for each member, to draw its masks.
             lengths: ``(B)``, or ``(K, B)``, where sequences are shorter than ``T``.
+            proximal: Whether the L1 on weights has no gradient, because it is done by a step of its own.
 
         Returns:
             Predictions ``(K, B, O)``, or ``(K, B, T, O)``; penalties by kind ``(K)``; the last states of each layer.
@@ -212,7 +227,7 @@ class Block:
         named = self._named(weights)
         prediction, last, terms = self._run(named, x, states, generators, lengths)
         for i, layer in enumerate(self._layers):
-            terms += layer.weight_terms(named[f"layers.{i}"])
+            terms += layer.weight_terms(named[f"layers.{i}"], proximal=proximal)
         return prediction, member_totals(terms), last
 
     def _named(self, weights: Tensor) -> dict[str, dict[str, Tensor]]:

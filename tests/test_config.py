@@ -374,6 +374,7 @@ CHANGES = {
     "training.max_epochs": (2, {}),
     "training.patience": (1, {"training.min_delta": 10.0}),
     "training.min_delta": (10.0, {"training.patience": 1}),
+    "training.proximal": (True, {"model.kernel_l1": 0.1}),
     "training.keep": ("last", {"training.learning_rate": 1.0, "training.optimizer": "sgd"}),
 }
 
@@ -467,7 +468,7 @@ OTHER = Config(
         "a.csv", "y", ["x", "y"], "t", 5, 2, 7, "ffill", True, ";", ",", 0.2, "season", ".", "id", "who", "l.csv", ["x"]
     ),
     ModelConfig([8, 4], 2, True, kernel_l1=[0.0, 1e-5], dropout=[0.1, 0.2], activation=["relu", "tanh"], members=5),
-    TrainingConfig(1e-05, "sgd", 0.1, 1e300, "huber", 7, 8, None, 1e-7, 2**32 - 1, "last"),
+    TrainingConfig(1e-05, "sgd", 0.1, 1e300, "huber", 7, 8, None, 1e-7, 2**32 - 1, "last", proximal=True),
     SearchConfig(
         {"model.dropout": Range(0.1, 0.5, step=0.1), "model.bias_l2": Range(1e-6, 1, True), "training.loss": ["mae"]},
         [],

@@ -29,6 +29,8 @@ class TrainingConfig:
         keep: Whose weights remain: those of the epoch with the lowest validation loss, or of the last one.
         label_smoothing: Of cross_entropy, in [0, 1): the part of a target that is shared by all classes.
         class_weight: Of cross_entropy: balanced, so that rare classes count as much as frequent ones, or null.
+        proximal: Whether the L1 on weights is done by a step of its own after each step of the optimizer, so that
+            weights become exactly zero, and not by the gradient.
     """
 
     learning_rate: float = field(default=0.003, metadata=ruled(POSITIVE))
@@ -44,6 +46,7 @@ class TrainingConfig:
     keep: Literal["best", "last"] = "best"
     label_smoothing: float = field(default=0.0, metadata=ruled(RATE))
     class_weight: Literal["balanced"] | None = None
+    proximal: bool = False
 
     def __post_init__(self) -> None:
         check_section(self, "training.")

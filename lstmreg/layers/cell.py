@@ -189,8 +189,13 @@ class Cell:
         """Yield what its trained weights cost."""
         for kind, name, regularizer in self._trained("regularizer"):
             weight = tensor_of(self.lstm, name)
-            as_it_is = isinstance(regularizer, ELASTIC) and kind != "bias"
-            yield Term(kind, weight, regularizer, weight if as_it_is else self._in_keras(kind, weight))
+            is_elastic = isinstance(regularizer, ELASTIC)
+            as_it_is = is_elastic and kind != "bias"
+            beside = None
+            if is_elastic and name in self.lstm._parameters:
+                beside = self.weight("bias_hh") if kind == "bias" else 0.0
+            shown = weight if as_it_is else self._in_keras(kind, weight)
+            yield Term(kind, weight, regularizer, shown, beside=beside)
 
     def apply_constraints(self, was_used: bool) -> None:
         """Project each constrained weight that is trained, and that an optimizer may have moved.

@@ -24,6 +24,8 @@ class Term(NamedTuple):
     regularizer: Regularizer
     tensor: Tensor
     batch: int = 1  #: what the regularizer's value is divided by
+    #: Of a weight that a proximal step may set, its owner: what the tensor is more than the owner.
+    beside: Tensor | float | None = None
 
     @property
     def strengths(self) -> tuple[float, float]:
@@ -145,10 +147,23 @@ def penalties(model: nn.Module) -> dict[str, Tensor]:
         >>> sorted(penalties(model))
         ['kernel']
     """
+    return by_kind(all_terms(model))
+
+
+def all_terms(model: nn.Module) -> list[Term]:
+    """Return what :func:`penalties` adds up."""
     # Terms hold their owners, because the id of a dead one is used again.
-    terms = [term for module in model.modules() for term in _terms(module)]
-    once = list({(term.kind, id(term.owner)): term for term in reversed(terms)}.values())[::-1]
-    found = totals(once, [term.kind for term in once])
+    return counted_once([term for module in model.modules() for term in _terms(module)])
+
+
+def counted_once(terms: Sequence[Term]) -> list[Term]:
+    """Return the first term of each kind and owner."""
+    return list({(term.kind, id(term.owner)): term for term in reversed(terms)}.values())[::-1]
+
+
+def by_kind(terms: Sequence[Term]) -> dict[str, Tensor]:
+    """Return the sum of the terms of each kind, in the order of the kinds."""
+    found = totals(terms, [term.kind for term in terms])
     return {kind: found[kind] for kind in KINDS if kind in found}
 
 

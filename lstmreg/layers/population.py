@@ -126,12 +126,18 @@ class LayerPopulation:
             for rates, count, width in zip(self._rates, groups, (x.shape[-1], self._layer.hidden_size), strict=True)
         ]
 
-    def weight_terms(self, weights: Mapping[str, Tensor]) -> Iterator[MemberTerm]:
-        """Yield what the weights cost."""
+    def weight_terms(self, weights: Mapping[str, Tensor], *, proximal: bool = False) -> Iterator[MemberTerm]:
+        """Yield what the weights cost; with ``proximal`` their L1 as a value alone, without gradient."""
         for cell in self._cells:
             for kind, stem in STEMS.items():
-                if self._strengths[kind] != (None, None):
-                    yield MemberTerm(kind, self._strengths[kind], weights[cell.name(stem)])
+                l1, l2 = self._strengths[kind]
+                weight = weights[cell.name(stem)]
+                if not proximal and (l1, l2) != (None, None):
+                    yield MemberTerm(kind, (l1, l2), weight)
+                if proximal and l2 is not None:
+                    yield MemberTerm(kind, (None, l2), weight)
+                if proximal and l1 is not None:
+                    yield MemberTerm(kind, (l1, None), weight.detach())
 
 
 def _within(output: Tensor, valid: Tensor | None) -> Tensor:

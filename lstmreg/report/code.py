@@ -31,6 +31,7 @@ _OPTIMIZERS = {
 }
 
 _LEARNING_RATE, _OPTIMIZER = "training.learning_rate", "training.optimizer"
+_PROXIMAL = "training.proximal"
 
 #: What the norms of a regularizer are in torch.
 _NORMS = {"l1": "abs().sum()", "l2": "square().sum()"}
@@ -48,11 +49,11 @@ def snippets(answer: Answer) -> list[Snippet]:
     """Write the recommended layer in three dialects; of a network of somebody's own what the layers in it are given."""
     recipe = _Recipe(answer)
     if task_named(answer.task).has_own_networks:
-        return [Snippet("In your own network", recipe.in_own_network())]
+        return [Snippet("In your own network", recipe.about_proximal + recipe.in_own_network())]
     return [
-        Snippet("lstmreg, in your own PyTorch code", recipe.lstmreg()),
-        Snippet("Plain PyTorch", recipe.pytorch()),
-        Snippet("Keras", recipe.keras()),
+        Snippet("lstmreg, in your own PyTorch code", recipe.about_proximal + recipe.lstmreg()),
+        Snippet("Plain PyTorch", recipe.about_proximal + recipe.pytorch()),
+        Snippet("Keras", recipe.about_proximal + recipe.keras()),
     ]
 
 
@@ -98,12 +99,25 @@ class _Recipe:
         self.at_steps, self.of_classes = answer.data.steps == "all", bool(answer.data.classes)
         self.has_masks_per_gate = answer.settings["model.per_gate_input_masks"]
         self.loss = _LOSSES[str(answer.settings["training.loss"])]
+        self.is_proximal = bool(used.get(_PROXIMAL, answer.settings.get(_PROXIMAL, False)))
         self.optimizer: tuple[str, str] | None = None
         if WEIGHT_DECAY in used or _LEARNING_RATE in used:
             rate = short(used.get(_LEARNING_RATE, answer.learning_rate))
             decay = f", weight_decay={short(used[WEIGHT_DECAY])}" if WEIGHT_DECAY in used else ""
             torchs, keras = _OPTIMIZERS[str(used.get(_OPTIMIZER, answer.settings[_OPTIMIZER]))]
             self.optimizer = (f"{torchs}(PARAMETERS, lr={rate}{decay})", f"{keras}(learning_rate={rate}{decay})")
+
+    @property
+    def about_proximal(self) -> str:
+        """Say, where the L1 on weights was a step of its own, that a penalty in the loss is something else."""
+        has_l1 = any(any(self._turns(k)) for k in KNOBS.values() if k.keyword == "l1" and k.weights is not None)
+        if not (self.is_proximal and has_l1):
+            return ""
+        return (
+            "# The l1 of weights was found with training.proximal: true, as a step of its own after the optimizer's.\n"
+            "# In the loss, as here, it has another effect. lstmreg.fit with TrainingConfig(proximal=True) and\n"
+            "# lstmreg.TrainingModule(..., proximal=True) take that step.\n"
+        )
 
     def in_own_network(self) -> str:
         knobs = self._knobs(0, "L1L2")

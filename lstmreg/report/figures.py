@@ -274,7 +274,10 @@ _VERDICT_COLORS = {"use": _GOOD, "harms": "#b91c1c"}
 
 
 def columns(answer: Answer) -> str:
-    """Draw to which columns the networks listen without a knob and along its values: how much, and which place."""
+    """Draw to which columns the networks listen without a knob and along its values: how much, and which place.
+
+    Where all networks have switched a column off, its cell is empty but for a 0.
+    """
     found = answer.columns
     if found is None:
         return ""
@@ -283,9 +286,12 @@ def columns(answer: Answer) -> str:
         shown = [*shown[: _MOST_COLUMNS // 2], *shown[-(_MOST_COLUMNS // 2) :]]
     weights = np.array(list(found.weights.values())).T
     places = np.array([ranks(of_value) for of_value in found.weights.values()]).T
+    is_off = np.array([found.zero[value] for value in found.weights]).T == 1
+    places[is_off] = 0
     with canvas(1, 1, 0.9 + 0.21 * len(shown), _NARROW) as (figure, (ax,)):
         across, down = (np.arange(count + 1) - 0.5 for count in (len(found.weights), len(shown)))
-        ax.pcolormesh(across, down, weights[shown], cmap="Greens", vmin=0, vmax=1, edgecolor="white", linewidth=0.5)
+        drawn = np.ma.masked_where(is_off, weights)[shown]
+        ax.pcolormesh(across, down, drawn, cmap="Greens", vmin=0, vmax=1, edgecolor="white", linewidth=0.5)
         ax.invert_yaxis()
         for (row, column), place in np.ndenumerate(places[shown]):
             color = "white" if weights[shown][row, column] > _DARK else "#1e293b"

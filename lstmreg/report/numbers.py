@@ -147,11 +147,13 @@ class Columns:
         path: The knob along whose values it is shown.
         weights: A share in [0, 1] of each column, in the order of the names, as a mean over blocks and seeds; for no
             regularization (``off``) and each value of the knob up to the one in use, or that did best alone.
+        zero: The share of the networks in which all input weights of a column are exactly zero, likewise.
     """
 
     names: list[str]
     path: str
     weights: dict[str, list[float]]
+    zero: dict[str, list[float]]
 
 
 @dataclass(frozen=True)
@@ -504,9 +506,8 @@ def _columns(evidence: Evidence, found: Conclusion) -> Columns | None:
     chosen = float(found.recommended.get(row.arm.path, row.best.value))
     values = [dose.value for dose in row.doses if float(dose.value) <= chosen]  # what is too strong, nobody uses
     results = {"off": off} | {short(v): evidence.results({row.arm.path: v}, "choose") for v in values}
-    weights = {
-        value: shares for value, of_value in results.items() if (shares := _shares(list(of_value.values()), len(names)))
-    }
+    largest = {value: _largest(list(of_value.values()), len(names)) for value, of_value in results.items()}
+    weights = {value: _shares(found) for value, found in largest.items() if len(found)}
     if len(weights) < 2 or "off" not in weights:
         return None
     last = list(weights)[-1]
@@ -515,6 +516,7 @@ def _columns(evidence: Evidence, found: Conclusion) -> Columns | None:
         [names[k] for k in order],
         row.arm.path,
         {value: [shares[k] for k in order] for value, shares in weights.items()},
+        {value: (largest[value][:, order] == 0).mean(axis=0).tolist() for value in weights},
     )
 
 
@@ -522,10 +524,15 @@ def _columns(evidence: Evidence, found: Conclusion) -> Columns | None:
 _FEWEST_COLUMNS = 3
 
 
-def _shares(results: list[Result], columns: int) -> list[float]:
+def _largest(results: list[Result], columns: int) -> NDArray[np.float64]:
+    """Return how large the largest input weight of each column is, a row for each network that tells."""
+    return np.array([r.columns for r in results if r.columns and len(r.columns) == columns], dtype=np.float64)
+
+
+def _shares(largest: NDArray[np.float64]) -> list[float]:
     """Return each column's weight as a share of the largest, as a mean over networks."""
-    found = [np.array(r.columns) / max(*r.columns, _TINY) for r in results if r.columns and len(r.columns) == columns]
-    return [float(share) for share in np.mean(found, axis=0)] if found else []
+    found = [row / max(*row, _TINY) for row in largest]
+    return [float(share) for share in np.mean(found, axis=0)]
 
 
 # ---------------------------------------------------------------------- curves
@@ -621,6 +628,7 @@ def _settings(evidence: Evidence) -> dict[str, Scalar | list[Scalar] | None]:
     rules = dataclasses.asdict(search.amount) | {name: getattr(search, name) for name in _RULES}
     shown = [f"model.{name}" for name in ("hidden_size", "num_layers", "bidirectional", "per_gate_input_masks")]
     shown += [f"training.{n}" for n in ("optimizer", "learning_rate", "loss", "batch_size", "max_epochs", "patience")]
+    shown += ["training.proximal"] if evidence.config.training.proximal else []
     return {
         **{path: configured(base, path) for path in shown},
         **{f"data.{n}": getattr(evidence.config.data, n) for n in task_named(evidence.config.task).settings_shown},

@@ -11,8 +11,12 @@ from lstmreg.search.evidence import Effect, Resolution
 from lstmreg.search.space import WEIGHT_DECAY, Setting, knobs_of, short
 from lstmreg.tasks import Task, task_named
 
+<<<<<<< HEAD
 from .diagnosis import MOSTLY
 from .numbers import Answer, Judged, Knob
+=======
+from .numbers import MOSTLY, Answer, Columns, Judged, Knob
+>>>>>>> proximal
 
 #: The optimizer that knows weight decay is set beside it.
 _OPTIMIZER = "training.optimizer"
@@ -487,8 +491,30 @@ def _about_columns(answer: Answer) -> list[str]:
     return [
         f"At {_name(found.path)} = {value} the network listens most to {listed(found.names[:_FEW])}, and least to "
         f"{listed(least)}, by the largest input weight of each column; without it "
-        f"{'that was' if len(least) == 1 else 'those were'} number {listed(without)} of {len(found.names)}."
+        f"{'that was' if len(least) == 1 else 'those were'} number {listed(without)} of {len(found.names)}.",
+        *_about_zero_columns(found),
     ]
+
+
+def _about_zero_columns(found: Columns) -> list[str]:
+    """Say which columns the last value of the knob switches off, in all networks or in some."""
+    value, shares = list(found.zero.items())[-1]
+    off = [name for name, share in zip(found.names, shares, strict=True) if share == 1]
+    some = sum(0 < share < 1 for share in shares)
+    if not off and not some:
+        return []
+    said = [f"in some networks {some}"] if some else []
+    if off:
+        named = listed(off) if len(off) <= _MOST_NAMED else f"{', '.join(off[:_MOST_NAMED])} and others"
+        said.insert(0, f"in every network {len(off)} ({named})")
+    return [
+        f"At {_name(found.path)} = {value} input weights are exactly zero, which switches columns off: {listed(said)} "
+        f"of {len(found.names)}."
+    ]
+
+
+#: So many columns that are switched off are named.
+_MOST_NAMED = 12
 
 
 #: So many columns of either end are named.

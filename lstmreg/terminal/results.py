@@ -44,6 +44,10 @@ def show_fit(held_out: HeldOut, members: int, out: Console) -> None:
     elif (fit := trained.results[0]).kept_epoch != fit.best_epoch:
         lowest = fit.history[fit.best_epoch].val_loss
         say(out, f"The lowest validation loss was {lowest:.4g}, in epoch {fit.best_epoch}.")
+    if off := trained.switched_off():
+        count = f"{len(off)} of {len(trained.lesson.task.features)} input columns"
+        why = f"{'is' if len(off) == 1 else 'are'} switched off, with input weights that are all exactly zero"
+        say(out, printable(f"{count} {why}: {', '.join(off)}."))
     if all(f.stopped == "max_epochs" and f.best_epoch == len(f.history) - 1 for f in trained.results):
         say(out, "The last epoch was the best: raise training.max_epochs.", "bold")
     errors = [f"test {name}" for name in held_out.errors]

@@ -119,7 +119,7 @@ def fit(
     loaders: dict[str, Any] = {"datamodule": given}
     if isinstance(given, tuple):
         loaders = {"train_dataloaders": given[0], "val_dataloaders": given[1]}
-    module = TrainingModule(network, criterion=criterion, optimizer=_optimizer(training))
+    module = TrainingModule(network, criterion=criterion, optimizer=_optimizer(training), proximal=training.proximal)
     started = time.perf_counter()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training.seed)

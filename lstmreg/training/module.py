@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lstmreg.layers import LSTM, apply_constraints, penalties
 from lstmreg.layers.penalty import begin_activity
+from lstmreg.layers.proximal import proximal_step, smooth_penalties
 from lstmreg.losses import Criterion
 from lstmreg.models import predicted
 
@@ -51,7 +52,7 @@ def reset_states(network: nn.Module) -> None:
 
 
 class TrainingModule(pl.LightningModule):
-    """A network with its criterion and its optimizer, for ``lightning.Trainer``.
+    r"""A network with its criterion and its optimizer, for ``lightning.Trainer``.
 
     What is minimized is the data loss plus :func:`lstmreg.penalties` of the network, wherever in it the
     layers are. Logged are ``train_loss`` and ``val_loss``, both the bare data loss, and apart from them
@@ -68,6 +69,11 @@ class TrainingModule(pl.LightningModule):
         criterion: ``(prediction, y) -> scalar``. Default: mean squared error.
         optimizer: ``parameters -> Optimizer``. Default: Adam with ``learning_rate``.
         learning_rate: For the default optimizer.
+        proximal: Whether the L1 on the weights of each :class:`lstmreg.LSTM` has no gradient, and is done right after
+            each step of the optimizer instead, before constraints:
+            :math:`w \leftarrow \operatorname{sign}(w) \max(\lvert w \rvert - \eta \, l_1, 0)`, with that step's
+            learning rate :math:`\eta`. So weights become exactly zero. The logged penalties are the whole ones.
+            Default: ``False``.
 
     Shape:
         A batch is ``(x, y)``; ``x`` goes into the network as it is, and a tuple ``(x, lengths)`` as its arguments.
@@ -86,6 +92,7 @@ class TrainingModule(pl.LightningModule):
         criterion: Criterion = nn.functional.mse_loss,
         optimizer: OptimizerFactory | None = None,
         learning_rate: float = 1e-3,
+        proximal: bool = False,
     ) -> None:
         super().__init__()
         if not callable(criterion) or isinstance(criterion, type):
@@ -99,6 +106,7 @@ class TrainingModule(pl.LightningModule):
         self.criterion = criterion
         self.optimizer = optimizer
         self.learning_rate = learning_rate
+        self.proximal = proximal
         self._before: tuple[Any, Any] | None = None  # the last batch; it may have spoilt the weights
 
     def forward(self, x: Any) -> Tensor:
@@ -112,7 +120,7 @@ class TrainingModule(pl.LightningModule):
         x, y = batch
         prediction = self(x)
         data_loss = loss_of(self.criterion, prediction, y)
-        terms = penalties(self.network)
+        terms = smooth_penalties(self.network) if self.proximal else penalties(self.network)
         total = data_loss + sum(terms.values())
         if not math.isfinite(value := self._in_all_processes(total.detach())):
             raise DivergedError(self.global_step, "training", value, fault_of_step((x, y), prediction, self._before))
@@ -179,9 +187,11 @@ class TrainingModule(pl.LightningModule):
         """Reset stateful layers."""
         reset_states(self.network)
 
-    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Take a step, and project the constrained weights back, as Keras does."""
-        super().optimizer_step(*args, **kwargs)
+    def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, *args: Any, **kwargs: Any) -> None:
+        """Take a step, do the L1 if that is a step of its own, and project the constrained weights, as Keras does."""
+        super().optimizer_step(epoch, batch_idx, optimizer, *args, **kwargs)
+        if self.proximal:
+            proximal_step(self.network, optimizer)
         apply_constraints(self.network)
 
     # Seeded masks depend on how many were drawn. That is no weight, so it has no place in the state_dict,
@@ -192,7 +202,7 @@ class TrainingModule(pl.LightningModule):
         # Where somebody saves hyperparameters of their own, those are what their class is made with.
         checkpoint.setdefault(
             self.CHECKPOINT_HYPER_PARAMS_KEY,
-            {"network": describe(self.network), "learning_rate": self.learning_rate},
+            {"network": describe(self.network), "learning_rate": self.learning_rate, "proximal": self.proximal},
         )
         checkpoint["lstmreg_draws"] = {name: lstm.draws.tolist() for name, lstm in self._lstms()}
 

@@ -106,13 +106,24 @@ class Trained:
         return task.losses(self.training, self.predict(split.judged), task.truth(split.judged), scales)
 
     def column_weights(self) -> NDArray[np.float64] | None:
-        """Return the largest absolute input weight of each column ``(D,)``; ``None`` if a column is not one input."""
-        if not isinstance(self.network, Network) or self.network.vocabularies:
+        """Return the largest absolute input weight of each column ``(D,)``, of an ensemble in any of its members.
+
+        It is ``None`` if a column is not one input.
+        """
+        if not isinstance(self.network, (Network, Ensemble)) or self.network.vocabularies:
             return None
-        first = self.network.layers[0]
-        rows = [w.detach() for name, w in first.named_parameters() if name.startswith("weight_ih")]
+        networks: Any = self.network.members if isinstance(self.network, Ensemble) else [self.network]
+        named = [one for network in networks for one in network.layers[0].named_parameters()]
+        rows = [weight.detach() for name, weight in named if name.startswith("weight_ih")]
         largest: NDArray[np.float64] = torch.cat(rows).abs().amax(0).numpy().astype(np.float64)
         return largest
+
+    def switched_off(self) -> tuple[str, ...]:
+        """Return the names of the input columns whose input weights are all exactly zero: they change nothing."""
+        weights, names = self.column_weights(), self.lesson.task.features
+        if weights is None or len(weights) != len(names):
+            return ()
+        return tuple(name for name, weight in zip(names, weights, strict=True) if weight == 0)
 
     def predictor(self) -> Predictor:
         """Return what is saved: the network, what it needs to predict from data like those, and its calibration."""

@@ -267,7 +267,8 @@ def columns() -> Columns:
         f"{v:g}": [w ** (1 + 1.5 * k) if name[:2] != "rv" else w * 0.2**k for name, w in zip(names, off, strict=True)]
         for k, v in enumerate(values, start=1)
     }
-    return Columns(names, "model.kernel_l1", {"off": off} | along)
+    weights = {"off": off} | along
+    return Columns(names, "model.kernel_l1", weights, {value: [0.0] * 28 for value in weights})
 
 
 def made(**changes: Any) -> Answer:

@@ -49,6 +49,7 @@ from tests.report.answers import (
     with_test,
     with_verdicts,
 )
+from tests.search.made_up import whole
 from tests.tiny import tiny_config
 
 PAGE = Path(__file__).parents[2] / "docs" / "report.md"
@@ -694,9 +695,53 @@ def test_columns_are_ranked_along_the_values_of_a_knob(monkeypatch: pytest.Monke
     assert said.endswith(f"those were number {place['rv1']} and {place['rv2']} of 28.")
 
 
+def test_the_code_says_where_its_l1_was_no_part_of_the_loss() -> None:
+    plain = made(settings=answers.SETTINGS)
+    proximal = made(settings=answers.SETTINGS | {"training.proximal": True})
+    for before, after in zip(snippets(plain), snippets(proximal), strict=True):
+        assert after.code.endswith(before.code)
+        assert "training.proximal: true" in after.code.removesuffix(before.code)
+    other = made(settings=answers.SETTINGS | {"training.proximal": True}, recommended={"model.kernel_l2": 0.1})
+    assert not any("proximal" in snippet.code for snippet in snippets(other))
+
+
+def test_the_share_of_networks_that_switch_a_column_off_is_counted() -> None:
+    evidence = whole(np.full((6, 2), 0.5), np.ones((6, 2)))
+    evidence = dataclasses.replace(evidence, card=dataclasses.replace(evidence.card, features=["a", "b", "c"]))
+    for stage, columns in (("rates", lambda k: [0.5, 1.0, 0.25]), ("choose", lambda k: [0.0, 2.0, 0.5 * (k % 3 > 0)])):
+        records = evidence.records[stage]
+        records[:] = [
+            dataclasses.replace(record, result=dataclasses.replace(record.result, columns=columns(k)))
+            for k, record in enumerate(records)
+        ]
+    found = numbers.answer(evidence).columns
+    assert found is not None
+    assert found.names == ["b", "c", "a"]
+    assert found.zero == {"off": [0.0, 0.0, 0.0], "0.01": [0.0, pytest.approx(1 / 3), 1.0]}
+    assert found.weights == {"off": [1.0, 0.25, 0.5], "0.01": [1.0, pytest.approx(1 / 6), 0.0]}
+
+
+def test_columns_that_are_switched_off_are_empty_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = answers.columns()
+    shares = [0.0] * 25 + [0.5, 1.0, 1.0]  # of the last value, in the order of the names
+    off = dataclasses.replace(found, zero=found.zero | {"0.3": shares})
+    (ax,) = drawn_figure(monkeypatch, figures.columns, made(columns=off)).axes
+    written = np.array([int(text.get_text()) for text in ax.texts]).reshape(28, 7)
+    assert np.argwhere(written == 0).tolist() == [[26, 6], [27, 6]]
+    (mesh,) = ax.collections
+    np.testing.assert_array_equal(np.ma.getmaskarray(mesh.get_array()).reshape(28, 7), written == 0)
+    (said,) = [s for s in words.details(made(columns=off)) if "switches columns off" in s]
+    assert said == (
+        "At kernel_l1 = 0.3 input weights are exactly zero, which switches columns off: in every network 2 (rv2 and "
+        "rv1) and in some networks 1 of 28."
+    )
+    assert not [s for s in words.details(made()) if "switches columns off" in s]
+
+
 def test_of_many_columns_both_ends_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     names = [f"c{k}" for k in range(100)]
-    many = numbers.Columns(names, "model.kernel_l1", {"off": [1 - k / 100 for k in range(100)], "0.1": [1.0] * 100})
+    weights = {"off": [1 - k / 100 for k in range(100)], "0.1": [1.0] * 100}
+    many = numbers.Columns(names, "model.kernel_l1", weights, {value: [0.0] * 100 for value in weights})
     (ax,) = drawn_figure(monkeypatch, figures.columns, made(columns=many)).axes
     assert [label.get_text() for label in ax.get_yticklabels()] == names[:20] + names[80:]
 

@@ -75,7 +75,7 @@ class Formation:
             generators = [member.generator for member in self.members[rows]]
             states = self._states_of(piece)
             prediction, penalties, last = self._block(piece).run_and_penalize(
-                leaf, piece.x, states, generators, piece.lengths
+                leaf, piece.x, states, generators, piece.lengths, proximal=self.members[0].training.proximal
             )
             data_loss = member_losses(self._criteria(piece), prediction, piece)
             total = sum(penalties.values(), data_loss)

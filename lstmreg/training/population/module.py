@@ -81,7 +81,12 @@ class PopulationModule(pl.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Make one optimizer for all rows."""
-        return MemberOptimizer(self.weights, [member.training for member in self._formation.members])
+        members = self._formation.members
+        is_proximal = members[0].training.proximal
+        l1 = self._formation.population.l1([member.number for member in members]) if is_proximal else None
+        return MemberOptimizer(
+            self.weights, [m.training for m in members], None if l1 is None else l1.to(self.weights.device)
+        )
 
     # ------------------------------------------------------------------ an epoch
 

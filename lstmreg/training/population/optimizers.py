@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lstmreg.config import TrainingConfig
+from lstmreg.layers.proximal import soft_threshold_
 from lstmreg.training.optimizers import Rows, optimizer_named
 
 
@@ -21,12 +22,14 @@ class MemberOptimizer(torch.optim.Optimizer):
     Args:
         weights: ``(K, P)``, a row for each member.
         trainings: Their settings; the optimizer must be the same.
+        l1: ``(K, P)``: after each step, weights are pulled towards zero by so many times the learning rate, and onto
+            it. Default: none are.
 
     Raises:
         ValueError: If that is none of :data:`lstmreg.training.optimizers.OPTIMIZERS`.
     """
 
-    def __init__(self, weights: nn.Parameter, trainings: Sequence[TrainingConfig]) -> None:
+    def __init__(self, weights: nn.Parameter, trainings: Sequence[TrainingConfig], l1: Tensor | None = None) -> None:
         super().__init__([weights], {})
         kind = optimizer_named(trainings[0].optimizer)
         assert all(training.optimizer == trainings[0].optimizer for training in trainings)
@@ -40,6 +43,8 @@ class MemberOptimizer(torch.optim.Optimizer):
         self._clips = column([torch.inf if t.gradient_clip is None else t.gradient_clip for t in trainings])
         self._steps = torch.zeros_like(self._rates)
         self._moments = [torch.zeros_like(weights) for _ in range(kind.moments)]
+        # The products are rounded once, as those of a network alone are.
+        self._pulls = None if l1 is None else (self._rates * l1).to(weights.dtype)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None, rows: Sequence[slice] = (slice(None),)) -> Any:
@@ -63,6 +68,8 @@ class MemberOptimizer(torch.optim.Optimizer):
                     moments=[moment[part] for moment in self._moments],
                 )
             )
+            if self._pulls is not None:
+                soft_threshold_(weights[part], self._pulls[part])
         return result
 
     def keep(self, rows: Tensor) -> None:
@@ -70,6 +77,7 @@ class MemberOptimizer(torch.optim.Optimizer):
         for name in ("_rates", "_decays", "_clips", "_steps"):
             setattr(self, name, getattr(self, name)[rows])
         self._moments = [moment[rows] for moment in self._moments]
+        self._pulls = None if self._pulls is None else self._pulls[rows]
 
     @staticmethod
     def _clipped(gradient: Tensor, clip: Tensor) -> Tensor:

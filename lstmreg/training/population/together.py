@@ -20,7 +20,8 @@ from .fitting import fit_population
 #: More would not be faster, and everybody would wait for the first result.
 _MOST_MEMBERS = 1024
 
-#: What the weights of a population may take, with their gradients, the optimizer's moments and the best ones.
+#: What the weights of a population may take, with their gradients, the optimizer's moments, the best ones and what a
+#: proximal step takes off.
 _BYTES_OF_WEIGHTS = 512 * 2**20
 
 
@@ -45,7 +46,7 @@ def train_together(
     """Train each as :func:`~lstmreg.training.single.train_single` would, many at once.
 
     Args:
-        assignments: What to train. Those of one architecture, optimizer and loss make a population.
+        assignments: What to train. Those of one architecture, optimizer, loss and ``proximal`` make a population.
         task: The question and the data.
         listener: Called as soon as one has ended, in the order in which they end.
         watch: May end them early.
@@ -138,13 +139,14 @@ def members_at_once(config: Config) -> int:
         hidden = sizes[index] if isinstance(sizes, list) else sizes
         weights += directions * 4 * hidden * (width + hidden + 1)
         width = hidden * directions
-    return max(1, min(_MOST_MEMBERS, _BYTES_OF_WEIGHTS // (7 * 4 * weights)))
+    tensors = 8 if config.training.proximal else 7
+    return max(1, min(_MOST_MEMBERS, _BYTES_OF_WEIGHTS // (tensors * 4 * weights)))
 
 
 def _architecture(config: Config) -> str:
     """Return what a population must share, as a text."""
     model = {name: v for name, v in dataclasses.asdict(config.model).items() if f"model.{name}" not in KNOBS}
-    return repr((model, config.training.optimizer, config.training.loss))
+    return repr((model, config.training.optimizer, config.training.loss, config.training.proximal))
 
 
 def _train_population(numbers: list[int], assignments: Sequence[Assignment], task: Task, teller: _Teller) -> None:

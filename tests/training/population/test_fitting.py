@@ -108,6 +108,13 @@ SIX = [
 RATES = [{"learning_rate": rate} for rate in (0.01, 0.03, 0.05)]
 MIXED = [{"kernel_l2": 2**-6, "bias_l1": 2**-7}, {"dropout": 0.4, "activity_l2": 2**-5}, {"recurrent_dropout": 0.3}]
 
+#: Of three members one has no L1 on its weights.
+SPARSE = [
+    {"kernel_l1": 0.5, "kernel_l2": 2**-6, "bias_l1": 0.25},
+    {"recurrent_l1": 1.0, "kernel_l1": 0.25, "activity_l1": 2**-5, "dropout": 0.2},
+    {"recurrent_l2": 2**-5, "recurrent_dropout": 0.3},
+]
+
 
 def settings(optimizer: str, rate: float) -> list[dict]:
     """Three trainings of one optimizer in which all the rest differs."""
@@ -184,6 +191,14 @@ FITS = {
     "three outputs": Fit(
         SIX, RATES, lambda dtype: [Overshooting(outputs=3, seed=k % 2, dtype=dtype) for k in range(3)], outputs=3
     ),
+    "proximal, sgd": Fit(SPARSE, [own | {"proximal": True} for own in settings("sgd", 0.02)]),
+    "proximal, adam": Fit(SPARSE, [own | {"proximal": True} for own in settings("adam", 0.01)], own_data),
+    "proximal, two layers, two-way": Fit(
+        stacked(SPARSE, bidirectional=True), [own | {"proximal": True} for own in settings("adamw", 0.01)]
+    ),
+    "proximal with nothing to do": Fit(
+        [{}, {"kernel_l2": 2**-6}, {"activity_l1": 2**-6}], [own | {"proximal": True} for own in RATES]
+    ),
     "patience, min_delta and max_epochs": Fit(
         MIXED,
         [
@@ -257,6 +272,21 @@ def test_in_float64_the_weights_agree_to_the_last_digits(name):
     singles, members = fitted(name, torch.float64)
     for (_, ours), (_, theirs) in zip(members, singles, strict=True):
         torch.testing.assert_close(ours.state_dict(), theirs.state_dict(), rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", [name for name in FITS if name.startswith("proximal, ")])
+def test_weights_that_a_proximal_step_makes_zero_are_zero_in_both(name):
+    """To the last digit: of a weight that is nearly zero nobody could say that it is switched off."""
+    singles, members = fitted(name, torch.float64)
+    counts = []
+    for (_, ours), (_, theirs) in zip(members, singles, strict=True):
+        zeros = [(weight == 0).flatten() for weight in ours.state_dict().values()]
+        expected = [(weight == 0).flatten() for weight in theirs.state_dict().values()]
+        assert torch.equal(torch.cat(zeros), torch.cat(expected))
+        counts.append(sum(int((p == 0).sum()) for p in ours.parameters()))
+    assert counts[0] > 0
+    assert counts[1] > 0
+    assert counts[2] == 0
 
 
 def test_members_stop_each_at_its_own_time():
@@ -929,8 +959,12 @@ def three(**settings: Any) -> Population:
             {"training": [TrainingConfig(loss=loss) for loss in ("mse", "mae", "huber")]},
             "must have the same loss, got huber and mae and mse. Make a population for each.",
         ),
+        (
+            {"training": [TrainingConfig(proximal=on) for on in (True, False, True)]},
+            "must have the same proximal, got False and True. Make a population for each.",
+        ),
     ],
-    ids=["two trainings", "no trainings", "four data", "optimizers", "losses"],
+    ids=["two trainings", "no trainings", "four data", "optimizers", "losses", "proximal steps"],
 )
 def test_what_does_not_fit_together_is_refused_before_anything_is_trained(changes, message):
     population = three()
