@@ -11,12 +11,8 @@ from lstmreg.search.evidence import Effect, Resolution
 from lstmreg.search.space import WEIGHT_DECAY, Setting, knobs_of, short
 from lstmreg.tasks import Task, task_named
 
-<<<<<<< HEAD
 from .diagnosis import MOSTLY
-from .numbers import Answer, Judged, Knob
-=======
-from .numbers import MOSTLY, Answer, Columns, Judged, Knob
->>>>>>> proximal
+from .numbers import Answer, Columns, Judged, Knob
 
 #: The optimizer that knows weight decay is set beside it.
 _OPTIMIZER = "training.optimizer"

@@ -309,8 +309,8 @@ def check_file(path: Path) -> None:
 def _checked(path: Path, mode: Literal["rw", "ro"]) -> str:
     """Return what SQLite says of a file; ``ok`` if it is sound.
 
-    Where it may write, it first takes back what a process that was killed had half written: without that leave it cannot
-    read such a file.
+    Where it may write, it first takes back what a process that was killed had half written: without that it cannot read
+    such a file.
     """
     try:
         with closing(sqlite3.connect(f"file:{path.absolute()}?mode={mode}", uri=True)) as connection:
