@@ -123,7 +123,8 @@ class TrainingModule(pl.LightningModule):
         terms = smooth_penalties(self.network) if self.proximal else penalties(self.network)
         total = data_loss + sum(terms.values())
         if not math.isfinite(value := self._in_all_processes(total.detach())):
-            raise DivergedError(self.global_step, "training", value, fault_of_step((x, y), prediction, self._before))
+            fault = self._of_any_process(fault_of_step((x, y), prediction, self._before))
+            raise DivergedError(self.global_step, "training", value, fault)
         self._before = (x, y)
         self._log("train_loss", data_loss.detach(), batch, prog_bar=True)
         for kind, term in terms.items():
@@ -149,8 +150,19 @@ class TrainingModule(pl.LightningModule):
 
     def _in_all_processes(self, loss: Tensor) -> float:
         """Return the mean over processes: if one alone ended, the others would wait for it for ever."""
-        distributed = self._trainer is not None and self._trainer.world_size > 1
-        return float(self.trainer.strategy.reduce(loss) if distributed else loss)
+        return float(self.trainer.strategy.reduce(loss) if self._has_company else loss)
+
+    def _of_any_process(self, fault: str) -> str:
+        """Return the fault of the first process that has one; all of them must ask."""
+        if not self._has_company:
+            return fault
+        faults = [""] * self.trainer.world_size
+        torch.distributed.all_gather_object(faults, fault)
+        return next((each for each in faults if each), "")
+
+    @property
+    def _has_company(self) -> bool:
+        return self._trainer is not None and self._trainer.world_size > 1
 
     def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Predict for a batch ``(x, y)``, or ``x`` alone; where that is ``(x, lengths)``, for ``((x, lengths),)``."""
