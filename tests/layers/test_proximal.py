@@ -102,7 +102,7 @@ def own(w: torch.Tensor) -> torch.Tensor:
     return w.abs().sum()
 
 
-@pytest.mark.parametrize("regularizer", [Orthogonal(0.1), own, L2(0.1)], ids=str)
+@pytest.mark.parametrize("regularizer", [Orthogonal(0.1), own, L2(0.1)], ids=["orthogonal", "own", "l2"])
 def test_what_has_no_l1_to_split_off_stays_in_the_loss_whole(regularizer):
     lstm = ones(LSTM(3, 4, kernel_regularizer=regularizer))
     before = lstm.weight_ih_l0.clone()
