@@ -68,11 +68,14 @@ def saved_model(answer: Answer) -> Snippet:
             f"network.load_state_dict(safetensors.torch.load_file({weights}))",
         ]
     else:
+        data, others = _quoted(answer.data.path), "or any later file, data frame or array of this kind"
+        if answer.data.is_in_memory:
+            data, others = "data", "as they were given; or a file, data frame or array of this kind"
         lines = [
             "import lstmreg",
             "",
             f"model = lstmreg.load({_quoted(answer.directory)})",
-            f"print(model.predict({_quoted(answer.data.path)}))  # or any later file, data frame or array of this kind",
+            f"print(model.predict({data}))  # {others}",
         ]
     return Snippet("The model that was saved", "\n".join(lines))
 

@@ -142,10 +142,12 @@ def _candidate(answer: Answer) -> str:
 
 
 def summary(answer: Answer) -> list[str]:
-    """Say in two short paragraphs what supports the headline."""
+    """Say in two or three short paragraphs what supports the headline, and what a simple model says to it."""
+    simple = answer.simple_model_effect
+    rivals = _about_simple_model(answer) if answer.is_confirmed and simple is not None and simple.high >= 0 else []
     crossing = _about_crossing(answer)
     if crossing:
-        return [*crossing, _about_candidate(answer)]
+        return [*crossing, _about_candidate(answer), *rivals]
     decides = _about_deciding(answer)
     is_worse = answer.floor_effect is not None and answer.floor_effect.low > 0
     if _is_cut_short(answer) and not answer.is_confirmed and not is_worse:
@@ -154,7 +156,7 @@ def summary(answer: Answer) -> list[str]:
     if decides and is_ahead and not _better_simple_model(answer):
         return [_about_candidate(answer), *decides]
     worse = _about_simple_model(answer) if _better_simple_model(answer) and not is_worse else []
-    return [_about_candidate(answer), *(worse or _about_floor(answer))]
+    return [_about_candidate(answer), *(worse or _about_floor(answer)), *rivals]
 
 
 def details(answer: Answer) -> list[str]:
@@ -213,9 +215,8 @@ def _about_candidate(answer: Answer) -> str:
     parts = [f"{change(judged.effect.mean)} against nothing ({interval(judged.effect, answer)})"]
     if judged.rival and judged.beyond_rival is not None and not _is_rival(answer.candidate):
         rival = short(judged.rival[WEIGHT_DECAY]) if WEIGHT_DECAY in judged.rival else spoken(judged.rival)
-        parts.append(
-            f"{change(judged.beyond_rival.mean)} against the best weight decay, {rival} ({bounds(judged.beyond_rival)})"
-        )
+        beyond = f"{change(judged.beyond_rival.mean)} against the best weight decay"
+        parts.append(f"{beyond}, of {rival} ({bounds(judged.beyond_rival)})")
     measured = f"{_candidate(answer)}: {', '.join(parts)}; {fresh}."
     if answer.is_confirmed:
         return _capital(measured)
@@ -358,11 +359,19 @@ def _half(width: float) -> str:
 
 
 def _line(answer: Answer, **search: int) -> str:
-    """Write the line that asks again: a run that has begun keeps its plan, so the new one has a name of its own."""
+    """Write what asks again: a run that has begun keeps its plan, so the new one has a name of its own."""
+    if answer.data.is_in_memory:
+        settings = ", ".join(f"{name}={value}" for name, value in search.items())
+        return f"SearchConfig({settings}) in a Config of another name ({_A_LOOK})"
     config = shlex.quote(f"{answer.directory}/config.yaml")
     given = [f"--search.{name}={value}" for name, value in search.items()]
     name = "-".join([answer.run, *(f"{value}-{name.removeprefix('judge_')}" for name, value in search.items())])
-    return " ".join(["lstmreg search -c", config, *given, f"--name={shlex.quote(name)}"])
+    line = " ".join(["lstmreg search -c", config, *given, f"--name={shlex.quote(name)}"])
+    return f"{line} ({_A_LOOK})"
+
+
+#: What must be said wherever somebody is led to ask again.
+_A_LOOK = "another look at the same data, which gives chance another opportunity: believe a new yes the less for it"
 
 
 def _about_open_knobs(answer: Answer) -> list[str]:
@@ -451,7 +460,7 @@ def _about_test(answer: Answer) -> str:
             are = "is" if test.change.failed == 1 else "are"
             said += f" {_trainings(test.change.failed)} with it failed and {are} left out."
     floors = [f"{floor_name(answer, n)} {number(e)}" for n, e in sorted(test.floors.items(), key=lambda f: f[1])]
-    return said + (f" Without a model: {', '.join(floors)}." if floors else "")
+    return said + (f" Without a network: {', '.join(floors)}." if floors else "")
 
 
 def _about_averaging(answer: Answer) -> list[str]:
@@ -484,8 +493,11 @@ def _about_columns(answer: Answer) -> list[str]:
     least = found.names[: -_FEW - 1 : -1]
     places = ranks(found.weights[next(iter(found.weights))])
     without = [str(places[found.names.index(name)]) for name in least]
+    shares = found.weights[value]
+    most = [name for name, share in zip(found.names[:_FEW], shares, strict=False) if share >= _MUCH]
+    rest = f" (all others have less than {percent(math.ceil(100 * shares[len(most)]) / 100)} of that)"
     return [
-        f"At {_name(found.path)} = {value} the network listens most to {listed(found.names[:_FEW])}, and least to "
+        f"At {_name(found.path)} = {value} the network listens most to {listed(most)}{rest}, and least to "
         f"{listed(least)}, by the largest input weight of each column; without it "
         f"{'that was' if len(least) == 1 else 'those were'} number {listed(without)} of {len(found.names)}.",
         *_about_zero_columns(found),
@@ -513,8 +525,11 @@ def _about_zero_columns(found: Columns) -> list[str]:
 _MOST_NAMED = 12
 
 
-#: So many columns of either end are named.
+#: So many columns of either end are named,
 _FEW = 2
+
+#: of the upper end those alone whose weight is this share of the largest.
+_MUCH = 0.5
 
 
 def ranks(weights: Sequence[float]) -> list[int]:
@@ -855,7 +870,8 @@ def table_note(answer: Answer) -> str:
         [
             f"Effects are changes of the loss against no regularization, beyond {_beyond(answer)}; less is better. "
             f"Each setting is by itself here, at the value that did best; value is the one in use, if there is one. "
-            f"The bands of all values of all rows hold together ({percent(answer.table_confidence)}).{rival}",
+            f"The bands of all values of all rows hold together ({percent(answer.table_confidence)}). They stand on "
+            f"the trainings that chose the values; of what is judged, believe the judge's interval.{rival}",
             *(meaning for is_there, meaning in meanings if is_there),
         ]
     )

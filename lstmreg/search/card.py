@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,7 @@ class DataCard:
         classes: Names of the classes, where such are predicted.
         steps: ``last`` if a network predicts once for each case, ``all`` if at every step.
         simple_models: Which of the floors are simple models, that learn from the cases.
+        is_in_memory: Whether the data were given from Python, so that ``path`` only names them.
         length: Steps of the longest case; older runs, all of which forecast, have those of the window.
         initial_penalties: What each penalty on weights, by its path, costs a network that has not been trained at
             strength 1; nothing of networks of somebody's own, nor in older runs.
@@ -76,6 +78,7 @@ class DataCard:
     steps: str = "last"
     length: int | None = None
     simple_models: list[str] = field(default_factory=list)
+    is_in_memory: bool = False
     initial_penalties: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -123,6 +126,7 @@ def make_card(config: Config, task: Task, splits: Splits, most_blocks: int) -> D
         test_floor_errors=test_floors,
         classes=list(scales.get("classes", [])),
         simple_models=sorted(name for name in per_block[0] if name in task.simple_models),
+        is_in_memory=not Path(task.path).exists(),
         initial_penalties=_initial_penalties(config, task),
         **_sizes(lessons[0]),
     )

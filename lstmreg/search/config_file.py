@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lstmreg.config import Config, default_space, from_dict
+from lstmreg.config import Config, SearchConfig, default_space, from_dict
 from lstmreg.errors import ConfigError, CorruptFileError
 from lstmreg.tasks import Task
 from lstmreg.yaml_file import read_yaml, write_yaml
 
-#: What may change between two sittings: how much is planned, and where the folder lies.
-_FREE = {"search.effort", "runs", "name"}
+#: What may change between two sittings: where the folder lies.
+_FREE = {"runs", "name"}
 
 
 def settle(config: Config, task: Task) -> Config:
@@ -35,7 +35,10 @@ def settle(config: Config, task: Task) -> Config:
     if not (config.directory / "config.yaml").exists():
         return config
     begun = read_config(config.directory)
-    config = dataclasses.replace(config, search=config.search.planned(begun.search.amount))
+    search = config.search.planned(begun.search.amount)
+    if search.effort == SearchConfig.effort:  # which asks for nothing
+        search = dataclasses.replace(search, effort=begun.search.effort)
+    config = dataclasses.replace(config, search=search)
     different = [
         f"{name}: {old!r} then, {new!r} now"
         for name, old, new in _differences(dataclasses.asdict(begun), dataclasses.asdict(config))

@@ -272,7 +272,7 @@ def test_a_network_that_goes_from_behind_to_ahead_is_said_first() -> None:
 def test_what_it_is_worth_beyond_weight_decay_stands_beside_what_it_is_worth() -> None:
     assert words.summary(made())[1] == (
         "kernel_l1 = 0.03: −27 % against nothing (97 % interval −34 % to −19 %), −18 % against the best weight decay, "
-        "0.3 (−25 % to −11 %); 8 blocks with 8 fresh seeds each."
+        "of 0.3 (−25 % to −11 %); 8 blocks with 8 fresh seeds each."
     )
     (by_itself,) = [s for s in words.details(made()) if s.startswith("Weight decay is")]
     assert "the best, 0.3, by itself changes the loss by −11 % (97 % interval −16 % to −6.0 %)." in by_itself
@@ -333,7 +333,7 @@ def test_how_it_compares_with_a_simple_model_is_said() -> None:
     assert any(s.startswith(said) and s.endswith("−2.0 %).") for s in words.details(made()))
     unsure = made(simple_model_effect=UNSURE)
     assert any(
-        s.endswith("which of them is better is not shown, and the other is simpler.") for s in words.details(unsure)
+        s.endswith("which of them is better is not shown, and the other is simpler.") for s in words.summary(unsure)
     )
     worse = nothing_shown(simple_model_effect=WORSE)
     assert words.headline(worse) == "Use a ridge regression on the window: this model is worse."
@@ -377,7 +377,9 @@ def test_where_more_seeds_decide_the_line_asks_for_enough_of_them_under_a_new_na
     found = Resolution(0.2, 0.02, 0.1, more_blocks=9, noise=0.5, seeds_suffice=True, blocks=8, seeds=8.0)
     shown = nothing_shown(judged=judged(against=["interval"], resolution=found))
     (said,) = [s for s in words.sentences(shown) if s.startswith("With 8 blocks")]
-    line = re.search(r"lstmreg search -c runs/appliances/config.yaml --search.judge_seeds=(\d+) --name=(\S+)$", said)
+    line = re.search(
+        r"lstmreg search -c runs/appliances/config.yaml --search.judge_seeds=(\d+) --name=(\S+) \(another look", said
+    )
     assert line is not None
     assert line[2] != shown.run
     # The variance of a block's mean is one of blocks and one of seeds over their number.
@@ -389,7 +391,10 @@ def test_where_more_seeds_decide_the_line_asks_for_enough_of_them_under_a_new_na
 def test_few_blocks_are_to_be_more_where_the_data_allow_it() -> None:
     few = dataclasses.replace(open_with(blocks=3), most_blocks=6)
     (said,) = [s for s in words.sentences(few) if s.startswith("With 3 blocks")]
-    assert said.endswith("--search.blocks=6 --name=appliances-6-blocks")
+    assert "--search.blocks=6 --name=appliances-6-blocks (another look at the same data" in said
+    in_memory = dataclasses.replace(few, data=dataclasses.replace(few.data, is_in_memory=True))
+    (said,) = [s for s in words.sentences(in_memory) if s.startswith("With 3 blocks")]
+    assert "SearchConfig(blocks=6) in a Config of another name (another look" in said
     (said,) = [s for s in words.sentences(dataclasses.replace(few, most_blocks=3)) if s.startswith("With 3 blocks")]
     assert "More computing cannot decide" in said
 
@@ -449,7 +454,7 @@ def test_the_test_is_told_with_its_interval_beside_weight_decay_and_floors() -> 
         "the root mean square error is 66.1 without regularization, 54.9 with kernel_l1 = 0.03, 60.3 with weight_decay",
         "the loss changes by −31 % (97 % interval −40 % to −21 %), and by −17 % (−26 % to −7.0 %) against weight "
         "decay, on this one test of 240 windows.",
-        "Without a model: persistence (the last value again) 61.2, seasonal",
+        "Without a network: persistence (the last value again) 61.2, seasonal",
     ):
         assert part in said
 
@@ -690,7 +695,10 @@ def test_columns_are_ranked_along_the_values_of_a_knob(monkeypatch: pytest.Monke
     for column, weights in enumerate(found.weights.values()):
         np.testing.assert_array_equal(places[:, column], stats.rankdata(-np.array(weights), method="ordinal"))
     (said,) = [s for s in words.details(made()) if "listens most to" in s]
-    assert said.startswith("At kernel_l1 = 0.3 the network listens most to Appliances and lights, and least to rv1 and")
+    assert said.startswith(
+        "At kernel_l1 = 0.3 the network listens most to Appliances and lights (all others have less than"
+    )
+    assert "of that), and least to rv1 and rv2" in said
     place = {name: int(places[found.names.index(name), 0]) for name in ("rv1", "rv2")}
     assert said.endswith(f"those were number {place['rv1']} and {place['rv2']} of 28.")
 

@@ -83,12 +83,13 @@ def test_numbers_that_are_left_open_are_those_it_began_with(tmp_path: Path) -> N
     assert AMOUNTS[0] != settled(left_open).search.amount
 
 
-def test_the_effort_may_change_and_changes_nothing(tmp_path: Path) -> None:
-    begun(tiny_config(tmp_path))
-    thorough = tiny_config(tmp_path, effort="thorough", **dict.fromkeys(PLANNED))
-    found = settled(thorough)
-    assert found.search.amount == tiny_config(tmp_path).search.amount
-    assert found.search.effort == "thorough"
+def test_a_run_keeps_the_effort_that_it_was_planned_with(tmp_path: Path) -> None:
+    begun(tiny_config(tmp_path, effort="quick"))
+    unsaid = settled(tiny_config(tmp_path, **dict.fromkeys(PLANNED)))
+    assert unsaid.search.amount == tiny_config(tmp_path).search.amount
+    assert unsaid.search.effort == "quick"
+    with pytest.raises(ConfigError, match=r"search.effort: 'quick' then, 'thorough' now.*another name"):
+        settled(tiny_config(tmp_path, effort="thorough", **dict.fromkeys(PLANNED)))
 
 
 def test_a_folder_that_was_moved_and_renamed_goes_on(tmp_path: Path) -> None:
