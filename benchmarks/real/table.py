@@ -27,7 +27,7 @@ def _row(chosen: RealSet, line: Mapping[str, Any]) -> list[str]:
         _change(line["effect"]),
         _change(line["beyond_rival"]),
         line["headline"],
-        f"{line['seconds']:.0f}",
+        f"{line['processor_seconds']:.0f}",
     ]
 
 
