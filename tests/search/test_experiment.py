@@ -564,10 +564,12 @@ def test_a_plan_is_kept_with_the_run_and_never_made_again(tmp_path: Path, monkey
     assert plan.notes[0].startswith("The plan: up to ")
     assert read_config(config.directory).search.amount == AMOUNTS[0]
     monkeypatch.setattr(planning, "seconds_a_step", lambda config, task: 1e-9)
-    thorough = dataclasses.replace(config, search=dataclasses.replace(config.search, effort="thorough"))
-    (plan,) = interrupted_at(thorough, "plan")
+    (plan,) = interrupted_at(config, "plan")
     assert plan.notes == ()
     assert read_config(config.directory).search.amount == AMOUNTS[0]
+    thorough = dataclasses.replace(config, search=dataclasses.replace(config.search, effort="thorough"))
+    with pytest.raises(ConfigError, match="search.effort: 'default' then, 'thorough' now"):
+        search.run(thorough)
     (plan,) = interrupted_at(dataclasses.replace(thorough, name="another"), "plan")
     amount = read_config(tmp_path / "runs" / "another").search.amount
     assert (amount.race, amount.judge_seeds) == (AMOUNTS[-1].race, AMOUNTS[-1].judge_seeds)
