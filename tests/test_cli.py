@@ -101,12 +101,14 @@ def test_a_search_ends_with_its_answer_and_its_files_and_goes_on_when_asked_agai
     plan = r"The plan: up to 48 trainings, about \S+ \w+\. 3 settings with 5 values are tried on 3 blocks"
     assert re.search(plan, " ".join(first.stdout.split()))
 
-    again = lstmreg(folder, "search", "-c", "runs/waves/config.yaml", "--search.effort=thorough")  # which is free
+    again = lstmreg(folder, "search", "-c", "runs/waves/config.yaml")
     assert (again.returncode, again.stderr) == (0, "")
     assert json.loads((run / "answer.json").read_text())["judged"] == answer["judged"] is not None
-    more = lstmreg(folder, "search", "-c", "lstmreg.yaml", "--model.hidden_size=3", "--trials", "5")
+    asked = ("--model.hidden_size=3", "--trials", "5", "--search.effort=thorough")
+    more = lstmreg(folder, "search", "-c", "lstmreg.yaml", *asked)
     assert more.returncode == 2
     assert "search.trials: 0 then, 5 now" in more.stderr
+    assert "search.effort: 'default' then, 'thorough' now" in more.stderr
     assert json.loads((run / "answer.json").read_text())["judged"] == answer["judged"]
 
     (run / "answer.json").unlink()

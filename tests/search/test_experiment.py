@@ -568,7 +568,7 @@ def test_a_plan_is_kept_with_the_run_and_never_made_again(tmp_path: Path, monkey
     assert plan.notes == ()
     assert read_config(config.directory).search.amount == AMOUNTS[0]
     thorough = dataclasses.replace(config, search=dataclasses.replace(config.search, effort="thorough"))
-    with pytest.raises(ConfigError, match="search.effort: 'default' then, 'thorough' now"):
+    with pytest.raises(ConfigError, match=r"search.effort: 'default' then, 'thorough' now"):
         search.run(thorough)
     (plan,) = interrupted_at(dataclasses.replace(thorough, name="another"), "plan")
     amount = read_config(tmp_path / "runs" / "another").search.amount
