@@ -41,7 +41,6 @@ FLOORS = {
     "interop": 3,
     "population": 3,
     "data": 2,
-    "input_weights": 0,
     "intervals": 0,
     "predictions": 0,
     "predictive": 3,

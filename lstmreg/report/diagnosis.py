@@ -112,7 +112,7 @@ def diagnose(
     below = [_ratio(min(r.train), r.train[0] if floor is None else floor[k.block]) for k, r in results.items()]
     numbers = {
         "trainings": len(of_all),
-        "unfinished": float(np.mean([_is_unfinished(result, has_patience=has_patience) for result in of_all])),
+        "unfinished": unfinished(of_all, has_patience=has_patience),
         "gap": float(np.mean([gap(result) for result in of_all])),
         "turn": turn(of_all),
         "fall": _mean(_ratio(r.train[-1], r.train[r.best_epoch]) for r in of_all),
@@ -135,6 +135,11 @@ def gap(result: Result) -> float:
 def turn(results: Sequence[Result]) -> float:
     """Return how many times its best the validation loss of the last epoch is, as a mean over trainings."""
     return float(np.mean([_ratio(result.val[-1], result.val_loss) for result in results]))
+
+
+def unfinished(results: Sequence[Result], *, has_patience: bool) -> float:
+    """Return which share of trainings ``training.max_epochs`` ended too early."""
+    return float(np.mean([_is_unfinished(result, has_patience=has_patience) for result in results]))
 
 
 def _word(found: Diagnosis) -> Word:

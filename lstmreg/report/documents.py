@@ -8,14 +8,13 @@ import math
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from lstmreg.files import write_atomically
 
 from . import words
 from .code import saved_model, snippets
 from .figures import figures
 from .numbers import SCHEMA, Answer
+from .pages import page
 
 
 def write(answer: Answer, directory: Path) -> None:
@@ -75,14 +74,8 @@ def _unbroken(paragraph: str) -> str:
 
 def as_page(answer: Answer, drawn: dict[str, str]) -> str:
     """Return one HTML page that loads nothing and runs nothing; every name in it is escaped."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("lstmreg.report", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("page.html.j2").render(
+    return page(
+        "page.html.j2",
         answer=answer,
         headline=words.headline(answer),
         summary=[_unbroken(paragraph) for paragraph in words.summary(answer)],

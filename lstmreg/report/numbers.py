@@ -28,7 +28,7 @@ from lstmreg.search.records import ROLES, STAGES, Replicate, Result, Stage
 from lstmreg.search.space import WEIGHT_DECAY, Setting, baseline_config, configured, kept_on, short, turned_off
 from lstmreg.tasks import task_named
 
-from .diagnosis import MOSTLY, Diagnosis, diagnose, gap, turn
+from .diagnosis import MOSTLY, Diagnosis, diagnose, gap, turn, unfinished
 
 Verdict = Literal[
     "use",
@@ -220,10 +220,8 @@ class Answer:
         knobs: The table: knobs, then weight decay, then other settings.
         baseline_curve: Learning curves of the baseline on the last block.
         candidate_curve: Likewise of the candidate.
-        gap: Mean ratio of validation to training loss of the baseline at its best epochs.
-        turn: Mean ratio of its last to its best validation loss: how far it turns up.
-        candidate_turn: Likewise of the candidate, with the seeds that judge; ``None`` if there is none.
-        cut_short: Share of its trainings that ``max_epochs`` ended before the patience did; 0 without one.
+        candidate_turn: How far the candidate's validation loss turns up, as ``diagnosis.turn`` says of the baseline's,
+            with the seeds that judge; ``None`` if there is none.
         diagnosis: What ails the baseline, in a word, and the numbers on which that stands.
         columns: To which input columns the networks listen; ``None`` where there are fewer than three.
         most_blocks: So many blocks the data allow without getting very short.
@@ -256,10 +254,7 @@ class Answer:
     knobs: list[Knob]
     baseline_curve: Curve
     candidate_curve: Curve | None
-    gap: float
-    turn: float
     candidate_turn: float | None
-    cut_short: float
     diagnosis: Diagnosis
     columns: Columns | None
     most_blocks: int
@@ -288,13 +283,15 @@ def answer(evidence: Evidence) -> Answer:
     of_baseline = _of_baseline(evidence, found)
     of_candidate = evidence.results(candidate, "judge") if candidate else {}
     baseline = list(of_baseline.values())
-    knobs = _knobs(evidence, found, baseline, is_cut_short=_cut_short(evidence, baseline) > MOSTLY)
+    has_patience = evidence.config.training.patience is not None
+    is_cut_short = has_patience and unfinished(baseline, has_patience=True) > MOSTLY
+    knobs = _knobs(evidence, found, baseline, is_cut_short=is_cut_short)
     card = evidence.card
     diagnosis = diagnose(
         of_baseline,
         None if card.best_floor is None else card.floors[card.best_floor],
         None if card.best_simple_model is None else card.floors[card.best_simple_model],
-        has_patience=evidence.config.training.patience is not None,
+        has_patience=has_patience,
         separates=_separates(knobs, found.plan.smallest_effect),
     )
     return Answer(
@@ -319,10 +316,7 @@ def answer(evidence: Evidence) -> Answer:
         knobs=knobs,
         baseline_curve=_curve(_on_last_block(of_baseline)),
         candidate_curve=_curve(_on_last_block(of_candidate)) if of_candidate else None,
-        gap=diagnosis.gap,
-        turn=diagnosis.turn,
         candidate_turn=turn(list(of_candidate.values())) if of_candidate else None,
-        cut_short=_cut_short(evidence, baseline),
         diagnosis=diagnosis,
         columns=_columns(evidence, found),
         most_blocks=evidence.card.most_blocks,
@@ -544,12 +538,6 @@ def _baseline_results(evidence: Evidence) -> dict[Replicate, Result]:
 
 def _of_baseline(evidence: Evidence, found: Conclusion) -> dict[Replicate, Result]:
     return evidence.results({}, _judging(found)) or _baseline_results(evidence)
-
-
-def _cut_short(evidence: Evidence, results: list[Result]) -> float:
-    """Return which share of trainings ended before the patience did; none where there is no patience."""
-    ended = [result.stopped == "max_epochs" for result in results]
-    return float(np.mean(ended)) if evidence.config.training.patience else 0.0
 
 
 def _on_last_block(found: dict[Replicate, Result]) -> Result:

@@ -8,14 +8,13 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-import jinja2
-
 from lstmreg.files import write_atomically
 from lstmreg.search import Progress, Shown
 from lstmreg.search.planning import duration
 from lstmreg.search.records import STAGE_OF, Role, Stage
 from lstmreg.search.space import Setting, describe, key
 
+from .pages import page
 from .words import change
 
 #: In seconds: a page is written no sooner after another, and loaded again so often.
@@ -78,15 +77,9 @@ class ProvisionalPage:
         self._due = ends + max(REFRESH, _SHARE * (ends - begins))
 
     def _page(self, progress: Progress, role: Role) -> str:
-        environment = jinja2.Environment(
-            loader=jinja2.PackageLoader("lstmreg.report", "."),
-            autoescape=True,
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
         left = progress.seconds_left
-        return environment.get_template("provisional.html.j2").render(
+        return page(
+            "provisional.html.j2",
             run=self._run,
             refresh=round(REFRESH),
             doing=_DOING[role],

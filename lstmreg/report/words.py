@@ -104,7 +104,7 @@ def _places(setting: Setting) -> str:
 
 
 def _is_cut_short(answer: Answer) -> bool:
-    return answer.cut_short > MOSTLY
+    return answer.settings.get("training.patience") is not None and answer.diagnosis.unfinished > MOSTLY
 
 
 def _has_sure_effect(answer: Answer) -> bool:
@@ -687,7 +687,7 @@ def _about_last_epochs(answer: Answer) -> list[str]:
     if answer.diagnosis.word == "not converged":
         return []
     without = "a knob" if answer.candidate_turn is None or _layers(answer.candidate) else "regularization"
-    parts = [f"{change(answer.turn - 1)} without {without}"]
+    parts = [f"{change(answer.diagnosis.turn - 1)} without {without}"]
     if answer.candidate_turn is not None:
         parts.append(f"{change(answer.candidate_turn - 1)} with {spoken(answer.candidate)}")
     has_patience = answer.settings.get("training.patience") is not None

@@ -224,8 +224,8 @@ class _Experiment:
             return Candidate.of(setting | needed)
 
         points = [({}, 0.0), *((plain(candidate), effect) for candidate, effect in known)]
-        proposals = propose(self.base, dimensions(self.evidence.config), points, first, count)
-        return [whole(proposal.setting) for proposal in proposals if proposal.setting]
+        proposed = propose(self.base, dimensions(self.evidence.config), points, first, count)
+        return [whole(setting) for setting in proposed if setting]
 
     def _test(self, conclusion: Conclusion) -> None:
         jobs = [

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution
 
 from lstmreg.config import Config, Dimension
 
@@ -18,22 +15,13 @@ from .space import Setting, as_parameters, distributions, key, suggest
 _ASKED = 30
 
 
-@dataclass(frozen=True)
-class Proposal:
-    """A setting to try, and how Optuna says it."""
-
-    setting: Setting
-    parameters: dict[str, Any]
-    distributions: dict[str, BaseDistribution]
-
-
 def propose(
     config: Config,
     dimensions: dict[str, Dimension],
     known: Sequence[tuple[Setting, float]],
     first: int,
     count: int,
-) -> list[Proposal]:
+) -> list[Setting]:
     """Propose ``count`` settings that are not known yet, as far as there are such.
 
     The sampler's study lives in memory and is made anew each time, so that the proposals follow from the arguments
@@ -57,12 +45,11 @@ def propose(
     proposals = []
     for _ in range(count):
         for _ in range(_ASKED):
-            trial = study.ask()
-            setting = suggest(trial, dimensions, config)
+            setting = suggest(study.ask(), dimensions, config)
             if key(setting) not in seen:
                 break
         seen.add(key(setting))
-        proposals.append(Proposal(setting, trial.params, trial.distributions))
+        proposals.append(setting)
     return proposals
 
 

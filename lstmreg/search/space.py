@@ -36,11 +36,6 @@ def knobs_of(setting: Setting) -> list[str]:
     return [path for path in regularizers() if path in setting]
 
 
-def without_knobs(setting: Setting) -> Setting:
-    """Return the same sizes and rates with every knob off."""
-    return {path: value for path, value in setting.items() if path not in regularizers()}
-
-
 def dimensions(config: Config) -> dict[str, Dimension]:
     """Return all that is tried, by path: the space, and weight decay beside it."""
     space = config.search.dimensions

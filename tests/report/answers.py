@@ -293,10 +293,7 @@ def made(**changes: Any) -> Answer:
         knobs=table(),
         baseline_curve=curve(14, 0.5, 0.4, 3.1),
         candidate_curve=curve(30, 0.37, 0.05, 1.2),
-        gap=3.1,
-        turn=1.4,
         candidate_turn=1.05,
-        cut_short=0.0,
         diagnosis=DIAGNOSIS,
         columns=columns(),
         most_blocks=8,
@@ -451,7 +448,7 @@ def simple_model_wins() -> Answer:
 def cut_short() -> Answer:
     """Return an answer whose trainings were ended by max_epochs."""
     diagnosis = dataclasses.replace(DIAGNOSIS, word="not converged", unfinished=0.9)
-    return nothing_shown(cut_short=0.9, diagnosis=diagnosis)
+    return nothing_shown(diagnosis=diagnosis)
 
 
 def weight_decay_wins() -> Answer:

@@ -302,7 +302,7 @@ WORSE, UNSURE, BETTER = (Effect(m, m - 0.1, m + 0.1, BLOCKS) for m in (0.3, 0.0,
         (["floor"], {"floor_effect": WORSE}, "Use persistence (the last value again): this model is worse."),
         (["unstable"], {}, "Nothing is recommended: regularization helps, but the blocks do not agree on which."),
         (["unstable", "floor"], {"floor_effect": WORSE}, "this model is worse."),
-        (["failures"], {"cut_short": 0.9}, "training was cut short"),
+        (["failures"], {"diagnosis": answers.cut_short().diagnosis}, "training was cut short"),
         (["interval"], {"best_floor": None, "floor_effect": None}, "Nothing could be shown: no knob helps for certain"),
     ],
 )

@@ -10,7 +10,6 @@ from .cells import Cell as Cell
 from .cells import LogLosses as LogLosses
 from .course import Proposer as Proposer
 from .course import Step as Step
-from .course import next_cells as next_cells
 from .course import steps as steps
 from .intervals import Components as Components
 from .intervals import Interval as Interval

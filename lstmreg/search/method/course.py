@@ -46,19 +46,6 @@ class Step:
     cells: tuple[Cell, ...]
 
 
-def next_cells(plan: Plan, log_losses: LogLosses) -> list[Cell]:
-    """Return which trainings are to run next; none once the experiment is at its end.
-
-    It depends on the cells that are known and on nothing else: whoever was interrupted calls it again with what there
-    is, and is told the rest of the step that was at hand.
-    """
-    for step in steps(plan, log_losses):
-        missing = [cell for cell in step.cells if cell not in log_losses]
-        if missing:
-            return missing
-    return []
-
-
 def steps(plan: Plan, log_losses: LogLosses, proposer: Proposer | None = None) -> Iterator[Step]:
     """Go through the experiment, from its beginning.
 
