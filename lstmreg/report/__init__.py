@@ -1,6 +1,6 @@
 """From evidence to an answer that people can read: numbers first, then words, figures and the page."""
 
+from .answers import Answer as Answer
 from .documents import write as write
-from .numbers import Answer as Answer
 from .numbers import answer as answer
 from .provisional import ProvisionalPage as ProvisionalPage

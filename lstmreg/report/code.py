@@ -10,7 +10,7 @@ from lstmreg.knobs import KNOBS, Knob, layer_arguments
 from lstmreg.search.space import WEIGHT_DECAY, short
 from lstmreg.tasks import task_named
 
-from .numbers import Answer
+from .answers import Answer
 
 #: The loss of ``training.loss`` in torch and in Keras.
 _LOSSES = {

@@ -11,9 +11,9 @@ from typing import Any
 from lstmreg.files import write_atomically
 
 from . import words
+from .answers import SCHEMA, Answer
 from .code import saved_model, snippets
 from .figures import figures
-from .numbers import SCHEMA, Answer
 from .pages import page
 
 

@@ -24,7 +24,7 @@ from lstmreg.search.method.intervals import Interval
 from lstmreg.search.space import short
 from lstmreg.tasks import task_named
 
-from .numbers import Answer, Curve, Dose, Knob
+from .answers import Answer, Curve, Dose, Knob
 from .words import ranks, short_floor_name, spoken
 
 _TRAIN, _VAL, _GREY, _GOOD = "#8a9ba8", "#c2410c", "#94a3b8", "#0f766e"

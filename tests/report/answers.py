@@ -11,8 +11,8 @@ import numpy as np
 
 from lstmreg.config import Scalar
 from lstmreg.knobs import KNOBS
+from lstmreg.report.answers import Answer, Columns, Curve, Dose, Judged, Knob, Test, Verdict
 from lstmreg.report.diagnosis import Diagnosis
-from lstmreg.report.numbers import Answer, Columns, Curve, Dose, Judged, Knob, Test, Verdict
 from lstmreg.search.card import DataCard
 from lstmreg.search.evidence import Effect, Resolution
 from lstmreg.search.held_out import Averaging

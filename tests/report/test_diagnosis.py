@@ -140,7 +140,7 @@ def test_the_diagnosis_of_an_answer_is_that_of_its_baselines_curves() -> None:
     answer = report.answer(evidence(falls(0.2), turns(0.6, by=0.5)))
     assert (answer.diagnosis.word, answer.diagnosis.trainings) == ("overfits", 24)
     # The candidate's curves end at their best.
-    assert (answer.turn, answer.candidate_turn) == (pytest.approx(1.5), 1.0)
+    assert (answer.diagnosis.turn, answer.candidate_turn) == (pytest.approx(1.5), 1.0)
     assert answer.diagnosis.against_floor == pytest.approx(1 / 5, rel=0.01)  # persistence's loss is 5, the baseline's 1
     assert answer.diagnosis.separates == pytest.approx(
         0.98, abs=0.05

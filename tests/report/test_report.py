@@ -30,8 +30,8 @@ from scipy import stats
 import lstmreg
 from lstmreg import report, search
 from lstmreg.report import diagnosis, documents, figures, numbers, words
+from lstmreg.report.answers import Answer, Columns, Dose, Verdict
 from lstmreg.report.code import saved_model, snippets
-from lstmreg.report.numbers import Answer, Dose
 from lstmreg.search.evidence import Effect, Resolution
 from lstmreg.search.method import judge
 from lstmreg.terminal import show_answer
@@ -153,7 +153,7 @@ def test_the_code_of_the_page_on_it_reads_it(kind: str, tmp_path: Path) -> None:
 def test_the_page_on_it_explains_every_verdict_and_every_reason() -> None:
     for word in get_args(diagnosis.Word):
         assert f"| {word} |" in PAGE.read_text()
-    for verdict in get_args(numbers.Verdict):
+    for verdict in get_args(Verdict):
         assert f"| {verdict} |" in PAGE.read_text()
     for reason in get_args(judge.Reason):
         assert f"`{reason}`" in PAGE.read_text()
@@ -749,7 +749,7 @@ def test_columns_that_are_switched_off_are_empty_and_named(monkeypatch: pytest.M
 def test_of_many_columns_both_ends_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     names = [f"c{k}" for k in range(100)]
     weights = {"off": [1 - k / 100 for k in range(100)], "0.1": [1.0] * 100}
-    many = numbers.Columns(names, "model.kernel_l1", weights, {value: [0.0] * 100 for value in weights})
+    many = Columns(names, "model.kernel_l1", weights, {value: [0.0] * 100 for value in weights})
     (ax,) = drawn_figure(monkeypatch, figures.columns, made(columns=many)).axes
     assert [label.get_text() for label in ax.get_yticklabels()] == names[:20] + names[80:]
 

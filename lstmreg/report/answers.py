@@ -1,0 +1,251 @@
+"""What an answer consists of: plain dataclasses, which words, pictures, code and ``answer.json`` are drawn from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from lstmreg.config import Scalar
+from lstmreg.search.card import DataCard
+from lstmreg.search.evidence import Effect, Resolution
+from lstmreg.search.held_out import Averaging
+from lstmreg.search.space import Setting
+
+from .diagnosis import Diagnosis
+
+Verdict = Literal[
+    "use",
+    "helps alone, not needed",
+    "helps alone, not confirmed",
+    "off for certain",
+    "harms",
+    "cannot tell",
+    "not searched",
+]
+
+#: By this the readers of ``answer.json`` know what stands in it.
+SCHEMA = 2
+
+
+@dataclass(frozen=True)
+class Dose:
+    """What one value of an arm did by itself on the blocks, with the seeds that choose.
+
+    Attributes:
+        value: The value.
+        effect: Its effect on the loss; the intervals of all doses of all arms hold together.
+        by_block: The effect on each block.
+        seeds: How many seeds on each block stand behind it.
+        is_grown: Whether the ladder grew to it.
+        start: Of a penalty on weights: how many times the data loss of the first epoch it is at the initial weights.
+    """
+
+    value: Scalar
+    effect: Effect
+    by_block: list[float]
+    seeds: int
+    is_grown: bool
+    start: float | None = None
+
+
+@dataclass(frozen=True)
+class Knob:
+    """One row of the table: a knob, weight decay, or another setting that was tried.
+
+    Attributes:
+        path: The setting, such as ``model.kernel_l2``.
+        name: Its last part.
+        keras: Keras' argument, or of weight decay the optimizer's; empty of other settings.
+        role: ``knob``; ``rival``, what one would do without the knobs; ``setting``, anything else.
+        verdict: ``use``; else what follows from the bands of its doses.
+        value: The one in use, else the one that did best alone.
+        alone: The effect by itself of the dose in use, else of the best.
+        p_value: That some dose lowers the loss, adjusted for all doses of all arms.
+        doses: In the order of their values.
+        resolution: Where nothing can be told: what would decide.
+    """
+
+    path: str
+    name: str
+    keras: str
+    role: Literal["knob", "rival", "setting"]
+    verdict: Verdict
+    value: Scalar | None
+    alone: Effect | None
+    p_value: float | None
+    doses: list[Dose]
+    resolution: Resolution | None
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What fresh seeds said of the pick.
+
+    Attributes:
+        effect: Of the pick on the loss, against no regularization.
+        agreed: Of what the blocks agree on: the value, or only the knobs, or only the places they act on, or nothing.
+        stable: In which share of the blocks the others pick the same value.
+        picks: What the blocks' picks are, each with how many blocks it has, the most first.
+        seeds: How many fresh seeds on each block.
+        against: Why the pick is not recommended (``interval``, ``smallest effect``, ``unstable``, ``floor``,
+            ``simple model``, ``failures``); empty if it is.
+        resolution: What would decide.
+        rival: The best weight decay; ``None`` if none was tried.
+        rival_effect: Its effect against no regularization.
+        beyond_rival: The pick's effect against it.
+        losses: Mean loss over the fresh seeds on each block, in units of the validation loss: of ``no regularization``,
+            ``pick``, ``weight decay``, ``floor`` and ``simple model``, as far as there are such.
+        against_floor: The pick's loss against the best prediction without a model.
+        baseline_against_floor: Likewise of no regularization.
+        against_simple_model: The pick's loss against the best simple model.
+        baseline_against_simple_model: Likewise of no regularization.
+    """
+
+    effect: Effect
+    agreed: Literal["value", "knobs", "places", "nothing"]
+    stable: float
+    picks: list[tuple[Setting, int]]
+    seeds: int
+    against: list[str]
+    resolution: Resolution
+    rival: Setting | None
+    rival_effect: Effect | None
+    beyond_rival: Effect | None
+    losses: dict[str, list[float]]
+    against_floor: Effect | None
+    baseline_against_floor: Effect | None
+    against_simple_model: Effect | None
+    baseline_against_simple_model: Effect | None
+
+
+@dataclass(frozen=True)
+class Columns:
+    """To which input columns networks listen: how large the largest input weight of each is, of the largest of all.
+
+    Attributes:
+        names: Of the columns, those that the last value leaves largest first.
+        path: The knob along whose values it is shown.
+        weights: A share in [0, 1] of each column, in the order of the names, as a mean over blocks and seeds; for no
+            regularization (``off``) and each value of the knob up to the one in use, or that did best alone.
+        zero: The share of the networks in which all input weights of a column are exactly zero, likewise.
+    """
+
+    names: list[str]
+    path: str
+    weights: dict[str, list[float]]
+    zero: dict[str, list[float]]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Learning curves of one training, and where it was best. ``gap`` is validation over training loss there."""
+
+    train: list[float]
+    val: list[float]
+    best_epoch: int
+    gap: float
+
+
+@dataclass(frozen=True)
+class Test:
+    """Errors on the test, in the target's units, as means over seeds.
+
+    Attributes:
+        metric: Name of the error.
+        baseline: Of no regularization.
+        candidate: Of the candidate.
+        rival: Of the best weight decay; ``None`` if none was tried, or it is the candidate.
+        floors: Of each prediction without a model.
+        change: Of the loss, from the baseline to the candidate; its ``blocks`` are the test's cases.
+        beyond_rival: Of the loss, from the rival to the candidate.
+        seeds: How many.
+        averaging: What averaging the seeds' predictions is worth, by what predicted.
+        predictions: Of one seed, a row for each case, for the picture, by what predicted.
+        error_by_step: For each column of the predictions, such as each step ahead, by name; where a task has such.
+        errors: All errors, by name of what predicted (``no regularization``, ``candidate``, ``weight decay``, floors)
+            and of the error.
+    """
+
+    metric: str
+    baseline: float
+    candidate: float | None
+    rival: float | None
+    floors: dict[str, float]
+    change: Effect | None
+    beyond_rival: Effect | None
+    seeds: int
+    averaging: dict[str, Averaging]
+    predictions: dict[str, list[Any]]
+    error_by_step: dict[str, list[float]]
+    errors: dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Which knobs to turn, and the evidence.
+
+    Attributes:
+        run: Name of the run.
+        task: Name of the task.
+        directory: Its folder.
+        recommended: The setting to use, by path; empty: no regularization.
+        candidate: What was judged; empty if the screen ruled everything out, so that nothing was.
+        is_confirmed: Whether the candidate is recommended.
+        learning_rate: That of the baseline, chosen by experiment.
+        judged: What the judge said; ``None`` if nothing was judged.
+        best_floor: The prediction without a model that is hardest to beat, if there is any.
+        floor_effect: Loss of the recommended model relative to it.
+        best_simple_model: The simple model that is hardest to beat, if there is any.
+        simple_model_effect: Loss of the recommended model relative to it.
+        knobs: The table: knobs, then weight decay, then other settings.
+        baseline_curve: Learning curves of the baseline on the last block.
+        candidate_curve: Likewise of the candidate.
+        candidate_turn: How far the candidate's validation loss turns up, as ``diagnosis.turn`` says of the baseline's,
+            with the seeds that judge; ``None`` if there is none.
+        diagnosis: What ails the baseline, in a word, and the numbers on which that stands.
+        columns: To which input columns the networks listen; ``None`` where there are fewer than three.
+        most_blocks: So many blocks the data allow without getting very short.
+        turned_off: Settings that the configuration turns and the search turned off in the baseline.
+        kept_on: Knobs that the configuration turns and that were on in every training.
+        test: The test.
+        data: The data card.
+        course: How many trainings each part of the experiment took (``learning rate``, ``screen``, ``grow``, ``race``,
+            ``combine``, ``propose``, ``judge``, ``test``), in this order, and how many of them failed.
+        settings: The run's configuration at the baseline: sizes, training, and the search's rules.
+        confidence: Of the judge's intervals, and of the test's.
+        table_confidence: Of the bands in the table, all together.
+        smallest_effect: The least relative improvement of the loss that is worth a knob.
+        seconds: Training time in all.
+        versions: Of what computed it.
+    """
+
+    run: str
+    task: str
+    directory: str
+    recommended: Setting
+    candidate: Setting
+    is_confirmed: bool
+    learning_rate: float
+    judged: Judged | None
+    best_floor: str | None
+    floor_effect: Effect | None
+    best_simple_model: str | None
+    simple_model_effect: Effect | None
+    knobs: list[Knob]
+    baseline_curve: Curve
+    candidate_curve: Curve | None
+    candidate_turn: float | None
+    diagnosis: Diagnosis
+    columns: Columns | None
+    most_blocks: int
+    turned_off: Setting
+    kept_on: Setting
+    test: Test
+    data: DataCard
+    course: dict[str, list[int]]
+    settings: dict[str, Scalar | list[Scalar] | None]
+    confidence: float
+    table_confidence: float
+    smallest_effect: float
+    seconds: float
+    versions: dict[str, str]

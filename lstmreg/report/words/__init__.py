@@ -1,0 +1,17 @@
+"""The answer in words: the same sentences in the terminal, in Markdown and on the page."""
+
+from .advice import headline as headline
+from .knob_table import table as table
+from .knob_table import table_note as table_note
+from .naming import floor_name as floor_name
+from .naming import short_floor_name as short_floor_name
+from .naming import task as task
+from .support import details as details
+from .support import sentences as sentences
+from .support import summary as summary
+from .training import starts_note as starts_note
+from .writing import change as change
+from .writing import number as number
+from .writing import percent as percent
+from .writing import ranks as ranks
+from .writing import spoken as spoken
