@@ -2,49 +2,24 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from lstmreg.config import Scalar
 from lstmreg.search.evidence import Effect
 from lstmreg.search.method.intervals import Interval
 from lstmreg.search.space import short
-from lstmreg.tasks import task_named
 
 from .answers import Answer, Curve, Dose, Knob
+from .canvas import DARK, GOOD, GREY, LETTERS, NARROW, TITLE, TRAIN, VAL, canvas, clipped, legend, svg
+from .tested import confusion, predictions
 from .words import ranks, short_floor_name, spoken
-
-_TRAIN, _VAL, _GREY, _GOOD = "#8a9ba8", "#c2410c", "#94a3b8", "#0f766e"
-
-_STYLE: dict[Any, Any] = {
-    "font.size": 9.0,
-    "font.family": "sans-serif",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#e5e7eb",
-    "grid.linewidth": 0.6,
-    "axes.axisbelow": True,
-    "legend.frameon": False,
-    "svg.fonttype": "none",  # text stays text: small, searchable, in the reader's own font
-    "text.parse_math": False,  # a column may be named $x$
-}
-
-#: In inches: of most figures, and of one that is to be seen whole on a phone, or nearly.
-_WIDTH, _NARROW = 8.2, 5.6
 
 
 def figures(answer: Answer) -> dict[str, str]:
@@ -78,16 +53,16 @@ def learning_curves(answer: Answer) -> str:
             ax.yaxis.set_minor_formatter(lambda y, _: f"{y:g}" if f"{y:e}"[0] in "235" else "")
         axes[0].set_ylabel("loss (log scale)")
         legend(figure, axes[0])
-        return _svg(figure)
+        return svg(figure)
 
 
 def _draw_curve(ax: Axes, curve: Curve) -> None:
     epochs = range(len(curve.val))
-    ax.plot(epochs, curve.train, color=_TRAIN, label="training (in training mode)")
-    ax.plot(epochs, curve.val, color=_VAL, label="validation")
+    ax.plot(epochs, curve.train, color=TRAIN, label="training (in training mode)")
+    ax.plot(epochs, curve.val, color=VAL, label="validation")
     best = curve.best_epoch
-    ax.plot([best], [curve.val[best]], "o", color=_VAL, markersize=6, label="best epoch, kept")
-    ax.axvline(best, color=_VAL, linewidth=0.7, linestyle=":")
+    ax.plot([best], [curve.val[best]], "o", color=VAL, markersize=6, label="best epoch, kept")
+    ax.axvline(best, color=VAL, linewidth=0.7, linestyle=":")
     ax.set_yscale("log")
     ax.set_xlabel("epoch, counted from 0")
 
@@ -97,10 +72,10 @@ def losses(answer: Answer) -> str:
     sides = _sides(answer)
     if not sides:
         return ""
-    with canvas(1, 1, 0.9 + 0.42 * len(sides), _NARROW) as (figure, (ax,)):
+    with canvas(1, 1, 0.9 + 0.42 * len(sides), NARROW) as (figure, (ax,)):
         for row, side in enumerate(reversed(sides)):
             ys = row + np.linspace(-0.16, 0.16, len(side.of_blocks))
-            ax.plot(side.of_blocks, ys, "o", color=_GREY, markersize=3.5, label="a block" if row == 0 else None)
+            ax.plot(side.of_blocks, ys, "o", color=GREY, markersize=3.5, label="a block" if row == 0 else None)
             if side.effect is not None:
                 ends = [1 + side.effect.low, 1 + side.effect.high]
                 ax.plot(ends, [row, row], color=side.color, linewidth=2.2, label="interval" if row == 0 else None)
@@ -115,11 +90,11 @@ def losses(answer: Answer) -> str:
             ax.xaxis.set_minor_formatter(lambda x, _: f"{x:g}" if f"{x:e}"[0] in "235" else "")
         ax.set_xlim(*limits)
         ax.set_ylim(-0.5, len(sides) - 0.5)
-        ax.set_yticks(range(len(sides)), [_clipped(side.name) for side in reversed(sides)])
+        ax.set_yticks(range(len(sides)), [clipped(side.name) for side in reversed(sides)])
         ax.grid(visible=False, axis="y")
-        ax.set_xlabel(f"loss / that of {_clipped(unit)} (left is better)")
+        ax.set_xlabel(f"loss / that of {clipped(unit)} (left is better)")
         legend(figure, ax)
-        return _svg(figure)
+        return svg(figure)
 
 
 @dataclass(frozen=True)
@@ -143,9 +118,9 @@ def _sides(answer: Answer) -> list[_Side]:
     rival = judged.rival_effect if floor is None else None
     pick = judged.effect if floor is None else judged.against_floor
     rows: list[tuple[str, str, Effect | None, str]] = [
-        ("no regularization", "no regularization", baseline, _VAL),
-        ("weight decay", spoken(judged.rival or {}), rival, _TRAIN),
-        ("pick", spoken(answer.candidate), pick, _GOOD),
+        ("no regularization", "no regularization", baseline, VAL),
+        ("weight decay", spoken(judged.rival or {}), rival, TRAIN),
+        ("pick", spoken(answer.candidate), pick, GOOD),
     ]
     if answer.candidate == judged.rival:
         del rows[1]  # they are one
@@ -188,14 +163,6 @@ def _within(sides: list[_Side]) -> tuple[float, float]:
     return low - 0.05 * (high - low), high + 0.05 * (high - low)
 
 
-def _clipped(name: str) -> str:
-    return name if len(name) <= _LONG else f"{name[: _LONG - 1]}…"
-
-
-#: A longer name beside an axis would leave no room for it.
-_LONG = 30
-
-
 def dose_response(answer: Answer) -> str:
     """Draw for each row of the table what each of its values did alone, with bands that hold together."""
     knobs = [k for k in answer.knobs if k.doses]
@@ -213,7 +180,7 @@ def dose_response(answer: Answer) -> str:
             ax.set_ylabel("change of loss, %")
         marks = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
         figure.legend(marks.values(), marks.keys(), loc="outside upper left", ncols=len(marks))
-        return _svg(figure)
+        return svg(figure)
 
 
 def _draw_doses(ax: Axes, knob: Knob, smallest_effect: float) -> None:
@@ -223,7 +190,7 @@ def _draw_doses(ax: Axes, knob: Knob, smallest_effect: float) -> None:
     off = [] if knob.role == "setting" else [0.0]
     for block in range(max(len(d.by_block) for d in knob.doses)):
         of_block = [100 * d.by_block[block] if block < len(d.by_block) else math.nan for d in knob.doses]
-        ax.plot(range(first + len(places)), [*off, *of_block], color=_GREY, linewidth=0.6, alpha=0.55, label="a block")
+        ax.plot(range(first + len(places)), [*off, *of_block], color=GREY, linewidth=0.6, alpha=0.55, label="a block")
     color = _VERDICT_COLORS.get(knob.verdict, "#334155")
     ends = [[100 * getattr(d.effect, end) for d in knob.doses] for end in ("low", "high")]
     limits = _limits(knob.doses)
@@ -250,9 +217,9 @@ def _draw_doses(ax: Axes, knob: Knob, smallest_effect: float) -> None:
     )
     ax.set_ylim(*limits)
     labels = [*(["off"] if off else []), *(_as_label(d.value) for d in knob.doses)]
-    is_tight = sum(len(label) + 2 for label in labels) > _LETTERS
+    is_tight = sum(len(label) + 2 for label in labels) > LETTERS
     ax.set_xticks(range(first + len(places)), labels, rotation=60 if is_tight else 0)
-    ax.set_title(f"{knob.name}: {knob.verdict}"[:_TITLE], loc="left", fontsize=9)
+    ax.set_title(f"{knob.name}: {knob.verdict}"[:TITLE], loc="left", fontsize=9)
 
 
 def _limits(doses: list[Dose]) -> tuple[float, float]:
@@ -267,10 +234,7 @@ def _limits(doses: list[Dose]) -> tuple[float, float]:
 #: Above so many percent a picture need not tell harm from harm.
 _HARM = 60.0
 
-#: So many letters a panel has room for.
-_TITLE = 46
-
-_VERDICT_COLORS = {"use": _GOOD, "harms": "#b91c1c"}
+_VERDICT_COLORS = {"use": GOOD, "harms": "#b91c1c"}
 
 
 def columns(answer: Answer) -> str:
@@ -288,26 +252,23 @@ def columns(answer: Answer) -> str:
     places = np.array([ranks(of_value) for of_value in found.weights.values()]).T
     is_off = np.array([found.zero[value] for value in found.weights]).T == 1
     places[is_off] = 0
-    with canvas(1, 1, 0.9 + 0.21 * len(shown), _NARROW) as (figure, (ax,)):
+    with canvas(1, 1, 0.9 + 0.21 * len(shown), NARROW) as (figure, (ax,)):
         across, down = (np.arange(count + 1) - 0.5 for count in (len(found.weights), len(shown)))
         drawn = np.ma.masked_where(is_off, weights)[shown]
         ax.pcolormesh(across, down, drawn, cmap="Greens", vmin=0, vmax=1, edgecolor="white", linewidth=0.5)
         ax.invert_yaxis()
         for (row, column), place in np.ndenumerate(places[shown]):
-            color = "white" if weights[shown][row, column] > _DARK else "#1e293b"
+            color = "white" if weights[shown][row, column] > DARK else "#1e293b"
             ax.text(column, row, f"{place}", ha="center", va="center", fontsize=8, color=color)
         ax.set_xticks(range(len(found.weights)), [_as_label(_number(value)) for value in found.weights])
-        ax.set_yticks(range(len(shown)), [_clipped(found.names[k]) for k in shown], fontsize=8)
+        ax.set_yticks(range(len(shown)), [clipped(found.names[k]) for k in shown], fontsize=8)
         ax.grid(visible=False)
         ax.set_xlabel(found.path.rpartition(".")[2])
-        return _svg(figure)
+        return svg(figure)
 
 
 #: So many columns are drawn, half of them from either end.
 _MOST_COLUMNS = 40
-
-#: On a share above this, white letters are read better.
-_DARK = 0.6
 
 
 def _number(text: str) -> Scalar:
@@ -317,166 +278,12 @@ def _number(text: str) -> Scalar:
         return text
 
 
-#: So many letters stand beside each other below a panel of the doses.
-_LETTERS = 38
-
-
 def _as_label(value: Scalar) -> str:
     """Write a value as short as can be: 1e-4."""
     if isinstance(value, float) and 0 < abs(value) < 0.01:
         mantissa, exponent = f"{value:.2e}".split("e")
         return f"{float(mantissa):g}e{int(exponent)}"
     return short(value)
-
-
-def predictions(answer: Answer) -> str:
-    """Draw truth and forecasts on the test rows: of a panel each group, else the first and the last step ahead.
-
-    Below, the error at each step.
-    """
-    if not answer.test.predictions or not task_named(answer.task).columns_are:
-        return ""
-    horizon = len(next(iter(answer.test.error_by_step.values())))
-    groups = _groups(answer)
-    if len(groups) > 1:
-        parts = [(places, 0, name) for name, places in groups.items()]
-    else:
-        (places,) = groups.values()
-        titles = {step: f"{step + 1} step{'s' if step else ''} ahead" for step in sorted({0, horizon - 1})}
-        parts = [(places, step, title if horizon > 1 else "") for step, title in titles.items()]
-    panels = len(parts) + (horizon > 1)
-    with canvas(panels, 1, (1.6 if len(groups) > 1 else 2.2) * panels + 0.4) as (figure, axes):
-        for ax, (places, step, title) in zip(axes, parts, strict=False):
-            _draw_forecasts(ax, answer, places, step)
-            ax.set_title(title[:_TITLE], loc="left", fontsize=9.5)
-        if horizon > 1:
-            _draw_error_by_step(axes[-1], answer)
-        legend(figure, axes[0])
-        return _svg(figure)
-
-
-#: So many groups of a panel are drawn.
-_MOST_GROUPS = 6
-
-
-def _groups(answer: Answer) -> dict[str, list[int]]:
-    """Return which of the cases that are shown belong to each group, by name; without groups all belong to one."""
-    shown, total = len(next(iter(answer.test.predictions.values()))), len(answer.data.test_labels)
-    of_cases = answer.data.scales.get("group") or [0] * total
-    groups: dict[int, list[int]] = {}
-    for place in range(shown):
-        groups.setdefault(of_cases[total - shown + place], []).append(place)
-    names = {group: _label_of(answer, places[0], shown).rpartition(", ")[0] for group, places in groups.items()}
-    return {names[group] or str(group): places for group, places in list(groups.items())[:_MOST_GROUPS]}
-
-
-def _label_of(answer: Answer, place: int, shown: int) -> str:
-    return answer.data.test_labels[len(answer.data.test_labels) - shown + place]
-
-
-def _draw_forecasts(ax: Axes, answer: Answer, cases: list[int], step: int) -> None:
-    predictions = next(iter(answer.test.predictions.values()))
-    shown, places = len(predictions), range(len(cases))
-    # Of several targets, the first one's forecasts are drawn: each step has all of them.
-    targets = len(predictions[0]) // len(next(iter(answer.test.error_by_step.values())))
-    column = step * targets
-    truth = answer.data.test_truth[-shown:]
-    ax.plot(places, [truth[case][column] for case in cases], color="black", linewidth=1.4, label="truth")
-    for name in ("no regularization", "candidate"):
-        if name in answer.test.predictions:
-            values = [answer.test.predictions[name][case][column] for case in cases]
-            ax.plot(places, values, color=_COLORS[name], linewidth=1.1, label=_label_of_side(answer, name))
-    # A case is known by its first step; the time of this one is the first step of a later case.
-    times = [_label_of(answer, case, shown) for case in cases]
-    times = [*times[step:], *[""] * step] if answer.data.scales.get("group") is None else _times(times)
-    times = [time[:19] for time in times]
-    every = -(-len(times) // max(2, min(6, _LINE // (max(map(len, times)) + 3))))
-    ax.set_xticks(list(places)[::every], times[::every])
-    ax.set_ylabel((answer.data.target if targets == 1 else answer.data.target.split(", ")[0])[:40])
-
-
-#: So many letters stand beside each other below a whole figure.
-_LINE = 96
-
-
-def _times(labels: list[str]) -> list[str]:
-    """Return labels without the name of the group before them."""
-    return [label.rpartition(", ")[2] for label in labels]
-
-
-def _draw_error_by_step(ax: Axes, answer: Answer) -> None:
-    for name, errors in answer.test.error_by_step.items():
-        color = _COLORS.get(name, _GREY)
-        label = None if name in ("no regularization", "candidate") else name
-        ax.plot(range(1, len(errors) + 1), errors, "o-", color=color, markersize=4, label=label)
-    if ax.get_legend_handles_labels()[0]:
-        ax.legend(loc="best")
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.set_ylim(bottom=0)
-    ax.set_xlabel("steps ahead")
-    ax.set_ylabel(answer.test.metric)
-    ax.set_title("error at each step", loc="left", fontsize=9.5)
-
-
-#: Who predicted, by colour, in all pictures.
-_COLORS = {"no regularization": _VAL, "candidate": _GOOD, "weight decay": _TRAIN}
-
-
-def _label_of_side(answer: Answer, name: str) -> str:
-    return "recommended" if name == "candidate" and answer.is_confirmed else name
-
-
-#: More classes than these are no picture.
-_MOST_CLASSES = 20
-
-
-def confusion(answer: Answer) -> str:
-    """Draw which classes the candidate takes for which on the test, or the baseline where there is no candidate."""
-    classes, predicted = answer.data.classes, answer.test.predictions
-    if not predicted or not 1 < len(classes) <= _MOST_CLASSES:
-        return ""
-    name = "candidate" if "candidate" in predicted else next(iter(predicted))
-    counts = confusion_counts(predicted[name], answer.data.test_truth, len(classes))
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    size = max(2.6, 0.9 + 0.34 * len(classes))
-    with canvas(1, 1, size) as (figure, (ax,)):
-        # Cells are drawn, and not an image: the page forbids itself to load any, even one that it has inside.
-        edges = np.arange(len(classes) + 1) - 0.5
-        ax.pcolormesh(edges, edges, shares, cmap="Greens", vmin=0, vmax=1, edgecolor="white", linewidth=0.5)
-        ax.invert_yaxis()
-        for row, column in itertools.product(range(len(classes)), repeat=2):
-            if counts[row, column]:
-                color = "white" if shares[row, column] > _DARK else "#1e293b"
-                ax.text(column, row, f"{counts[row, column]}", ha="center", va="center", color=color)
-        names = [name[:_CLASS] for name in classes]
-        is_tight = sum(len(name) + 2 for name in names) > 2 * _LETTERS
-        ax.set_xticks(range(len(classes)), names, rotation=60 if is_tight else 0)
-        ax.set_yticks(range(len(classes)), names)
-        ax.grid(visible=False)
-        ax.set_xlabel("predicted")
-        ax.set_ylabel("true")
-        ax.set_title(_label_of_side(answer, name), loc="left", fontsize=9.5)
-        return _svg(figure)
-
-
-#: So many letters of a class's name are shown.
-_CLASS = 14
-
-
-def confusion_counts(predictions: list[Any], truth: list[Any], classes: int) -> NDArray[np.int64]:
-    """Return how often a class ``(C, C)``, a row each, was predicted as a class, a column each.
-
-    Args:
-        predictions: Probabilities ``(M, C)`` of cases or ``(M, T, C)`` of their steps, ``None`` where there is none.
-        truth: Numbers of the classes, ``(M', 1)`` or ``(M', T, 1)``; the last ``M`` are those that were predicted.
-        classes: C.
-    """
-    probabilities = np.array(predictions, dtype=np.float64).reshape(-1, classes)
-    numbers = np.array(truth[len(truth) - len(predictions) :], dtype=np.float64).reshape(-1)
-    there = np.isfinite(numbers) & np.isfinite(probabilities).all(axis=1)
-    counts = np.zeros((classes, classes), dtype=np.int64)
-    np.add.at(counts, (numbers[there].astype(np.int64), probabilities[there].argmax(axis=1)), 1)
-    return counts
 
 
 #: The parts of the experiment, which of the answer's counts belong to each, and what each is for.
@@ -498,7 +305,7 @@ def course(answer: Answer) -> str:
         ax.set_ylim(0, 1)
         for place, (title, names, purpose) in enumerate(_PARTS):
             count, failed = (sum(answer.course.get(name, [0, 0])[k] for name in names) for k in (0, 1))
-            color = _GOOD if count else _GREY
+            color = GOOD if count else GREY
             box = FancyBboxPatch(
                 (place + 0.06, 0.05),
                 0.8,
@@ -516,35 +323,6 @@ def course(answer: Answer) -> str:
             ax.text(place + 0.46, 0.51, said, ha="center", va="center", fontsize=9)
             ax.text(place + 0.46, 0.21, purpose, ha="center", va="center", fontsize=8, color="#64748b")
             if place:
-                arrow = {"arrowstyle": "->", "color": _GREY, "linewidth": 1.4}
+                arrow = {"arrowstyle": "->", "color": GREY, "linewidth": 1.4}
                 ax.annotate("", xy=(place + 0.06, 0.5), xytext=(place - 0.14, 0.5), arrowprops=arrow)
-        return _svg(figure)
-
-
-def legend(figure: Figure, ax: Axes) -> None:
-    """Put the legend above everything, where it covers no curve."""
-    handles, labels = ax.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper left", ncols=len(labels))
-
-
-@contextmanager
-def canvas(rows: int, columns: int, height: float, width: float = _WIDTH) -> Iterator[tuple[Figure, list[Axes]]]:
-    """Make a figure without pyplot's global state."""
-    with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        axes = figure.subplots(rows, columns, squeeze=False)
-        yield figure, list(axes.flat)
-
-
-def _svg(figure: Figure) -> str:
-    """Render to an ``<svg>`` element that scales with the page."""
-    text = image(figure, "svg").decode()
-    return text[text.index("<svg") :]
-
-
-def image(figure: Figure, kind: str) -> bytes:
-    """Render to a file of a kind, ``svg`` or ``png``; the same picture gives the same bytes."""
-    buffer = io.BytesIO()
-    dated = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
-    figure.savefig(buffer, format=kind, metadata=dated, dpi=150)
-    return buffer.getvalue()
+        return svg(figure)

@@ -12,7 +12,7 @@ from lstmreg.errors import DataError
 from lstmreg.files import write_atomically
 from lstmreg.predictions import STEP, Band, Predictions
 
-from .figures import canvas, image, legend
+from .canvas import canvas, image, legend
 
 _COLOR, _TRUTH = "#0f766e", "black"
 

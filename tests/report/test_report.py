@@ -29,7 +29,7 @@ from scipy import stats
 
 import lstmreg
 from lstmreg import report, search
-from lstmreg.report import diagnosis, documents, figures, numbers, words
+from lstmreg.report import diagnosis, documents, figures, numbers, tested, words
 from lstmreg.report.answers import Answer, Columns, Dose, Verdict
 from lstmreg.report.code import saved_model, snippets
 from lstmreg.search.evidence import Effect, Resolution
@@ -556,7 +556,7 @@ def test_hostile_names_stay_inert() -> None:
     tame = with_data(answers.digits(), notes=["fine"])
     assert len(documents.as_markdown(hostile).splitlines()) == len(documents.as_markdown(tame).splitlines())
     shown = with_data(answers.panel(), test_labels=[f"{name}, {k}" for k in range(60)], target=name)
-    assert "<img" not in figures.predictions(shown)
+    assert "<img" not in tested.predictions(shown)
 
 
 MEASURING = """<!doctype html><title>measuring</title><iframe src="report.html" width="{width}" height="800"
@@ -632,7 +632,8 @@ def drawn_figure(monkeypatch: pytest.MonkeyPatch, draw: Callable[[Answer], str],
         kept.append(figure)
         return "<svg"
 
-    monkeypatch.setattr(figures, "_svg", keep)
+    for drawing in (figures, tested):
+        monkeypatch.setattr(drawing, "svg", keep)
     draw(answer)
     return kept[0]
 
@@ -797,7 +798,7 @@ def test_forecasts_are_shown_at_the_first_and_last_step_with_the_error_at_each(m
         made(), predictions={"no regularization": late}, error_by_step={"no regularization": list(range(7))}
     )
     shown = with_data(shown, test_truth=truth, test_labels=[str(k) for k in range(14)])
-    first, last, errors = drawn_figure(monkeypatch, figures.predictions, shown).axes
+    first, last, errors = drawn_figure(monkeypatch, tested.predictions, shown).axes
     for ax, step in ((first, 0), (last, 6)):
         true, predicted = (np.array(line.get_ydata()) for line in ax.get_lines())
         np.testing.assert_array_equal(predicted - true, step)
@@ -805,14 +806,14 @@ def test_forecasts_are_shown_at_the_first_and_last_step_with_the_error_at_each(m
 
 
 def test_times_below_forecasts_do_not_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
-    for ax in drawn_figure(monkeypatch, figures.predictions, made()).axes[:2]:
+    for ax in drawn_figure(monkeypatch, tested.predictions, made()).axes[:2]:
         boxes = [label.get_window_extent() for label in ax.get_xticklabels() if label.get_text()]
         assert len(boxes) > 2
         assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
 
 
 def test_a_panel_is_shown_group_by_group(monkeypatch: pytest.MonkeyPatch) -> None:
-    axes = drawn_figure(monkeypatch, figures.predictions, answers.panel()).axes
+    axes = drawn_figure(monkeypatch, tested.predictions, answers.panel()).axes
     assert [ax.get_title(loc="left") for ax in axes] == ["north", "south, old", "west"]
     for k, ax in enumerate(axes):
         np.testing.assert_array_equal(ax.get_lines()[0].get_ydata(), 100.0 * (k + 1) + np.arange(20))
@@ -821,15 +822,15 @@ def test_a_panel_is_shown_group_by_group(monkeypatch: pytest.MonkeyPatch) -> Non
     few = with_test(
         answers.panel(), predictions={name: p[-25:] for name, p in answers.panel().test.predictions.items()}
     )
-    axes = drawn_figure(monkeypatch, figures.predictions, few).axes
+    axes = drawn_figure(monkeypatch, tested.predictions, few).axes
     assert [ax.get_title(loc="left") for ax in axes] == ["south, old", "west"]
     assert [len(ax.get_lines()[0].get_ydata()) for ax in axes] == [5, 20]
 
 
 def test_a_confusion_matrix_counts_cases_or_labelled_steps() -> None:
-    cases = figures.confusion_counts([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7]], [[7.0], [0.0], [1.0], [0.0]], 2)
+    cases = tested.confusion_counts([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7]], [[7.0], [0.0], [1.0], [0.0]], 2)
     assert cases.tolist() == [[1, 1], [0, 1]]  # the first truth is of a case that is not shown
-    steps = figures.confusion_counts(
+    steps = tested.confusion_counts(
         [[[0.9, 0.1], [0.2, 0.8]], [[0.6, 0.4], [None, None]]], [[[0.0], [None]], [[1.0], [None]]], 2
     )
     assert steps.tolist() == [[1, 0], [1, 0]]
@@ -837,9 +838,9 @@ def test_a_confusion_matrix_counts_cases_or_labelled_steps() -> None:
 
 def test_too_many_classes_are_no_picture() -> None:
     shown = answers.digits()
-    assert figures.confusion(shown).startswith("<svg")
-    assert figures.confusion(with_data(shown, classes=[str(k) for k in range(21)])) == ""
-    assert figures.confusion(made()) == ""
+    assert tested.confusion(shown).startswith("<svg")
+    assert tested.confusion(with_data(shown, classes=[str(k) for k in range(21)])) == ""
+    assert tested.confusion(made()) == ""
 
 
 def test_how_it_was_found_counts_every_training() -> None:
