@@ -65,6 +65,7 @@ class Planner:
 
     def __init__(self, config: Config, task: Task) -> None:
         self._config, self._task = config, task
+        self._possible = possible_amounts(config, task)
         self._seconds_a_step = math.nan
         try:
             if not task.has_own_networks:
@@ -74,11 +75,10 @@ class Planner:
 
     def choose(self) -> Amount:
         """Return how much to do: what is open is that of the largest amount that the effort and the data allow."""
-        possible = possible_amounts(self._config, self._task)
         if self._config.search.effort == "thorough":
-            return possible[-1]
+            return self._possible[-1]
         limit = _LIMITS[self._config.search.effort]
-        return [possible[0], *(amount for amount in possible if self.seconds(amount) <= limit)][-1]
+        return [self._possible[0], *(amount for amount in self._possible if self.seconds(amount) <= limit)][-1]
 
     def seconds_a_training(self, amount: Amount) -> float:
         """Estimate what a training takes of the machine's time, in the company of others."""
@@ -102,7 +102,7 @@ class Planner:
             f"{values} values are tried on {amount.blocks} blocks: training ends by one, and the loss is taken on the "
             f"next. The best one is judged with {amount.judge_seeds} seeds or more that nobody has seen."
         )
-        most = possible_amounts(self._config, self._task)[-1]
+        most = self._possible[-1]
         if self._config.search.effort != "thorough" and most != amount:
             said += f" With --search.effort=thorough up to {self._trainings(most)}{self._duration(most)}."
         return said
@@ -170,7 +170,7 @@ def seconds_a_step(config: Config, task: Task) -> float:
     base = baseline_config(config, config.search.learning_rates[0], len(task.features))
     alone = dataclasses.replace(base, model=dataclasses.replace(base.model, members=1))  # as a search compares them
     models = [with_settings(alone, knobs[k % len(knobs)]).model for k in range(most)]
-    lesson = Lesson.of(task, _splits(config, task, possible_amounts(config, task)[0]).blocks[0])
+    lesson = Lesson.of(task, task.splits(config.search).blocks[0])
     x, y = next(iter(lesson.module(min(config.training.batch_size, _ROWS), seed=0).train_dataloader()))
     batch = (torch.zeros_like(x[0]), x[1]) if isinstance(x, tuple) else torch.zeros_like(x), y
     rows = len(y)
