@@ -26,12 +26,13 @@ from .card import DataCard, kept, make_card
 from .config_file import read_config, settle, write_config
 from .decisions import Conclusion
 from .evidence import Evidence
-from .ledger import Job, Ledger, Outcome, Runner, Tell, check_file, owned, read_card, usable_study
+from .ledger import Job, Ledger, Outcome, Runner, Tell, read_card
 from .method import BASELINE, Candidate, Cell, LogLosses
 from .planning import Clock, Planner, most_blocks, trainings
 from .proposals import propose
 from .records import STAGE_OF, STAGES, Record, Replicate, Result, Role, Stage
 from .space import Setting, about_configured_knobs, baseline_config, dimensions
+from .study_file import check_file, owned, usable_study
 
 
 @dataclass(frozen=True)

@@ -1,31 +1,25 @@
-"""The studies of one run in its SQLite file: who owns them, which trials are done, and running the rest."""
+"""The studies of one run in its SQLite file: which trials are done, and running the rest."""
 
 from __future__ import annotations
 
 import dataclasses
-import errno
-import os
-import sqlite3
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import filelock
 import optuna
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
 
 from lstmreg.config import Config
-from lstmreg.errors import ConfigError, CorruptFileError, DataError, NoUsableTrialError
+from lstmreg.errors import CorruptFileError, DataError, NoUsableTrialError
 from lstmreg.training import DivergedError
 
 from .card import DataCard
 from .records import ROLES, STAGE_OF, STAGES, Record, Replicate, Result, Role, Stage
 from .space import Setting, key
+from .study_file import check_file, damaged
 
 #: After so many identical errors in a row the search stops: the next trial would fail as well.
 _SAME_ERRORS = 5
@@ -64,43 +58,6 @@ Tell = Callable[[int, Outcome | Exception], None]
 
 #: Runs some jobs at once, and tells of each.
 Runner = Callable[[list[Job], Tell], None]
-
-
-@contextmanager
-def owned(directory: Path) -> Iterator[None]:
-    """Hold a run's folder for this process alone; the operating system lets go when the process ends.
-
-    Raises:
-        ConfigError: If another process holds it.
-    """
-    directory.mkdir(parents=True, exist_ok=True)
-    owner = directory / "owner.pid"
-    lock = filelock.FileLock(directory / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        pid = owner.read_text().strip() if owner.exists() else "unknown"
-        raise ConfigError(
-            f"{directory}: process {pid} is working on this run. Wait for it, or choose another name."
-        ) from None
-    try:
-        owner.write_text(f"{os.getpid()}\n")
-        yield
-    finally:
-        owner.unlink(missing_ok=True)
-        lock.release()
-
-
-@contextmanager
-def usable_study(directory: Path) -> Iterator[None]:
-    """Say it as an ``OSError`` if the study, sound as it was when it was opened, cannot be read or written."""
-    try:
-        yield
-    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-        reason = str(error.__cause__ or error).splitlines()[0]
-        raise OSError(
-            errno.EIO, f"the study cannot be read or written ({reason})", str(directory / "study.db")
-        ) from error
 
 
 class Ledger:
@@ -164,7 +121,7 @@ class Ledger:
         try:
             return [_record(stage, trial) for trial in done if "split" in trial.user_attrs]
         except ValueError as error:
-            raise _damaged(self.config.directory / "study.db", str(error)) from None
+            raise damaged(self.config.directory / "study.db", str(error)) from None
 
     def records(self, stage: Stage) -> list[Record]:
         """Return the finished trials of a stage, in an order that does not depend on which of them ended first.
@@ -289,35 +246,3 @@ def read_card(config: Config) -> dict[str, Any]:
     if card is None:
         raise CorruptFileError(f"{config.directory}: the search has not begun. Run 'lstmreg search'.")
     return card
-
-
-def check_file(path: Path) -> None:
-    """Look whether a study that exists is sound, before anything writes to it.
-
-    Raises:
-        CorruptFileError: If it is not.
-    """
-    if not path.exists():
-        return
-    verdict = _checked(path, "rw")
-    if verdict != "ok":  # perhaps because the file cannot be written
-        verdict = _checked(path, "ro")
-    if verdict != "ok" or path.stat().st_size == 0:
-        raise _damaged(path, verdict)
-
-
-def _checked(path: Path, mode: Literal["rw", "ro"]) -> str:
-    """Return what SQLite says of a file; ``ok`` if it is sound.
-
-    Where it may write, it first takes back what a process that was killed had half written: without that it cannot read
-    such a file.
-    """
-    try:
-        with closing(sqlite3.connect(f"file:{path.absolute()}?mode={mode}", uri=True)) as connection:
-            return str(connection.execute("PRAGMA quick_check").fetchone()[0])
-    except sqlite3.DatabaseError as error:
-        return str(error)
-
-
-def _damaged(path: Path, reason: str) -> CorruptFileError:
-    return CorruptFileError(f"{path}: the study is damaged ({reason}). Move the file aside and run the search again.")
