@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ from lstmreg.knobs import KNOBS
 from lstmreg.layers import penalties
 from lstmreg.tasks import Splits, Task
 from lstmreg.training.single import Lesson, floor_losses
+
+from .kept import fits
 
 #: A loss below this, in units of the target's variance, is no loss but the rounding of 32 bits.
 _ROUNDING = 1e-12
@@ -80,6 +82,24 @@ class DataCard:
     simple_models: list[str] = field(default_factory=list)
     is_in_memory: bool = False
     initial_penalties: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def from_kept(cls, kept: Any) -> DataCard:
+        """Rebuild it from its fields; what a later version kept beside them is left out.
+
+        Raises:
+            ValueError: If something is missing, or is not what it must be.
+        """
+        if not isinstance(kept, dict):
+            raise ValueError(f"its data card is no mapping: {kept!r}")
+        declared = get_type_hints(cls)
+        for field_ in dataclasses.fields(cls):
+            name, needed = field_.name, field_.default is MISSING and field_.default_factory is MISSING
+            if name not in kept and needed:
+                raise ValueError(f"its data card has no {name}")
+            if name in kept and not fits(kept[name], declared[name]):
+                raise ValueError(f"its data card has {name}={kept[name]!r}")
+        return cls(**{name: kept[name] for name in declared if name in kept})
 
     @property
     def best_floor(self) -> str | None:

@@ -22,7 +22,7 @@ from lstmreg.training.single import Trained, train_configured
 
 from . import arms, decisions, held_out, method
 from .arms import LEARNING_RATE
-from .card import DataCard, kept, make_card
+from .card import kept, make_card
 from .config_file import read_config, settle, write_config
 from .decisions import Conclusion
 from .evidence import Evidence
@@ -138,7 +138,7 @@ def read(directory: Path) -> Evidence:
     """
     config = read_config(directory)
     with usable_study(directory):
-        card = DataCard(**read_card(config))
+        card = read_card(config)
         ledger = Ledger(config, card)
         evidence = Evidence(config, card)
         evidence.records["rates"] = ledger.records("rates")
@@ -156,7 +156,7 @@ class _Experiment:
         self.splits = task.splits(config.search)
         card = make_card(config, task, self.splits, most_blocks(config, task))
         self.ledger = Ledger(config, card, self._heard)
-        self.ledger.keep_card(dataclasses.asdict(card))
+        self.ledger.keep_beginning(card)
         self.evidence = Evidence(config, card)
         self.listener = listener
         self.progress = Progress("learning rate", None, 0, 0)

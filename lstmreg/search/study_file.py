@@ -14,7 +14,7 @@ import filelock
 import optuna
 from sqlalchemy.exc import SQLAlchemyError
 
-from lstmreg.errors import ConfigError, CorruptFileError
+from lstmreg.errors import ConfigError, CorruptFileError, LstmregError
 
 
 @contextmanager
@@ -48,10 +48,54 @@ def usable_study(directory: Path) -> Iterator[None]:
     try:
         yield
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-        reason = str(error.__cause__ or error).splitlines()[0]
-        raise OSError(
-            errno.EIO, f"the study cannot be read or written ({reason})", str(directory / "study.db")
-        ) from error
+        reason = f"the study cannot be read or written ({_reason(error)})"
+        raise OSError(errno.EIO, reason, str(directory / "study.db")) from error
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Say that a study is damaged if what is in it cannot be read; SQLite looks at its own structure alone.
+
+    Raises:
+        CorruptFileError: If it cannot.
+    """
+    try:
+        yield
+    except LstmregError:
+        raise
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        if _is_of_the_machine(error):
+            raise
+        raise damaged(path, _reason(error)) from None
+    # Whatever Optuna, JSON or text in other bytes make of it; the file is the only thing that is read here.
+    except (ValueError, TypeError, LookupError, AttributeError, AssertionError, RuntimeError, ArithmeticError) as error:
+        raise damaged(path, _reason(error)) from None
+
+
+#: What SQLite cannot do although the file may be sound: it may not, it is locked, there is no room.
+_OF_THE_MACHINE = {
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+}
+
+
+def _is_of_the_machine(error: BaseException | None) -> bool:
+    """Tell whether SQLite failed for a reason that is none of the file's content."""
+    while error is not None:
+        if isinstance(error, sqlite3.Error):
+            return getattr(error, "sqlite_errorcode", 0) & 0xFF in _OF_THE_MACHINE
+        error = getattr(error, "orig", None) or error.__cause__
+    return False
+
+
+def _reason(error: Exception) -> str:
+    """Return the first line of an error; of one that says nothing its name."""
+    return (str(error.__cause__ or error).splitlines() or [type(error).__name__])[0]
 
 
 def check_file(path: Path) -> None:
@@ -62,10 +106,12 @@ def check_file(path: Path) -> None:
     """
     if not path.exists():
         return
+    if path.stat().st_size == 0:  # to SQLite that is a database in which there is nothing yet
+        raise damaged(path, "it is empty")
     verdict = _checked(path, "rw")
     if verdict != "ok":  # perhaps because the file cannot be written
         verdict = _checked(path, "ro")
-    if verdict != "ok" or path.stat().st_size == 0:
+    if verdict != "ok":
         raise damaged(path, verdict)
 
 
@@ -77,7 +123,7 @@ def _checked(path: Path, mode: Literal["rw", "ro"]) -> str:
     """
     try:
         with closing(sqlite3.connect(f"file:{path.absolute()}?mode={mode}", uri=True)) as connection:
-            return str(connection.execute("PRAGMA quick_check").fetchone()[0])
+            return str(connection.execute("PRAGMA integrity_check").fetchone()[0])
     except sqlite3.DatabaseError as error:
         return str(error)
 
