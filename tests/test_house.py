@@ -53,7 +53,9 @@ FLOORS = {
     "report": 8,
     "terminal": 9,
     "verbs": 10,
+    "signals": 0,
     "cli": 11,
+    "__main__": 12,
 }
 
 #: The same inside ``interop``, whose rooms are folders; of those on one floor no two files import each other.

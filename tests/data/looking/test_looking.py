@@ -410,7 +410,7 @@ def test_a_question_ends_with_2_writes_nothing_and_each_of_its_commands_leads_on
     assert len(commands) >= 2
     for command in commands:
         done = subprocess.run(
-            ["bash", "-c", command.replace("lstmreg init", f"{shlex.quote(sys.executable)} -m lstmreg.cli init")],
+            ["bash", "-c", command.replace("lstmreg init", f"{shlex.quote(sys.executable)} -m lstmreg init")],
             capture_output=True,
             text=True,
             check=False,
