@@ -22,6 +22,7 @@ FLOORS = {
     "errors": 0,
     "extras": 0,
     "identifiers": 0,
+    "setting_path": 0,
     "rules": 0,
     "knobs": 0,
     "activations": 0,
