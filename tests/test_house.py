@@ -31,6 +31,7 @@ FLOORS = {
     "saved": 0,
     "config": 0,
     "yaml_file": 0,
+    "recipes": 0,
     "regularizers": 0,
     "initializers": 0,
     "tracing": 0,

@@ -13,6 +13,7 @@ from lstmreg.config import AMOUNTS, Amount, Config, with_settings
 from lstmreg.errors import DataError
 from lstmreg.knobs import knob_at
 from lstmreg.population import Population
+from lstmreg.setting_path import whole
 from lstmreg.tasks import Splits, Task
 from lstmreg.training.fitting import Epoch
 from lstmreg.training.population import fit_population
@@ -53,6 +54,10 @@ def trainings(config: Config) -> dict[str, int]:
         "experiment": numbers.budget - amount.blocks * arms.BASELINE_SEEDS,
         "test": (3 if numbers.rivals else 2) * amount.test_seeds,
     }
+
+
+#: What makes a network larger or smaller.
+_SIZES = {"model.hidden_size", "model.num_layers", "model.bidirectional"}
 
 
 class Planner:
@@ -104,6 +109,8 @@ class Planner:
             f"{amount.blocks} blocks: training ends by one, and the loss is taken on the next. The best one is judged "
             f"with {amount.judge_seeds} seeds or more that nobody has seen."
         )
+        if _SIZES & {whole(arm.path) for arm in tried}:
+            said += " Networks that are larger than the configured one take longer than that."
         most = self._possible[-1]
         if self._config.search.effort != "thorough" and most != amount:
             said += f" With --search.effort=thorough up to {self._trainings(most)}{self._duration(most)}."
