@@ -181,7 +181,7 @@ def test_a_list_is_one_value_unless_the_type_says_that_it_is_several():
         ("search.learning_rates", "a list of numbers"),
         (
             "search.space",
-            "settings by path, each a list of values, {values, when} or {low, high, log, step, when}",
+            "settings by path, each a list of values, {values, when, grow} or {low, high, log, step, when}",
         ),
         ("data", "DataConfig"),
         ("model.droput", "valid"),

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from optuna.distributions import FloatDistribution
 
+from lstmreg.cli import parse
 from lstmreg.config import (
     Config,
     DataConfig,
@@ -224,3 +225,38 @@ def test_without_a_screen_something_must_be_proposed() -> None:
     with pytest.raises(ConfigError, match=r"^search\.trials must be above 0 where search\.screen is false"):
         SearchConfig(screen=False)
     assert SearchConfig(screen=False, trials=1).trials == 1
+
+
+def test_the_command_line_reads_a_space_as_yaml_says_it(tmp_path: Path) -> None:
+    lines = """
+data: {path: table.csv, target: y}
+search:
+  space:
+    model.num_layers: [1, 2]
+    model.hidden_size: {values: [8, 16], grow: true}
+    model.dropout[0]: [0.1, 0.3]
+    model.dropout[1]: {values: [0.1, 0.3], when: {model.num_layers: 2}}
+    model.recurrent_dropout[1]: {low: 0.1, high: 0.5, step: 0.1, when: {model.num_layers: [2, 3], model.hidden_size: 8}}
+    model.activation[1]: {values: [relu, tanh], when: {model.num_layers: 2}}
+"""
+    (tmp_path / "lstmreg.yaml").write_text(lines.replace("[2, 3]", "[2, 1]"))
+    with pytest.raises(ConfigError, match=r"model\.recurrent_dropout\[1\]: there is no such layer"):
+        parsed(tmp_path)
+    (tmp_path / "lstmreg.yaml").write_text(lines.replace("[2, 3]", "[2]"))
+    assert parsed(tmp_path) == searching(
+        {
+            "model.num_layers": [1, 2],
+            "model.hidden_size": Values([8, 16], grow=True),
+            "model.dropout[0]": [0.1, 0.3],
+            "model.dropout[1]": Values([0.1, 0.3], when={"model.num_layers": 2}),
+            "model.recurrent_dropout[1]": Range(
+                0.1, 0.5, step=0.1, when={"model.num_layers": [2], "model.hidden_size": 8}
+            ),
+            "model.activation[1]": Values(["relu", "tanh"], when={"model.num_layers": 2}),
+        }
+    )
+
+
+def parsed(folder: Path) -> Config:
+    verb, found = parse(["search", "-c", str(folder / "lstmreg.yaml")])
+    return verb.config(found)  # type: ignore[attr-defined, no-any-return]

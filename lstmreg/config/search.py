@@ -46,8 +46,8 @@ class SearchConfig:
 
     Args:
         space: What to try, by the path of a setting, or of its value in one layer, such as ``model.dropout[1]``: a list
-            of values, ``{values, when}``, or ``{low, high, log, step, when}``. The list of a knob grows where its best
-            value lies at an edge. Default: the knobs that make sense for the data, each with a ladder of values.
+            of values, ``{values, when, grow}``, or ``{low, high, log, step, when}``. The list of a knob grows where its
+            best value lies at an edge. Default: the knobs that make sense for the data, each with a ladder of values.
         weight_decay: Values of AdamW's weight decay, which is tried as a knob is, because it is what one would try
             without any. An empty list leaves it out.
         learning_rates: Those among which the unregularized baseline chooses.
@@ -125,6 +125,11 @@ class SearchConfig:
             dimension = self.space[path]
             found[path] = dimension.values if isinstance(dimension, Values) else dimension
         return found
+
+    def grows(self, path: str) -> bool | None:
+        """Return what the space says of whether a list grows; ``None`` if nothing."""
+        dimension = None if self.space is None else self.space.get(path)
+        return dimension.grow if isinstance(dimension, Values) else None
 
     @property
     def conditions(self) -> dict[str, Condition]:

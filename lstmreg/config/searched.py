@@ -18,6 +18,9 @@ from .training import TrainingConfig
 
 _LAYERS = "model.num_layers"
 
+#: What may grow by doubling.
+SIZES = ("model.hidden_size", "model.embedding_size")
+
 
 def check_space(search: SearchConfig, model: ModelConfig, training: TrainingConfig) -> None:
     """Check all dimensions of a space, and the conditions under which they are searched.
@@ -27,6 +30,12 @@ def check_space(search: SearchConfig, model: ModelConfig, training: TrainingConf
             condition can never hold.
     """
     _Check(search.dimensions, search.conditions, _Both(model, training)).all()
+    for path in search.dimensions:
+        if search.grows(path) and knob_at(path) is None and whole(path) not in SIZES:
+            raise ConfigError(
+                f"search.space: {path}: grow must be false or null of what is neither a knob nor one of "
+                f"{', '.join(SIZES)}. List the values that are to be tried."
+            )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -67,15 +67,18 @@ class Range:
 
 @dataclass(frozen=True)
 class Values:
-    """Some values that the search tries, under a condition.
+    """Some values that the search tries, and what else is to be said of them.
 
     Args:
         values: The values.
         when: Other searched settings by path, with the value, or the values, beside which alone it is searched.
+        grow: Whether the list grows where its best value lies at an edge: that of a knob at both edges, and that of a
+            size upwards, by doubling. Null: that of a knob does.
     """
 
     values: list[Scalar]
     when: When | None = None
+    grow: bool | None = None
 
 
 #: What a search tries for one setting: an interval, or some values.

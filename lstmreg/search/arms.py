@@ -30,14 +30,15 @@ def _arm(config: Config, path: str, dimension: Dimension) -> Arm | None:
     if not values:
         return None
     beside = tuple((_needed(config, path) | always_beside(config, path)).items())
-    may_grow, requires = not isinstance(dimension, Range), _requirements(config, path)
+    requires, grow = _requirements(config, path), config.search.grows(path)
+    may_grow = not isinstance(dimension, Range) and grow is not False
     if knob := knob_at(path):
         is_rate = knob.kind == "rate"
         place = place_of(path)
         return Arm(path, values, knob.kind, place, beside, requires, with_other_rates=is_rate, may_grow=may_grow)
     if path == WEIGHT_DECAY:
         return Arm(path, values, beside=beside, requires=requires, is_rival=True, may_grow=may_grow)
-    return Arm(path, values, "choice", beside=beside, requires=requires)
+    return Arm(path, values, "size" if grow else "choice", beside=beside, requires=requires)
 
 
 def always_beside(config: Config, path: str) -> Setting:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from lstmreg.config import Config, Range, Values, default_space, with_settings
+from lstmreg.errors import ConfigError
 from lstmreg.knobs import KNOBS
 from lstmreg.search import arms
 from lstmreg.search.method import Arm
@@ -133,6 +134,19 @@ def test_trainings_are_told_by_what_they_are_for(tmp_path: Path) -> None:
     }
     alone = dataclasses.replace(config, search=dataclasses.replace(config.search, weight_decay=[]))
     assert trainings(alone)["test"] == 2 * 4
+
+
+def test_a_list_grows_or_not_as_the_space_says(tmp_path: Path) -> None:
+    space = {
+        "model.hidden_size": Values([8, 16], grow=True),
+        "model.kernel_l2": Values([0.01], grow=False),
+        "model.dropout": Values([0.1], grow=True),
+        "training.batch_size": [8],
+    }
+    found = tried(with_space(tmp_path, space))
+    assert [arm.path for arm in found.values() if arm.grows] == ["model.hidden_size", "model.dropout", WEIGHT_DECAY]
+    with pytest.raises(ConfigError, match=r"training\.batch_size: grow must be false or null of what"):
+        with_space(tmp_path, {"training.batch_size": Values([8], grow=True)})
 
 
 def test_without_a_screen_only_what_is_proposed_counts(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ class Arm:
         path: Of the setting, such as ``model.kernel_l1``.
         ladder: The values to begin with; strengths and rates lie above 0, where they are off.
         kind: A ``strength`` grows by a factor of three, a ``rate`` goes half of its way to 1, a
-            ``choice`` does not grow.
+            ``size`` doubles, and does not shrink; a ``choice`` does not grow.
         place: What it acts on, in words; arms of one place are kinds of the same cure (an L1 and an L2 on one block).
         beside: What must be set together with it where it is alone, as path and value: an optimizer that knows weight
             decay, or what its condition asks for.
@@ -75,7 +75,7 @@ class Arm:
 
     path: str
     ladder: tuple[Scalar, ...]
-    kind: Literal["strength", "rate", "choice"] = "strength"
+    kind: Literal["strength", "rate", "size", "choice"] = "strength"
     place: str = ""
     beside: tuple[tuple[str, Scalar], ...] = ()
     requires: tuple[tuple[str, tuple[Scalar | None, ...]], ...] = ()
@@ -106,11 +106,15 @@ class Arm:
         return all(setting.get(path) in allowed for path, allowed in self.requires)
 
     def higher(self, value: float) -> float:
-        """Return the step above a value: ``3 v`` of a strength, ``(1 + v) / 2`` of a rate."""
+        """Return the step above a value: ``3 v`` of a strength, ``(1 + v) / 2`` of a rate, ``2 v`` of a size."""
+        if self.kind == "size":
+            return 2 * int(value)
         return _rounded(value * STEP if self.kind == "strength" else (1 + value) / 2)
 
-    def lower(self, value: float) -> float:
-        """Return the step below a value, a third of it."""
+    def lower(self, value: float) -> float | None:
+        """Return the step below a value, a third of it; ``None`` of a size."""
+        if self.kind == "size":
+            return None
         return _rounded(value / STEP)
 
 

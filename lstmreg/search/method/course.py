@@ -150,7 +150,8 @@ class _Course:
         given = [float(v) for v in arm.ladder]
         above, below = sum(v > max(given) for v in ladder), sum(v < min(given) for v in ladder)
         up = [arm.higher(value)] if value == ladder[-1] and above < self.plan.grow else []
-        return up + ([arm.lower(value)] if value == ladder[0] and below < self.plan.grow else [])
+        lower = arm.lower(value) if value == ladder[0] and below < self.plan.grow else None
+        return up if lower is None else [*up, lower]
 
     # ------------------------------------------------------------------ proposals
 

@@ -64,6 +64,11 @@ def test_a_choice_does_not_grow_and_may_be_of_anything() -> None:
     assert optimizers.at("sgd").setting == {"training.optimizer": "sgd"}
 
 
+def test_a_size_doubles_and_does_not_shrink() -> None:
+    size = Arm("model.hidden_size", (10,), "size")
+    assert (size.grows, size.higher(10), size.lower(10)) == (True, 20, None)
+
+
 def test_pairs_the_triple_all_that_help_and_the_best_four_are_tried_together() -> None:
     singles = [(L1, 0.1, -0.3), (L2, 0.1, -0.02), (DROPOUT, 0.1, -0.2), (STATE, 0.5, 0.1), (DECAY, 1.0, -0.1)]
     found = combinations_of(singles)

@@ -344,3 +344,11 @@ def test_where_nothing_is_tried_alone_and_nothing_proposed_nothing_is_judged() -
             known.add(cell, 0.0)
     assert stages == ["screen"]
     assert judgement(plan, known) is None
+
+
+def test_a_size_goes_up_until_it_no_longer_helps() -> None:
+    path = "model.hidden_size"
+    arms = (Arm(path, (10,), "size"), *ARMS[:2])
+    world = World({path: {10: -0.2, 20: -0.4, 40: -0.6, 80: -0.5}}, arms=arms, noise=0.05)
+    known, _ = played(world, dataclasses.replace(PLAN, arms=arms))
+    assert {cell.candidate.setting[path] for cell in known if path in cell.candidate.setting} == {10, 20, 40, 80}
