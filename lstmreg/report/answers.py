@@ -20,6 +20,7 @@ Verdict = Literal[
     "off for certain",
     "harms",
     "cannot tell",
+    "not tried alone",
     "not searched",
 ]
 
@@ -54,7 +55,8 @@ class Knob:
 
     Attributes:
         path: The setting, such as ``model.kernel_l2``.
-        name: Its last part.
+        name: Its last part, such as ``kernel_l2``, or ``dropout[1]`` in the second layer; with what stands beside it
+            where it is searched under a condition.
         keras: Keras' argument, or of weight decay the optimizer's; empty of other settings.
         role: ``knob``; ``rival``, what one would do without the knobs; ``setting``, anything else.
         verdict: ``use``; else what follows from the bands of its doses.

@@ -13,17 +13,27 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lstmreg.config import Scalar
+from lstmreg.config import Scalar, configured
 from lstmreg.errors import NoUsableTrialError
-from lstmreg.knobs import KNOBS
+from lstmreg.knobs import KNOBS, knob_at
 from lstmreg.search import decisions, held_out, method
 from lstmreg.search.arms import LEARNING_RATE
 from lstmreg.search.card import kept
 from lstmreg.search.decisions import Conclusion
 from lstmreg.search.evidence import Effect, Evidence, Resolution, relative
-from lstmreg.search.method import Interval, Judgement, Row
+from lstmreg.search.method import Arm, Interval, Judgement, Row
 from lstmreg.search.records import ROLES, STAGES, Replicate, Result, Stage
-from lstmreg.search.space import WEIGHT_DECAY, Setting, baseline_config, configured, kept_on, short, turned_off
+from lstmreg.search.space import (
+    WEIGHT_DECAY,
+    Setting,
+    baseline_config,
+    describe,
+    kept_on,
+    regularizers,
+    short,
+    turned_off,
+)
+from lstmreg.setting_path import layer_of, of_layer
 from lstmreg.tasks import task_named
 
 from .answers import Answer, Columns, Curve, Dose, Judged, Knob, Test, Verdict
@@ -196,21 +206,38 @@ def _knobs(evidence: Evidence, found: Conclusion, baseline: list[Result], *, is_
     first_loss = float(np.exp(np.mean([np.log(max(result.train[0], _TINY)) for result in baseline])))
     starts = {path: cost / first_loss for path, cost in evidence.card.initial_penalties.items()}
     rows = {row.arm.path: row for row in found.rows}
-    shown = [p for p in KNOBS if p in rows or KNOBS[p].by_default]
-    shown += [p for p in (WEIGHT_DECAY,) if p in rows]
-    shown += [p for p in rows if p not in shown]
-    return [_knob(found, path, rows.get(path), starts.get(path), is_cut_short=is_cut_short) for path in shown]
+    tried = {arm.path: arm for arm in found.plan.arms}
+    turning = regularizers(tried)
+    shown: list[str] = []
+    for knob in KNOBS.values():  # in all layers, or in some
+        places = [path for path in turning if knob_at(path) is knob]
+        shown += places or ([knob.path] if knob.by_default else [])
+    shown += [path for path in (WEIGHT_DECAY,) if path in tried]
+    shown += [path for path in tried if path not in shown]
+    return [
+        _knob(found, path, tried.get(path), rows.get(path), starts.get(path), is_cut_short=is_cut_short)
+        for path in shown
+    ]
 
 
-def _knob(found: Conclusion, path: str, row: Row | None, start: float | None, *, is_cut_short: bool) -> Knob:
-    name = path.split(".")[1]
-    keras = KNOBS[path].spoken if path in KNOBS else "AdamW, weight_decay" if path == WEIGHT_DECAY else ""
-    role: Literal["knob", "rival", "setting"] = (
-        "knob" if path in KNOBS else "rival" if path == WEIGHT_DECAY else "setting"
-    )
-    if row is None:
-        return Knob(path, name, keras, role, "not searched", None, None, None, [], None)
+def _knob(
+    found: Conclusion, path: str, arm: Arm | None, row: Row | None, start: float | None, *, is_cut_short: bool
+) -> Knob:
+    name, keras = path.split(".")[1], ""
+    role: Literal["knob", "rival", "setting"] = "setting"
+    if knob := knob_at(path):
+        layer = layer_of(path)
+        role, keras = "knob", knob.spoken if layer is None else f"{knob.spoken}, {of_layer(layer).removeprefix('the ')}"
+    elif path == WEIGHT_DECAY:
+        role, keras = "rival", "AdamW, weight_decay"
     used = found.recommended.get(path)
+    if arm is None:
+        return Knob(path, name, keras, role, "not searched", None, None, None, [], None)
+    if arm.requires and (beside := {path: value for path, value in arm.beside if path in dict(arm.requires)}):
+        name = f"{name} (with {describe(beside)})"
+    if row is None:
+        verdict: Verdict = "not tried alone" if used is None else "use"
+        return Knob(path, name, keras, role, verdict, used, None, None, [], None)
     best = next((dose for dose in row.doses if dose.value == used), row.best)
     return Knob(
         path=path,
@@ -249,7 +276,7 @@ def _separates(knobs: list[Knob], smallest_effect: float) -> float:
 # ---------------------------------------------------------------------- columns
 
 #: The knobs that choose among columns, the most decided first; the first that was tried is shown.
-_CHOOSING = ("model.kernel_l1", "model.kernel_l2")
+_CHOOSING = ("model.kernel_l1", "model.kernel_l1[0]", "model.kernel_l2", "model.kernel_l2[0]")
 
 
 def _columns(evidence: Evidence, found: Conclusion) -> Columns | None:
@@ -261,7 +288,7 @@ def _columns(evidence: Evidence, found: Conclusion) -> Columns | None:
     off = _baseline_results(evidence) | evidence.results({}, "choose")
     chosen = float(found.recommended.get(row.arm.path, row.best.value))
     values = [dose.value for dose in row.doses if float(dose.value) <= chosen]  # what is too strong, nobody uses
-    results = {"off": off} | {short(v): evidence.results({row.arm.path: v}, "choose") for v in values}
+    results = {"off": off} | {short(v): evidence.results(row.arm.at(v).setting, "choose") for v in values}
     largest = {value: _largest(list(of_value.values()), len(names)) for value, of_value in results.items()}
     weights = {value: _shares(found) for value, found in largest.items() if len(found)}
     if len(weights) < 2 or "off" not in weights:
@@ -378,7 +405,7 @@ def _settings(evidence: Evidence) -> dict[str, Scalar | list[Scalar] | None]:
     rules = dataclasses.asdict(search.amount) | {name: getattr(search, name) for name in _RULES}
     shown = [f"model.{name}" for name in ("hidden_size", "num_layers", "bidirectional", "per_gate_input_masks")]
     shown += [f"training.{n}" for n in ("optimizer", "learning_rate", "loss", "batch_size", "max_epochs", "patience")]
-    shown += ["training.proximal"] if evidence.config.training.proximal else []
+    shown += [path for path, usual in _USUAL.items() if configured(base, path) != usual]
     return {
         **{path: configured(base, path) for path in shown},
         **{f"data.{n}": getattr(evidence.config.data, n) for n in task_named(evidence.config.task).settings_shown},
@@ -386,5 +413,12 @@ def _settings(evidence: Evidence) -> dict[str, Scalar | list[Scalar] | None]:
     }
 
 
+#: Settings that are shown where they are not as usual.
+_USUAL: dict[str, Scalar] = {
+    "model.activation": "tanh",
+    "model.recurrent_activation": "sigmoid",
+    "training.proximal": False,
+}
+
 #: What of the search's configuration the report shows, beside how much was done.
-_RULES = ("effort", "learning_rates", "trials", "sampler", "smallest_effect", "confidence", "seed")
+_RULES = ("effort", "learning_rates", "screen", "trials", "sampler", "smallest_effect", "confidence", "seed")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lstmreg.config import Config, SearchConfig, default_space, from_dict
+from lstmreg.config import Config, Range, Scalar, SearchConfig, Values, default_space, from_dict
 from lstmreg.errors import ConfigError, CorruptFileError
 from lstmreg.tasks import Task
 from lstmreg.yaml_file import read_yaml, write_yaml
@@ -30,7 +30,7 @@ def settle(config: Config, task: Task) -> Config:
         ConfigError: If the run was begun with another configuration; it shows the difference.
     """
     if config.search.space is None:
-        space = default_space(len(task.features))
+        space: dict[str, Range | Values | list[Scalar]] = {**default_space(len(task.features))}
         config = dataclasses.replace(config, search=dataclasses.replace(config.search, space=space))
     if not (config.directory / "config.yaml").exists():
         return config

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lstmreg.config import Config, with_settings
+from lstmreg.config import Config
 from lstmreg.tasks import Split, Task, read_task
 from lstmreg.training import DivergedError
 from lstmreg.training.fitting import Epoch
@@ -31,7 +31,7 @@ from .method import BASELINE, Candidate, Cell, LogLosses
 from .planning import Clock, Planner, most_blocks, trainings
 from .proposals import propose
 from .records import STAGE_OF, STAGES, Record, Replicate, Result, Role, Stage
-from .space import Setting, about_configured_knobs, baseline_config, dimensions
+from .space import Setting, about_configured_knobs, baseline_config, conditions, dimensions, trained_config
 from .study_file import check_file, owned, usable_study
 
 
@@ -214,7 +214,7 @@ class _Experiment:
 
     def _propose(self, known: Sequence[tuple[Candidate, float]], first: int, count: int) -> list[Candidate]:
         """Have a sampler of Optuna propose candidates; what must stand beside a setting is not its affair."""
-        beside = {arm.path: dict(arm.beside) for arm in arms.arms(self.evidence.config)}
+        beside = {path: arms.always_beside(self.evidence.config, path) for path in dimensions(self.evidence.config)}
         added = {path for settings in beside.values() for path in settings}
 
         def plain(candidate: Candidate) -> Setting:
@@ -225,7 +225,8 @@ class _Experiment:
             return Candidate.of(setting | needed)
 
         points = [({}, 0.0), *((plain(candidate), effect) for candidate, effect in known)]
-        proposed = propose(self.base, dimensions(self.evidence.config), points, first, count)
+        config = self.evidence.config
+        proposed = propose(self.base, dimensions(config), conditions(config), points, first, count)
         return [whole(setting) for setting in proposed if setting]
 
     def _test(self, conclusion: Conclusion) -> None:
@@ -296,7 +297,7 @@ class _Experiment:
         return run
 
     def _assignment(self, job: Job) -> Assignment:
-        config = with_settings(self.base, job.setting)
+        config = trained_config(self.base, job.setting)
         is_test = job.role == "test"
         split = self.splits.final if is_test else self.splits.blocks[job.replicate.block]
         seed = _seed(self.base.search.seed, "test" if is_test else "blocks", split, job.replicate.seed)

@@ -29,6 +29,8 @@ from scipy import stats
 
 import lstmreg
 from lstmreg import report, search
+from lstmreg.config import ModelConfig
+from lstmreg.models import Network
 from lstmreg.report import diagnosis, documents, figures, numbers, tested, words
 from lstmreg.report.answers import Answer, Columns, Dose, Verdict
 from lstmreg.report.code import saved_model, snippets
@@ -943,6 +945,36 @@ def test_pasted_code_keeps_a_configured_knob_layer_by_layer(sizes: list[int]) ->
     model: dict[str, object] = {}
     exec(keras_code, model)
     assert [round(float(layer.kernel_regularizer.l2), 6) for layer in model["model"].layers[:2]] == [0.1, 0.3]
+
+
+def test_pasted_code_has_what_was_found_for_single_layers() -> None:
+    setting: dict[str, Any] = {
+        "model.num_layers": 3,
+        "model.hidden_size[1]": 5,
+        "model.dropout[1]": 0.2,
+        "model.kernel_l1[0]": 0.01,
+        "model.activation[2]": "relu",
+    }
+    shown = use(setting)
+    lstmreg_code, torch_code, keras_code = (s.code for s in snippets(shown))
+    usual = int(shown.settings["model.hidden_size"])  # type: ignore[arg-type]
+    ours: dict[str, Any] = {}
+    exec(lstmreg_code, ours)
+    config = ModelConfig(
+        usual, 3, dropout=[0.0, 0.2, 0.0], kernel_l1=[0.01, 0.0, 0.0], activation=["tanh", "tanh", "relu"]
+    )
+    network = Network(dataclasses.replace(config, hidden_size=[usual, 5, usual]), len(shown.data.features), 1)
+    wanted = [repr(layer).replace("activity_steps='last', ", "") for layer in network.layers]  # it penalises none
+    assert [repr(layer) for layer in ours["layers"]] == wanted
+    assert '# torch.nn.LSTM knows no activation="relu": use lstmreg.LSTM, or Keras.' in torch_code
+    exec(torch_code, {})
+    keras_model: dict[str, Any] = {}
+    exec(keras_code, keras_model)
+    layers = keras_model["model"].layers[:3]
+    assert [layer.units for layer in layers] == [usual, 5, usual]
+    assert [layer.dropout for layer in layers] == [0.0, 0.2, 0.0]
+    assert [layer.activation.__name__ for layer in layers] == ["tanh", "tanh", "relu"]
+    assert [layer.kernel_regularizer is not None for layer in layers] == [True, False, False]
 
 
 def test_pasted_code_says_how_a_single_column_was_dropped() -> None:

@@ -309,3 +309,46 @@ def test_proposals_leave_the_judge_what_it_needs() -> None:
             known.add(cell, world.log_loss(cell))
     assert len(known) <= plan.budget
     assert judgement(plan, known) is not None
+
+
+def test_without_a_screen_what_is_proposed_is_raced_and_judged() -> None:
+    plan = dataclasses.replace(PLAN, tries_alone=False, trials=12, batch=4)
+    pairs = [Candidate.of({"model.kernel_l1": 0.01 * k, "model.dropout": 0.1}) for k in range(1, 13)]
+    asked: list[tuple[int, int, int]] = []
+
+    def proposer(known, first, count):  # type: ignore[no-untyped-def]
+        asked.append((len(known), first, count))
+        return pairs[first : first + count]
+
+    world = World(HELPS)
+    known = LogLosses(plan.blocks)
+    stages = []
+    for step in steps(plan, known, proposer):
+        stages.append(step.stage)
+        for cell in step.cells:
+            known.add(cell, world.log_loss(cell))
+    assert stages[:4] == ["screen", "propose", "propose", "propose"]
+    assert stages[-1] == "judge"
+    assert asked == [(0, 0, 4), (4, 4, 4), (8, 8, 4)]
+    assert {cell.candidate for cell in known} == {BASELINE, *pairs}
+    assert judgement(plan, known) is not None
+
+
+def test_where_nothing_is_tried_alone_and_nothing_proposed_nothing_is_judged() -> None:
+    plan = dataclasses.replace(PLAN, tries_alone=False, trials=4)
+    known = LogLosses(plan.blocks)
+    stages = []
+    for step in steps(plan, known, lambda known, first, count: []):
+        stages.append(step.stage)
+        for cell in step.cells:
+            known.add(cell, 0.0)
+    assert stages == ["screen"]
+    assert judgement(plan, known) is None
+
+
+def test_a_size_goes_up_until_it_no_longer_helps() -> None:
+    path = "model.hidden_size"
+    arms = (Arm(path, (10,), "size"), *ARMS[:2])
+    world = World({path: {10: -0.2, 20: -0.4, 40: -0.6, 80: -0.5}}, arms=arms, noise=0.05)
+    known, _ = played(world, dataclasses.replace(PLAN, arms=arms))
+    assert {cell.candidate.setting[path] for cell in known if path in cell.candidate.setting} == {10, 20, 40, 80}
