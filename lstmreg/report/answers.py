@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from lstmreg.config import Scalar
@@ -181,6 +181,86 @@ class Test:
 
 
 @dataclass(frozen=True)
+class WorstCase:
+    """A case of the test that carries much of the loss; everything "by what predicted" is a mean over seeds.
+
+    Attributes:
+        name: How a reader knows it: its time, its name.
+        group: What it belongs to; empty where there are no groups.
+        step: Of several steps the one that is predicted worst, counted from 1; else ``None``.
+        target: Of several targets the one that is predicted worst; else ``None``.
+        truth: What was to be predicted there, in the user's units: a number or a class; ``None`` where no prediction
+            is looked at.
+        predicted: What was, by what predicted; of classes the likeliest.
+        likelihood: Of classes: the probability that was given to the true one, by what predicted.
+        loss: The loss of the whole case, by what predicted.
+        share: What of the loss of all cases it carries.
+    """
+
+    name: str
+    group: str
+    step: int | None
+    target: str | None
+    truth: float | str | None
+    predicted: dict[str, float | str]
+    likelihood: dict[str, float]
+    loss: dict[str, float]
+    share: float
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the test: a group, a class, a step ahead or a target.
+
+    Attributes:
+        name: Its name.
+        count: How many cases it has; of a class at each step, how many steps.
+        share: What of the loss of all cases it carries.
+        loss: The mean loss in it, by what predicted.
+        effect: What the candidate does to that loss: its ``blocks`` are cases, and its interval, which knows of time
+            and of seeds, holds by itself and not together with those of other parts. Unbounded of few cases; ``None``
+            without a candidate.
+        recall: Of a class: which share of it was found, by what predicted.
+        precision: Of a class: which share of what was taken for it was it, by what predicted.
+    """
+
+    name: str
+    count: int
+    share: float
+    loss: dict[str, float]
+    effect: Effect | None
+    recall: dict[str, float] = field(default_factory=dict)
+    precision: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Whereabouts:
+    """Where the loss on the test is.
+
+    Attributes:
+        of: Whose loss: ``candidate``, or ``no regularization`` where there is none.
+        cases: How many cases have a loss.
+        half: The least share of the cases that carries half of the loss.
+        worst_twentieth: What of the loss the worst 5 % of the cases carry.
+        stretch: The shortest stretch of cases with half of the loss, by its first and last, where cases follow each
+            other in time; else empty.
+        stretch_share: Its share of the cases; else ``None``.
+        worst: The worst cases.
+        parts: Parts by their kind: ``group``, ``class``, ``step`` and ``target``, as far as there are several; those
+            that carry most of the loss first, and steps in their order.
+    """
+
+    of: str
+    cases: int
+    half: float
+    worst_twentieth: float
+    stretch: list[str]
+    stretch_share: float | None
+    worst: list[WorstCase]
+    parts: dict[str, list[Part]]
+
+
+@dataclass(frozen=True)
 class Answer:
     """Which knobs to turn, and the evidence.
 
@@ -208,6 +288,7 @@ class Answer:
         turned_off: Settings that the configuration turns and the search turned off in the baseline.
         kept_on: Knobs that the configuration turns and that were on in every training.
         test: The test.
+        where: Where the loss on the test is; ``None`` where there is none.
         data: The data card.
         course: How many trainings each part of the experiment took (``learning rate``, ``screen``, ``grow``, ``race``,
             ``combine``, ``propose``, ``judge``, ``test``), in this order, and how many of them failed.
@@ -241,6 +322,7 @@ class Answer:
     turned_off: Setting
     kept_on: Setting
     test: Test
+    where: Whereabouts | None
     data: DataCard
     course: dict[str, list[int]]
     settings: dict[str, Scalar | list[Scalar] | None]

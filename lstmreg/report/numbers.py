@@ -28,6 +28,7 @@ from lstmreg.tasks import task_named
 
 from .answers import Answer, Columns, Curve, Dose, Judged, Knob, Test, Verdict
 from .diagnosis import MOSTLY, diagnose, gap, turn, unfinished
+from .whereabouts import whereabouts
 
 #: How many of the last test windows a picture shows.
 _SHOWN = 400
@@ -85,6 +86,7 @@ def answer(evidence: Evidence) -> Answer:
         turned_off=turned_off(evidence.config),
         kept_on=kept_on(evidence.config),
         test=_test(evidence, found),
+        where=whereabouts(evidence, found.candidate),
         data=evidence.card,
         course=_course(evidence),
         settings=_settings(evidence),

@@ -101,6 +101,14 @@ def page_table(page: str, identity: str) -> list[list[str]]:
     return parser.rows
 
 
+def markdown_tables(text: str) -> list[list[list[str]]]:
+    """Return the cells of each table."""
+    found = itertools.groupby(text.splitlines(), key=lambda line: line[:1] == "|")
+    return [
+        [[c.strip() for c in line.strip("| ").split(" | ")] for line in lines] for is_table, lines in found if is_table
+    ]
+
+
 # ---------------------------------------------------------------------- all forms
 
 
@@ -117,8 +125,9 @@ def test_all_forms_say_the_same(kind: str) -> None:
         assert sentence in text
         assert sentence in plain
     assert page_table(page, "knobs") == table
-    rows = [[c.strip() for c in line.strip("| ").split(" | ")] for line in text.splitlines() if line[:1] == "|"]
-    assert [rows[0], *rows[2:]] == table
+    written = [[rows[0], *rows[2:]] for rows in markdown_tables(text)]
+    assert written == [table, *([worst] if (worst := words.worst_cases(answer)) else [])]
+    assert page_table(page, "worst") == words.worst_cases(answer)
     for row, knob in zip(table[1:], content["knobs"], strict=True):
         assert (row[0].removesuffix(" (the rival)"), row[-1]) == (knob["name"], knob["verdict"])
         assert (row[0] != knob["name"]) == (knob["role"] == "rival")
@@ -137,6 +146,7 @@ def test_the_json_says_its_version_first_and_the_page_on_it_names_every_key() ->
     assert content["knobs"][0]["doses"][0]["start"] == 0.09
     kinds += [content["knobs"][0], content["knobs"][0]["doses"][0], content["baseline_curve"], content["data"]]
     kinds += [content["test"]["averaging"]["candidate"], content["columns"], content["diagnosis"]]
+    kinds += [content["where"], content["where"]["worst"][0], content["where"]["parts"]["step"][0]]
     for key in {key for kind in kinds for key in kind}:
         assert f"`{key}`" in described, key
 
@@ -549,11 +559,18 @@ def test_the_page_is_one_file_that_loads_and_runs_nothing(kind: str, pictures: l
 def test_hostile_names_stay_inert() -> None:
     name = '<img src=x onerror="alert(1)">|=cmd()\n$\\x$'
     data = dataclasses.replace(answers.digits().data, target=name, features=[name], notes=[name], classes=[name] * 10)
-    hostile = dataclasses.replace(answers.digits(), run=name, data=data)
+    where = answers.digits().where
+    assert where is not None
+    worst = [dataclasses.replace(where.worst[0], name=name, group=name, truth=name, predicted={"candidate": name})]
+    parts = {"class": [dataclasses.replace(part, name=name) for part in where.parts["class"]]}
+    where = dataclasses.replace(where, worst=worst, parts=parts)
+    hostile = dataclasses.replace(answers.digits(), run=name, data=data, where=where)
     page = documents.as_page(hostile, figures.figures(hostile))
     assert "<img" not in page
     assert "&lt;img" in page
-    tame = with_data(answers.digits(), notes=["fine"])
+    tame = with_data(
+        dataclasses.replace(answers.digits(), where=dataclasses.replace(where, worst=where.worst[:1])), notes=["fine"]
+    )
     assert len(documents.as_markdown(hostile).splitlines()) == len(documents.as_markdown(tame).splitlines())
     shown = with_data(answers.panel(), test_labels=[f"{name}, {k}" for k in range(60)], target=name)
     assert "<img" not in tested.predictions(shown)
@@ -564,7 +581,7 @@ style="border: 0"></iframe><script>
 window.onload = () => {{
   const page = document.querySelector("iframe").contentDocument, root = page.documentElement;
   const right = element => element.getBoundingClientRect().right;
-  const cells = [...page.querySelectorAll("#knobs td")].filter(cell => cell.offsetWidth > 0);
+  const cells = [...page.querySelectorAll("#knobs td, .stacked td")].filter(cell => cell.offsetWidth > 0);
   const texts = [...page.querySelectorAll("figure svg text")].map(text => text.getBoundingClientRect().height);
   document.title = JSON.stringify({{
     width: root.clientWidth, needed: root.scrollWidth, headline: page.querySelector("h1").textContent,
@@ -575,7 +592,7 @@ window.onload = () => {{
 
 
 @pytest.mark.parametrize("width", [375, 1600])
-@pytest.mark.parametrize("kind", ["a yes", "a classification"])
+@pytest.mark.parametrize("kind", ["a yes", "a classification", "a panel"])
 def test_a_browser_shows_the_page_at_any_width(kind: str, tmp_path: Path, width: int) -> None:
     """A second page measures the report in a frame, since the report itself runs nothing."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -615,7 +632,8 @@ def test_a_browser_shows_the_page_at_any_width(kind: str, tmp_path: Path, width:
     measured = json.loads(html.unescape(title[1]))
     assert measured["headline"] == words.headline(shown)
     assert (measured["width"], measured["needed"]) == (width, width)  # nothing sticks out
-    assert {label for label, _ in measured["cells"]} == set(words.table(shown)[0])
+    tables = [words.table(shown), words.worst_cases(shown), *(part.rows for part in words.parts_tables(shown))]
+    assert {label for label, _ in measured["cells"]} == {cell for rows in tables for cell in rows[0]}
     assert max(right for _, right in measured["cells"]) <= width
     assert measured["smallest"] > 9  # figures are readable, if need be by scrolling within them
 
@@ -825,15 +843,6 @@ def test_a_panel_is_shown_group_by_group(monkeypatch: pytest.MonkeyPatch) -> Non
     axes = drawn_figure(monkeypatch, tested.predictions, few).axes
     assert [ax.get_title(loc="left") for ax in axes] == ["south, old", "west"]
     assert [len(ax.get_lines()[0].get_ydata()) for ax in axes] == [5, 20]
-
-
-def test_a_confusion_matrix_counts_cases_or_labelled_steps() -> None:
-    cases = tested.confusion_counts([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7]], [[7.0], [0.0], [1.0], [0.0]], 2)
-    assert cases.tolist() == [[1, 1], [0, 1]]  # the first truth is of a case that is not shown
-    steps = tested.confusion_counts(
-        [[[0.9, 0.1], [0.2, 0.8]], [[0.6, 0.4], [None, None]]], [[[0.0], [None]], [[1.0], [None]]], 2
-    )
-    assert steps.tolist() == [[1, 0], [1, 0]]
 
 
 def test_too_many_classes_are_no_picture() -> None:

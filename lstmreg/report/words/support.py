@@ -19,6 +19,7 @@ from .training import (
     about_single_column,
     about_strong_starts,
 )
+from .where import about_where
 
 
 def summary(answer: Answer) -> list[str]:
@@ -49,6 +50,7 @@ def details(answer: Answer) -> list[str]:
         *about_rival(answer),
         *about_picks(answer),
         about_test(answer),
+        *about_where(answer),
         *about_averaging(answer),
         *about_columns(answer),
         *about_open_knobs(answer),
