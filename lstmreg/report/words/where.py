@@ -32,13 +32,17 @@ def about_where(answer: Answer) -> list[str]:
         return []
     cases = task(answer).cases_are
     few = max(1, round(where.cases * 0.05))
-    said = f"Half of the loss on the test lies in {_share(where.half)} of the {where.cases} {cases}"
-    if where.stretch_share is not None and where.stretch_share * _MUCH <= 0.5:
-        said += f", and half of it from {where.stretch[0]} to {where.stretch[-1]}, in {_share(where.stretch_share)}"
-    said += f"; the worst {few} carry {_share(where.worst_twentieth)}"
-    return [
-        f"{said}. This is with {_whose(answer)}.{''.join(_pointed_out(where, kind) for kind in ('group', 'class'))}"
+    said = [
+        f"Half of the loss on the test lies in {_share(where.half)} of the {where.cases} {cases}; the worst {few} carry "
+        f"{_share(where.worst_twentieth)}."
     ]
+    if where.stretch_share is not None and where.stretch_share * _MUCH <= 0.5:
+        said.append(
+            f"Half of it also lies between {where.stretch[0]} and {where.stretch[-1]}, in {_share(where.stretch_share)} "
+            f"of the {cases}."
+        )
+    said += [_pointed_out(where, kind) for kind in ("group", "class")]
+    return [" ".join([*filter(None, said), f"This is with {_whose(answer)}."])]
 
 
 def _pointed_out(where: Whereabouts, kind: str) -> str:
