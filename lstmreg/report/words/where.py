@@ -32,15 +32,11 @@ def about_where(answer: Answer) -> list[str]:
         return []
     cases = task(answer).cases_are
     few = max(1, round(where.cases * 0.05))
-    said = [
-        f"Half of the loss on the test lies in {_share(where.half)} of the {where.cases} {cases}; the worst {few} carry "
-        f"{_share(where.worst_twentieth)}."
-    ]
-    if where.stretch_share is not None and where.stretch_share * _MUCH <= 0.5:
-        said.append(
-            f"Half of it also lies between {where.stretch[0]} and {where.stretch[-1]}, in {_share(where.stretch_share)} "
-            f"of the {cases}."
-        )
+    half, worst, of_stretch = _share(where.half), _share(where.worst_twentieth), where.stretch_share
+    said = [f"Half of the loss on the test lies in {half} of the {where.cases} {cases}; the worst {few} carry {worst}."]
+    if of_stretch is not None and of_stretch * _MUCH <= 0.5:
+        between = " and ".join(where.stretch)
+        said.append(f"Half of it also lies between {between}, in {_share(of_stretch)} of the {cases}.")
     said += [_pointed_out(where, kind) for kind in ("group", "class")]
     return [" ".join([*filter(None, said), f"This is with {_whose(answer)}."])]
 
