@@ -6,7 +6,7 @@ from lstmreg.config import Config, Dimension, Range, Scalar
 from lstmreg.knobs import KNOBS
 
 from .method import Arm, Plan
-from .space import WEIGHT_DECAY, configured, dimensions, ladder
+from .space import WEIGHT_DECAY, configured, dimensions, ladder, one_value
 
 LEARNING_RATE = "training.learning_rate"
 
@@ -28,7 +28,7 @@ def _arm(config: Config, path: str, dimension: Dimension) -> Arm | None:
     may_grow = not isinstance(dimension, Range)
     if path in KNOBS:
         knob = KNOBS[path]
-        values, is_rate = tuple(ladder(dimension)), knob.kind == "rate"
+        values, is_rate = _ladder(config, path, dimension), knob.kind == "rate"
         if not values:
             return None
         return Arm(path, values, knob.kind, knob.acts_on, with_other_rates=is_rate, may_grow=may_grow)
@@ -36,11 +36,17 @@ def _arm(config: Config, path: str, dimension: Dimension) -> Arm | None:
         beside: tuple[tuple[str, Scalar], ...] = ()
         if config.training.optimizer == "adam":
             beside = (("training.optimizer", _DECAYING),)
-        values = tuple(ladder(dimension))
+        values = _ladder(config, path, dimension)
         return Arm(path, values, beside=beside, is_rival=True, may_grow=may_grow) if values else None
     own = configured(config, path)
     others = tuple(value for value in _values(dimension) if value != own)
     return Arm(path, others, "choice") if others else None
+
+
+def _ladder(config: Config, path: str, dimension: Dimension) -> tuple[Scalar, ...]:
+    """Return the values at which a regularizer is tried: who has configured one wants to know of that one too."""
+    values, own = ladder(dimension), one_value(config, path)
+    return tuple(values if own is None or own in values else sorted([*values, own], key=float))
 
 
 def _values(dimension: Dimension) -> list[Scalar]:

@@ -512,7 +512,13 @@ def test_configured_knobs_are_said_and_stay_in_the_code() -> None:
     assert words.headline(shown) == "Use kernel_l1 = 0.03 beside the configured dropout = 0.2; leave the others off."
     assert "dropout=0.2" in snippets(shown)[0].code
     off = made(turned_off={"model.kernel_l2": 0.1})
-    assert any("The configured kernel_l2 = 0.1 was turned off" in s for s in words.sentences(off))
+    (said,) = [s for s in words.sentences(off) if "The configured kernel_l2 = 0.1 was turned off" in s]
+    assert said.endswith("no regularization means without it. It is among the values that were tried.")
+    (said,) = [s for s in words.sentences(made(turned_off={"model.kernel_l2": 0.2})) if "kernel_l2 = 0.2" in s]
+    assert said.endswith("kernel_l2 = 0.2 itself was not tried.")
+    for of_layers, was_tried in (([0.1, 0.1], True), ([0.1, 0.01], False)):
+        (said,) = [s for s in words.sentences(made(turned_off={"model.kernel_l2": of_layers})) if "turned off" in s]
+        assert said.endswith("It is among the values that were tried.") == was_tried
 
 
 def test_that_every_block_judges_what_the_others_picked_is_said() -> None:
