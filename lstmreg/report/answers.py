@@ -24,7 +24,7 @@ Verdict = Literal[
 ]
 
 #: By this the readers of ``answer.json`` know what stands in it.
-SCHEMA = 2
+SCHEMA = 3
 
 
 @dataclass(frozen=True)
@@ -138,12 +138,21 @@ class Columns:
 
 @dataclass(frozen=True)
 class Curve:
-    """Learning curves of one training, and where it was best. ``gap`` is validation over training loss there."""
+    """Learning curves of one training, and where it was best.
+
+    Attributes:
+        train: Training loss after each epoch.
+        val: Validation loss after each epoch.
+        best_epoch: Whose weights were kept, counted from 0.
+        gap: Validation over training loss there.
+        block: On which block it was, counted from 1.
+    """
 
     train: list[float]
     val: list[float]
     best_epoch: int
     gap: float
+    block: int
 
 
 @dataclass(frozen=True)
@@ -278,8 +287,8 @@ class Answer:
         best_simple_model: The simple model that is hardest to beat, if there is any.
         simple_model_effect: Loss of the recommended model relative to it.
         knobs: The table: knobs, then weight decay, then other settings.
-        baseline_curve: Learning curves of the baseline on the last block.
-        candidate_curve: Likewise of the candidate.
+        baseline_curve: Learning curves of the baseline on the block whose gap is in the middle of all blocks'.
+        candidate_curve: Likewise of the candidate, on the same block.
         candidate_turn: How far the candidate's validation loss turns up, as ``diagnosis.turn`` says of the baseline's,
             with the seeds that judge; ``None`` if there is none.
         diagnosis: What ails the baseline, in a word, and the numbers on which that stands.

@@ -143,11 +143,11 @@ def table() -> list[Knob]:
     ]
 
 
-def curve(best: int, low: float, turn: float, gap: float, epochs: int = 60) -> Curve:
+def curve(best: int, low: float, turn: float, gap: float, epochs: int = 60, block: int = 5) -> Curve:
     """Return curves whose validation loss falls to ``low`` at the best epoch and turns up after it."""
     val = [low + (1 - low) * math.exp(-5 * k / best) + turn * max(0, k - best) / epochs for k in range(epochs)]
     train = [low / gap + (1.1 - low / gap) * math.exp(-4 * k / best) for k in range(epochs)]
-    return Curve(train, val, int(np.argmin(val)), gap)
+    return Curve(train, val, int(np.argmin(val)), gap, block)
 
 
 #: Of curves like those of the appliances' network without regularization.

@@ -49,7 +49,7 @@ from tests.report.answers import (
     with_test,
     with_verdicts,
 )
-from tests.search.made_up import whole
+from tests.search.made_up import FRESH, KNOB, whole
 from tests.tiny import tiny_config
 
 PAGE = Path(__file__).parents[2] / "docs" / "report.md"
@@ -140,7 +140,7 @@ def test_all_forms_say_the_same(kind: str) -> None:
 
 def test_the_json_says_its_version_first_and_the_page_on_it_names_every_key() -> None:
     content = json.loads(documents.as_json(made()))
-    assert next(iter(content.items())) == ("schema", 2)
+    assert next(iter(content.items())) == ("schema", 3)
     described = PAGE.read_text()
     kinds = [content, content["judged"], content["judged"]["effect"], content["judged"]["resolution"], content["test"]]
     assert content["knobs"][0]["doses"][0]["start"] == 0.09
@@ -642,6 +642,53 @@ def test_a_browser_shows_the_page_at_any_width(kind: str, tmp_path: Path, width:
     assert {label for label, _ in measured["cells"]} == {cell for rows in tables for cell in rows[0]}
     assert max(right for _, right in measured["cells"]) <= width
     assert measured["smallest"] > 9  # figures are readable, if need be by scrolling within them
+
+
+# ---------------------------------------------------------------------- the curves
+
+
+def with_gaps(gaps: np.ndarray, setting: dict[str, Any], found: search.Evidence) -> search.Evidence:
+    """Return evidence in which a setting's trainings with the seeds that judge have these gaps ``(blocks, seeds)``."""
+    records = [
+        dataclasses.replace(
+            record,
+            result=dataclasses.replace(
+                record.result,
+                train_loss=record.result.val_loss / gaps[record.replicate.block, record.replicate.seed - FRESH],
+            ),
+        )
+        if record.setting == setting and record.result is not None
+        else record
+        for record in found.records["judge"]
+    ]
+    return dataclasses.replace(found, records=found.records | {"judge": records})
+
+
+def test_the_curves_are_of_a_typical_training_and_say_on_which_block() -> None:
+    """On the last block, and with the first seed of the third, networks overfit far more than elsewhere."""
+    judged, plain = np.full((5, 4), 0.5), np.ones((5, 4))
+    scale = np.array([1.1, 1.2, 1.4, 3.0, 9.0])
+    gaps = scale[:, None] * np.array([5.0, 1.1, 1.0, 1.1])
+    found = with_gaps(gaps, {}, whole(judged, plain))
+    found = with_gaps(gaps[::-1], {KNOB: 0.01}, found)
+    shown = report.answer(found)
+    assert shown.candidate_curve is not None
+    assert (shown.baseline_curve.block, shown.candidate_curve.block) == (3, 3)
+    assert shown.baseline_curve.gap == pytest.approx(1.4 * 1.1)
+    # Of what each is typical: the pick's gaps have another block in their middle, and are shown on the same one.
+    other = report.answer(with_gaps(gaps[[2, 3, 4, 0, 1]], {KNOB: 0.01}, found))
+    assert other.candidate_curve is not None
+    assert (other.candidate_curve.block, other.candidate_curve.gap) == (3, pytest.approx(9.0 * 1.1))
+
+
+def test_the_picture_of_the_curves_says_which_block_it_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    axes = drawn_figure(monkeypatch, figures.learning_curves, made()).axes
+    assert [ax.get_title(loc="left") for ax in axes] == [
+        "no regularization, block 5 (gap ×3.1)",
+        "recommended, block 5 (gap ×1.2)",
+    ]
+    first, last = made().data.blocks[4]
+    assert f"On block 5 of 8 ({first}–{last})" in html.unescape(page_of("a yes"))
 
 
 # ---------------------------------------------------------------------- the pictures
