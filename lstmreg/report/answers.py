@@ -156,6 +156,14 @@ class Curve:
 
 
 @dataclass(frozen=True)
+class Trials:
+    """What a sampler was ``asked`` to propose, in settings, and how many ``new`` ones were trained."""
+
+    asked: int
+    new: int
+
+
+@dataclass(frozen=True)
 class Test:
     """Errors on the test, in the target's units, as means over seeds.
 
@@ -299,6 +307,7 @@ class Answer:
         test: The test.
         where: Where the loss on the test is; ``None`` where there is none.
         data: The data card.
+        trials: Settings that a sampler proposed; ``None`` where none was asked.
         course: How many trainings each part of the experiment took (``learning rate``, ``screen``, ``grow``, ``race``,
             ``combine``, ``propose``, ``judge``, ``test``), in this order, and how many of them failed.
         settings: The run's configuration at the baseline: sizes, training, and the search's rules.
@@ -333,6 +342,7 @@ class Answer:
     test: Test
     where: Whereabouts | None
     data: DataCard
+    trials: Trials | None
     course: dict[str, list[int]]
     settings: dict[str, Scalar | list[Scalar] | None]
     confidence: float

@@ -23,10 +23,10 @@ from lstmreg.search.decisions import Conclusion
 from lstmreg.search.evidence import Effect, Evidence, Resolution, relative
 from lstmreg.search.method import Interval, Judgement, Row
 from lstmreg.search.records import ROLES, STAGES, Replicate, Result, Stage
-from lstmreg.search.space import WEIGHT_DECAY, Setting, baseline_config, configured, kept_on, short, turned_off
+from lstmreg.search.space import WEIGHT_DECAY, Setting, baseline_config, configured, kept_on, key, short, turned_off
 from lstmreg.tasks import task_named
 
-from .answers import Answer, Columns, Curve, Dose, Judged, Knob, Test, Verdict
+from .answers import Answer, Columns, Curve, Dose, Judged, Knob, Test, Trials, Verdict
 from .diagnosis import MOSTLY, diagnose, gap, turn, unfinished
 from .whereabouts import whereabouts
 
@@ -89,6 +89,7 @@ def answer(evidence: Evidence) -> Answer:
         test=_test(evidence, found),
         where=whereabouts(evidence, found.candidate),
         data=evidence.card,
+        trials=_trials(evidence),
         course=_course(evidence),
         settings=_settings(evidence),
         confidence=found.plan.confidence,
@@ -395,6 +396,12 @@ def _course(evidence: Evidence) -> dict[str, list[int]]:
         if own:
             counts[role] = [len(own), sum(record.failure is not None for record in own)]
     return counts
+
+
+def _trials(evidence: Evidence) -> Trials | None:
+    asked = evidence.config.search.trials
+    proposed = {key(record.setting) for record in evidence.records["choose"] if record.role == "propose"}
+    return Trials(asked, len(proposed)) if asked else None
 
 
 def _settings(evidence: Evidence) -> dict[str, Scalar | list[Scalar] | None]:

@@ -345,6 +345,7 @@ def made(**changes: Any) -> Answer:
         test=test_numbers(),
         where=where_numbers(),
         data=card(),
+        trials=None,
         course={
             "learning rate": [24, 0],
             "screen": [264, 0],

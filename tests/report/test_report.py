@@ -30,7 +30,7 @@ from scipy import stats
 import lstmreg
 from lstmreg import report, search
 from lstmreg.report import diagnosis, documents, figures, numbers, tested, words
-from lstmreg.report.answers import Answer, Columns, Dose, Verdict
+from lstmreg.report.answers import Answer, Columns, Dose, Trials, Verdict
 from lstmreg.report.code import saved_model, snippets
 from lstmreg.search.evidence import Effect, Resolution
 from lstmreg.search.method import judge
@@ -49,7 +49,7 @@ from tests.report.answers import (
     with_test,
     with_verdicts,
 )
-from tests.search.made_up import FRESH, KNOB, whole
+from tests.search.made_up import FRESH, KNOB, ran, whole
 from tests.tiny import tiny_config
 
 PAGE = Path(__file__).parents[2] / "docs" / "report.md"
@@ -642,6 +642,28 @@ def test_a_browser_shows_the_page_at_any_width(kind: str, tmp_path: Path, width:
     assert {label for label, _ in measured["cells"]} == {cell for rows in tables for cell in rows[0]}
     assert max(right for _, right in measured["cells"]) <= width
     assert measured["smallest"] > 9  # figures are readable, if need be by scrolling within them
+
+
+# ---------------------------------------------------------------------- what a sampler proposed
+
+
+def test_how_many_proposals_were_asked_for_and_how_many_were_new_is_said() -> None:
+    """A sampler that finds nothing new gives less than was asked for."""
+    found = whole(np.full((5, 4), 0.5), np.ones((5, 4)), trials=6)
+    for value in (0.03, 0.1):
+        for block in range(5):
+            ran(found, "propose", {KNOB: value}, block, 0, 0.9)
+    shown = report.answer(found)
+    assert shown.trials == Trials(asked=6, new=2)
+    (said,) = [sentence for sentence in words.sentences(shown) if "search.trials" in sentence]
+    assert said.startswith("search.trials asks tpe for 6 more settings, and 2 new ones were tried")
+    assert "had nothing new" in said
+    (said,) = [s for s in words.sentences(dataclasses.replace(shown, trials=Trials(2, 2))) if "search.trials" in s]
+    assert said == "search.trials asks tpe for 2 more settings, and 2 new ones were tried."
+    with_trials = made(trials=shown.trials, settings=made().settings | {"search.sampler": "tpe"})
+    assert "settings proposed</dt><dd>2 new ones of 6 that were asked for" in documents.as_page(with_trials, {})
+    assert made().trials is None
+    assert report.answer(whole(np.full((5, 4), 0.5), np.ones((5, 4)))).trials is None
 
 
 # ---------------------------------------------------------------------- the curves

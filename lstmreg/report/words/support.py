@@ -18,6 +18,7 @@ from .training import (
     about_learning_rate,
     about_single_column,
     about_strong_starts,
+    about_trials,
 )
 from .where import about_where
 
@@ -58,6 +59,7 @@ def details(answer: Answer) -> list[str]:
         *about_strong_starts(answer),
         *about_last_epochs(answer),
         about_learning_rate(answer),
+        *about_trials(answer),
         *about_configured(answer),
         *about_single_column(answer),
         *about_differences(answer),

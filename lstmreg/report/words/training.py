@@ -186,6 +186,18 @@ def about_learning_rate(answer: Answer) -> str:
     return f"{said}."
 
 
+def about_trials(answer: Answer) -> list[str]:
+    """Say how many settings a sampler was asked for, and how many of them were new."""
+    trials = answer.trials
+    if trials is None:
+        return []
+    asked = f"{trials.asked} more setting{'s' if trials.asked != 1 else ''}"
+    said = f"search.trials asks {answer.settings['search.sampler']} for {asked}, and {trials.new} new ones were tried"
+    if trials.new < trials.asked:
+        said += "; beyond them it had nothing new within search.space, or the trainings of the search were spent"
+    return [f"{said}."]
+
+
 def about_differences(answer: Answer) -> list[str]:
     """Say so where a network learns changes."""
     difference = answer.settings.get("data.difference")
