@@ -128,13 +128,14 @@ def test_of_few_cases_there_is_an_effect_and_no_interval() -> None:
 
 
 def test_classes_have_their_loss_recall_and_precision() -> None:
-    """Six sequences: of a, three are there and two are found; once b is taken for a."""
+    """Six sequences: of a, three are there and two are found; twice b is taken for a."""
     truth = [[0.0], [0.0], [0.0], [1.0], [1.0], [1.0]]
-    sure = [[0.8, 0.2], [0.6, 0.4], [0.1, 0.9], [0.7, 0.3], [0.2, 0.8], [0.3, 0.7]]
+    sure = [[0.8, 0.2], [0.6, 0.4], [0.1, 0.9], [0.7, 0.3], [0.6, 0.4], [0.3, 0.7]]
     classes = {"classes": ["a", "b"], "scales": {"classes": ["a", "b"], "counts": [3, 3]}}
     found = found_in(evidence_of(truth, [[[0.5, 0.5]] * 6] * 2, [sure] * 2, "classify", **classes))
     parts = {part.name: part for part in found.parts["class"]}
-    assert parts["a"].recall["candidate"] == parts["a"].precision["candidate"] == pytest.approx(2 / 3)
+    assert (parts["a"].recall["candidate"], parts["a"].precision["candidate"]) == (2 / 3, 2 / 4)
+    assert (parts["b"].recall["candidate"], parts["b"].precision["candidate"]) == (1 / 3, 1 / 2)
     assert parts["b"].recall["no regularization"] == 0  # of two that are alike the first is taken
     assert parts["a"].loss["candidate"] == pytest.approx(-np.log([0.8, 0.6, 0.1]).mean())
     assert sum(part.share for part in parts.values()) == pytest.approx(1)
@@ -155,6 +156,7 @@ def test_of_classes_at_each_step_the_worst_step_is_shown_and_steps_are_counted()
     parts = {part.name: part for part in found.parts["class"]}
     assert {name: part.count for name, part in parts.items()} == {"a": 3, "b": 2}
     assert parts["b"].loss["candidate"] == pytest.approx(-np.log([0.8, 0.05]).mean())
+    assert parts["a"].loss["candidate"] == pytest.approx(-np.log([0.9, 0.5, 0.9]).mean())
     whole = -np.log([0.9, 0.8]).mean() - np.log([0.5, 0.9, 0.05]).mean()
     assert parts["b"].share == pytest.approx((-np.log(0.8) / 2 - np.log(0.05) / 3) / whole)
 
