@@ -49,7 +49,7 @@ def _pointed_out(where: Whereabouts, kind: str) -> str:
     if parts[0].share < _MUCH * of_cases:
         return ""
     return (
-        f" The {kind} {parts[0].name} carries {_share(parts[0].share)} of it, and has {_share(of_cases)} of the cases."
+        f"The {kind} {parts[0].name} carries {_share(parts[0].share)} of it, and has {_share(of_cases)} of the cases."
     )
 
 
