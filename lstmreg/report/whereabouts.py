@@ -129,7 +129,14 @@ class _Tested:
 
     @property
     def targets(self) -> list[str]:
-        return self.evidence.card.targets or [self.evidence.card.target]
+        """Names of the targets; of older runs as far as their scales tell."""
+        card = self.evidence.card
+        return card.targets or card.scales.get("names") or [card.target]
+
+    @property
+    def knows_columns(self) -> bool:
+        """Whether it is known which target a column of the predictions is of."""
+        return bool(self.evidence.card.targets or self.task.columns_are) or self.truth.shape[-1] == 1
 
     @cached_property
     def by_target(self) -> list[_Piece]:
@@ -199,7 +206,7 @@ def _of_class(test: _Tested, case: int, predicted: dict[str, Array]) -> dict[str
 def _of_numbers(test: _Tested, case: int, predicted: dict[str, Array]) -> dict[str, Any]:
     """Say what was predicted at the step that is farthest from the truth, of the target that costs most."""
     width = len(test.targets)
-    is_plain = all(each.shape == test.truth[case].shape for each in predicted.values())
+    is_plain = test.knows_columns and all(each.shape == test.truth[case].shape for each in predicted.values())
     if (
         test.task.has_own_networks
         or not is_plain

@@ -96,6 +96,19 @@ def test_what_is_predicted_is_a_mean_over_seeds_at_the_worst_step_of_the_worst_t
     assert [part.name for part in found.parts["step"]] == ["1", "2"]
 
 
+def test_an_older_run_of_which_less_is_known_is_told_as_far_as_it_is() -> None:
+    """Its card has no names of targets; of a forecast the scales have them, and of a regression nothing."""
+    truth, errors = np.zeros((30, 4)), np.random.default_rng(0).normal(size=(30, 4))
+    scales = {"target": [[1.0, 10.0]], "group": [0] * 30, "names": ["heat", "light"]}
+    found = found_in(evidence_of(truth.tolist(), [errors.tolist()] * 2, [errors.tolist()] * 2, scales=scales))
+    assert {kind: len(parts) for kind, parts in found.parts.items()} == {"target": 2, "step": 2}
+    regress = evidence_of(
+        truth.tolist(), [errors.tolist()] * 2, [errors.tolist()] * 2, "regress", scales={"targets": [1.0] * 4}
+    )
+    worst = found_in(regress).worst[0]
+    assert (worst.step, worst.target, worst.truth, worst.predicted) == (None, None, None, {})
+
+
 def test_a_groups_effect_is_that_of_its_cases_alone() -> None:
     generator = np.random.default_rng(1)
     errors = generator.normal(size=(2, 260, 1))
