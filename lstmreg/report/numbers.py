@@ -8,7 +8,7 @@ import math
 import platform
 from collections import Counter
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ from lstmreg.search.space import (
     baseline_config,
     describe,
     kept_on,
+    key,
     regularizers,
     short,
     turned_off,
@@ -36,8 +37,9 @@ from lstmreg.search.space import (
 from lstmreg.setting_path import layer_of, of_layer
 from lstmreg.tasks import task_named
 
-from .answers import Answer, Columns, Curve, Dose, Judged, Knob, Test, Verdict
+from .answers import Answer, Columns, Curve, Dose, Judged, Knob, Test, Trials, Verdict
 from .diagnosis import MOSTLY, diagnose, gap, turn, unfinished
+from .whereabouts import whereabouts
 
 #: How many of the last test windows a picture shows.
 _SHOWN = 400
@@ -66,6 +68,7 @@ def answer(evidence: Evidence) -> Answer:
         has_patience=has_patience,
         separates=_separates(knobs, found.plan.smallest_effect),
     )
+    curves = _curves(of_baseline, of_candidate)
     return Answer(
         run=evidence.config.run_name,
         task=evidence.config.task,
@@ -86,8 +89,8 @@ def answer(evidence: Evidence) -> Answer:
             else found.baseline_against(found.simple_model)
         ),
         knobs=knobs,
-        baseline_curve=_curve(_on_last_block(of_baseline)),
-        candidate_curve=_curve(_on_last_block(of_candidate)) if of_candidate else None,
+        baseline_curve=curves[0],
+        candidate_curve=curves[1],
         candidate_turn=turn(list(of_candidate.values())) if of_candidate else None,
         diagnosis=diagnosis,
         columns=_columns(evidence, found),
@@ -95,7 +98,9 @@ def answer(evidence: Evidence) -> Answer:
         turned_off=turned_off(evidence.config),
         kept_on=kept_on(evidence.config),
         test=_test(evidence, found),
+        where=whereabouts(evidence, found.candidate),
         data=evidence.card,
+        trials=_trials(evidence),
         course=_course(evidence),
         settings=_settings(evidence),
         confidence=found.plan.confidence,
@@ -329,15 +334,37 @@ def _of_baseline(evidence: Evidence, found: Conclusion) -> dict[Replicate, Resul
     return evidence.results({}, _judging(found)) or _baseline_results(evidence)
 
 
-def _on_last_block(found: dict[Replicate, Result]) -> Result:
-    block = max((r.block for r in found), default=None)
-    if block is None:
+def _curves(of_baseline: dict[Replicate, Result], of_candidate: dict[Replicate, Result]) -> tuple[Curve, Curve | None]:
+    """Return a typical training of the baseline, and one of the candidate on the same block."""
+    if not of_baseline:
         raise NoUsableTrialError("the unregularized model failed on every block.")
-    return found[min(r for r in found if r.block == block)]
+    block = _typical({r.block: _log_gap(_on(of_baseline, r.block)) for r in of_baseline})
+    theirs = _on(of_candidate, block) or of_candidate
+    return _curve(_on(of_baseline, block)), _curve(theirs) if theirs else None
 
 
-def _curve(result: Result) -> Curve:
-    return Curve(result.train, result.val, result.best_epoch, gap(result))
+def _on(found: dict[Replicate, Result], block: int) -> dict[Replicate, Result]:
+    return {replicate: result for replicate, result in found.items() if replicate.block == block}
+
+
+def _log_gap(found: dict[Replicate, Result]) -> float:
+    return float(np.median([math.log(max(gap(result), _TINY)) for result in found.values()]))
+
+
+_Key = TypeVar("_Key", int, Replicate)
+
+
+def _typical(values: dict[_Key, float]) -> _Key:
+    """Return whose value is in the middle, or next to it."""
+    middle = float(np.median(list(values.values())))
+    return min(values, key=lambda key: (abs(values[key] - middle), key))
+
+
+def _curve(found: dict[Replicate, Result]) -> Curve:
+    """Return the curves of that training whose gap is in the middle."""
+    replicate = _typical({replicate: _log_gap({replicate: result}) for replicate, result in found.items()})
+    result = found[replicate]
+    return Curve(result.train, result.val, result.best_epoch, gap(result), replicate.block + 1)
 
 
 # ---------------------------------------------------------------------- the test
@@ -397,6 +424,12 @@ def _course(evidence: Evidence) -> dict[str, list[int]]:
         if own:
             counts[role] = [len(own), sum(record.failure is not None for record in own)]
     return counts
+
+
+def _trials(evidence: Evidence) -> Trials | None:
+    asked = evidence.config.search.trials
+    proposed = {key(record.setting) for record in evidence.records["choose"] if record.role == "propose"}
+    return Trials(asked, len(proposed)) if asked else None
 
 
 def _settings(evidence: Evidence) -> dict[str, Scalar | list[Scalar] | None]:

@@ -6,7 +6,7 @@ from lstmreg.config import Config, Dimension, Range, Scalar, configured
 from lstmreg.knobs import knob_at
 
 from .method import Arm, Plan
-from .space import OFF, WEIGHT_DECAY, Setting, conditions, dimensions, is_regularizer, ladder, place_of
+from .space import OFF, WEIGHT_DECAY, Setting, conditions, dimensions, is_regularizer, ladder, one_value, place_of
 
 LEARNING_RATE = "training.learning_rate"
 
@@ -26,7 +26,7 @@ def arms(config: Config) -> tuple[Arm, ...]:
 def _arm(config: Config, path: str, dimension: Dimension) -> Arm | None:
     """Return an arm, unless all of its values are the baseline's."""
     own = _in_baseline(config, path)
-    values = tuple(value for value in _values(path, dimension) if value != own)
+    values = tuple(value for value in _values(config, path, dimension) if value != own)
     if not values:
         return None
     beside = tuple((_needed(config, path) | always_beside(config, path)).items())
@@ -69,8 +69,12 @@ def _requirements(config: Config, path: str) -> tuple[tuple[str, tuple[Scalar | 
     )
 
 
-def _values(path: str, dimension: Dimension) -> list[Scalar]:
-    return ladder(dimension) if isinstance(dimension, Range) or is_regularizer(path) else dimension
+def _values(config: Config, path: str, dimension: Dimension) -> list[Scalar]:
+    """Return what is tried alone of a setting: who has configured a regularizer wants to know of that value too."""
+    if not is_regularizer(path):
+        return ladder(dimension) if isinstance(dimension, Range) else dimension
+    values, own = ladder(dimension), one_value(config, path)
+    return values if own is None or own in values else sorted([*values, own], key=float)
 
 
 def plan(config: Config, learning_rate: float) -> Plan:

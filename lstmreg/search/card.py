@@ -55,6 +55,8 @@ class DataCard:
         length: Steps of the longest case; older runs, all of which forecast, have those of the window.
         initial_penalties: What each penalty on weights, by its path, costs a network that has not been trained at
             strength 1; nothing of networks of somebody's own, nor in older runs.
+        targets: Names of the targets; older runs have none.
+        test_groups: What each test case belongs to, where there are groups; older runs have none.
     """
 
     path: str
@@ -82,6 +84,8 @@ class DataCard:
     simple_models: list[str] = field(default_factory=list)
     is_in_memory: bool = False
     initial_penalties: dict[str, float] = field(default_factory=dict)
+    targets: list[str] = field(default_factory=list)
+    test_groups: list[str] = field(default_factory=list)
 
     @classmethod
     def from_kept(cls, kept: Any) -> DataCard:
@@ -148,6 +152,8 @@ def make_card(config: Config, task: Task, splits: Splits, most_blocks: int) -> D
         simple_models=sorted(name for name in per_block[0] if name in task.simple_models),
         is_in_memory=not Path(task.path).exists(),
         initial_penalties=_initial_penalties(config, task),
+        targets=list(task.targets),
+        test_groups=task.groups(final.judged),
         **_sizes(lessons[0]),
     )
 

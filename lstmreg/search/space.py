@@ -85,9 +85,13 @@ def about_configured_knobs(config: Config) -> list[str]:
     """Say what becomes of the knobs that the configuration turns."""
     said = []
     if off := turned_off(config):
+        tried = {path: value for path in off if (value := one_value(config, path)) is not None}
+        others = {path: value for path, value in off.items() if path not in tried}
         said.append(
             f"The search turns off {describe(off)} of the configuration: what is searched is off in the baseline, and "
             f"every effect is measured against that."
+            + (f" It tries {describe(tried)} with the others." if tried else "")
+            + (f" It does not try {describe(others)} itself." if others else "")
         )
     if on := kept_on(config):
         said.append(f"{describe(on)} of the configuration stays on everywhere: every effect is one beyond it.")
@@ -98,6 +102,18 @@ def _is_there(config: Config, path: str) -> bool:
     """Tell whether the configured network has the layer that a path names."""
     layer = layer_of(path)
     return layer is None or layer < config.model.num_layers
+
+
+def one_value(config: Config, path: str) -> Scalar | None:
+    """Return the value at which the configuration turns a regularizer, if one value says it, and it is turned at all.
+
+    Layers may differ; and Adam's weight decay is another thing than the one that is searched.
+    """
+    value: Any = configured(config, path) if _is_there(config, path) else OFF
+    if isinstance(value, list):
+        value = value[0] if len(set(value)) == 1 else OFF
+    is_other = path == WEIGHT_DECAY and config.training.optimizer == "adam"
+    return None if value == OFF or is_other else cast(Scalar, value)
 
 
 def _is_turned(value: Any) -> bool:

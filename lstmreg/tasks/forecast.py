@@ -48,6 +48,7 @@ class Forecast(Task):
     predictions_are: ClassVar[str] = "forecast"
     columns_are: ClassVar[str] = "steps ahead"
     do_neighbours_depend: ClassVar[bool] = True
+    can_leave_out: ClassVar[bool] = True
     floor_names: ClassVar[Mapping[str, str]] = {
         "mean": "the mean of the training rows",
         "persistence": "persistence (the last value again)",
@@ -159,6 +160,16 @@ class Forecast(Task):
         if self.data.group is None:
             return times
         return [f"{groups.names[k]}, {time}" for k, time in zip(groups.of(rows), times, strict=True)]
+
+    def groups(self, cases: NDArray[np.int64]) -> list[str]:
+        """Return the name of the group of each window."""
+        groups = self.series.groups
+        return [] if self.data.group is None else [groups.names[k] for k in groups.of(self._rows(cases))]
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Names of the targets."""
+        return tuple(self.series.target_names)
 
     def warnings(self, split: Split) -> list[str]:
         """Say where the judged rows leave what the training rows have shown: a trend, which no network follows."""

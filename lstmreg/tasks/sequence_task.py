@@ -41,6 +41,7 @@ class SequenceTask(Task):
         "Whole sequences were split (data.split_by), and by group whole groups; scales, known tokens and all else that "
         "was fitted saw the training sequences of its split alone."
     )
+    can_leave_out: ClassVar[bool] = True
     at_steps: ClassVar[bool] = False
 
     def __init__(self, data: DataConfig, sequences: Sequences) -> None:
@@ -114,6 +115,16 @@ class SequenceTask(Task):
     def labels(self, cases: NDArray[np.int64]) -> list[str]:
         """Return the names of some sequences."""
         return [self.sequences.names[case] for case in cases]
+
+    def groups(self, cases: NDArray[np.int64]) -> list[str]:
+        """Return what each of some sequences belongs to."""
+        known = self.sequences.groups
+        return [] if known is None else [known[case] for case in cases]
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Names of the targets."""
+        return tuple(self.sequences.target_names)
 
     # ---------------------------------------------------------------- training
 

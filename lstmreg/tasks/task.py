@@ -95,6 +95,8 @@ class Task(ABC):
             nothing: a network that does not beat them has learnt nothing either.
         has_own_networks: Whether its networks are others than :class:`lstmreg.Network`: they are trained one by one,
             and what they predict is not looked at.
+        can_leave_out: Whether its losses leave out a truth that is NaN, and are means over the others, so that one can
+            say which part of a loss is whose.
         settings_shown: Which of the settings of the data a report shows.
         no_leak: How it comes that nothing is known in training that is judged later, in a sentence.
         data: The settings by which the data were read.
@@ -117,6 +119,7 @@ class Task(ABC):
     floor_names: ClassVar[Mapping[str, str]] = {}
     simple_models: ClassVar[frozenset[str]] = frozenset({"ridge", "logistic"})
     has_own_networks: ClassVar[bool] = False
+    can_leave_out: ClassVar[bool] = False
     settings_shown: ClassVar[tuple[str, ...]] = ()
     no_leak: ClassVar[str] = "All that was fitted saw the training part of its split alone."
 
@@ -182,6 +185,15 @@ class Task(ABC):
     def labels(self, cases: NDArray[np.int64]) -> list[str]:
         """Return how a reader knows each of some cases: its time, its name."""
         return [str(case) for case in cases]
+
+    def groups(self, cases: NDArray[np.int64]) -> list[str]:
+        """Return what each of some cases belongs to, by name; nothing where there are no groups."""
+        return []
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Names of what is predicted, of which a row of predictions has all, step by step."""
+        return (self.target,)
 
     def warnings(self, split: Split) -> list[str]:
         """Say what a reader must know who sees how a network does on the judged cases, a sentence each."""

@@ -45,6 +45,32 @@ def test_the_default_space_is_whole_ladders_and_spares_a_single_column_what_choo
 
 
 @pytest.mark.parametrize(
+    ("space", "values"),
+    [
+        ([0.1, 0.5], (0.1, 0.25, 0.5)),
+        ([0.25, 0.5], (0.25, 0.5)),
+        (Range(0.1, 0.5), (0.1, 0.25, 0.3, 0.5)),
+        ([0.0], (0.25,)),
+    ],
+)
+def test_whoever_configured_a_value_wants_to_know_of_it(tmp_path: Path, space: Any, values: tuple[float, ...]) -> None:
+    config = with_settings(with_space(tmp_path, {"model.dropout": space}, weight_decay=[]), {"model.dropout": 0.25})
+    assert tried(config)["model.dropout"].ladder == values
+    by_layer = dataclasses.replace(config.model, num_layers=2, dropout=[0.25, 0.25])
+    assert tried(dataclasses.replace(config, model=by_layer))["model.dropout"].ladder == values
+
+
+def test_what_no_single_value_says_is_not_tried(tmp_path: Path) -> None:
+    """Neither layers that differ, nor the decay that Adam adds to the gradient, which AdamW does not."""
+    config = with_space(tmp_path, {"model.dropout": [0.1]})
+    by_layer = dataclasses.replace(config, model=dataclasses.replace(config.model, num_layers=2, dropout=[0.1, 0.4]))
+    assert tried(by_layer)["model.dropout"].ladder == (0.1,)
+    assert tried(with_settings(config, {WEIGHT_DECAY: 0.7}))[WEIGHT_DECAY].ladder == tried(config)[WEIGHT_DECAY].ladder
+    adamw = with_settings(config, {WEIGHT_DECAY: 0.7, "training.optimizer": "adamw"})
+    assert 0.7 in tried(adamw)[WEIGHT_DECAY].ladder
+
+
+@pytest.mark.parametrize(
     ("optimizer", "beside"), [("adam", {"training.optimizer": "adamw"}), ("adamw", {}), ("sgd", {})]
 )
 def test_weight_decay_needs_an_optimizer_that_decays_weights(

@@ -96,6 +96,7 @@ def test_configured_knobs_are_turned_off_where_they_are_searched_and_kept_elsewh
     assert kept_on(config) == {"model.bias_l2": 0.1}
     off, on = about_configured_knobs(config)
     assert "turns off dropout=0.4" in off
+    assert off.endswith("It tries dropout=0.4 with the others.")
     assert "bias_l2=0.1 of the configuration stays on" in on
     by_layer = dataclasses.replace(
         config, model=dataclasses.replace(config.model, num_layers=2, dropout=[0.0, 0.0], bias_l2=[0.0, 0.1])
@@ -103,6 +104,8 @@ def test_configured_knobs_are_turned_off_where_they_are_searched_and_kept_elsewh
     assert turned_off(by_layer) == {}
     assert kept_on(by_layer) == {"model.bias_l2": [0.0, 0.1]}
     assert about_configured_knobs(tiny_config(tmp_path)) == []
+    differing = dataclasses.replace(by_layer, model=dataclasses.replace(by_layer.model, dropout=[0.0, 0.4]))
+    assert about_configured_knobs(differing)[0].endswith("It does not try dropout=[0.0, 0.4] itself.")
 
 
 def test_a_knob_of_one_layer_is_off_there_and_stays_on_in_the_others(tmp_path: Path) -> None:

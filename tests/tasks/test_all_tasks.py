@@ -291,6 +291,20 @@ def test_floors_of_judged_cases_are_those_of_the_split_on_which_they_validate(ki
 # ---------------------------------------------------------------------- the verbs, and back from the disk
 
 
+#: Into which parts the loss on the test of a kind of task is taken apart.
+PARTS = {
+    "forecast": {"step"},
+    "classify": {"class"},
+    "classify by group": {"class"},  # of one group that is the test
+    "classify by time": {"class"},
+    "classify tokens": {"class"},
+    "regress": {"target"},
+    "regress by group": {"target"},
+    "label classes": {"class"},
+    "a task of one's own": {"target"},
+}
+
+
 @each
 def test_a_search_and_its_report_serve_it(kind: str, tmp_path: Path) -> None:
     task = KINDS[kind]()
@@ -305,6 +319,11 @@ def test_a_search_and_its_report_serve_it(kind: str, tmp_path: Path) -> None:
         assert set(written["test"]["errors"][name]) <= set(written["test"]["errors"]["no regularization"])
     page = (config.directory / "report.html").read_text()
     assert ("Forecasts on the test rows" in page) == (kind == "forecast")
+    where = written["where"]
+    assert set(where["parts"]) == PARTS.get(kind, set())
+    for parts in where["parts"].values():
+        assert sum(part["share"] for part in parts) == pytest.approx(1)
+    assert (where["worst"][0]["truth"] is not None, "Where the loss is" in page) == (True, True)
     assert set(task_named(task.name).higher_is_better) >= set(written["test"]["errors"]["no regularization"]) & {"R²"}
 
 

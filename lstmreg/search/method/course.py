@@ -133,14 +133,19 @@ class _Course:
             yield self._run("grow", [arm.at(value) for arm, value in affordable])
 
     def _asked(self) -> list[tuple[Arm, float]]:
-        """List the values beyond an edge at which an arm is best and seems worth having, the best arm first."""
-        _, found = self._known()
+        """List the values beyond an edge at which an arm is best and seems worth having, the best arm first.
+
+        It must have been measured to be worth having, too: where the others help much, a value that looks worse than
+        off is believed to help.
+        """
+        known, found = self._known()
+        measured = dict(zip(known.candidates, known.means.tolist(), strict=True))
         worth = math.log1p(-self.plan.smallest_effect)
         best = best_of_each_arm(found, self.plan.arms)
         asked = []
         ranked = sorted(best.items(), key=lambda item: (found.mean(item[1]), item[0].path))
         for arm, candidate in ranked[:_MAY_GROW]:
-            if arm.grows and found.mean(candidate) < worth:
+            if arm.grows and max(found.mean(candidate), measured[candidate]) < worth:
                 asked += [(arm, further) for further in self._beyond(arm, float(candidate.setting[arm.path]))]
         return asked
 
