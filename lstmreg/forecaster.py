@@ -18,6 +18,7 @@ from lstmreg.data.reader import Reader
 from lstmreg.data.reader import Table as Table
 from lstmreg.data.sources.door import open_table
 from lstmreg.data.table import READING, Series
+from lstmreg.data.vocabulary import Vocabulary, notes_on_unknown
 from lstmreg.data.windows import Scaler, Scales, Windower
 from lstmreg.errors import ConfigError
 from lstmreg.interop.raw import Differences, Raw
@@ -71,6 +72,7 @@ class Forecaster:
             "output_size": (self.network.output_size, self.windower.horizon * len(self.targets)),
             "number of scales": (self.windower.inputs.scale.size, len(self.features) + self.question.width),
             "number of the target's scales": (self.windower.target.scale.size, len(self.targets)),
+            "vocabularies": (self.network.vocabularies, self.windower.vocabularies(self._inputs)),
         }
         for name, (got, expected) in sizes.items():
             if got != expected:
@@ -81,13 +83,18 @@ class Forecaster:
             raise ValueError("a forecaster's network must not be stateful: each window begins with zeros.")
 
     @property
+    def _inputs(self) -> tuple[str, ...]:
+        """Names of all inputs, in the order in which the network reads them."""
+        return (*self.features, *self.question.names_ahead)
+
+    @property
     def targets(self) -> tuple[str, ...]:
         """Names of the columns that it forecasts, P."""
         return (self.target,) if isinstance(self.target, str) else self.target
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names of the columns of numbers that a table must have, in the order of an array's.
+        """Names of the columns of numbers and of tokens that a table must have, in the order of an array's.
 
         The inputs; the targets, if changes are to be added to their last known values, or if something is known in
         advance, so that rows without a target are those to forecast; and what is known in advance.
@@ -109,7 +116,7 @@ class Forecaster:
 
         Raises:
             DataError: If a column is missing, a value is not finite, or the rows are too few for a window; if a group
-                was not there in training and each has its own scale.
+                was not there in training and each has its own scale; if training has seen no token of a column.
         """
         return self._predicted(table)[1]
 
@@ -206,6 +213,7 @@ class Forecaster:
             truth = _truth(series, steps.ravel(), groups)
             columns |= {f"{name}_true": truth[:, k] for k, name in enumerate(self.targets)}
         times, notes = _times(series, self.windower.horizon)
+        notes = (*notes_on_unknown(self.windower.unknown(series)), *notes)
         if self.windower.by_group and found.low is None:
             notes = (*notes, "Without intervals: each group has a scale of its own (data.scale: by_group).")
         if history:
@@ -219,7 +227,8 @@ class Forecaster:
         """Return the network with its scales as one module, which takes windows of a table's own values.
 
         Windows are ``(B, T, columns)``: the features, and behind them what is known in advance, as it is ``horizon``
-        rows later. Where changes were learned, with the rows before them that these take.
+        rows later. Where changes were learned, with the rows before them that these take. In a column of tokens go in
+        their numbers, which ``about`` lists; what training has not seen is 0.
 
         Raises:
             ConfigError: If each group has scales of its own.
@@ -237,13 +246,17 @@ class Forecaster:
             known = columns[0] if len(columns) == len(self.targets) == 1 else None
             use = _use_of_differences(own_past, windower.lag, is_scaled=False)
             differences = Differences(windower.lag, columns, known, use)
+        names = [*self.features, *(f"{name}, {windower.horizon} ahead" for name in self.question.names_ahead)]
         about = {
             "task": "forecast",
-            "features": [*self.features, *(f"{name}, {windower.horizon} ahead" for name in self.question.names_ahead)],
+            "features": names,
             "target": self.target if isinstance(self.target, str) else list(self.target),
             "steps": windower.past if differences is not None and differences.known is not None else windower.window,
             "horizon": windower.horizon,
         }
+        if windower.tokens:
+            inputs = zip(names, self._inputs, strict=True)
+            about["tokens"] = {name: windower.tokens[own].known for name, own in inputs if own in windower.tokens}
         scaler = windower.inputs
         # Step by step, each with all targets.
         mean, scale = (
@@ -266,6 +279,7 @@ class Forecaster:
             windower.horizon,
             self.question,
             self.reading,
+            tuple(windower.tokens),
         )
 
     def _series(self, table: Table, *, with_target: bool = False) -> Series:
@@ -277,7 +291,9 @@ class Forecaster:
         before = f" and {windower.lag} rows before it" if windower.lag else ""
         if with_target and set(self.targets) <= set(_columns_of(table, reader)):
             reader = replace(reader, targets=self.targets)
-        return reader.series(table, f"a window of {windower.window}{before}")
+        series = reader.series(table, f"a window of {windower.window}{before}")
+        windower.unknown(series)  # refuses tokens that mean something else
+        return series
 
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Write ``model.json`` and ``model.safetensors`` into a folder, which is made if there is none."""
@@ -310,6 +326,9 @@ class Forecaster:
             }
         if question.group is not None:
             about["group"] = question.group
+        if windower.tokens:
+            about["tokens"] = {name: list(one.tokens) for name, one in windower.tokens.items()}
+            about["seen"] = {name: one.seen.tolist() for name, one in windower.tokens.items()}
         if windower.by_group:
             about["by_group"] = {name: _written(scales) for name, scales in windower.by_group.items()}
         return about
@@ -336,7 +355,8 @@ class Forecaster:
         if not all(type(value) in _READ[name] for name, value in reading.items()):
             raise TypeError(f"the reading is not understood: {reading!s:.80}.")
         features = tuple(_texts("features", about["features"]))
-        windower = Windower(counts["window"], counts["horizon"], *common, lag, by_group)
+        tokens = _vocabularies(about.get("tokens", {}), about.get("seen", {}))
+        windower = Windower(counts["window"], counts["horizon"], *common, lag, by_group, tokens)
         future = about.get("future", {"known_future": [], "calendar": []})
         question = Question(
             tuple(_texts("known_future", future["known_future"])),
@@ -357,6 +377,14 @@ def _written(scales: Scales) -> dict[str, Any]:
 
 def _scales(written: Mapping[str, Any], several: bool) -> Scales:
     return Scales(_scaler("inputs", written["inputs"], 1), _scaler("outputs", written["outputs"], int(several)))
+
+
+def _vocabularies(tokens: Mapping[str, Any], seen: Mapping[str, Any]) -> dict[str, Vocabulary]:
+    found = {name: Vocabulary(tuple(_texts("tokens", tokens[name])), np.array(seen[name], bool)) for name in tokens}
+    for name, one in found.items():
+        if one.seen.shape != (len(one.tokens),):
+            raise ValueError(f"of each token of {name!r:.40} must be said whether training has seen it.")
+    return found
 
 
 def _sizes(scales: Scales) -> tuple[int, int]:

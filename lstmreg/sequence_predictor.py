@@ -20,6 +20,7 @@ from lstmreg.data.sources.columns import Table
 from lstmreg.data.sources.frame import from_frame
 from lstmreg.data.sources.raw import Kind
 from lstmreg.data.sources.unlabelled import Untargeted, open_unlabelled
+from lstmreg.data.vocabulary import notes_on_unknown
 from lstmreg.data.windows import Scaler
 from lstmreg.errors import ConfigError, DataError
 from lstmreg.interop.raw import Raw
@@ -176,7 +177,7 @@ class SequencePredictor:
             None if lengths is None else torch.from_numpy(lengths),
             lambda outputs, part: self.encoder.decoded(outputs, sequences.lengths[part]),
         )
-        found = found._replace(notes=(*self._about_tokens(sequences), *found.notes))
+        found = found._replace(notes=(*notes_on_unknown(self.encoder.unknown(sequences)), *found.notes))
         names, steps = sequences.names, {}
         if self.encoder.at_steps:
             counts = sequences.lengths
@@ -188,13 +189,6 @@ class SequencePredictor:
             return self._shares(names, steps, found, predictive)
         columns, bands = number_columns(self.target_names, found)
         return Predictions(names, {**_apart(steps, columns), **columns}, bands=bands, notes=found.notes)
-
-    def _about_tokens(self, sequences: Sequences) -> list[str]:
-        return [
-            f"Training has not seen {', '.join(map(repr, tokens[:3]))}{' and others' if len(tokens) > 3 else ''} "
-            f"of column {name!r}: unknown tokens count as none."
-            for name, tokens in self.encoder.unknown(sequences).items()
-        ]
 
     def _shares(
         self, names: tuple[str, ...], steps: Mapping[str, NDArray[Any]], found: Found, predictive: Predictive

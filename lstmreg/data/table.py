@@ -40,7 +40,7 @@ class Series:
             in the file.
         notes: What the reader did or noticed, one sentence each.
         reading: The settings by which the file was read: those of ``READING``, by name.
-        tokens: Of a discrete input column its tokens; ``inputs`` hold the number of each, from 0.
+        tokens: Of a discrete input column its tokens; ``inputs``, and ``ahead``, hold the number of each, from 0.
         parts: Which rows are of which group. Default: all of one.
         ahead_names: Names of the columns that are known in advance, A.
         ahead: Their values in the rows themselves, ``(N, A)`` float64. Default: there are none.
@@ -136,7 +136,7 @@ def read_series(config: DataConfig, table: Table | None = None) -> Series:
         labels=tuple(labels),
         notes=tuple(notes),
         reading={name: getattr(config, name) for name in READING},
-        tokens={name: vocabularies[name] for name in tokens if name in features},
+        tokens={name: vocabularies[name] for name in tokens if name in (*features, *known_future)},
         parts=groups if config.group is not None or config.future else None,
         ahead_names=(*known_future, *calendar_names(calendar)),
         ahead=np.hstack([*ahead, calendar_columns(table.path, labels, calendar)]) if config.future else None,
@@ -157,8 +157,6 @@ def _chosen_columns(config: DataConfig, header: Sequence[str]) -> list[str]:
     for name in config.tokens or []:
         if name in config.targets:
             raise DataError(f"column {name!r} is data.target, which is a number; it cannot be in data.tokens.")
-        if name in (config.known_future or []):
-            raise DataError(f"column {name!r} is in data.known_future, which are numbers; it cannot be in data.tokens.")
     chosen = list(header) if config.features is None else [*config.targets, *inputs]
     return [name for name in dict.fromkeys(chosen) if name not in keys]
 

@@ -17,7 +17,6 @@ from lstmreg.data.sources.given import table_given
 from lstmreg.data.table import Series, read_series
 from lstmreg.data.windows import Windower, steps_ahead
 from lstmreg.errors import DataError
-from lstmreg.rules import require
 
 from .errors import mean_absolute_error, mean_absolute_scaled_error, root_mean_square_error
 from .floors import ridge_on_windows
@@ -55,9 +54,10 @@ class Forecast(Task):
         "seasonal": "seasonal persistence (the value one season ago)",
         "ridge": "a ridge regression on the window",
     }
-    settings_shown: ClassVar[tuple[str, ...]] = ("window", "horizon", "season", "difference")
+    settings_shown: ClassVar[tuple[str, ...]] = ("window", "horizon", "season", "difference", "tokens")
     no_leak: ClassVar[str] = (
-        "Split by time first, then cut into windows; each scaler saw the training rows of its split alone."
+        "Split by time first, then cut into windows; each scaler, and which tokens are known, saw the training rows of "
+        "its split alone."
     )
     losses_by_name: ClassVar[tuple[str, ...]] = ("mse", "mae", "huber")
 
@@ -72,12 +72,7 @@ class Forecast(Task):
 
     @classmethod
     def read(cls, data: DataConfig, given: Any = None) -> Self:
-        """Read the table: a file, or a frame, columns by name or an array ``(N, columns)``.
-
-        Raises:
-            ConfigError: If a column holds tokens, which a forecast does not read.
-        """
-        require(not data.tokens, "data.tokens", "null where task is forecast: its inputs are numbers", data.tokens)
+        """Read the table: a file, or a frame, columns by name or an array ``(N, columns)``."""
         return cls(data, read_series(data, None if given is None else table_given(given, data)))
 
     def _notes(self) -> list[str]:
@@ -190,7 +185,14 @@ class Forecast(Task):
         """Return a network that reads the columns and gives the steps of the horizon, each with all targets."""
         from lstmreg.models import Network
 
-        return Network(model, len(self.features), self.data.horizon * len(self.series.target_names))
+        series = self.series
+        vocabularies = {
+            k: len(series.tokens[name])
+            for k, name in enumerate((*series.features, *series.ahead_names))
+            if name in series.tokens
+        }
+        outputs = self.data.horizon * len(series.target_names)
+        return Network(model, len(self.features), outputs, vocabularies=vocabularies)
 
     def criterion(self, training: TrainingConfig, encoder: Windower) -> Criterion:
         """Return the loss by its name."""
@@ -212,14 +214,16 @@ class Forecast(Task):
         """Return the mean of all rows before the first, the last value, its drift, that of one season ago, and a ridge.
 
         The ridge regression is from the window, as a network reads it, to what the network is taught, of all groups
-        together; it is left out where a window is too large, see :func:`lstmreg.tasks.floors.ridge_on_windows`.
+        together; of a token it knows which one it is. It is left out where a window is too large, see
+        :func:`lstmreg.tasks.floors.ridge_on_windows`.
         """
         rows = self._rows(cases)
         origin = int(self.series.groups.moments[rows].min())
         found = floor_predictions(self.series, origin, rows, self.data.horizon, self.data.season)
         encoder = self.encoder(split)
         known = self.encoded(encoder)
-        outputs = ridge_on_windows(known.inputs, known.targets, split.train, split.validation, cases)
+        inputs = encoder.numbers_alone(self.series) if self.series.tokens else known.inputs
+        outputs = ridge_on_windows(inputs, known.targets, split.train, split.validation, cases)
         return found if outputs is None else found | {"ridge": self.predictions(encoder, outputs, cases)}
 
     def scales(self, encoder: Windower, split: Split, cases: NDArray[np.int64]) -> dict[str, Any]:

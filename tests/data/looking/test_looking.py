@@ -248,6 +248,24 @@ def test_the_subject_and_the_other_name_of_the_label_are_no_inputs(tmp_path: Pat
     assert config.data.tokens == ["mode"]
 
 
+def test_a_column_of_few_words_goes_into_a_forecast_as_tokens_and_numbers_with_bad_cells_do_not() -> None:
+    frame = pd.DataFrame(
+        {
+            "day": days(140),
+            "y": waves(140),
+            "sky": ["wet", "dry"] * 70,
+            "x": ["1", "2", "3", "4", "3*"] * 28,
+            "remark": [f"no. {k}" for k in range(140)],
+        }
+    )
+    proposal = propose(seen_in(frame, target="y"), Wish())
+    data = proposal.config().data
+    assert (data.tokens, data.features) == (["sky"], ["y", "sky"])
+    assert any("column 'x', for 28 cells are no numbers" in line for line in proposal.left_out)
+    known = next(setting for setting in proposal.settings if setting.name == "data.known_future")
+    assert proposal.config(known).data.known_future == ["sky"]
+
+
 def test_shops_in_runs_with_a_region_each_are_asked_about_and_not_classified() -> None:
     frame = pd.DataFrame(
         {
