@@ -252,7 +252,7 @@ class SequencePredictor:
             return self._read(*open_unlabelled(self._data(os.fspath(source))))
         if hasattr(source, "columns") and not isinstance(source, (list, tuple, np.ndarray)):
             config = self._data("the frame")
-            return self._read(config, Untargeted(from_frame(source, config), config.one_target))
+            return self._read(config, Untargeted(from_frame(source, config), config.targets))
         return self._of_arrays(source)
 
     def _read(self, config: DataConfig, table: Table | None) -> Sequences:
@@ -265,7 +265,8 @@ class SequencePredictor:
 
     def _data(self, path: str) -> DataConfig:
         reading = {name: value for name, value in self.reading.items() if name != "group"}  # which training alone needs
-        return DataConfig(path, self.target_names[0], list(self.features), **reading)
+        names = self.target_names
+        return DataConfig(path, list(names) if len(names) > 1 else names[0], list(self.features), **reading)
 
     def _of_arrays(self, x: Source) -> Sequences:
         count = len(x)

@@ -21,7 +21,7 @@ from lstmreg.errors import DataError
 from .errors import mean_absolute_error, mean_absolute_scaled_error, root_mean_square_error
 from .floors import ridge_on_windows
 from .losses import losses_of_numbers
-from .task import Split, Splits, Task, Values
+from .task import Split, Splits, Task, Values, weights_of
 
 if TYPE_CHECKING:
     from lstmreg.forecaster import Forecaster
@@ -54,7 +54,7 @@ class Forecast(Task):
         "seasonal": "seasonal persistence (the value one season ago)",
         "ridge": "a ridge regression on the window",
     }
-    settings_shown: ClassVar[tuple[str, ...]] = ("window", "horizon", "season", "difference", "tokens")
+    settings_shown: ClassVar[tuple[str, ...]] = ("window", "horizon", "season", "difference", "tokens", "weight")
     no_leak: ClassVar[str] = (
         "Split by time first, then cut into windows; each scaler, and which tokens are known, saw the training rows of "
         "its split alone."
@@ -210,6 +210,13 @@ class Forecast(Task):
         """Return the targets in the steps ahead, ``(M, O)``."""
         return steps_ahead(self.series.targets, self._rows(cases), self.data.horizon)
 
+    def weights(self, cases: NDArray[np.int64]) -> NDArray[np.float64] | None:
+        """Return the mean weight of the rows that each window forecasts."""
+        if self.series.weights is None:
+            return None
+        weights: NDArray[np.float64] = steps_ahead(self.series.weights[:, None], self._rows(cases), self.data.horizon)
+        return np.asarray(weights.mean(axis=1))
+
     def floors(self, split: Split, cases: NDArray[np.int64]) -> dict[str, Values]:
         """Return the mean of all rows before the first, the last value, its drift, that of one season ago, and a ridge.
 
@@ -223,7 +230,8 @@ class Forecast(Task):
         encoder = self.encoder(split)
         known = self.encoded(encoder)
         inputs = encoder.numbers_alone(self.series) if self.series.tokens else known.inputs
-        outputs = ridge_on_windows(inputs, known.targets, split.train, split.validation, cases)
+        weights = self.relative_weights(split, np.arange(len(known)))
+        outputs = ridge_on_windows(inputs, known.targets, split.train, split.validation, cases, weights)
         return found if outputs is None else found | {"ridge": self.predictions(encoder, outputs, cases)}
 
     def scales(self, encoder: Windower, split: Split, cases: NDArray[np.int64]) -> dict[str, Any]:
@@ -264,7 +272,7 @@ class Forecast(Task):
         is in units of the naive error of the training rows (the mean absolute change from row to row), of each group
         its own; it is left out where no group has one.
         """
-        names = scales.get("names", [""])
+        names, weights = scales.get("names", [""]), weights_of(scales)
         ours, true = (values.reshape(len(values), -1, len(names)) for values in (predictions, truth))
         kinds = {"root mean square error": root_mean_square_error, "mean absolute error": mean_absolute_error}
         if cls.loss_name(training) == "mae":
@@ -273,17 +281,17 @@ class Forecast(Task):
         if len(names) > 1:
             each = _of_outputs(scales, "target", predictions.shape).reshape(-1, ours.shape[1], len(names))
             for kind, error in kinds.items():
-                of_each = [error((ours / each)[..., p], (true / each)[..., p]) for p in range(len(names))]
+                of_each = [error((ours / each)[..., p], (true / each)[..., p], weights) for p in range(len(names))]
                 found[f"scaled {kind}"] = float(np.mean(of_each))
         else:
-            found = {kind: error(ours, true) for kind, error in kinds.items()}
+            found = {kind: error(ours, true, weights) for kind, error in kinds.items()}
         if "naive" in scales:
             naive = _of_outputs(scales, "naive", predictions.shape)
-            scaled = mean_absolute_scaled_error(predictions, truth, naive)
+            scaled = mean_absolute_scaled_error(predictions, truth, naive, weights)
             found |= {} if np.isnan(scaled) else {"mean absolute scaled error": scaled}
         if len(names) > 1:
             found |= {
-                f"{kind} of {name}": error(ours[..., p], true[..., p])
+                f"{kind} of {name}": error(ours[..., p], true[..., p], weights)
                 for p, name in enumerate(names)
                 for kind, error in kinds.items()
             }

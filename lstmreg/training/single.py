@@ -18,7 +18,7 @@ from lstmreg.config import Config, TrainingConfig, with_settings
 from lstmreg.data.cases import Cases
 from lstmreg.initializers import seeded
 from lstmreg.intervals import Calibration, Scores, levels_of
-from lstmreg.losses import Criterion
+from lstmreg.losses import Criterion, weighted
 from lstmreg.models import Ensemble, Network
 from lstmreg.population import Population
 from lstmreg.tasks import Predictor, Split, Task, read_task
@@ -48,7 +48,18 @@ class Lesson:
     def of(cls, task: Task, split: Split) -> Lesson:
         """Encode the cases of a task by those that train."""
         encoder = task.encoder(split)
-        return cls(task, split, encoder, task.encoded(encoder))
+        cases = task.encoded(encoder)
+        weights = task.relative_weights(split, np.arange(len(cases))) if isinstance(cases, Cases) else None
+        if weights is not None:
+            cases = dataclasses.replace(cases, weights=weights.astype(np.float32))
+        return cls(task, split, encoder, cases)
+
+    def criterion(self, training: TrainingConfig) -> Criterion:
+        """Return what is minimized; where cases have weights, it takes them."""
+        criterion = self.task.criterion(training, self.encoder)
+        if getattr(self.cases, "weights", None) is None:
+            return criterion
+        return weighted(criterion, are_classes=self.cases.targets.dtype.kind == "i")
 
     def module(self, batch_size: int, seed: int) -> pl.LightningDataModule:
         """Return the split in batches, whose order the seed decides."""
@@ -102,8 +113,8 @@ class Trained:
         Where the prediction of several members is judged, it is that of their mean.
         """
         task, split = self.lesson.task, self.lesson.split
-        scales = task.scales(self.lesson.encoder, split, split.judged)
-        return task.losses(self.training, self.predict(split.judged), task.truth(split.judged), scales)
+        scales = task.judging(self.lesson.encoder, split, split.judged)
+        return task.weighted_losses(self.training, self.predict(split.judged), task.truth(split.judged), scales)
 
     def column_weights(self) -> NDArray[np.float64] | None:
         """Return the largest absolute input weight of each column ``(D,)``, of an ensemble in any of its members.
@@ -254,7 +265,7 @@ def prepare(config: Config, task: Task, split: Split, known: Known) -> Prepared:
     with seeded(weights):
         network = task.network(dataclasses.replace(config.model, members=1))
     training = dataclasses.replace(config.training, seed=masks)
-    return Prepared(network, lesson, known[batches], training, task.criterion(training, lesson.encoder))
+    return Prepared(network, lesson, known[batches], training, lesson.criterion(training))
 
 
 #: Up to so many hidden units one thread is the fastest, and on a busy machine by far: two threads that
@@ -353,7 +364,7 @@ def fit_held_out(
     task = read_task(config, data) if task is None else task
     config, split = task.completed(config), task.hold_out()
     trained = train_configured(config, task, split, callbacks)
-    truth, scales = task.truth(split.judged), task.scales(trained.lesson.encoder, split, split.judged)
+    truth, scales = task.truth(split.judged), task.judging(trained.lesson.encoder, split, split.judged)
 
     def errors(predictions: Values) -> dict[str, float]:
         return task.errors(config.training, predictions, truth, scales)
@@ -375,6 +386,6 @@ def floor_losses(training: TrainingConfig, lesson: Lesson, cases: NDArray[np.int
         cases: Numbers of the cases. Default: those that validate.
     """
     task, cases = lesson.task, lesson.split.validation if cases is None else cases
-    truth, scales = task.truth(cases), task.scales(lesson.encoder, lesson.split, cases)
+    truth, scales = task.truth(cases), task.judging(lesson.encoder, lesson.split, cases)
     floors = task.floors(lesson.split, cases)
-    return {name: float(task.losses(training, floor, truth, scales).mean()) for name, floor in floors.items()}
+    return {name: float(task.weighted_losses(training, floor, truth, scales).mean()) for name, floor in floors.items()}

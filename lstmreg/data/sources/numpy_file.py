@@ -26,7 +26,7 @@ from .raw import Kind, Raw
 _MOST_UNPACKED = 1 << 30
 
 #: What an .npz file may hold.
-_KNOWN = ("x", "y", "group", "groups", "lengths", "starts", "feature_names", "names")
+_KNOWN = ("x", "y", "group", "groups", "lengths", "starts", "feature_names", "names", "weight", "weights")
 
 #: What taking a damaged zip apart may raise.
 _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError, struct.error, NotImplementedError, *UNEXPECTED)
@@ -59,7 +59,8 @@ def sequences_of_npz(config: DataConfig, kind: Kind) -> Raw:
     """Read the sequences of an .npz file.
 
     It holds ``x`` ``(N, T, D)`` or ``(N, T)``, perhaps padded, with ``lengths``; or ``(rows, D)`` with ``starts``
-    ``(N + 1,)``. Beside it ``y``, and perhaps ``group`` ``(N,)``, ``feature_names`` ``(D,)`` and ``names`` ``(N,)``.
+    ``(N + 1,)``. Beside it ``y``, and perhaps ``group`` ``(N,)``, ``weight`` ``(N,)``, ``feature_names`` ``(D,)`` and
+    ``names`` ``(N,)``.
 
     Raises:
         DataError: If it is no such file, or damaged, or an array is missing or does not fit.
@@ -77,8 +78,9 @@ def sequences_of_npz(config: DataConfig, kind: Kind) -> Raw:
         lengths=arrays.get("lengths"),
         starts=arrays.get("starts"),
         features=_listed(arrays, "feature_names"),
-        target_names=(config.one_target,),
+        target_names=config.targets,
         names=_listed(arrays, "names"),
+        weights=arrays.get("weight", arrays.get("weights")),
         path=config.path,
         sha256=hashlib.sha256(raw).hexdigest(),
     )

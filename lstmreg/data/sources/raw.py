@@ -30,6 +30,7 @@ class Raw:
         target_names: Their names.
         groups: What each sequence belongs to, N.
         times: When each begins, N.
+        weights: How much each counts, N.
         texts: Of discrete input columns their cells as text, ``rows`` of them.
         where: Says where a row stands, for messages.
         where_target: Says where the target of a sequence stands, where that is not in its rows.
@@ -46,6 +47,7 @@ class Raw:
     target_names: tuple[str, ...]
     groups: tuple[str, ...] | None = None
     times: tuple[str, ...] | None = None
+    weights: Column | None = None
     texts: Mapping[str, list[str]] = field(default_factory=dict)
     where: Callable[[int], str] | None = None
     where_target: Callable[[int], str] | None = None

@@ -29,15 +29,16 @@ _TABLES = (*_FILES, ".tab", ".txt", ".gz", ".parquet", ".pq")
 class Untargeted(Table):
     """A table that need not have the column of the target, and whose targets, if it has some, are not looked at."""
 
-    def __init__(self, table: Table, target: str) -> None:
-        super().__init__(table.path, table.sha256, [*table.header, *([target] if target not in table.header else [])])
+    def __init__(self, table: Table, targets: Sequence[str]) -> None:
+        missing = [name for name in targets if name not in table.header]
+        super().__init__(table.path, table.sha256, [*table.header, *missing])
         self.unit, self.first = table.unit, table.first
-        self._table, self._target = table, target
+        self._table, self._targets = table, targets
 
     def read(self, config: DataConfig, numbers: Sequence[str], texts: Sequence[str] = ()) -> Columns:
         """Read the others, and give any target."""
-        columns = self._table.read(config, numbers, [name for name in texts if name != self._target])
-        targets = {self._target: [_ANY_TARGET] * len(columns)} if self._target in texts else {}
+        columns = self._table.read(config, numbers, [name for name in texts if name not in self._targets])
+        targets = {name: [_ANY_TARGET] * len(columns) for name in texts if name in self._targets}
         return dataclasses.replace(columns, table=self, texts={**columns.texts, **targets})
 
     def _texts(self, names: Sequence[str]) -> Mapping[str, list[str]]:
@@ -62,7 +63,7 @@ def open_unlabelled(config: DataConfig) -> tuple[DataConfig, Table | None]:
         return _folder(config)
     if path.is_dir() or not config.path.lower().endswith(_TABLES):
         return config, None
-    return config, Untargeted(open_table(config), config.one_target)
+    return config, Untargeted(open_table(config), config.targets)
 
 
 def _folder(config: DataConfig) -> tuple[DataConfig, Table]:
@@ -86,7 +87,7 @@ def _folder(config: DataConfig) -> tuple[DataConfig, Table]:
             rows = len(column)
         cells[sequence] += [_stem(file.name)] * rows
     joined = TableInMemory(config.path, digest.hexdigest(), list(cells), len(cells[sequence]), cells.__getitem__)
-    return dataclasses.replace(config, sequence=sequence, labels=None), Untargeted(joined, config.one_target)
+    return dataclasses.replace(config, sequence=sequence, labels=None), Untargeted(joined, config.targets)
 
 
 def _stem(name: str) -> str:
