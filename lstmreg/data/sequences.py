@@ -74,7 +74,12 @@ class Sequences:
 
 
 def read_sequences(
-    config: DataConfig, kind: Kind, table: Table | None = None, *, are_numbers: bool | None = None
+    config: DataConfig,
+    kind: Kind,
+    table: Table | None = None,
+    *,
+    are_numbers: bool | None = None,
+    is_labelled: bool = True,
 ) -> Sequences:
     """Read sequences from what ``data.path`` names: a long table, a folder, a .ts or an .npz file.
 
@@ -84,12 +89,14 @@ def read_sequences(
         table: A long table, such as :func:`from_frame` returns, instead of that which ``config`` names.
         are_numbers: Of ``label``: whether the targets are numbers, or classes. Default: numbers if one has a part
             behind the point, or there are several targets, and else classes; a note says which.
+        is_labelled: Whether targets are there. If not, those of the result mean nothing.
 
     Raises:
         DataError: If the source cannot be read, a column is unknown, a cell is missing (unless ``config.missing``
             handles it) or no number finite in float32, or a target is missing.
     """
-    return _completed(open_sequences(config, kind, table), config, kind, are_numbers)
+    raw = open_sequences(config, kind, table, is_labelled=is_labelled)
+    return _completed(raw, config, kind, are_numbers)
 
 
 def from_arrays(

@@ -9,10 +9,16 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from lstmreg.errors import DataError
+
 from .memory import Column
 
 #: What is to be predicted: a class or numbers of a whole sequence, or a class or numbers at every step.
 Kind = Literal["classify", "regress", "label"]
+
+
+class WithoutTargetsError(DataError):
+    """A source has nothing that could be a target."""
 
 
 @dataclass(frozen=True)
