@@ -132,6 +132,12 @@ def _left_out(seen: Sighting, settings: Sequence[Setting]) -> Iterator[str]:
                 f"data.time, for dates such as {clock.first} in column {clock.name!r} may be read in two ways. Write "
                 f"them as 2024-03-31, and run init again."
             )
+    if seen.beside:
+        which = f"{'columns' if len(seen.beside) > 1 else 'column'} {_listed(list(seen.beside))} of {seen.labels}"
+        yield (
+            f"{which}, for inputs are columns of the files. Write such values into every row of a file, and run init "
+            f"again."
+        )
     used = {seen.target, *(name for s in settings if isinstance(s.value, list) for name in s.value)}
     for column in seen.columns:
         if column.is_faulty and column.name not in used:

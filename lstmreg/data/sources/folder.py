@@ -101,15 +101,20 @@ def _labels(config: DataConfig, kind: Kind, files: Sequence[str]) -> _Labels:
     which = config.sequence if config.sequence is not None else _column_of_files(config, columns, files)
     found = _found(columns, which, files, config.path)
     left = sorted(set(files) - set(found))
-    notes = (f"{len(left)} file(s) of {config.path} have no row in {config.labels} and are left out.",) if left else ()
+    notes = [f"{len(left)} file(s) of {config.path} have no row in {config.labels} and are left out."] if left else []
     kept = {
         name: cells
         for name, cells in columns.texts.items()
         if name in (*config.targets, config.group, config.weight) or name == which
     }
+    if unread := [name for name in table.header if name not in (*kept, *config.targets)]:
+        those = f"{', '.join(unread[:8])}{' and others' if len(unread) > 8 else ''} of {config.labels}"
+        notes.append(f"Not read: {those}. Inputs are columns of the files.")
     if kind == "label":
         kept = {name: cells for name, cells in kept.items() if name not in config.targets}
-    return _Labels(found, kept, table.sha256, notes, lambda n: f"{config.labels}, {table.unit} {columns.lines[n]}")
+    return _Labels(
+        found, kept, table.sha256, tuple(notes), lambda n: f"{config.labels}, {table.unit} {columns.lines[n]}"
+    )
 
 
 def _column_of_files(config: DataConfig, columns: Columns, files: Sequence[str]) -> str:

@@ -481,6 +481,22 @@ def test_a_folder_and_its_labels_are_read_whatever_stands_between_their_cells(tm
     assert sequences.targets.tolist() == ["a", "b"] * 6
 
 
+def test_what_is_left_out_of_a_folder_and_its_table_of_labels_is_said(tmp_path: Path) -> None:
+    (tmp_path / "walks").mkdir()
+    for k in range(12):
+        values = "".join(f"{k + step / 8},{'3*' if step == 4 else step}\n" for step in range(9))
+        (tmp_path / "walks" / f"w{k:02}.csv").write_text(f"x,bad\n{values}")
+    labels = "".join(f"w{k:02},{'ab'[k % 2]},{20 + k},s{k % 3}\n" for k in range(12))
+    (tmp_path / "labels.csv").write_text(f"file,gait,age,city\n{labels}")
+    wish = Wish(target="gait")
+    proposal = propose(look(str(tmp_path / "walks"), wish), wish)
+    left_out = " ".join(proposal.left_out)
+    assert "column 'bad', for 1 cell is no number, on line 6 of w00.csv: '3*'" in left_out
+    assert f"columns age, city of {tmp_path / 'labels.csv'}, for inputs are columns of the files" in left_out
+    sequences = read_sequences(proposal.config().data, "classify")
+    assert f"Not read: age, city of {tmp_path / 'labels.csv'}. Inputs are columns of the files." in sequences.notes
+
+
 # ---------------------------------------------------------------------- what is loaded
 
 
