@@ -198,6 +198,8 @@ class Forecaster:
             torch.from_numpy(self.windower.before(series, rows)),
             None,
             lambda outputs, part: self.windower.unscaled(series, rows[part], outputs),
+            None if self.question.group is None else [series.groups.names[k] for k in series.groups.of(rows - 1)],
+            self.windower.units_of(series, rows),
         )
         steps = rows[:, None] + np.arange(self.windower.horizon)  # as if each group went on behind its end
         groups = np.repeat(series.groups.of(rows - 1), self.windower.horizon)
@@ -214,8 +216,6 @@ class Forecaster:
             columns |= {f"{name}_true": truth[:, k] for k, name in enumerate(self.targets)}
         times, notes = _times(series, self.windower.horizon)
         notes = (*notes_on_unknown(self.windower.unknown(series)), *notes)
-        if self.windower.by_group and found.low is None:
-            notes = (*notes, "Without intervals: each group has a scale of its own (data.scale: by_group).")
         if history:
             notes = (*notes, _ABOUT_HISTORY)
         names = tuple(times[g][step] for g, step in zip(groups.tolist(), steps.ravel().tolist(), strict=True))

@@ -252,6 +252,13 @@ class Windower:
         shape = (len(rows), self.target.mean.size)
         return Scaler(means[group].reshape(shape), scales[group].reshape(shape))
 
+    def units_of(self, series: Series, rows: NDArray[np.int64]) -> NDArray[np.float64] | None:
+        """Return the scales of what is forecast from ``rows`` on, ``(M, O)``; ``None`` where all groups have one."""
+        if not self.by_group:
+            return None
+        scale = self.target_of(series, rows).scale.reshape(len(rows), self.target.scale.size)
+        return np.tile(scale, (1, self.horizon))
+
     def _targets(self, series: Series, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         if self.lag:
             return self.scaled(series, rows, steps_ahead(series.targets, rows, self.horizon))

@@ -299,12 +299,23 @@ class Forecast(Task):
 
     # ---------------------------------------------------------------- out
 
-    def scores(self, predictions: Values, truth: Values) -> NDArray[np.float64] | None:
-        """Return the distances from the truth, in the targets' units: a column for each output.
+    def groups_of(self, cases: NDArray[np.int64]) -> list[str] | None:
+        """Return the group of each window, where there are several series."""
+        if self.data.group is None:
+            return None
+        groups = self.series.groups
+        return [groups.names[k] for k in groups.of(self._rows(cases)).tolist()]
 
-        None where each group has a scale of its own: the errors of a large shop are no interval of a small one.
+    def score_units(self, encoder: Windower, cases: NDArray[np.int64]) -> NDArray[np.float64] | None:
+        """Return the scales of the targets, where each group has its own.
+
+        The errors of a large shop are no interval of a small one.
         """
-        return None if self.data.scale == "by_group" else np.abs(predictions - truth)
+        return encoder.units_of(self.series, self._rows(cases))
+
+    def scores(self, predictions: Values, truth: Values) -> NDArray[np.float64]:
+        """Return the distances from the truth, in the targets' units: a column for each output."""
+        return np.abs(predictions - truth)
 
     def predictor(self, network: Network | Ensemble, encoder: Windower, val_loss: float | None = None) -> Forecaster:
         """Return what forecasts a table like the one that was read."""

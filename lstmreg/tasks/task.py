@@ -297,6 +297,14 @@ class Task(ABC):
 
     # ---------------------------------------------------------------- out
 
+    def groups_of(self, cases: NDArray[np.int64]) -> list[str] | None:
+        """Return the group of each of some cases, where intervals are made for each group by itself."""
+        return None
+
+    def score_units(self, encoder: Encoder, cases: NDArray[np.int64]) -> NDArray[np.float64] | None:
+        """Return in which units the scores of some cases are kept ``(M, S)``, where not all cases have the same."""
+        return None
+
     def scores(self, predictions: Values, truth: Values) -> NDArray[np.float64] | None:
         """Return how far predictions of some cases are from the truth ``(M, S)``, as the task's intervals measure it.
 

@@ -17,7 +17,7 @@ from lstmreg import models
 from lstmreg.config import Config, TrainingConfig, with_settings
 from lstmreg.data.cases import Cases
 from lstmreg.initializers import seeded
-from lstmreg.intervals import Calibration, Scores, levels_of
+from lstmreg.intervals import Calibration, GroupScores, Scores, levels_of, scores_by_group
 from lstmreg.losses import Criterion, weighted
 from lstmreg.models import Ensemble, Network
 from lstmreg.population import Population
@@ -149,15 +149,29 @@ class Trained:
         little too good, and what the judged ones say is not.
         """
         split = self.lesson.split
-        scores = self._scores(split.validation)
-        if scores is None:
+        found, judged = self._scores(split.validation), self._scores(split.judged)
+        scores = None if found is None else Scores.of(found)
+        if found is None or scores is None:
             return None
-        return Calibration(scores, self._scores(split.judged), self._levels(split.judged))
+        of_judged = None if judged is None else Scores.of(judged)
+        return Calibration(scores, of_judged, self._levels(split.judged), self._by_group(found, judged))
 
-    def _scores(self, cases: NDArray[np.int64]) -> Scores | None:
+    def _by_group(self, found: Values, judged: Values | None) -> dict[str, GroupScores]:
+        task, split = self.lesson.task, self.lesson.split
+        groups, of_judged = task.groups_of(split.validation), task.groups_of(split.judged)
+        if groups is None or of_judged is None or judged is None:
+            return {}
+        return scores_by_group(found, groups, judged, of_judged)
+
+    def _scores(self, cases: NDArray[np.int64]) -> Values | None:
         task = self.lesson.task
-        scores = task.scores(self.predict(cases), task.truth(cases)) if len(cases) else None
-        return None if scores is None else Scores.of(scores)
+        if not len(cases):
+            return None
+        scores, units = (
+            task.scores(self.predict(cases), task.truth(cases)),
+            task.score_units(self.lesson.encoder, cases),
+        )
+        return scores if scores is None or units is None else scores / units
 
     def _levels(self, cases: NDArray[np.int64]) -> Scores | None:
         """Return at which confidence the samples of Monte-Carlo dropout cover the truth of some of the cases."""
