@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from lstmreg.data.reader import Reader
 from lstmreg.data.reader import Table as Table
 from lstmreg.data.sources.door import open_table
 from lstmreg.data.table import READING, Series
+from lstmreg.data.times import not_after, time_stamp
 from lstmreg.data.vocabulary import Vocabulary, notes_on_unknown
 from lstmreg.data.windows import Scaler, Scales, Windower
 from lstmreg.errors import ConfigError
@@ -217,11 +218,23 @@ class Forecaster:
         times, notes = _times(series, self.windower.horizon)
         notes = (*notes_on_unknown(self.windower.unknown(series)), *notes)
         if history:
-            notes = (*notes, _ABOUT_HISTORY)
+            until = self.windower.until
+            ends = "" if until is None else f" The column 'trained' marks those, which end with {until}."
+            notes = (*notes, _ABOUT_HISTORY + ends)
         names = tuple(times[g][step] for g, step in zip(groups.tolist(), steps.ravel().tolist(), strict=True))
+        trained = self._trained(names) if history and series.labels else None
+        marked = None if trained is None else free_heading("trained", columns)
+        if marked is not None and trained is not None:
+            columns[marked] = np.where(trained, "yes", "").astype(object)
         heading = self.reading.get("time") if series.labels else None
         in_time = self.question.group is None
-        return Predictions(names, columns, heading or "row", bands, notes=(*notes, *found.notes), in_time=in_time)
+        notes = (*notes, *found.notes)
+        return Predictions(names, columns, heading or "row", bands, trained=marked, notes=notes, in_time=in_time)
+
+    def _trained(self, times: Sequence[str]) -> NDArray[np.bool_] | None:
+        """Tell which times the model was trained on; ``None`` where that is not known."""
+        until = self.windower.until
+        return None if until is None or self.reading.get("time") is None else not_after(times, until)
 
     def raw(self) -> Raw:
         """Return the network with its scales as one module, which takes windows of a table's own values.
@@ -326,6 +339,8 @@ class Forecaster:
             }
         if question.group is not None:
             about["group"] = question.group
+        if windower.until is not None:
+            about["trained_until"] = windower.until
         if windower.tokens:
             about["tokens"] = {name: list(one.tokens) for name, one in windower.tokens.items()}
             about["seen"] = {name: one.seen.tolist() for name, one in windower.tokens.items()}
@@ -356,12 +371,15 @@ class Forecaster:
             raise TypeError(f"the reading is not understood: {reading!s:.80}.")
         features = tuple(_texts("features", about["features"]))
         tokens = _vocabularies(about.get("tokens", {}), about.get("seen", {}))
-        windower = Windower(counts["window"], counts["horizon"], *common, lag, by_group, tokens)
+        until = about.get("trained_until")
+        if until is not None:
+            time_stamp(*_texts("trained_until", [until]))
+        windower = Windower(counts["window"], counts["horizon"], *common, lag, by_group, tokens, until)
         future = about.get("future", {"known_future": [], "calendar": []})
         question = Question(
             tuple(_texts("known_future", future["known_future"])),
             tuple(_texts("calendar", future["calendar"])),
-            about.get("group"),
+            None if about.get("group") is None else _texts("group", [about["group"]])[0],
         )
         target = names if several else names[0]
         calibration = Calibration.restored(about["calibration"]) if "calibration" in about else None

@@ -107,6 +107,7 @@ class Windower:
         by_group: Of groups that are scaled each by itself, their scales by name.
         tokens: The tokens of the inputs that hold some, by name. Of such a column the mean is 0 and the scale 1, in
             every group.
+        until: The time of the last rows that it was fitted on, where rows have times.
     """
 
     window: int
@@ -116,6 +117,7 @@ class Windower:
     lag: int = 0
     by_group: Mapping[str, Scales] = field(default_factory=dict)
     tokens: Mapping[str, Vocabulary] = field(default_factory=dict)
+    until: str | None = None
 
     @property
     def past(self) -> int:
@@ -143,7 +145,8 @@ class Windower:
             for name, (start, stop) in zip(groups.names, parts, strict=True):
                 has_window = stop - start >= window + lag + horizon
                 scales[name] = _fitted(series, inputs, [(start, stop)], horizon, lag) if has_window else common
-        return cls(window, horizon, *common, lag, scales, tokens)
+        until = series.label_of(origin - 1) if series.reading.get("time") is not None else None
+        return cls(window, horizon, *common, lag, scales, tokens, until)
 
     def vocabularies(self, names: Sequence[str]) -> dict[int, int]:
         """Return how many tokens each of some input columns has that holds some, by its place."""

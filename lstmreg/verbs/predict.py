@@ -128,7 +128,9 @@ def _worth(predictions: Predictions) -> list[str]:
     rows, errors = errors_said(predictions)
     if not errors:
         return []
-    return [f"Against the truth of {rows} rows: {', '.join(f'{name} {value:.4g}' for name, value in errors.items())}."]
+    new = " that the model was not trained on" if predictions.trained is not None else ""
+    said = ", ".join(f"{name} {value:.4g}" for name, value in errors.items())
+    return [f"Against the truth of {rows} rows{new}: {said}."]
 
 
 def _about_the_data(error: DataError) -> DataError:
