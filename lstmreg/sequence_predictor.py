@@ -408,6 +408,7 @@ class SequencePredictor:
             at_steps=about["task"] == "label",
         )
         reading = {name: value for name, value in about["reading"].items() if name in READING}
+        _check_reading(reading)
         calibration = Calibration.restored(about["calibration"]) if "calibration" in about else None
         predictor = cls(network, about["task"], encoder, names, reading, about["val_loss"], calibration)
         predictor._data("")  # whose rules the reading keeps, or this is where it says so
@@ -429,6 +430,15 @@ def _scaler(name: str, written: Mapping[str, Any], size: int) -> Scaler:
     if not are_well:
         raise ValueError(f"the scales of the {name} must be finite and positive, one for each column.")
     return Scaler(mean, scale)
+
+
+def _check_reading(reading: Mapping[str, Any]) -> None:
+    for name, value in reading.items():
+        is_well = type(value) is bool if name == "sort" else value is None or isinstance(value, str)
+        if name == "tokens" and value is not None:
+            is_well = isinstance(value, list) and all(isinstance(text, str) for text in value)
+        if not is_well:
+            raise TypeError(f"the reading is not understood: {name} is {value!r:.40}.")
 
 
 def _texts(name: str, written: Any) -> tuple[str, ...]:

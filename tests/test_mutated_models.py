@@ -21,7 +21,7 @@ from lstmreg.tasks import read_task
 from lstmreg.training.single import fit_held_out
 from tests.mutations import TooLongError, limits, mutated_bytes
 
-ORDINARY, MANY = 150, 5_000  #: of each model in the ordinary run, and behind the marker
+ORDINARY, MANY = 200, 5_000  #: of each model in the ordinary run, and behind the marker
 SECONDS = 20  #: for each file
 
 HOSTILE = [
