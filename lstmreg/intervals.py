@@ -18,8 +18,8 @@ MOST_SCORES = 1_000
 #: The confidence of intervals where none is asked for.
 USUAL = 0.95
 
-#: A group with so many validation cases has intervals of its own; with fewer they would be wide or narrow by chance.
-ENOUGH = 40
+#: A group with so many validation cases has intervals of its own: as many as the usual confidence needs.
+ENOUGH = 19
 
 #: So many scores are kept of each group; of a table of more groups, those of all together alone.
 _MOST_OF_GROUP, _MOST_GROUPS = 200, 500
