@@ -124,7 +124,7 @@ def make_card(config: Config, task: Task, splits: Splits, most_blocks: int) -> D
     lessons = [Lesson.of(task, split) for split in splits.blocks]
     per_block = [floor_losses(config.training, lesson, lesson.split.judged) for lesson in lessons]
     final = splits.final
-    truth, scales = task.truth(final.judged), task.scales(task.encoder(final), final, final.judged)
+    truth, scales = task.truth(final.judged), task.judging(task.encoder(final), final, final.judged)
     test_floors = {
         name: task.errors(config.training, floor, truth, scales)
         for name, floor in task.floors(final, final.judged).items()

@@ -48,7 +48,7 @@ def predictions(evidence: Evidence, setting: Setting) -> dict[int, NDArray[np.fl
 def case_losses(evidence: Evidence, predicted: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the loss of each test case ``(M)``, scaled as the validation loss is."""
     task = task_named(evidence.config.task)
-    return task.losses(evidence.config.training, predicted, truth(evidence), evidence.card.scales)
+    return task.weighted_losses(evidence.config.training, predicted, truth(evidence), evidence.card.scales)
 
 
 def errors(evidence: Evidence, predicted: NDArray[np.float64]) -> dict[str, float]:

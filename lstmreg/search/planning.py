@@ -192,7 +192,7 @@ def seconds_a_step(config: Config, task: Task) -> float:
         return False
 
     population = Population(task.network(model) for model in models)
-    criterion = task.criterion(training, lesson.encoder)
+    criterion = lesson.criterion(training)
     fit_population(population, ([batch] * _BATCHES, [batch]), training, criterion=criterion, watch=watch)
     steps = (len(ended) - 1) * (_BATCHES + _EVALUATION) * most * rows / config.training.batch_size
     return (ended[-1] - ended[0]) / steps

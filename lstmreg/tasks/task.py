@@ -78,6 +78,11 @@ class Predictor(Protocol):
         """Write it into a folder, which is made if there is none."""
 
 
+def weights_of(scales: Mapping[str, Any]) -> NDArray[np.float64] | None:
+    """Return how much each judged case counts, ``(M,)``, of what :meth:`Task.judging` returns."""
+    return np.array(scales["weights"], dtype=np.float64) if "weights" in scales else None
+
+
 class Task(ABC):
     """A question, and the data to answer it from.
 
@@ -261,6 +266,30 @@ class Task(ABC):
             cases: Those that are judged.
         """
 
+    def weights(self, cases: NDArray[np.int64]) -> NDArray[np.float64] | None:
+        """Return how much each of some cases counts ``(M,)``, positive; ``None`` where all count alike, as here."""
+        return None
+
+    def relative_weights(self, split: Split, cases: NDArray[np.int64]) -> NDArray[np.float64] | None:
+        """Return the same, so that the mean of those that train is 1."""
+        weights, of_training = self.weights(cases), self.weights(split.train)
+        return None if weights is None or of_training is None else weights / of_training.mean()
+
+    def judging(self, encoder: Encoder, split: Split, cases: NDArray[np.int64]) -> dict[str, Any]:
+        """Return :meth:`scales` and, as ``weights``, how much each case counts."""
+        weights = self.relative_weights(split, cases)
+        scales = self.scales(encoder, split, cases)
+        return scales if weights is None else scales | {"weights": weights.tolist()}
+
+    @classmethod
+    def weighted_losses(
+        cls, training: TrainingConfig, predictions: Values, truth: Values, scales: Mapping[str, Any]
+    ) -> NDArray[np.float64]:
+        """Return :meth:`losses`, times the weights of the cases."""
+        losses = cls.losses(training, predictions, truth, scales)
+        weights = weights_of(scales)
+        return losses if weights is None else losses * weights
+
     @classmethod
     @abstractmethod
     def losses(
@@ -273,9 +302,20 @@ class Task(ABC):
     def errors(
         cls, training: TrainingConfig, predictions: Values, truth: Values, scales: Mapping[str, Any]
     ) -> dict[str, float]:
-        """Return what readers of the field look at, by name; the first, which is lower where it is better, compares."""
+        """Return what readers of the field look at, by name; the first, which is lower where it is better, compares.
+
+        Where ``scales`` has ``weights``, each case counts as much; see :func:`weights_of`.
+        """
 
     # ---------------------------------------------------------------- out
+
+    def groups_of(self, cases: NDArray[np.int64]) -> list[str] | None:
+        """Return the group of each of some cases, where intervals are made for each group by itself."""
+        return None
+
+    def score_units(self, encoder: Encoder, cases: NDArray[np.int64]) -> NDArray[np.float64] | None:
+        """Return in which units the scores of some cases are kept ``(M, S)``, where not all cases have the same."""
+        return None
 
     def scores(self, predictions: Values, truth: Values) -> NDArray[np.float64] | None:
         """Return how far predictions of some cases are from the truth ``(M, S)``, as the task's intervals measure it.
