@@ -302,6 +302,7 @@ def test_floors_of_judged_cases_are_those_of_the_split_on_which_they_validate(ki
 #: Into which parts the loss on the test of a kind of task is taken apart.
 PARTS = {
     "forecast": {"step"},
+    "forecast tokens": {"step"},
     "classify": {"class"},
     "classify by group": {"class"},  # of one group that is the test
     "classify by time": {"class"},
