@@ -56,6 +56,8 @@ class SearchConfig:
         race: Further trainings on each block, for the settings about which they may decide.
         judge_seeds: With how many fresh seeds each block is judged at least.
         test_seeds: Seeds with which the pick and the baseline meet the test.
+        cases: On so many cases at most each network of a block trains, evenly chosen; those that meet the test train on
+            all. Null: on all, unless not even the least search would end in time.
         screen: Whether every value is tried alone first. Without it the sampler's proposals alone join the race.
         trials: Settings of all that is searched at once, which one of Optuna's samplers proposes; each joins the race.
         sampler: Which of Optuna's samplers; grid takes listed values and the steps of intervals, each point once.
@@ -76,6 +78,7 @@ class SearchConfig:
     race: int | None = field(default=None, metadata=ruled(between(0, 100_000)))
     judge_seeds: int | None = field(default=None, metadata=ruled(between(2, 1000)))
     test_seeds: int | None = field(default=None, metadata=ruled(between(2, 1000)))
+    cases: int | None = field(default=None, metadata=ruled(between(50)))
     screen: bool = True
     trials: int = field(default=0, metadata=ruled(between(0)))
     sampler: Literal["tpe", "gp", "random", "grid"] = "tpe"

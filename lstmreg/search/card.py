@@ -135,7 +135,7 @@ def make_card(config: Config, task: Task, splits: Splits, most_blocks: int) -> D
         size=task.size,
         features=list(task.features),
         target=task.target,
-        notes=list(task.notes),
+        notes=[*task.notes, *_about_fewer_cases(config, splits)],
         blocks=[list(split.span) for split in splits.blocks],
         test=list(final.span),
         block_keys=[list(split.key) for split in splits.blocks],
@@ -156,6 +156,18 @@ def make_card(config: Config, task: Task, splits: Splits, most_blocks: int) -> D
         test_groups=task.groups(final.judged),
         **_sizes(lessons[0]),
     )
+
+
+def _about_fewer_cases(config: Config, splits: Splits) -> list[str]:
+    """Say that the networks of the blocks train on fewer cases than there are, if they do."""
+    cases, final = config.search.cases, len(splits.final.train)
+    if cases is None or cases >= final:
+        return []
+    return [
+        f"On the blocks each network trained on at most {cases} cases, evenly chosen (search.cases), so that the search "
+        f"ends in time; those of the test on all {final}. Regularization matters more where there are fewer cases: see "
+        f"whether its effect on the test is as large."
+    ]
 
 
 def _initial_penalties(config: Config, task: Task) -> dict[str, float]:

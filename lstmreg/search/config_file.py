@@ -36,6 +36,8 @@ def settle(config: Config, task: Task) -> Config:
         return config
     begun = read_config(config.directory)
     search = config.search.planned(begun.search.amount)
+    if search.cases is None:
+        search = dataclasses.replace(search, cases=begun.search.cases)
     if search.effort == SearchConfig.effort:  # which asks for nothing
         search = dataclasses.replace(search, effort=begun.search.effort)
     config = dataclasses.replace(config, search=search)

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstmreg.config import Config
-from lstmreg.tasks import Split, Task, read_task
+from lstmreg.errors import ConfigError
+from lstmreg.tasks import Split, Splits, Task, read_task
 from lstmreg.training import DivergedError
 from lstmreg.training.fitting import Epoch
 from lstmreg.training.population.together import Assignment, populations, train_together
@@ -125,7 +126,7 @@ def run(
         check_file(config.directory / "study.db")
         planner = None if (config.directory / "config.yaml").exists() else Planner(config, task)
         if planner is not None:
-            config = dataclasses.replace(config, search=config.search.planned(planner.choose()))
+            config = dataclasses.replace(config, search=planner.choose())
         write_config(config)
         return _Experiment(config, task, listener, planner).run()
 
@@ -153,7 +154,7 @@ class _Experiment:
 
     def __init__(self, config: Config, task: Task, listener: Listener, planner: Planner | None) -> None:
         self.task = task
-        self.splits = task.splits(config.search)
+        self.splits = _trained_splits(config, task)
         card = make_card(config, task, self.splits, most_blocks(config, task))
         self.ledger = Ledger(config, card, self._heard)
         self.ledger.keep_beginning(card)
@@ -163,8 +164,8 @@ class _Experiment:
         # What is searched is off from the first training on.
         self.base = baseline_config(config, config.search.learning_rates[0], len(task.features))
         self.planned = trainings(config)
-        self.clock = Clock(None if planner is None else planner.seconds_a_training(config.search.amount))
-        self.plan_in_words = () if planner is None else (planner.describe(config.search.amount),)
+        self.clock = Clock(None if planner is None else planner.seconds_a_training(config.search))
+        self.plan_in_words = () if planner is None else (planner.describe(config.search),)
 
     def run(self) -> Evidence:
         self._announce()
@@ -369,6 +370,20 @@ class _Experiment:
 
     def _refresh(self, *stages: Stage) -> None:
         self.evidence.records |= {stage: self.ledger.records(stage) for stage in stages}
+
+
+def _trained_splits(config: Config, task: Task) -> Splits:
+    """Return the splits, whose blocks train on as many cases as the search says at most.
+
+    Raises:
+        ConfigError: If it says so of data modules of somebody's own.
+    """
+    splits = task.splits(config.search)
+    if config.search.cases is None:
+        return splits
+    if task.has_own_networks:
+        raise ConfigError("search.cases must be null where data modules say what trains, got a number.")
+    return splits.thinned(config.search.cases)
 
 
 #: Nobody judges with so many seeds.

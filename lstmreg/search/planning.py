@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import torch
 
-from lstmreg.config import AMOUNTS, Amount, Config, with_settings
+from lstmreg.config import AMOUNTS, Amount, Config, SearchConfig, with_settings
 from lstmreg.errors import DataError
 from lstmreg.knobs import knob_at
 from lstmreg.population import Population
@@ -26,6 +26,12 @@ from .space import Setting, baseline_config
 
 #: A search takes the largest amount that should take no longer, in seconds.
 _LIMITS = {"quick": 60.0, "default": 300.0, "thorough": math.inf}
+
+#: Where not even the least amount ends in time, so many cases train at least: of fewer a network learns something else.
+_FEWEST = 300
+
+#: With so many blocks, if that leaves enough cases; with the least number only a large effect can be shown.
+_WHERE_CASES_ARE_CUT = 1
 
 #: Fewer cases are a poor measure of a loss, so an amount with shorter blocks is not chosen.
 _CASES = 12
@@ -78,46 +84,73 @@ class Planner:
         except RuntimeError:
             pass  # the trainings will meet it as well, and the study keeps its traceback
 
-    def choose(self) -> Amount:
-        """Return how much to do: what is open is that of the largest amount that the effort and the data allow."""
-        if self._config.search.effort == "thorough":
-            return self._possible[-1]
-        limit = _LIMITS[self._config.search.effort]
-        return [self._possible[0], *(amount for amount in self._possible if self.seconds(amount) <= limit)][-1]
+    def choose(self) -> SearchConfig:
+        """Return the search with what is to be done.
 
-    def seconds_a_training(self, amount: Amount) -> float:
+        What is open is that of the largest amount that the effort and the data allow. Where the least is too much, each
+        network trains on fewer cases.
+        """
+        search = self._config.search
+        fitting = [amount for amount in self._possible if self.seconds(amount) <= self._limit]
+        if fitting or self._task.has_own_networks or search.cases is not None or math.isnan(self._seconds_a_step):
+            return search.planned([self._possible[0], *fitting][-1])
+        larger = self._possible[min(_WHERE_CASES_ARE_CUT, len(self._possible) - 1)]
+        amount = larger if self._cases_in_time(larger) >= _FEWEST else self._possible[0]
+        cases = max(_FEWEST, self._cases_in_time(amount))
+        most = max(len(split.train) for split in _splits(self._config, self._task, amount).blocks)
+        return dataclasses.replace(search.planned(amount), cases=cases if cases < most else None)
+
+    @property
+    def _limit(self) -> float:
+        return _LIMITS[self._config.search.effort]
+
+    def _cases_in_time(self, amount: Amount) -> int:
+        """Return on how many cases each network may train for an amount to end in time."""
+        none, one = (self._seconds_a_training(amount, cases) * self._trainings(amount) for cases in (0, 1))
+        return math.floor((self._limit - none) / (one - none))
+
+    def seconds_a_training(self, search: SearchConfig) -> float:
         """Estimate what a training takes of the machine's time, in the company of others."""
+        return self._seconds_a_training(search.amount, search.cases)
+
+    def _seconds_a_training(self, amount: Amount, most: int | None) -> float:
         training = self._config.training
         patience = math.inf if training.patience is None else training.patience
         epochs = min(training.max_epochs, _PATIENCES * patience)
         blocks = _splits(self._config, self._task, amount).blocks
-        cases = [len(split.train) + _EVALUATION * (len(split.validation) + len(split.judged)) for split in blocks]
+        trained = [len(split.train) if most is None else min(most, len(split.train)) for split in blocks]
+        evaluated = [_EVALUATION * (len(split.validation) + len(split.judged)) for split in blocks]
+        cases = [train + others for train, others in zip(trained, evaluated, strict=True)]
         return epochs * self._seconds_a_step * sum(cases) / len(cases) / training.batch_size
 
     def seconds(self, amount: Amount) -> float:
-        """Estimate what a search takes."""
-        return self.seconds_a_training(amount) * self._trainings(amount)
+        """Estimate what a search takes; all cases train, unless ``search.cases`` is set."""
+        return self._seconds_a_training(amount, self._config.search.cases) * self._trainings(amount)
 
-    def describe(self, amount: Amount) -> str:
+    def describe(self, search: SearchConfig) -> str:
         """Say what a search will do, how long that takes, and what else could be asked for."""
+        amount = search.amount
         tried = arms.arms(self._config)
         values = f"{len(tried)} settings with {sum(len(arm.ladder) for arm in tried)} values"
         if not self._config.search.screen:
             values = f"{self._config.search.trials} settings of {len(tried)} things at once, which Optuna proposes,"
         said = (
-            f"The plan: up to {self._trainings(amount)} trainings{self._duration(amount)}. {values} are tried on "
+            f"The plan: up to {self._trainings(amount)} trainings{self._duration(amount, search.cases)}. {values} are tried on "
             f"{amount.blocks} blocks: training ends by one, and the loss is taken on the next. The best one is judged "
             f"with {amount.judge_seeds} seeds or more that nobody has seen."
         )
         if _SIZES & {whole(arm.path) for arm in tried}:
             said += " Networks that are larger than the configured one take longer than that."
+        if search.cases is not None and self._config.search.cases is None:
+            said += f" Each network of a block trains on {search.cases} cases, or it would not end in time."
         most = self._possible[-1]
-        if self._config.search.effort != "thorough" and most != amount:
-            said += f" With --search.effort=thorough up to {self._trainings(most)}{self._duration(most)}."
+        if self._config.search.effort != "thorough" and (most != amount or search.cases is not None):
+            duration = self._duration(most, self._config.search.cases)
+            said += f" With --search.effort=thorough up to {self._trainings(most)}{duration}."
         return said
 
-    def _duration(self, amount: Amount) -> str:
-        seconds = self.seconds(amount)
+    def _duration(self, amount: Amount, cases: int | None) -> str:
+        seconds = self._seconds_a_training(amount, cases) * self._trainings(amount)
         return f", {duration(seconds)}" if math.isfinite(seconds) else ""
 
     def _trainings(self, amount: Amount) -> int:

@@ -55,6 +55,13 @@ class Split:
     judged: NDArray[np.int64] = field(default_factory=lambda: _NONE)
 
 
+def _thinned(split: Split, cases: int) -> Split:
+    if len(split.train) <= cases:
+        return split
+    chosen = len(split.train) - 1 - np.arange(cases) * len(split.train) // cases
+    return dataclasses.replace(split, train=split.train[chosen[::-1]])
+
+
 @dataclass(frozen=True)
 class Splits:
     """The splits of one experiment.
@@ -66,6 +73,13 @@ class Splits:
 
     blocks: tuple[Split, ...]
     final: Split
+
+    def thinned(self, cases: int) -> Splits:
+        """Return splits whose blocks train on so many cases at most, evenly chosen; all others stay.
+
+        Where the cases of a block are in order of time, its last ones are among them.
+        """
+        return dataclasses.replace(self, blocks=tuple(_thinned(split, cases) for split in self.blocks))
 
 
 class Predictor(Protocol):

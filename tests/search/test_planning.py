@@ -9,9 +9,10 @@ import re
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
-from lstmreg.config import AMOUNTS, PLANNED, Amount, Config
+from lstmreg.config import AMOUNTS, PLANNED, Amount, Config, SearchConfig
 from lstmreg.search import planning
 from lstmreg.search.records import Record, Replicate
 from lstmreg.tasks import read_task
@@ -44,10 +45,58 @@ def test_a_search_is_the_largest_that_its_effort_allows(
         step[0] = seconds
         planner = planning.Planner(config, task)
         fitting = [a for a in AMOUNTS if planner.seconds(a) <= limit]
-        chosen.append(planner.choose())
-        assert chosen[-1] == [AMOUNTS[0], *fitting][-1]
+        chosen.append(planner.choose().amount)
+        if fitting:
+            assert chosen[-1] == fitting[-1]
+            assert planner.choose().cases is None
     assert chosen[0] == AMOUNTS[-1]
     assert chosen[-1] == (AMOUNTS[-1] if effort == "thorough" else AMOUNTS[0])
+
+
+@pytest.mark.parametrize("effort", ["quick", "default"])
+def test_where_not_even_the_least_ends_in_time_each_network_trains_on_fewer_cases(
+    tmp_path: Path, step: list[float], effort: str
+) -> None:
+    write_series(tmp_path / "waves.csv", rows=3000)
+    config = open_config(tmp_path, effort=effort)
+    task, limit = read_task(config), {"quick": 60, "default": 300}[effort]
+
+    def planned(budget: float) -> tuple[planning.Planner, SearchConfig]:
+        """Plan where the least amount of all cases takes so many times what it may."""
+        step[0] = 1.0
+        step[0] = budget * limit / planning.Planner(config, task).seconds(AMOUNTS[0])
+        planner = planning.Planner(config, task)
+        return planner, planner.choose()
+
+    planner, search = planned(0.99)
+    assert search.cases is None
+    planner, search = planned(1.5)
+    assert 300 <= search.cases < 1000
+    assert search.amount == AMOUNTS[1]
+    count = sum(planning.trainings(dataclasses.replace(config, search=search)).values())
+    seconds = planner.seconds_a_training(search) * count
+    assert seconds == pytest.approx(limit, rel=0.02)
+    assert f"Each network of a block trains on {search.cases} cases" in planner.describe(search)
+    _, hopeless = planned(1000.0)
+    assert (hopeless.cases, hopeless.amount) == (300, AMOUNTS[0])
+    given = dataclasses.replace(config, search=dataclasses.replace(config.search, cases=700))
+    assert planning.Planner(given, task).choose().cases == 700  # what is given stays
+
+
+def test_fewer_cases_are_evenly_chosen_and_the_test_trains_on_all(tmp_path: Path) -> None:
+    write_series(tmp_path / "waves.csv", rows=1500)
+    config = tiny_config(tmp_path)
+    whole = read_task(config).splits(config.search)
+    thin = whole.thinned(100)
+    for all_cases, fewer in zip(whole.blocks, thin.blocks, strict=True):
+        assert len(fewer.train) == 100
+        assert set(fewer.train) <= set(all_cases.train)
+        assert fewer.train[-1] == all_cases.train[-1]  # what lies next to the block is what it is like most
+        assert np.ptp(np.diff(fewer.train)) <= 1
+        assert np.array_equal(fewer.judged, all_cases.judged)
+        assert np.array_equal(fewer.validation, all_cases.validation)
+    assert thin.final is whole.final
+    assert all(a is b for a, b in zip(whole.thinned(10_000).blocks, whole.blocks, strict=True))
 
 
 def test_what_is_given_stays_whatever_is_planned(tmp_path: Path, step: list[float]) -> None:
@@ -64,7 +113,7 @@ def test_blocks_are_as_many_as_are_long_enough_to_judge_on(tmp_path: Path, step:
     write_series(tmp_path / "waves.csv", rows=200)
     config = open_config(tmp_path, effort="thorough")
     task = read_task(config)
-    chosen = planning.Planner(config, task).choose()
+    chosen = planning.Planner(config, task).choose().amount
     most = planning.most_blocks(config, task)
 
     def shortest(blocks: int) -> int:
@@ -90,7 +139,7 @@ def test_the_plan_says_what_it_does_how_long_it_takes_and_what_else_there_is(tmp
     step[0] = 1e-3
     planner = planning.Planner(config, read_task(config))
     amount = Amount(blocks=3, race=4, judge_seeds=4, test_seeds=3)
-    said = planner.describe(amount)
+    said = planner.describe(config.search.planned(amount))
     trainings = 2 * 3 * 3 + 3 * (6 + 4 + 3 * 4) + 3 * 3
     assert said.startswith(f"The plan: up to {trainings} trainings, about ")
     assert "4 settings with 6 values are tried on 3 blocks" in said
@@ -99,7 +148,9 @@ def test_the_plan_says_what_it_does_how_long_it_takes_and_what_else_there_is(tmp
     assert more is not None
     assert int(more[1]) > trainings
     # In proportion to the step, and to the trainings.
-    assert planner.seconds(amount) == pytest.approx(planner.seconds_a_training(amount) * trainings)
+    assert planner.seconds(amount) == pytest.approx(
+        planner.seconds_a_training(config.search.planned(amount)) * trainings
+    )
     step[0] = 2e-3
     slower = planning.Planner(config, read_task(config))
     assert slower.seconds(amount) == pytest.approx(2 * planner.seconds(amount))
@@ -115,8 +166,8 @@ def test_where_nothing_could_be_measured_the_plan_is_the_least_and_says_no_time(
     write_series(tmp_path / "waves.csv", rows=900)
     config = open_config(tmp_path)
     planner = planning.Planner(config, read_task(config))
-    assert planner.choose() == AMOUNTS[0]
-    assert "about" not in planner.describe(AMOUNTS[0])
+    assert planner.choose().amount == AMOUNTS[0]
+    assert "about" not in planner.describe(planner.choose())
 
 
 def test_a_step_is_measured_and_the_time_left_falls_as_trainings_end(
