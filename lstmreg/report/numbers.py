@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lstmreg.config import Scalar
 from lstmreg.errors import NoUsableTrialError
 from lstmreg.knobs import KNOBS
-from lstmreg.search import decisions, held_out, method
+from lstmreg.search import decisions, explaining, held_out, method
 from lstmreg.search.arms import LEARNING_RATE
 from lstmreg.search.card import kept
 from lstmreg.search.decisions import Conclusion
@@ -96,6 +96,8 @@ def answer(evidence: Evidence) -> Answer:
             "python": platform.python_version(),
             **{name: importlib.metadata.version(name) for name in ("lstmreg", "torch", "lightning", "optuna")},
         },
+        left_out=explaining.about_columns(evidence, found),
+        unstopped=explaining.about_unstopped(evidence, found),
     )
 
 
@@ -248,14 +250,11 @@ def _separates(knobs: list[Knob], smallest_effect: float) -> float:
 
 # ---------------------------------------------------------------------- columns
 
-#: The knobs that choose among columns, the most decided first; the first that was tried is shown.
-_CHOOSING = ("model.kernel_l1", "model.kernel_l2")
-
 
 def _columns(evidence: Evidence, found: Conclusion) -> Columns | None:
     """Say which columns are heard along the values of a knob on the input weights."""
     names = evidence.card.features
-    row = next((row for path in _CHOOSING for row in found.rows if row.arm.path == path), None)
+    row = next((row for path in explaining.CHOOSING for row in found.rows if row.arm.path == path), None)
     if row is None or len(names) < _FEWEST_COLUMNS:
         return None
     off = _baseline_results(evidence) | evidence.results({}, "choose")
@@ -273,7 +272,18 @@ def _columns(evidence: Evidence, found: Conclusion) -> Columns | None:
         row.arm.path,
         {value: [shares[k] for k in order] for value, shares in weights.items()},
         {value: (largest[value][:, order] == 0).mean(axis=0).tolist() for value in weights},
+        *_off_on(results[last], order),
     )
+
+
+def _off_on(results: dict[Replicate, Result], order: list[int]) -> tuple[list[int], int]:
+    """Return on how many blocks each column is switched off in every network, and how many blocks there are."""
+    by_block: dict[int, list[list[float]]] = {}
+    for replicate, result in results.items():
+        if result.columns and len(result.columns) == len(order):
+            by_block.setdefault(replicate.block, []).append(result.columns)
+    off = np.array([(np.array(of_block) == 0).all(axis=0) for of_block in by_block.values()])
+    return off.sum(axis=0)[order].tolist(), len(by_block)
 
 
 #: Of two columns there is nothing to see.

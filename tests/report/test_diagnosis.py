@@ -183,14 +183,14 @@ def test_a_diagnosis_is_said_with_its_numbers(changes: dict[str, Any], said: str
 
 
 def test_what_the_last_epoch_would_cost_is_said_as_far_as_it_is_known() -> None:
-    (said,) = [s for s in words.details(made()) if s.startswith("Without early stopping")]
+    (said,) = [s for s in words.details(made(unstopped=None)) if s.startswith("Without early stopping")]
     assert said == (
         "Without early stopping the last epoch would have cost +40 % without a knob and +5.0 % with kernel_l1 = 0.03, "
         "in validation loss against the best epoch, as far as training went."
     )
     (alone,) = [s for s in words.details(ANSWERS["ruled out"]()) if s.startswith("Without early stopping")]
     assert "would have cost +40 % without a knob, in validation" in alone
-    without_patience = made(settings=answers.SETTINGS | {"training.patience": None})
+    without_patience = made(unstopped=None, settings=answers.SETTINGS | {"training.patience": None})
     assert any(s.startswith("Without going back to the best epoch the last") for s in words.details(without_patience))
     (decay,) = [s for s in words.details(ANSWERS["weight decay"]()) if s.startswith("Without early stopping")]
     assert "without regularization and +5.0 % with weight_decay = 0.3" in decay
