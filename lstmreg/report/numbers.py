@@ -196,7 +196,11 @@ def _losses(evidence: Evidence, found: Conclusion, judged: Judgement) -> dict[st
 
 def _knobs(evidence: Evidence, found: Conclusion, baseline: list[Result], *, is_cut_short: bool) -> list[Knob]:
     first_loss = float(np.exp(np.mean([np.log(max(result.train[0], _TINY)) for result in baseline])))
-    starts = {path: cost / first_loss for path, cost in evidence.card.initial_penalties.items()}
+    starts = {
+        path: cost / first_loss
+        for path, cost in evidence.card.initial_penalties.items()
+        if not (evidence.config.training.proximal and KNOBS[path].proximal_ladder)  # which is no part of the loss
+    }
     rows = {row.arm.path: row for row in found.rows}
     shown = [p for p in KNOBS if p in rows or KNOBS[p].by_default]
     shown += [p for p in (WEIGHT_DECAY,) if p in rows]

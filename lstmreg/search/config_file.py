@@ -30,7 +30,9 @@ def settle(config: Config, task: Task) -> Config:
         ConfigError: If the run was begun with another configuration; it shows the difference.
     """
     if config.search.space is None:
-        space = default_space(len(task.features))
+        training = config.training
+        # A step of SGD is as large as the gradient, so there the usual strengths hold.
+        space = default_space(len(task.features), proximal=training.proximal and training.optimizer != "sgd")
         config = dataclasses.replace(config, search=dataclasses.replace(config.search, space=space))
     if not (config.directory / "config.yaml").exists():
         return config

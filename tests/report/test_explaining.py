@@ -42,7 +42,7 @@ def test_without_early_stopping_each_setting_stands_beside_itself_and_the_best_i
     # 1.38 times 0.6 of the loss with early stopping.
     assert said(made(), "Without early stopping") == (
         "Without early stopping, after 96 epochs: no knob +38 % (+20 % to +60 %) and kernel_l1 = 0.03 +4.0 % (−1.0 % "
-        "to +9.0 %), each against itself with early stopping. If you cannot spare validation data, kernel_l1 = 0.03 "
+        "to +9.0 %), each against itself with it. If you cannot spare validation data, kernel_l1 = 0.03 "
         "does best: its last loss is 40 % lower than that of no knob (−50 % to −28 %), which is −17 % against no knob "
         "with early stopping. Its value was chosen by the same seeds, so expect a little less."
     )
@@ -72,6 +72,13 @@ def test_where_nothing_was_explained_nothing_is_said_and_the_curves_tell_what_th
     page = documents.as_page(bare, {})
     assert 'id="left-out"' not in page
     assert 'id="unstopped"' not in page
+
+
+def test_where_training_is_cut_short_nothing_is_said_of_its_end() -> None:
+    short = answers.ANSWERS["cut short"]()
+    assert short.unstopped is not None
+    assert not [sentence for sentence in words.sentences(short) if "Without early stopping" in sentence]
+    assert 'id="unstopped"' not in documents.as_page(short, {})
 
 
 def rows(page: str, identity: str) -> list[list[str]]:

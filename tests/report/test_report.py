@@ -49,6 +49,7 @@ from tests.report.answers import (
     with_test,
     with_verdicts,
 )
+from tests.search import made_up
 from tests.search.made_up import whole
 from tests.tiny import tiny_config
 
@@ -730,6 +731,21 @@ def test_the_share_of_networks_that_switch_a_column_off_is_counted() -> None:
     assert (found.off_on, found.blocks) == ([0, 2, 6], 6)  # one network on each block
     assert found.zero == {"off": [0.0, 0.0, 0.0], "0.01": [0.0, pytest.approx(1 / 3), 1.0]}
     assert found.weights == {"off": [1.0, 0.25, 0.5], "0.01": [1.0, pytest.approx(1 / 6), 0.0]}
+
+
+@pytest.mark.parametrize("proximal", [False, True])
+def test_an_l1_that_is_a_step_of_its_own_starts_nowhere_in_the_loss(
+    monkeypatch: pytest.MonkeyPatch, *, proximal: bool
+) -> None:
+    monkeypatch.setattr(made_up, "KNOB", "model.kernel_l1")
+    evidence = whole(np.full((6, 2), 0.5), np.ones((6, 2)), space={"model.kernel_l1": [0.01]})
+    card = dataclasses.replace(evidence.card, initial_penalties={"model.kernel_l1": 300.0})
+    training = dataclasses.replace(evidence.config.training, proximal=proximal)
+    config = dataclasses.replace(evidence.config, training=training)
+    shown = numbers.answer(dataclasses.replace(evidence, card=card, config=config))
+    (dose,) = next(knob for knob in shown.knobs if knob.path == "model.kernel_l1").doses
+    # A training loss of 2 in the first epoch.
+    assert dose.start == (None if proximal else pytest.approx(0.01 * 300.0 / 2))
 
 
 def test_columns_that_are_switched_off_are_empty_and_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from .knob_table import table as table
 from .knob_table import table_note as table_note
 from .naming import floor_name as floor_name
 from .naming import short_floor_name as short_floor_name
+from .naming import stopping as stopping
 from .naming import task as task
 from .support import details as details
 from .support import sentences as sentences

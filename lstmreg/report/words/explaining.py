@@ -8,7 +8,7 @@ from lstmreg.report.answers import Answer
 from lstmreg.search.evidence import Effect
 from lstmreg.search.explaining import End, LeftOut, Unstopped
 
-from .naming import worth_having
+from .naming import stopping, worth_having
 from .writing import bounds, change, counted_seeds, listed, percent, size_of, spoken
 
 # ---------------------------------------------------------------------- without a column
@@ -87,7 +87,7 @@ def left_out_note(answer: Answer) -> str:
 def about_unstopped(answer: Answer) -> list[str]:
     """Say what not stopping early costs, and which knob helps whoever cannot spare validation data."""
     found = answer.unstopped
-    if found is None:
+    if found is None or answer.diagnosis.word == "not converged":
         return []
     ends = [found.ends[0], *(end for end in found.ends[1:] if end.setting == answer.candidate)]
     best = _best(found)
@@ -95,8 +95,8 @@ def about_unstopped(answer: Answer) -> list[str]:
         ends.append(best)
     said = listed([f"{_named(end)} {_with_bounds(end.cost)}" for end in ends])
     return [
-        f"Without early stopping, after {found.epochs} epochs: {said}, each against itself with early stopping. "
-        f"{_advice(found, best)}"
+        f"Without {stopping(answer)}, after {found.epochs} epochs: {said}, each against itself with it. "
+        f"{_advice(answer, found, best)}"
     ]
 
 
@@ -106,18 +106,18 @@ def _best(found: Unstopped) -> End | None:
     return min(knobs, key=lambda end: math.inf if end.effect is None else end.effect.mean, default=None)
 
 
-def _advice(found: Unstopped, best: End | None) -> str:
+def _advice(answer: Answer, found: Unstopped, best: End | None) -> str:
     plain = found.ends[0].cost
     if best is not None and best.effect is not None and best.effect.high < 0:
         left = (1 + plain.mean) * (1 + best.effect.mean) - 1
         return (
             f"If you cannot spare validation data, {spoken(best.setting)} does best: its last loss is "
             f"{size_of(best.effect.mean)} lower than that of no knob ({bounds(best.effect)}), which is {change(left)} "
-            f"against no knob with early stopping. Its value was chosen by the same seeds, so expect a little less."
+            f"against no knob with {stopping(answer)}. Its value was chosen by the same seeds, so expect a little less."
         )
     if plain.low > 0:
-        return "No knob replaces early stopping for certain: spare some validation data, or train few epochs."
-    return "So it is not known that early stopping matters here, and no knob lowers the last loss for certain."
+        return f"No knob replaces {stopping(answer)} for certain: spare some validation data, or train few epochs."
+    return f"So it is not known that {stopping(answer)} matters here, and no knob lowers the last loss for certain."
 
 
 def unstopped_table(answer: Answer) -> list[list[str]]:
@@ -125,7 +125,7 @@ def unstopped_table(answer: Answer) -> list[list[str]]:
     found = answer.unstopped
     assert found is not None
     return [
-        ["setting", "not stopping costs", "against no knob, not stopped either"],
+        ["setting", "the last epoch costs", "against that of no knob"],
         *(
             [_named(end), _with_bounds(end.cost), "–" if end.effect is None else _with_bounds(end.effect)]
             for end in found.ends
@@ -139,7 +139,7 @@ def unstopped_note(answer: Answer) -> str:
     assert found is not None
     return (
         f"Loss after {found.epochs} epochs, with the last one's weights, on cases that trained nothing: against the "
-        f"same training with early stopping, and against no knob that is not stopped either. One seed on each block; "
+        f"same training with {stopping(answer)}, and against no knob without it. One seed on each block; "
         f"intervals of {percent(answer.confidence)}, each by itself. It is for those who cannot spare validation data."
     )
 
