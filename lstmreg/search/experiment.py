@@ -254,6 +254,7 @@ class _Experiment:
         self.planned["explain"] = len(jobs)
         with contextlib.suppress(NoUsableTrialError):
             self._run_jobs("explain", jobs, self._judged)
+        self._refresh("explain")
         if jobs:
             settings = {key(job.setting): job.setting for job in jobs}
             self._tell("explain", self._shown_alone("explain", list(settings.values())))

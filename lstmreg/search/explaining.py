@@ -206,7 +206,8 @@ class LeftOut:
     Attributes:
         setting: Of the network: what is recommended.
         seeds: How many fresh seeds on each block.
-        effects: By column, those that are heard most first: the change of the loss without it; each interval by itself.
+        effects: By column, those that are heard most first: the change of the loss without it. The intervals hold
+            together.
         columns: How many columns there are.
     """
 
@@ -238,7 +239,8 @@ class Unstopped:
 
     Attributes:
         epochs: How many they have.
-        ends: No regularization first, then what was judged, then of each knob the value that did best alone.
+        ends: No regularization first, then what was judged, then of each knob the value that did best alone. The
+            intervals of all costs hold together, and those of all effects.
     """
 
     epochs: int
@@ -251,7 +253,8 @@ def about_columns(evidence: Evidence, found: Conclusion) -> LeftOut | None:
     whole = evidence.trials(setting, "explain")
     names = {str(r.setting[WITHOUT]) for r in evidence.records["explain"] if WITHOUT in r.setting}
     ranked = [name for name in left_out(evidence, found, len(evidence.card.features)) if name in names]
-    compared = {name: _compared(evidence.trials(without(setting, name), "explain"), whole, found) for name in ranked}
+    sure = _together(len(ranked), found)
+    compared = {name: _compared(evidence.trials(without(setting, name), "explain"), whole, sure) for name in ranked}
     effects = {name: effect for name, effect in compared.items() if effect is not None}
     if not effects:
         return None
@@ -262,18 +265,26 @@ def about_columns(evidence: Evidence, found: Conclusion) -> LeftOut | None:
 def about_unstopped(evidence: Evidence, found: Conclusion) -> Unstopped | None:
     """Say what becomes of trainings that nothing stops, as far as they were trained."""
     plain = evidence.trials(to_the_end(evidence, {}), "explain")
+    lasts = [(setting, evidence.trials(to_the_end(evidence, setting), "explain")) for setting in unstopped(found)]
+    lasts = [(setting, last) for setting, last in lasts if last]
     ends = []
-    for setting in unstopped(found):
-        last = evidence.trials(to_the_end(evidence, setting), "explain")
-        cost = _compared(last, stopped(evidence, setting), found)
-        effect = _compared(last, plain, found) if setting else None
+    for setting, last in lasts:
+        cost = _compared(last, stopped(evidence, setting), _together(len(lasts), found))
+        effect = _compared(last, plain, _together(len(lasts) - 1, found)) if setting else None
         if cost is not None and (effect is not None or not setting):
             ends.append(End(setting, cost, effect))
     return Unstopped(epochs(evidence), ends) if ends and not ends[0].setting else None
 
 
+def _together(count: int, found: Conclusion) -> float:
+    """Return the confidence of each of so many intervals that hold together as the table's do (Bonferroni)."""
+    return 1 - (1 - found.plan.table_confidence) / max(1, count)
+
+
 def _compared(
-    ours: Mapping[Replicate, Record], theirs: Mapping[Replicate, Record] | Mapping[Replicate, Result], found: Conclusion
+    ours: Mapping[Replicate, Record],
+    theirs: Mapping[Replicate, Record] | Mapping[Replicate, Result],
+    confidence: float,
 ) -> Effect | None:
     """Compare by pairs of one block and seed: the mean over blocks, with Student's interval over them."""
     pairs = [(r.block, _loss(ours[r]), _loss(theirs[r])) for r in ours if r in theirs]
@@ -284,7 +295,7 @@ def _compared(
     }
     if not of_blocks:
         return None
-    mean, low, high = Interval.over(list(of_blocks.values()), found.plan.confidence).relative
+    mean, low, high = Interval.over(list(of_blocks.values()), confidence).relative
     return Effect(mean, low, high, len(of_blocks), sum(record.result is None for record in ours.values()))
 
 

@@ -20,7 +20,7 @@ from lstmreg.search.explaining import FIRST_SEED, WITHOUT, Extent
 from lstmreg.search.records import Record, Replicate
 from lstmreg.tasks import read_task
 from lstmreg.training.population.together import Assignment, train_together
-from lstmreg.training.single import Trained
+from lstmreg.training.single import Lesson, Trained
 from tests.tiny import smallest_config, tiny_config, write_series
 
 
@@ -95,7 +95,7 @@ def test_what_leaving_a_column_out_does_is_a_mean_of_pairs_with_students_interva
             np.mean([np.log(loss[column, r] / loss[None, r]) for r in {r for _, r in loss} if r.block == block])
             for block in range(3)
         ]
-        half = stats.t.ppf(0.985, 2) * np.std(blocks, ddof=1) / math.sqrt(3)
+        half = stats.t.ppf(1 - 0.025 / 2, 2) * np.std(blocks, ddof=1) / math.sqrt(3)
         mean = np.mean(blocks)
         expected = np.expm1([mean, mean - half, mean + half])
         np.testing.assert_allclose([effect.mean, effect.low, effect.high], expected, rtol=1e-9)
@@ -166,6 +166,9 @@ def test_what_not_stopping_costs_is_told_against_itself_and_against_none(evidenc
         first = explaining.stopped(evidence, end.setting)
         cost = np.expm1(np.mean([np.log(last[r].loss / first[r].loss) for r in last]))
         assert end.cost.mean == pytest.approx(cost)
+        scatter = np.std([np.log(last[r].loss / first[r].loss) for r in last], ddof=1) / math.sqrt(3)
+        quantile = stats.t.ppf(1 - 0.025 / len(told.ends), 2)
+        assert math.log1p(end.cost.high) - math.log1p(end.cost.mean) == pytest.approx(quantile * scatter)
         if end.effect is not None:
             assert end.effect.mean == pytest.approx(
                 np.expm1(np.mean([np.log(last[r].loss / plain[r].loss) for r in last]))
@@ -225,3 +228,15 @@ def test_a_single_column_is_not_left_out(tmp_path: Path) -> None:
     single = dataclasses.replace(config, data=dataclasses.replace(config.data, features=["wave"]))
     assert explaining.columns(read_task(single)) == 0
     assert explaining.columns(read_task(config)) == 2
+
+
+def test_an_answer_stands_where_nothing_can_explain_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(lesson: Lesson, column: int) -> Lesson:
+        raise RuntimeError("no memory left")
+
+    monkeypatch.setattr(Lesson, "without", broken)
+    found = search.run(smallest_config(tmp_path, explain=True))
+    assert {r.failure for r in found.records["explain"] if WITHOUT in r.setting} == {"RuntimeError: no memory left"}
+    assert {} in Conclusion.of(found).tested
+    assert explaining.about_columns(found, Conclusion.of(found)) is None
+    assert (found.config.directory / "model.safetensors").exists()

@@ -76,8 +76,9 @@ def left_out_note(answer: Answer) -> str:
     assert found is not None
     return (
         f"The change of the loss where a column's scaled values are all zero, which is its mean, in training and after "
-        f"it, {_with_what(found)}; beside the same seeds with all columns. More than zero: it is needed. Intervals of "
-        f"{percent(answer.confidence)}, each by itself. Columns that know the same can each be left out, and not both."
+        f"it, {_with_what(found)}; beside the same seeds with all columns. More than zero: it is needed. The "
+        f"intervals hold together ({percent(answer.table_confidence)}). Columns that know the same can each be left "
+        f"out, and not both."
     )
 
 
@@ -139,8 +140,9 @@ def unstopped_note(answer: Answer) -> str:
     assert found is not None
     return (
         f"Loss after {found.epochs} epochs, with the last one's weights, on cases that trained nothing: against the "
-        f"same training with {stopping(answer)}, and against no knob without it. One seed on each block; "
-        f"intervals of {percent(answer.confidence)}, each by itself. It is for those who cannot spare validation data."
+        f"same training with {stopping(answer)}, and against no knob without it. One seed on each block; the intervals "
+        f"of a column hold together ({percent(answer.table_confidence)}). It is for those who cannot spare validation "
+        f"data."
     )
 
 
