@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lstmreg.config import Range as Range
     from lstmreg.config import SearchConfig as SearchConfig
     from lstmreg.config import TrainingConfig as TrainingConfig
+    from lstmreg.config import Values as Values
     from lstmreg.constraints import MaxNorm as MaxNorm
     from lstmreg.constraints import MinMaxNorm as MinMaxNorm
     from lstmreg.constraints import NonNeg as NonNeg
@@ -76,6 +77,7 @@ _HOMES = {
     "TrainingConfig": "config",
     "SearchConfig": "config",
     "Range": "config",
+    "Values": "config",
 }
 
 #: Rooms with public functions of their own, such as ``lstmreg.search.run`` and ``lstmreg.models.load``.

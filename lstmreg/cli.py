@@ -1,7 +1,7 @@
 """The command line: finds the verb, parses its arguments, and turns errors and signals into exit codes.
 
 Exit codes: 0 done, 1 the machine failed (a full disk, say), 2 usage or configuration, 3 data, 4 unsafe or
-corrupt file, 5 no usable trial, 130 and 143 interrupted.
+corrupt file, 5 no usable trial, 130, 143 and 129 interrupted (Ctrl-C, SIGTERM, SIGHUP).
 
 Nothing heavy is imported before the arguments are known to be right: ``lstmreg --help`` must be quick.
 """
@@ -11,15 +11,13 @@ from __future__ import annotations
 import argparse
 import re
 import shlex
-import signal
 import sys
 import traceback
 from collections.abc import Sequence
-from types import FrameType
 
 from jsonargparse import ArgumentParser, Namespace
 
-from lstmreg import __version__
+from lstmreg import __version__, signals
 from lstmreg.errors import ConfigError, LstmregError, did_you_mean, printable
 from lstmreg.terminal import Console, open_console, say, say_unbroken
 from lstmreg.verbs import VERBS, Verb
@@ -27,16 +25,10 @@ from lstmreg.verbs.settings import VerbWithSettings, check_files, check_sections
 from lstmreg.yaml_file import declared_type
 
 
-class _Terminated(BaseException):
-    """SIGTERM or SIGHUP arrived."""
-
-
 def main(arguments: Sequence[str] | None = None, verbs: Sequence[Verb] = VERBS) -> int:
     """Run the command line and return its exit code."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     out, err = open_console(sys.stdout), open_console(sys.stderr)
-    for number in _signals("SIGTERM", "SIGHUP"):
-        signal.signal(number, _terminate)
     try:
         verb, parsed = parse(arguments, verbs)
         verb.run(parsed, out)
@@ -44,20 +36,9 @@ def main(arguments: Sequence[str] | None = None, verbs: Sequence[Verb] = VERBS) 
         return _refuse(err, str(error), error.exit_code, arguments)
     except OSError as error:
         return _refuse(err, f"{error.filename or 'this machine'}: {error.strerror or error}.", 1, arguments)
-    except KeyboardInterrupt:
-        return _interrupted(err, arguments, verbs, 130)
-    except _Terminated:
-        return _interrupted(err, arguments, verbs, 143)
+    except (KeyboardInterrupt, signals.Terminated):
+        return _interrupted(err, arguments, verbs)
     return 0
-
-
-def _signals(*names: str) -> list[int]:
-    """Return those signals that this system has."""
-    return [getattr(signal, name) for name in names if hasattr(signal, name)]
-
-
-def _terminate(signal_number: int, frame: FrameType | None) -> None:
-    raise _Terminated
 
 
 def _refuse(err: Console, message: str, code: int, arguments: Sequence[str]) -> int:
@@ -68,13 +49,12 @@ def _refuse(err: Console, message: str, code: int, arguments: Sequence[str]) -> 
     return code
 
 
-def _interrupted(err: Console, arguments: Sequence[str], verbs: Sequence[Verb], code: int) -> int:
-    for number in _signals("SIGINT", "SIGTERM", "SIGHUP"):  # it ends; while it does, another one would kill it
-        signal.signal(number, signal.SIG_IGN)
-    say(err, "Interrupted.", "bold")
+def _interrupted(err: Console, arguments: Sequence[str], verbs: Sequence[Verb]) -> int:
+    if not signals.is_said():
+        say(err, "Interrupted.", "bold")
     if any(verb.is_resumable for verb in verbs if [verb.name] == arguments[:1]):
         say_unbroken(err, f"Every finished trial is kept. Go on with: {shlex.join(['lstmreg', *arguments])}")
-    return code
+    return signals.exit_code() or 130
 
 
 # ---------------------------------------------------------------------- arguments
@@ -162,7 +142,3 @@ def _helpful(message: str, wanted: Verb | None, by_name: dict[str, Verb], option
 
 
 _TYPES = {"int": "a whole number", "float": "a number", "bool": "true or false"}
-
-
-if __name__ == "__main__":
-    sys.exit(main())

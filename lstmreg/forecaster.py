@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,6 +18,8 @@ from lstmreg.data.reader import Reader
 from lstmreg.data.reader import Table as Table
 from lstmreg.data.sources.door import open_table
 from lstmreg.data.table import READING, Series
+from lstmreg.data.times import not_after, time_stamp
+from lstmreg.data.vocabulary import Vocabulary, notes_on_unknown
 from lstmreg.data.windows import Scaler, Scales, Windower
 from lstmreg.errors import ConfigError
 from lstmreg.interop.raw import Differences, Raw
@@ -71,6 +73,7 @@ class Forecaster:
             "output_size": (self.network.output_size, self.windower.horizon * len(self.targets)),
             "number of scales": (self.windower.inputs.scale.size, len(self.features) + self.question.width),
             "number of the target's scales": (self.windower.target.scale.size, len(self.targets)),
+            "vocabularies": (self.network.vocabularies, self.windower.vocabularies(self._inputs)),
         }
         for name, (got, expected) in sizes.items():
             if got != expected:
@@ -81,13 +84,18 @@ class Forecaster:
             raise ValueError("a forecaster's network must not be stateful: each window begins with zeros.")
 
     @property
+    def _inputs(self) -> tuple[str, ...]:
+        """Names of all inputs, in the order in which the network reads them."""
+        return (*self.features, *self.question.names_ahead)
+
+    @property
     def targets(self) -> tuple[str, ...]:
         """Names of the columns that it forecasts, P."""
         return (self.target,) if isinstance(self.target, str) else self.target
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names of the columns of numbers that a table must have, in the order of an array's.
+        """Names of the columns of numbers and of tokens that a table must have, in the order of an array's.
 
         The inputs; the targets, if changes are to be added to their last known values, or if something is known in
         advance, so that rows without a target are those to forecast; and what is known in advance.
@@ -109,7 +117,7 @@ class Forecaster:
 
         Raises:
             DataError: If a column is missing, a value is not finite, or the rows are too few for a window; if a group
-                was not there in training and each has its own scale.
+                was not there in training and each has its own scale; if training has seen no token of a column.
         """
         return self._predicted(table)[1]
 
@@ -191,6 +199,8 @@ class Forecaster:
             torch.from_numpy(self.windower.before(series, rows)),
             None,
             lambda outputs, part: self.windower.unscaled(series, rows[part], outputs),
+            None if self.question.group is None else [series.groups.names[k] for k in series.groups.of(rows - 1)],
+            self.windower.units_of(series, rows),
         )
         steps = rows[:, None] + np.arange(self.windower.horizon)  # as if each group went on behind its end
         groups = np.repeat(series.groups.of(rows - 1), self.windower.horizon)
@@ -206,20 +216,32 @@ class Forecaster:
             truth = _truth(series, steps.ravel(), groups)
             columns |= {f"{name}_true": truth[:, k] for k, name in enumerate(self.targets)}
         times, notes = _times(series, self.windower.horizon)
-        if self.windower.by_group and found.low is None:
-            notes = (*notes, "Without intervals: each group has a scale of its own (data.scale: by_group).")
+        notes = (*notes_on_unknown(self.windower.unknown(series)), *notes)
         if history:
-            notes = (*notes, _ABOUT_HISTORY)
+            until = self.windower.until
+            ends = "" if until is None else f" The column 'trained' marks those, which end with {until}."
+            notes = (*notes, _ABOUT_HISTORY + ends)
         names = tuple(times[g][step] for g, step in zip(groups.tolist(), steps.ravel().tolist(), strict=True))
+        trained = self._trained(names) if history and series.labels else None
+        marked = None if trained is None else free_heading("trained", columns)
+        if marked is not None and trained is not None:
+            columns[marked] = np.where(trained, "yes", "").astype(object)
         heading = self.reading.get("time") if series.labels else None
         in_time = self.question.group is None
-        return Predictions(names, columns, heading or "row", bands, notes=(*notes, *found.notes), in_time=in_time)
+        notes = (*notes, *found.notes)
+        return Predictions(names, columns, heading or "row", bands, trained=marked, notes=notes, in_time=in_time)
+
+    def _trained(self, times: Sequence[str]) -> NDArray[np.bool_] | None:
+        """Tell which times the model was trained on; ``None`` where that is not known."""
+        until = self.windower.until
+        return None if until is None or self.reading.get("time") is None else not_after(times, until)
 
     def raw(self) -> Raw:
         """Return the network with its scales as one module, which takes windows of a table's own values.
 
         Windows are ``(B, T, columns)``: the features, and behind them what is known in advance, as it is ``horizon``
-        rows later. Where changes were learned, with the rows before them that these take.
+        rows later. Where changes were learned, with the rows before them that these take. In a column of tokens go in
+        their numbers, which ``about`` lists; what training has not seen is 0.
 
         Raises:
             ConfigError: If each group has scales of its own.
@@ -237,13 +259,17 @@ class Forecaster:
             known = columns[0] if len(columns) == len(self.targets) == 1 else None
             use = _use_of_differences(own_past, windower.lag, is_scaled=False)
             differences = Differences(windower.lag, columns, known, use)
+        names = [*self.features, *(f"{name}, {windower.horizon} ahead" for name in self.question.names_ahead)]
         about = {
             "task": "forecast",
-            "features": [*self.features, *(f"{name}, {windower.horizon} ahead" for name in self.question.names_ahead)],
+            "features": names,
             "target": self.target if isinstance(self.target, str) else list(self.target),
             "steps": windower.past if differences is not None and differences.known is not None else windower.window,
             "horizon": windower.horizon,
         }
+        if windower.tokens:
+            inputs = zip(names, self._inputs, strict=True)
+            about["tokens"] = {name: windower.tokens[own].known for name, own in inputs if own in windower.tokens}
         scaler = windower.inputs
         # Step by step, each with all targets.
         mean, scale = (
@@ -266,6 +292,7 @@ class Forecaster:
             windower.horizon,
             self.question,
             self.reading,
+            tuple(windower.tokens),
         )
 
     def _series(self, table: Table, *, with_target: bool = False) -> Series:
@@ -277,7 +304,9 @@ class Forecaster:
         before = f" and {windower.lag} rows before it" if windower.lag else ""
         if with_target and set(self.targets) <= set(_columns_of(table, reader)):
             reader = replace(reader, targets=self.targets)
-        return reader.series(table, f"a window of {windower.window}{before}")
+        series = reader.series(table, f"a window of {windower.window}{before}")
+        windower.unknown(series)  # refuses tokens that mean something else
+        return series
 
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Write ``model.json`` and ``model.safetensors`` into a folder, which is made if there is none."""
@@ -310,6 +339,11 @@ class Forecaster:
             }
         if question.group is not None:
             about["group"] = question.group
+        if windower.until is not None:
+            about["trained_until"] = windower.until
+        if windower.tokens:
+            about["tokens"] = {name: list(one.tokens) for name, one in windower.tokens.items()}
+            about["seen"] = {name: one.seen.tolist() for name, one in windower.tokens.items()}
         if windower.by_group:
             about["by_group"] = {name: _written(scales) for name, scales in windower.by_group.items()}
         return about
@@ -336,12 +370,16 @@ class Forecaster:
         if not all(type(value) in _READ[name] for name, value in reading.items()):
             raise TypeError(f"the reading is not understood: {reading!s:.80}.")
         features = tuple(_texts("features", about["features"]))
-        windower = Windower(counts["window"], counts["horizon"], *common, lag, by_group)
+        tokens = _vocabularies(about.get("tokens", {}), about.get("seen", {}))
+        until = about.get("trained_until")
+        if until is not None:
+            time_stamp(*_texts("trained_until", [until]))
+        windower = Windower(counts["window"], counts["horizon"], *common, lag, by_group, tokens, until)
         future = about.get("future", {"known_future": [], "calendar": []})
         question = Question(
             tuple(_texts("known_future", future["known_future"])),
             tuple(_texts("calendar", future["calendar"])),
-            about.get("group"),
+            None if about.get("group") is None else _texts("group", [about["group"]])[0],
         )
         target = names if several else names[0]
         calibration = Calibration.restored(about["calibration"]) if "calibration" in about else None
@@ -357,6 +395,14 @@ def _written(scales: Scales) -> dict[str, Any]:
 
 def _scales(written: Mapping[str, Any], several: bool) -> Scales:
     return Scales(_scaler("inputs", written["inputs"], 1), _scaler("outputs", written["outputs"], int(several)))
+
+
+def _vocabularies(tokens: Mapping[str, Any], seen: Mapping[str, Any]) -> dict[str, Vocabulary]:
+    found = {name: Vocabulary(tuple(_texts("tokens", tokens[name])), np.array(seen[name], bool)) for name in tokens}
+    for name, one in found.items():
+        if one.seen.shape != (len(one.tokens),):
+            raise ValueError(f"of each token of {name!r:.40} must be said whether training has seen it.")
+    return found
 
 
 def _sizes(scales: Scales) -> tuple[int, int]:

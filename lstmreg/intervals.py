@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -17,6 +17,16 @@ MOST_SCORES = 1_000
 
 #: The confidence of intervals where none is asked for.
 USUAL = 0.95
+
+#: A group with so many validation cases has intervals of its own: as many as the usual confidence needs.
+ENOUGH = 19
+
+#: So many scores are kept of each group; of a table of more groups, those of all together alone.
+_MOST_OF_GROUP, _MOST_GROUPS = 200, 500
+
+#: Coverage of a group of so many test cases is told if it is off by so many of its standard errors; neighbouring
+#: windows depend on each other, so that these are too small.
+_FEWEST_JUDGED, _UNUSUAL = 10, 3.0
 
 #: The level of a truth that lies outside all samples: no confidence reaches it.
 _NEVER = 2.0
@@ -50,12 +60,12 @@ class Scores:
             raise ValueError("scores must be finite, none below zero, and sorted, up to the last of the cases.")
 
     @classmethod
-    def of(cls, scores: NDArray[np.float64]) -> Self | None:
-        """Sort scores ``(n, S)``; ``None`` if there are none, or one is not finite."""
+    def of(cls, scores: NDArray[np.float64], most: int = MOST_SCORES) -> Self | None:
+        """Sort scores ``(n, S)``, and keep ``most`` rows; ``None`` if there are none, or one is not finite."""
         if 0 in scores.shape or not np.isfinite(scores).all():
             return None
         count = len(scores)
-        ranks = np.unique(np.ceil(np.linspace(1, count, min(count, MOST_SCORES))).astype(np.int64))
+        ranks = np.unique(np.ceil(np.linspace(1, count, min(count, most))).astype(np.int64))
         return cls(count, ranks, np.sort(scores, axis=0)[ranks - 1])
 
     def quantile(self, confidence: float) -> NDArray[np.float64]:
@@ -98,6 +108,35 @@ class Scores:
 
 
 @dataclass(frozen=True, eq=False)
+class GroupScores:
+    """What is known of the cases of one group.
+
+    Attributes:
+        scores: Of its validation cases; ``None`` where they are too few.
+        judged: Of its test cases, if it has some.
+    """
+
+    scores: Scores | None = None
+    judged: Scores | None = None
+
+    def about(self) -> dict[str, Any]:
+        """Return what :meth:`restored` takes, as JSON holds it."""
+        parts = {"scores": self.scores, "judged": self.judged}
+        return {name: scores.about() for name, scores in parts.items() if scores is not None}
+
+    @classmethod
+    def restored(cls, about: Mapping[str, Any]) -> Self:
+        """Make the scores whose :meth:`about` is given.
+
+        Raises:
+            KeyError, TypeError, ValueError: If it is not what :meth:`about` returns.
+        """
+        if not isinstance(about, dict):
+            raise TypeError(f"the scores of a group must be named, got {about!r:.40}.")
+        return cls(**{name: Scores.restored(about[name]) for name in ("scores", "judged") if name in about})
+
+
+@dataclass(frozen=True, eq=False)
 class Calibration:
     """What intervals are made of, and how often such intervals covered the truth.
 
@@ -106,14 +145,17 @@ class Calibration:
         judged: Of other cases, which neither trained nor calibrated anything: the test's.
         levels: Of those, the least confidence at which the samples of Monte-Carlo dropout covered the truth; ``None``
             of a model without dropout.
+        groups: Of several series, what is known of each by itself.
     """
 
     scores: Scores
     judged: Scores | None = None
     levels: Scores | None = None
+    groups: Mapping[str, GroupScores] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for other in (self.judged, self.levels):
+        own = [scores for group in self.groups.values() for scores in (group.scores, group.judged)]
+        for other in (self.judged, self.levels, *own):
             if other is not None and other.values.shape[1] != self.scores.values.shape[1]:
                 raise ValueError("the scores of a calibration must have the same columns.")
 
@@ -155,11 +197,59 @@ class Calibration:
             )
         return radius
 
+    def radii(self, confidence: float, groups: Sequence[str]) -> NDArray[np.float64]:
+        """Return the same for cases of some groups ``(N, S)``: by a group's own scores, if it has enough of them.
+
+        Raises:
+            ConfigError: As :meth:`radius`.
+        """
+        common = self.radius(confidence)
+        known = {name: self._own(name, confidence) for name in set(groups)}
+        rows = [common if (own := known[name]) is None else own for name in groups]
+        return np.array(rows).reshape(len(groups), self.size)
+
+    def _own(self, group: str, confidence: float) -> NDArray[np.float64] | None:
+        """Return the radius of a group by its own scores, if they suffice."""
+        scores = self.groups[group].scores if group in self.groups else None
+        radius = None if scores is None else scores.quantile(confidence)
+        return None if radius is None or np.isinf(radius).any() else radius
+
+    def own_groups(self, confidence: float) -> list[str]:
+        """Return the groups that have intervals of their own."""
+        return [name for name in self.groups if self._own(name, confidence) is not None]
+
     def coverage(self, confidence: float) -> Coverage | None:
         """Return how often conformal intervals held; ``None`` if that is not known."""
         if self.judged is None or np.isinf(self.scores.quantile(confidence)).any():
             return None
+        if by_group := self.coverage_by_group(confidence):
+            cases = sum(one.cases for one in by_group.values())
+            return Coverage(sum(one.share * one.cases for one in by_group.values()) / cases, cases, confidence)
         return Coverage(self.judged.share_within(self.scores.quantile(confidence)), self.judged.cases, confidence)
+
+    def coverage_by_group(self, confidence: float) -> dict[str, Coverage]:
+        """Return how often they held in each group that has test cases."""
+        common = self.scores.quantile(confidence)
+        if np.isinf(common).any():
+            return {}
+        found = {}
+        for name, group in self.groups.items():
+            if group.judged is not None:
+                own = self._own(name, confidence)
+                share = group.judged.share_within(common if own is None else own)
+                found[name] = Coverage(share, group.judged.cases, confidence)
+        return found
+
+    def unusual_groups(self, confidence: float) -> dict[str, Coverage]:
+        """Return those in which they held so seldom, or so often, that it is hardly chance; the farthest off first."""
+        error = math.sqrt(confidence * (1 - confidence))
+        by_group = self.coverage_by_group(confidence)
+        off = {
+            name: abs(one.share - confidence) * math.sqrt(one.cases) / error
+            for name, one in by_group.items()
+            if one.cases >= _FEWEST_JUDGED
+        }
+        return {name: by_group[name] for name in sorted(off, key=lambda n: -off[n]) if off[name] > _UNUSUAL}
 
     def sampled_coverage(self, confidence: float) -> Coverage | None:
         """Return how often intervals of Monte-Carlo dropout held; ``None`` if that is not known."""
@@ -171,7 +261,10 @@ class Calibration:
     def about(self) -> dict[str, Any]:
         """Return what :meth:`restored` takes, as JSON holds it."""
         parts = {"scores": self.scores, "judged": self.judged, "levels": self.levels}
-        return {name: scores.about() for name, scores in parts.items() if scores is not None}
+        about: dict[str, Any] = {name: scores.about() for name, scores in parts.items() if scores is not None}
+        if self.groups:
+            about["groups"] = {name: group.about() for name, group in self.groups.items()}
+        return about
 
     @classmethod
     def restored(cls, about: Mapping[str, Any]) -> Self:
@@ -181,7 +274,36 @@ class Calibration:
             KeyError, TypeError, ValueError: If it is not what :meth:`about` returns.
         """
         more = {name: Scores.restored(about[name]) for name in ("judged", "levels") if name in about}
-        return cls(Scores.restored(about["scores"]), **more)
+        written = about.get("groups", {})
+        if not isinstance(written, dict):
+            raise TypeError(f"the groups of a calibration must be named, got {written!r:.40}.")
+        groups = {name: GroupScores.restored(scores) for name, scores in written.items()}
+        return cls(Scores.restored(about["scores"]), **more, groups=groups)
+
+
+def scores_by_group(
+    scores: NDArray[np.float64], groups: Sequence[str], judged: NDArray[np.float64], judged_groups: Sequence[str]
+) -> dict[str, GroupScores]:
+    """Return what is known of each group by itself.
+
+    Args:
+        scores: Of the validation cases, ``(n, S)``.
+        groups: The group of each of them.
+        judged: Of the test cases, ``(m, S)``.
+        judged_groups: The group of each of them.
+    """
+    names = list(dict.fromkeys([*groups, *judged_groups]))
+    if len(names) > _MOST_GROUPS or len(names) < 2:
+        return {}
+    of_scores, of_judged = np.array(groups, dtype=object), np.array(judged_groups, dtype=object)
+    found = {}
+    for name in names:
+        own = scores[of_scores == name]
+        found[name] = GroupScores(
+            Scores.of(own, _MOST_OF_GROUP) if len(own) >= ENOUGH else None,
+            Scores.of(judged[of_judged == name], _MOST_OF_GROUP),
+        )
+    return found
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lstmreg.errors import ConfigError
+from lstmreg.setting_path import whole
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,16 @@ KNOBS: dict[str, Knob] = {
         Knob("model.recurrent_dropout", "recurrent_dropout", "rate", "the state", (0.1, 0.3, 0.5)),
     ]
 }
+
+
+def knob_at(path: str) -> Knob | None:
+    """Return the knob that a path turns, in all layers or in one; ``None`` if it is no knob's.
+
+    Example:
+        >>> knob_at("model.dropout[1]").name
+        'dropout'
+    """
+    return KNOBS.get(whole(path))
 
 
 def layer_arguments(settings: Mapping[str, float]) -> dict[str, float | dict[str, float]]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lstmreg.errors import DataError
+from lstmreg.errors import ConfigError, DataError
 
 #: The mean loss of a batch, from a prediction and its targets.
 Criterion = Callable[[Tensor, Tensor], Tensor]
@@ -223,6 +223,62 @@ class CrossEntropy(Loss):
                 raise ValueError(
                     f"y must be classes from 0 to {self.classes - 1}, or {NO_CLASS} for none, got {int(wrong[0])}."
                 )
+
+
+@dataclass(frozen=True)
+class Weighted(Loss):
+    r"""A loss in which each case counts as much as its weight says, :math:`w_n \, \ell_n`.
+
+    The mean over a batch is divided by its cases, not by its weights: so a case costs the same in every batch.
+
+    Args:
+        of: The loss of each case.
+        are_classes: Whether its targets are whole numbers.
+
+    Shape:
+        ``y`` as :func:`with_weights` makes it.
+    """
+
+    of: Loss
+    are_classes: bool = False
+    steps: Steps = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "steps", self.of.steps)
+
+    def each(self, prediction: Tensor, y: Tensor) -> Tensor:
+        """Return the loss of each case, times its weight."""
+        weights = y[..., 0, -1] if self.steps == "all" else y[..., -1]
+        targets = y[..., 0].long() if self.are_classes else y[..., :-1]
+        return self.of.each(prediction, targets) * weights
+
+
+def with_weights(y: Tensor, weights: Tensor) -> Tensor:
+    """Return targets with the weights ``(B)`` of their cases behind them.
+
+    Shape:
+        Of numbers ``(B, ..., O)`` comes ``(B, ..., O + 1)``, of classes ``(B, ...)`` comes ``(B, ..., 2)``.
+    """
+    columns = y if y.is_floating_point() else y.unsqueeze(-1).to(weights.dtype)
+    column = weights.to(columns.dtype).reshape(-1, *[1] * (columns.dim() - 1)).expand(*columns.shape[:-1], 1)
+    return torch.cat([columns, column], dim=-1)
+
+
+def weighted(criterion: Criterion, *, are_classes: bool) -> Weighted:
+    """Return a criterion as one that takes weights of cases.
+
+    Raises:
+        ConfigError: If it does not say what each case costs.
+    """
+    names = {function: name for name, function in CRITERIA.items()}
+    if not isinstance(criterion, Loss) and criterion in names:
+        criterion = Regression(cast(Literal["mse", "mae", "huber"], names[criterion]))
+    if not isinstance(criterion, Loss):
+        raise ConfigError(
+            "data.weight must be null where the task's criterion is a function of its own, which gives no loss of each "
+            "case. Derive it from lstmreg.losses.Loss."
+        )
+    return Weighted(criterion, are_classes)
 
 
 def _hint(wanted: Sequence[int], y: Tensor) -> str:

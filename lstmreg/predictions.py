@@ -36,6 +36,8 @@ class Predictions:
         heading: That of the names.
         bands: Which columns are a number with its interval, so that they can be drawn.
         shares: Headings of columns that are probabilities of classes.
+        trained: Heading of a column that says "yes" of each row that the model was trained on.
+        truth: Heading of the column of true classes, where they are known; "" in a row is none.
         notes: What a reader must know, a sentence each.
         in_time: Whether the rows follow each other in time, so that they are drawn as a line.
 
@@ -56,6 +58,8 @@ class Predictions:
     heading: str = "name"
     bands: tuple[Band, ...] = ()
     shares: tuple[str, ...] = ()
+    truth: str | None = None
+    trained: str | None = None
     notes: tuple[str, ...] = ()
     in_time: bool = False
 

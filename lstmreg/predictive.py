@@ -57,6 +57,10 @@ def number_columns(headings: Sequence[str], found: Found) -> tuple[dict[str, NDA
     return columns, tuple(bands)
 
 
+#: Of so many groups whose coverage is unusual it is told.
+_MOST_GROUPS = 3
+
+
 @dataclass(frozen=True)
 class Predictive:
     """How predictions are asked for: without masks and with calibrated intervals, or as samples under masks.
@@ -91,13 +95,22 @@ class Predictive:
                 "model.recurrent_dropout, or leave --samples out."
             )
 
-    def numbers(self, inputs: Tensor, lengths: Tensor | None, meant: Meant) -> Found:
+    def numbers(
+        self,
+        inputs: Tensor,
+        lengths: Tensor | None,
+        meant: Meant,
+        groups: Sequence[str] | None = None,
+        units: NDArray[np.float64] | None = None,
+    ) -> Found:
         """Predict numbers.
 
         Args:
             inputs: ``(N, T, D)``, as the network reads them.
             lengths: ``(N,)`` where they differ.
             meant: What the outputs mean.
+            groups: Of several series, that of each case.
+            units: In which scores are ``(N, O)``, where each group has its own.
         """
         if self.samples:
             return self._sampled(inputs, lengths, meant)
@@ -106,14 +119,28 @@ class Predictive:
             self._check_nothing_is_asked()
             return Found(values, None, None, ())
         confidence = self._confidence(self.calibration)
-        radius = self.calibration.radius(confidence).reshape(values.shape[1:])
+        if groups is None:
+            radius = self.calibration.radius(confidence).reshape(values.shape[1:])
+        else:
+            radius = self.calibration.radii(confidence, groups).reshape(values.shape)
+        radius = radius if units is None else radius * units
         coverage = self.calibration.coverage(confidence)
         notes = (
             f"Intervals of {100 * confidence:g} %, from the errors on {self.calibration.scores.cases} validation "
             f"cases: they hold on average, as far as what comes is like those."
             + ("" if coverage is None else f" Measured: they {coverage}."),
+            *self._about_groups(self.calibration, confidence),
         )
         return Found(values, values - radius, values + radius, notes)
+
+    def _about_groups(self, calibration: Calibration, confidence: float) -> list[str]:
+        """Say which groups have intervals of their own, and in which these hold otherwise than was asked for."""
+        if not calibration.groups:
+            return []
+        own, count = len(calibration.own_groups(confidence)), len(calibration.groups)
+        notes = [f"{own} of {count} groups have intervals by their own errors, the others by those of all."]
+        unusual = list(calibration.unusual_groups(confidence).items())[:_MOST_GROUPS]
+        return notes + [f"In {name!r} they {coverage}." for name, coverage in unusual]
 
     def shares(self, inputs: Tensor, lengths: Tensor | None, meant: Meant) -> Found:
         """Predict probabilities; their bounds, of samples alone, are those of the probabilities."""
@@ -140,9 +167,8 @@ class Predictive:
     def _check_nothing_is_asked(self) -> None:
         if self.confidence is not None:
             raise ConfigError(
-                "--confidence is of intervals, and this model has none: what predicts labels of steps, or groups with "
-                "scales of their own (data.scale: by_group), has no errors in common. Leave it out, or take --samples "
-                "of a model with dropout."
+                "--confidence is of intervals, and this model has none, as all that predict labels of steps. Leave it "
+                "out, or take --samples of a model with dropout."
             )
 
     def _confidence(self, calibration: Calibration) -> float:

@@ -6,6 +6,7 @@ import dataclasses
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -18,8 +19,9 @@ from lstmreg.data.encoding import SequenceEncoder
 from lstmreg.data.sequences import READING, Sequences, from_arrays, read_sequences
 from lstmreg.data.sources.columns import Table
 from lstmreg.data.sources.frame import from_frame
-from lstmreg.data.sources.raw import Kind
-from lstmreg.data.sources.unlabelled import Untargeted, open_unlabelled
+from lstmreg.data.sources.raw import Kind, WithoutTargetsError
+from lstmreg.data.sources.unlabelled import Untargeted, files_of, open_labelled, open_unlabelled
+from lstmreg.data.vocabulary import notes_on_unknown
 from lstmreg.data.windows import Scaler
 from lstmreg.errors import ConfigError, DataError
 from lstmreg.interop.raw import Raw
@@ -145,15 +147,18 @@ class SequencePredictor:
         source: Source,
         *,
         history: bool = False,
+        labels: str | None = None,
         samples: int = 0,
         seed: int = 0,
         confidence: float | None = None,
     ) -> Predictions:
-        """Predict as :meth:`predict` does, as a table with names, probabilities and intervals.
+        """Predict as :meth:`predict` does, as a table with names, probabilities and intervals, and the truth if known.
 
         Args:
             source: As for :meth:`predict`.
             history: Must be false: a sequence is predicted as a whole, and not from each of its steps on.
+            labels: Of a folder of files, the table of labels that holds the truth. Default: one inside that is called
+                as that of the training.
             samples: So many times with masks drawn anew: their mean is the prediction, their quantiles the interval, of
                 classes that of their probabilities. 0: without masks; what is said of a sequence then has an interval
                 from the validation cases, if the model has been calibrated, and of classes a set.
@@ -168,7 +173,7 @@ class SequencePredictor:
         if history:
             raise ConfigError(f"--history is of forecasts; to {self.task}, leave it out.")
         predictive = Predictive(self.network, self.calibration, samples, seed, confidence)
-        sequences = self.sequences(source)
+        sequences, truth, without = self._with_truth(source, labels)
         inputs, lengths = self.encoder.inputs_of(sequences)
         ask = predictive.shares if self.classes else predictive.numbers
         found = ask(
@@ -176,7 +181,7 @@ class SequencePredictor:
             None if lengths is None else torch.from_numpy(lengths),
             lambda outputs, part: self.encoder.decoded(outputs, sequences.lengths[part]),
         )
-        found = found._replace(notes=(*self._about_tokens(sequences), *found.notes))
+        found = found._replace(notes=(*notes_on_unknown(self.encoder.unknown(sequences)), *without, *found.notes))
         names, steps = sequences.names, {}
         if self.encoder.at_steps:
             counts = sequences.lengths
@@ -185,19 +190,21 @@ class SequencePredictor:
             names = tuple(name for name, count in zip(names, counts.tolist(), strict=True) for _ in range(count))
             steps = {STEP: np.concatenate([np.arange(1, count + 1) for count in counts.tolist()])}
         if self.classes:
-            return self._shares(names, steps, found, predictive)
+            return self._shares(names, steps, found, predictive, truth)
         columns, bands = number_columns(self.target_names, found)
+        if truth is not None:
+            headings = [free_heading(f"{name}_true", columns) for name in self.target_names]
+            columns |= {heading: truth[:, k] for k, heading in enumerate(headings)}
+            bands = tuple(dataclasses.replace(b, truth=heading) for b, heading in zip(bands, headings, strict=True))
         return Predictions(names, {**_apart(steps, columns), **columns}, bands=bands, notes=found.notes)
 
-    def _about_tokens(self, sequences: Sequences) -> list[str]:
-        return [
-            f"Training has not seen {', '.join(map(repr, tokens[:3]))}{' and others' if len(tokens) > 3 else ''} "
-            f"of column {name!r}: unknown tokens count as none."
-            for name, tokens in self.encoder.unknown(sequences).items()
-        ]
-
     def _shares(
-        self, names: tuple[str, ...], steps: Mapping[str, NDArray[Any]], found: Found, predictive: Predictive
+        self,
+        names: tuple[str, ...],
+        steps: Mapping[str, NDArray[Any]],
+        found: Found,
+        predictive: Predictive,
+        truth: NDArray[Any] | None,
     ) -> Predictions:
         """Return the most probable class of each row, the probability of each, and the set that holds the true one."""
         classes = np.array(self.classes, dtype=object)
@@ -214,7 +221,12 @@ class SequencePredictor:
             sets = {f"{target}_set": np.array([" | ".join(classes[row]) for row in held], dtype=object)}
         predicted = {target: classes[found.values.argmax(axis=1)]}
         columns = {**predicted, **sets, **columns}
-        return Predictions(names, {**_apart(steps, columns), **columns}, shares=shares, notes=notes)
+        heading = None
+        if truth is not None:
+            heading = free_heading(f"{target}_true", columns)
+            columns[heading] = truth
+        columns = {**_apart(steps, columns), **columns}
+        return Predictions(names, columns, shares=shares, truth=heading, notes=notes)
 
     def raw(self) -> Raw:
         """Return the network with its scales, and the softmax of classes, as one module, which takes raw sequences.
@@ -258,20 +270,68 @@ class SequencePredictor:
             return self._read(*open_unlabelled(self._data(os.fspath(source))))
         if hasattr(source, "columns") and not isinstance(source, (list, tuple, np.ndarray)):
             config = self._data("the frame")
-            return self._read(config, Untargeted(from_frame(source, config), config.one_target))
+            return self._read(config, Untargeted(from_frame(source, config), config.targets))
         return self._of_arrays(source)
 
     def _read(self, config: DataConfig, table: Table | None) -> Sequences:
-        are_numbers = not self.classes if self.encoder.at_steps else None
         if table is None:  # what names its own sequences, and need not have a table of labels
             config = dataclasses.replace(config, labels=None)
-        sequences = read_sequences(config, cast(Kind, self.task), table, are_numbers=are_numbers)
+        # Whatever stands for a target is any number of each sequence.
+        sequences = read_sequences(config, "regress", table, is_labelled=False)
         self._check_features(sequences)
         return sequences
 
+    def _with_truth(self, source: Source, labels: str | None) -> tuple[Sequences, NDArray[Any] | None, tuple[str, ...]]:
+        """Return sequences, the truth of each or of each step where it is known, and what is to be said of it."""
+        if isinstance(source, Sequences):
+            sequences = self.sequences(source)
+            return sequences, self._truth_of(sequences), ()
+        given = self._labelled(source, labels)
+        if given is None:
+            return self.sequences(source), None, ()
+        try:
+            found = self._read_labelled(*given)
+        except WithoutTargetsError:
+            return self.sequences(source), None, ()
+        except DataError as error:
+            if labels is not None:
+                raise
+            return self.sequences(source), None, (f"Without the truth: {error}",)
+        return found, self._truth_of(found), ()
+
+    def _labelled(self, source: Source, labels: str | None) -> tuple[DataConfig, Table | None] | None:
+        if isinstance(source, (str, os.PathLike)):
+            return open_labelled(self._data(os.fspath(source)), are_in_files=self.encoder.at_steps, labels=labels)
+        if hasattr(source, "columns") and not isinstance(source, (list, tuple, np.ndarray)):
+            config = self._data("the frame")
+            table = from_frame(source, config)
+            return (config, table) if set(config.targets) <= set(table.header) else None
+        return None
+
+    def _read_labelled(self, config: DataConfig, table: Table | None) -> Sequences:
+        are_numbers = not self.classes if self.encoder.at_steps else None
+        sequences = read_sequences(config, cast(Kind, self.task), table, are_numbers=are_numbers)
+        self._check_features(sequences)
+        path = Path(config.path)
+        missing = len(files_of(config, path)) - len(sequences) if table is None and config.labels is not None else 0
+        if missing:
+            raise DataError(f"{missing} file(s) of {path} have no row in {config.labels}.")
+        return sequences
+
+    def _truth_of(self, sequences: Sequences) -> NDArray[Any] | None:
+        """Return the targets of sequences, if they are such as are predicted."""
+        targets, rows = sequences.targets, len(sequences.inputs) if self.encoder.at_steps else len(sequences)
+        are_classes = targets.dtype == object
+        if are_classes != bool(self.classes) or len(targets) != rows:
+            return None
+        if not are_classes and targets.shape[1] != len(self.target_names):
+            return None
+        return targets
+
     def _data(self, path: str) -> DataConfig:
         reading = {name: value for name, value in self.reading.items() if name != "group"}  # which training alone needs
-        return DataConfig(path, self.target_names[0], list(self.features), **reading)
+        names = self.target_names
+        return DataConfig(path, list(names) if len(names) > 1 else names[0], list(self.features), **reading)
 
     def _of_arrays(self, x: Source) -> Sequences:
         count = len(x)
@@ -348,6 +408,7 @@ class SequencePredictor:
             at_steps=about["task"] == "label",
         )
         reading = {name: value for name, value in about["reading"].items() if name in READING}
+        _check_reading(reading)
         calibration = Calibration.restored(about["calibration"]) if "calibration" in about else None
         predictor = cls(network, about["task"], encoder, names, reading, about["val_loss"], calibration)
         predictor._data("")  # whose rules the reading keeps, or this is where it says so
@@ -369,6 +430,15 @@ def _scaler(name: str, written: Mapping[str, Any], size: int) -> Scaler:
     if not are_well:
         raise ValueError(f"the scales of the {name} must be finite and positive, one for each column.")
     return Scaler(mean, scale)
+
+
+def _check_reading(reading: Mapping[str, Any]) -> None:
+    for name, value in reading.items():
+        is_well = type(value) is bool if name == "sort" else value is None or isinstance(value, str)
+        if name == "tokens" and value is not None:
+            is_well = isinstance(value, list) and all(isinstance(text, str) for text in value)
+        if not is_well:
+            raise TypeError(f"the reading is not understood: {name} is {value!r:.40}.")
 
 
 def _texts(name: str, written: Any) -> tuple[str, ...]:

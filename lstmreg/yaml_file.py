@@ -80,7 +80,7 @@ def known_settings() -> list[str]:
 def declared_type(name: str) -> str:
     """Say in words of what type a setting is; ``valid`` where it is not known."""
     if name == "search.space":
-        return "settings by path, each with a list of values or with {low, high, log, step}"
+        return "settings by path, each a list of values, {values, when, grow} or {low, high, log, step, when}"
     section, _, inner = name.rpartition(".")
     known = declared(_SECTIONS.get(section, Config))
     return " or ".join(_in_words(kind) for kind in known[inner].kinds) if inner in known else "valid"

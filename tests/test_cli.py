@@ -52,7 +52,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "lstmreg.cli", *arguments]
+    return [sys.executable, "-m", "lstmreg", *arguments]
 
 
 def lstmreg(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -189,10 +189,12 @@ def test_fit_says_which_forecast_it_does_not_beat_and_what_to_do_about_a_trend(f
 
 def talkative(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     """Start the command line with no patience for silence: it says all the time where it is."""
-    program = "import signal, sys; from lstmreg import cli; from lstmreg.terminal import pulse; pulse._SILENCE = 0.02; "
+    program = (
+        "import signal; from lstmreg.__main__ import run; from lstmreg.terminal import pulse; pulse._SILENCE = 0.02; "
+    )
     program += "signal.signal(signal.SIGINT, signal.default_int_handler); "  # which a background job does not have
     return subprocess.Popen(
-        [sys.executable, "-c", program + "sys.exit(cli.main())", *arguments],
+        [sys.executable, "-c", program + "run()", *arguments],
         cwd=folder,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
@@ -231,6 +233,81 @@ def test_ctrl_c_again_while_it_ends_is_no_other_end(folder: Path) -> None:
             process.send_signal(signal.SIGINT)
         said = process.stderr.read()
     assert (process.returncode, said) == (130, "")
+
+
+#: Imports that last, as on a slow disk, so that a signal meets them.
+SLOW_IMPORTS = """
+import importlib.abc, signal, sys, time
+class Slow(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name == "lstmreg.cli":
+            print("importing", flush=True)
+            time.sleep(60)
+sys.meta_path.insert(0, Slow())
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from lstmreg.__main__ import run
+run()
+"""
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_is_answered_before_anything_heavy_is_loaded(sent: signal.Signals, code: int) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", SLOW_IMPORTS], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        wait_for(process, "importing")
+        process.send_signal(sent)
+        _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (code, "Interrupted.\n")
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_the_second_signal_ends_at_once_with_the_code_of_the_first(
+    folder: Path, sent: signal.Signals, code: int
+) -> None:
+    with talkative(folder, "search", "-c", "lstmreg.yaml") as process:
+        wait_for(process, r" +\d+/\d+ ")
+        process.send_signal(sent)
+        while process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert said.startswith("Interrupted.\n")
+    assert "Traceback" not in said
+
+
+#: Swallows what ends it, as a library may.
+DEAF = """
+import signal, time
+from lstmreg import signals
+signals._SECONDS_TO_END = 0.1
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signals.answer_signals()
+while True:
+    try:
+        print("ready", flush=True)
+        time.sleep(60)
+    except BaseException:
+        pass
+"""
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_who_does_not_end_in_order_is_ended(sent: signal.Signals, code: int) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", DEAF], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        wait_for(process, "ready")
+        process.send_signal(sent)
+        _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (code, "Interrupted.\n")
+
+
+def test_a_signal_that_is_ignored_as_by_nohup_stays_so() -> None:
+    program = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN); from lstmreg import signals; "
+    program += "signals.answer_signals(); print(signal.getsignal(signal.SIGHUP) == signal.SIG_IGN)"
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert found.stdout == "True\n"
 
 
 def test_help_and_arguments_load_nothing_heavy(folder: Path) -> None:
@@ -421,7 +498,7 @@ def test_a_bad_cell_is_named_by_line_and_column(folder: Path) -> None:
     assert "waves.csv, line 8, column 'wave': 'abc' is not a number" in refused.stderr
 
 
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_an_interrupted_search_closes_its_trial_and_the_same_line_goes_on(
     folder: Path, sent: signal.Signals, code: int
 ) -> None:

@@ -180,7 +180,10 @@ def test_a_list_is_one_value_unless_the_type_says_that_it_is_several():
         ("model.hidden_size", "a whole number or a list of whole numbers"),
         ("model.activation", "text or a list of names"),
         ("search.learning_rates", "a list of numbers"),
-        ("search.space", "settings by path, each with a list of values or with {low, high, log, step}"),
+        (
+            "search.space",
+            "settings by path, each a list of values, {values, when, grow} or {low, high, log, step, when}",
+        ),
         ("data", "DataConfig"),
         ("model.droput", "valid"),
     ],

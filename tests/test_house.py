@@ -22,6 +22,7 @@ FLOORS = {
     "errors": 0,
     "extras": 0,
     "identifiers": 0,
+    "setting_path": 0,
     "rules": 0,
     "knobs": 0,
     "activations": 0,
@@ -30,6 +31,7 @@ FLOORS = {
     "saved": 0,
     "config": 0,
     "yaml_file": 0,
+    "recipes": 0,
     "regularizers": 0,
     "initializers": 0,
     "tracing": 0,
@@ -53,7 +55,9 @@ FLOORS = {
     "report": 8,
     "terminal": 9,
     "verbs": 10,
+    "signals": 0,
     "cli": 11,
+    "__main__": 12,
 }
 
 #: The same inside ``interop``, whose rooms are folders; of those on one floor no two files import each other.

@@ -16,6 +16,7 @@ import yaml
 import lstmreg
 from lstmreg import search
 from lstmreg.cli import main
+from lstmreg.config import from_dict
 from lstmreg.errors import CorruptFileError, LstmregError
 from lstmreg.predictions import Band, Predictions
 from lstmreg.tasks import read_task
@@ -61,6 +62,23 @@ def test_the_history_is_what_would_have_been_forecast_beside_what_was_true(folde
     known = written[written["day"] < 150]
     np.testing.assert_allclose(known["wave_true"], series["wave"].to_numpy()[known["day"].to_numpy()])
     assert written[written["day"] >= 150]["wave_true"].isna().all()
+
+
+def test_the_history_marks_what_the_model_was_trained_on_and_its_errors_are_those_of_the_rest(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", "runs/waves/fit", "waves.csv", "--history", "-o", "out.csv"]) == 0
+    written = pd.read_csv("out.csv", keep_default_na=False, dtype={"wave_true": str})
+    config = from_dict(yaml.safe_load(Path("runs/waves/fit/config.yaml").read_text()))
+    origin = read_task(config).hold_out().key[0]  # the day is the row's number
+    assert (written["trained"] == "yes").tolist() == (written["day"] < origin).tolist()
+    rest = written[(written["trained"] == "") & (written["wave_true"] != "")]
+    error = np.sqrt(np.mean((rest["wave"] - rest["wave_true"].astype(float)) ** 2))
+    said = " ".join(capfd.readouterr().out.split())
+    assert f"Against the truth of {len(rest)} rows that the model was not trained on: root mean square" in said
+    assert f"error {error:.4g}" in said
+    assert main(["predict", "runs/waves/fit", "waves.csv", "-o", "out.csv"]) == 0
+    assert "trained" not in pd.read_csv("out.csv")
 
 
 def test_only_of_the_history_it_is_said_that_the_model_may_know_it(

@@ -17,8 +17,11 @@ from .search import AMOUNTS as AMOUNTS
 from .search import PLANNED as PLANNED
 from .search import Amount as Amount
 from .search import SearchConfig as SearchConfig
+from .settings import configured as configured
+from .space import Condition as Condition
 from .space import Dimension as Dimension
 from .space import Range as Range
 from .space import Scalar as Scalar
+from .space import Values as Values
 from .space import default_space as default_space
 from .training import TrainingConfig as TrainingConfig

@@ -59,6 +59,8 @@ class DataConfig:
         calendar: What of the time column goes in, as sine and cosine, of the moment ``horizon`` steps ahead. For time
             stamps of ISO 8601.
         scale: Of several series: whether one scale serves all, or each group has its own, from its training rows.
+        weight: The column that says how much a row counts, or a sequence: positive numbers, of which only the ratios
+            matter.
         split_by: How sequences are divided into those that train, validate and test: random, with its share of each
             class in every part; group, so that no group is on two sides; time, so that what begins earlier trains.
             Null: group where there are groups, else random.
@@ -87,6 +89,7 @@ class DataConfig:
         default=None, metadata=ruled(_CALENDAR, filled="a list of parts of a time")
     )
     scale: Literal["together", "by_group"] = "together"
+    weight: str | None = None
     split_by: Literal["random", "group", "time"] | None = None
 
     def __post_init__(self) -> None:
@@ -133,12 +136,12 @@ class DataConfig:
 
     @property
     def one_target(self) -> str:
-        """The column to predict, where it must be a single one.
+        """The column of classes, which must be a single one.
 
         Raises:
             ConfigError: If there are several.
         """
-        require(len(self.targets) == 1, "data.target", "one column where a case is a whole sequence", self.target)
+        require(len(self.targets) == 1, "data.target", "one column where it holds classes", self.target)
         return self.targets[0]
 
     @property

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lstmreg.errors import ConfigError, did_you_mean
-from lstmreg.rules import check_section, declared, require
+from lstmreg.rules import check_section, require
+from lstmreg.setting_path import layer_of
 
 from .data import DataConfig
 from .model import ModelConfig
 from .search import SearchConfig
-from .space import Dimension, Range, Scalar
+from .searched import check_space
+from .settings import check_known, replaced, searchable_settings
+from .space import Range, Scalar, Values
 from .training import TrainingConfig
 
 
@@ -54,20 +57,7 @@ class Config:
             "false, because windows of a table are trained in random order",
             True,
         )
-        for path, dimension in self.search.dimensions.items():
-            self._check_dimension(path, dimension)
-
-    def _check_dimension(self, path: str, dimension: Dimension) -> None:
-        known = searchable(self)
-        if path not in known:
-            raise ConfigError(f"search.space: unknown setting {path!r}.{did_you_mean(path, known)}")
-        if isinstance(dimension, Range):
-            values: list[Any] = [dimension.low, dimension.high]
-        else:
-            values = dimension
-            require(len(values) > 0, f"search.space: {path}", "a list with at least one value", values)
-        for value in values:
-            _replaced(getattr(self, path.split(".")[0]), path, value)  # raises where it breaks the setting's rule
+        check_space(self.search, self.model, self.training)
 
     @property
     def run_name(self) -> str:
@@ -80,50 +70,24 @@ class Config:
         return Path(self.runs) / self.run_name
 
 
-_SECTIONS = ("model", "training")
-
-
 def searchable(config: Config) -> list[str]:
     """List the settings that a search may vary, by path."""
-    return [
-        f"{section}.{name}"
-        for section in _SECTIONS
-        for name, setting in declared(type(getattr(config, section))).items()
-        if setting.is_searchable
-    ]
+    return searchable_settings()
 
 
-def with_settings(config: Config, settings: dict[str, Scalar]) -> Config:
+def with_settings(config: Config, settings: Mapping[str, Scalar]) -> Config:
     """Return a copy of ``config`` with some settings, named by path, replaced.
 
-    A whole number given as a float becomes an int where the setting is one.
+    A path may name the value of one layer, such as ``model.dropout[1]``; whole settings go first, the number of layers
+    among them. A whole number given as a float becomes an int where the setting is one.
     """
     sections: dict[str, Any] = {}
-    for path, value in settings.items():
-        if path not in searchable(config) and path != "training.seed":
-            raise ConfigError(f"unknown setting {path!r}.{did_you_mean(path, searchable(config))}")
+    for path in sorted(settings, key=lambda path: layer_of(path) is not None):
+        if path != "training.seed":
+            check_known(path)
         section = path.split(".")[0]
-        sections[section] = _replaced(sections.get(section, getattr(config, section)), path, value)
+        sections[section] = replaced(sections.get(section, getattr(config, section)), path, settings[path])
     return dataclasses.replace(config, **sections)
-
-
-def _replaced(section: Any, path: str, value: Scalar) -> Any:
-    name = path.split(".")[1]
-    return dataclasses.replace(section, **{name: _as_declared(section, path, value)})
-
-
-def _as_declared(section: Any, path: str, value: Scalar) -> Scalar:
-    kind = declared(type(section))[path.split(".")[1]].kinds[0]
-    if kind is int:
-        whole = isinstance(value, (int, float)) and not isinstance(value, bool) and float(value).is_integer()
-        require(whole, path, "a whole number", value)
-        return int(value)
-    if kind is float:
-        require(isinstance(value, (int, float)) and not isinstance(value, bool), path, "a number", value)
-        return float(value)
-    if kind is bool:
-        require(isinstance(value, bool), path, "true or false", value)
-    return value
 
 
 def from_dict(plain: dict[str, Any]) -> Config:
@@ -139,7 +103,7 @@ def from_dict(plain: dict[str, Any]) -> Config:
     search = dict(plain["search"])
     if search.get("space") is not None:
         search["space"] = {
-            path: Range(**dimension) if isinstance(dimension, dict) else dimension
+            path: _dimension(dimension) if isinstance(dimension, dict) else dimension
             for path, dimension in search["space"].items()
         }
     return Config(
@@ -151,3 +115,7 @@ def from_dict(plain: dict[str, Any]) -> Config:
             "search": SearchConfig(**search),
         }
     )
+
+
+def _dimension(plain: dict[str, Any]) -> Range | Values:
+    return Values(**plain) if "values" in plain else Range(**plain)

@@ -6,9 +6,10 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Literal
 
-from lstmreg.rules import FLAG_OR_NULL, FRACTION, POSITIVE, SEED, between, check_section, ruled
+from lstmreg.errors import ConfigError
+from lstmreg.rules import FLAG_OR_NULL, FRACTION, POSITIVE, SEED, between, check_section, require, ruled
 
-from .space import Dimension, Range, Scalar, default_space
+from .space import Condition, Dimension, Range, Scalar, Values, conditions, default_space
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,9 @@ class SearchConfig:
     keeps its plan.
 
     Args:
-        space: What to try, by the path of a setting: a list of values, or ``{low, high, log, step}``. The list of a
-            knob grows where its best value lies at an edge. Default: the knobs that make sense for the data, each with
-            a ladder of values.
+        space: What to try, by the path of a setting, or of its value in one layer, such as ``model.dropout[1]``: a list
+            of values, ``{values, when, grow}``, or ``{low, high, log, step, when}``. The list of a knob grows where its
+            best value lies at an edge. Default: the knobs that make sense for the data, each with a ladder of values.
         weight_decay: Values of AdamW's weight decay, which is tried as a knob is, because it is what one would try
             without any. An empty list leaves it out.
         learning_rates: Those among which the unregularized baseline chooses.
@@ -55,8 +56,9 @@ class SearchConfig:
         race: Further trainings on each block, for the settings about which they may decide.
         judge_seeds: With how many fresh seeds each block is judged at least.
         test_seeds: Seeds with which the pick and the baseline meet the test.
+        screen: Whether every value is tried alone first. Without it the sampler's proposals alone join the race.
         trials: Settings of all that is searched at once, which one of Optuna's samplers proposes; each joins the race.
-        sampler: Which of Optuna's samplers.
+        sampler: Which of Optuna's samplers; grid takes listed values and the steps of intervals, each point once.
         batch: Settings that are proposed at once. Fewer learn more from each other, more are faster.
         smallest_effect: The least relative improvement of the loss that is worth a knob.
         confidence: Of the judge's intervals. Those of the table hold together at 95 %.
@@ -68,7 +70,7 @@ class SearchConfig:
             else as many as make a search at most 15 % longer.
     """
 
-    space: dict[str, Range | list[Scalar]] | None = None
+    space: dict[str, Range | Values | list[Scalar]] | None = None
     weight_decay: list[float] = field(default_factory=lambda: [0.01, 0.1, 0.3, 1.0], metadata=ruled(POSITIVE))
     learning_rates: list[float] = field(
         default_factory=lambda: [0.001, 0.003, 0.01], metadata=ruled(POSITIVE, filled="a list of rates")
@@ -77,8 +79,9 @@ class SearchConfig:
     race: int | None = field(default=None, metadata=ruled(between(0, 100_000)))
     judge_seeds: int | None = field(default=None, metadata=ruled(between(2, 1000)))
     test_seeds: int | None = field(default=None, metadata=ruled(between(2, 1000)))
+    screen: bool = True
     trials: int = field(default=0, metadata=ruled(between(0)))
-    sampler: Literal["tpe", "random", "gp"] = "tpe"
+    sampler: Literal["tpe", "gp", "random", "grid"] = "tpe"
     batch: int = field(default=6, metadata=ruled(between(1, 1000)))
     smallest_effect: float = field(default=0.02, metadata=ruled(FRACTION))
     confidence: float = field(default=0.97, metadata=ruled(FRACTION))
@@ -88,6 +91,15 @@ class SearchConfig:
 
     def __post_init__(self) -> None:
         check_section(self, "search.")
+        proposes = self.screen or self.trials > 0
+        require(proposes, "search.trials", "above 0 where search.screen is false, so that something is tried", 0)
+        _ = self.conditions  # raises where they cannot be
+        for path, dimension in self.dimensions.items():
+            if self.sampler == "grid" and isinstance(dimension, Range) and dimension.step is None:
+                raise ConfigError(
+                    f"search.space: {path} must have a step where search.sampler is grid, got an interval without. "
+                    f"Give it a step, or list its values; the other samplers draw from it as it is."
+                )
 
     @property
     def amount(self) -> Amount:
@@ -106,5 +118,24 @@ class SearchConfig:
 
     @property
     def dimensions(self) -> dict[str, Dimension]:
-        """The space that is searched: the user's, or all that makes sense for several columns."""
-        return default_space() if self.space is None else dict(self.space)
+        """The space that is searched: the user's, or all that makes sense for several columns.
+
+        What a condition names comes before what waits for it.
+        """
+        if self.space is None:
+            return default_space()
+        found, waits_for = {}, self.conditions
+        for path in sorted(self.space, key=lambda path: len(waits_for[path])):
+            dimension = self.space[path]
+            found[path] = dimension.values if isinstance(dimension, Values) else dimension
+        return found
+
+    def grows(self, path: str) -> bool | None:
+        """Return what the space says of whether a list grows; ``None`` if nothing."""
+        dimension = None if self.space is None else self.space.get(path)
+        return dimension.grow if isinstance(dimension, Values) else None
+
+    @property
+    def conditions(self) -> dict[str, Condition]:
+        """Under which conditions each setting of the space is searched; mostly under none."""
+        return conditions(default_space() if self.space is None else self.space)

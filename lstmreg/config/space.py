@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 
+from lstmreg.errors import ConfigError
 from lstmreg.knobs import KNOBS
 from lstmreg.rules import POSITIVE, require
 
 #: A single value of a setting.
 Scalar = int | float | str | bool
+
+#: Under which condition a setting is searched: others by path, each with the value or the values that it must have.
+When = dict[str, Scalar | list[Scalar]]
 
 
 @dataclass(frozen=True)
@@ -20,13 +26,16 @@ class Range:
         low: Least value.
         high: Greatest value.
         log: Whether to draw on a logarithmic scale.
-        step: Distance between neighbouring values, or null for none.
+        step: Distance between neighbouring values, or null for none. Steps are counted from ``low``; where they do not
+            meet ``high``, the last one below it is the greatest value.
+        when: Other searched settings by path, with the value, or the values, beside which alone it is searched.
     """
 
     low: float
     high: float
     log: bool = False
     step: float | None = None
+    when: When | None = None
 
     def __post_init__(self) -> None:
         ok = math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high
@@ -36,9 +45,85 @@ class Range:
             POSITIVE.check("search.space: step", self.step)
             require(not self.log, "search.space: step", "null where log is true", self.step)
 
+    @property
+    def steps(self) -> int | None:
+        """How many steps there are above ``low``; ``None`` without a step."""
+        if self.step is None:
+            return None
+        # As decimal numbers, in which they were written: 0.15 and two steps of 0.05 are 0.25.
+        low, high, step = (Decimal(str(number)) for number in (self.low, self.high, self.step))
+        return int((high - low) // step)
 
-#: What a search tries for one setting: some values, or an interval.
+    @property
+    def greatest(self) -> float:
+        """The greatest value that is drawn."""
+        return self.high if self.steps is None else self.at(self.steps)
+
+    def at(self, step: int) -> float:
+        """Return the value so many steps above ``low``."""
+        assert self.step is not None  # or there are none
+        return float(Decimal(str(self.low)) + step * Decimal(str(self.step)))
+
+
+@dataclass(frozen=True)
+class Values:
+    """Some values that the search tries, and what else is to be said of them.
+
+    Args:
+        values: The values.
+        when: Other searched settings by path, with the value, or the values, beside which alone it is searched.
+        grow: Whether the list grows where its best value lies at an edge: that of a knob at both edges, and that of a
+            size upwards, by doubling. Null: that of a knob does.
+    """
+
+    values: list[Scalar]
+    when: When | None = None
+    grow: bool | None = None
+
+
+#: What a search tries for one setting: an interval, or some values.
 Dimension = Range | list[Scalar]
+
+#: The values that a setting must have for another one to be searched, by path.
+Condition = dict[str, tuple[Scalar, ...]]
+
+
+def conditions(space: Mapping[str, Range | Values | list[Scalar]]) -> dict[str, Condition]:
+    """Return under which conditions each setting of a space is searched, those of its conditions' settings included.
+
+    Raises:
+        ConfigError: If a condition leads in a circle, names what is not searched, or can never hold.
+    """
+    found: dict[str, Condition] = {}
+
+    def visit(path: str, waiting: tuple[str, ...]) -> Condition:
+        if path in waiting:
+            raise ConfigError(
+                f"search.space: a setting cannot wait for itself: {' when '.join([*waiting, path])}. "
+                f"Leave one of these conditions out."
+            )
+        if path not in found:
+            condition: Condition = {}
+            for needed, values in _when(space[path]).items():
+                if needed not in space:
+                    raise ConfigError(
+                        f"search.space: {path}: when must name settings that are searched too, got {needed!r}. "
+                        f"Search it, or set what it is in the configuration and leave the condition out."
+                    )
+                for other, allowed in [*visit(needed, (*waiting, path)).items(), (needed, values)]:
+                    condition[other] = tuple(v for v in condition.get(other, allowed) if v in allowed)
+                    require(len(condition[other]) > 0, f"search.space: {path}: when", f"possible for {other}", values)
+            found[path] = condition
+        return found[path]
+
+    for path in space:
+        visit(path, ())
+    return found
+
+
+def _when(dimension: Range | Values | list[Scalar]) -> dict[str, tuple[Scalar, ...]]:
+    when = None if isinstance(dimension, list) else dimension.when
+    return {path: tuple(v) if isinstance(v, list) else (v,) for path, v in (when or {}).items()}
 
 
 def default_space(input_columns: int = 2, *, proximal: bool = False) -> dict[str, Dimension]:

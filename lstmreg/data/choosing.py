@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,6 +65,29 @@ def fill_forward(
         start = np.zeros_like(rows) if first is None else first
         last = np.maximum(np.maximum.accumulate(np.where(missing[:, k], 0, rows)), start)
         values[:, k] = values[last, k]
+
+
+def checked_weights(
+    values: NDArray[np.float64], what: str, where: Callable[[int], str]
+) -> tuple[NDArray[np.float64], list[str]]:
+    """Return weights ``(N,)`` that are such, and what is to be said of them.
+
+    Args:
+        values: The weights.
+        what: What they are called.
+        where: Says where one stands.
+
+    Raises:
+        DataError: If one is missing or not positive.
+    """
+    bad = np.flatnonzero(~(values > 0))
+    if len(bad):
+        n = int(bad[0])
+        raise DataError(
+            f"{where(n)}: {what} must be above 0, got {values[n]:g} ({len(bad)} such in all). Leave out what is not to "
+            f"count."
+        )
+    return values, [f"What counts how much says {what}, from {values.min():g} to {values.max():g}."]
 
 
 def constant_notes(names: Sequence[str], values: NDArray[np.float64]) -> list[str]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +13,7 @@ from lstmreg.errors import DataError
 
 from .cases import Cases
 from .sequences import Sequences
+from .vocabulary import Unknown, Vocabulary, refuse_strangers
 from .windows import Scaler
 
 #: The class of a step that has none, as the losses know it.
@@ -64,7 +64,7 @@ class SequenceEncoder:
         seen = {}
         for name, tokens in sequences.tokens.items():
             column = sequences.features.index(name)
-            seen[name] = np.bincount(values[:, column].astype(np.int64), minlength=len(tokens)) > 0
+            seen[name] = Vocabulary.fit(tokens, values[:, column]).seen
             values[:, column] = 0.0
         targets = sequences.targets[rows if at_steps else train]
         if classes:
@@ -103,25 +103,18 @@ class SequenceEncoder:
         Raises:
             DataError: If training has seen no token of a column: it is then numbered or written in another way.
         """
-        for name, unknown in self.unknown(sequences).items():
-            if len(unknown) == len(np.unique(sequences.inputs[:, self.features.index(name)])):
-                seen = [token for token, is_seen in zip(self.tokens[name], self.seen[name], strict=True) if is_seen]
-                raise DataError(
-                    f"column {name!r} has no token that training has seen, got {', '.join(unknown[:3])}; seen were "
-                    f"{', '.join(seen[:8])}. Give them as they were written there."
-                )
+        for name in self.tokens:
+            refuse_strangers(name, self._vocabulary(name), self._unknown(name, sequences))
         return padded(self._rows(sequences), sequences, 0.0)
 
     def unknown(self, sequences: Sequences) -> dict[str, tuple[str, ...]]:
         """Return the tokens that training has not seen, of each column that has some."""
-        found = {}
-        for name in self.tokens:
-            column = sequences.inputs[:, self.features.index(name)].astype(np.int64)
-            used = [sequences.tokens[name][number] for number in np.unique(column).tolist()]
-            numbers = self._numbers_of(name, used)
-            if new := tuple(token for token, number in zip(used, numbers, strict=True) if number == 0):
-                found[name] = new
-        return found
+        found = {name: self._unknown(name, sequences).tokens for name in self.tokens}
+        return {name: tokens for name, tokens in found.items() if tokens}
+
+    def _unknown(self, name: str, sequences: Sequences) -> Unknown:
+        column = sequences.inputs[:, self.features.index(name)]
+        return self._vocabulary(name).unknown(column, sequences.tokens[name])
 
     def decoded(self, outputs: NDArray[np.float32], lengths: NDArray[np.int64] | None) -> NDArray[np.float64]:
         """Return what outputs mean: probabilities ``(N, C)``, or numbers ``(N, O)`` in their own units.
@@ -137,22 +130,11 @@ class SequenceEncoder:
         rows = self.inputs.scaled(sequences.inputs)
         for name in self.tokens:
             column = self.features.index(name)
-            # Another file numbers its tokens in its own way; what training did not see has no number here.
-            numbers = np.array(self._numbers_of(name, sequences.tokens[name]), dtype=np.float32)
-            rows[:, column] = numbers[sequences.inputs[:, column].astype(np.int64)]
+            rows[:, column] = self._vocabulary(name).encoded(sequences.inputs[:, column], sequences.tokens[name])
         return rows
 
-    def _numbers_of(self, name: str, tokens: Iterable[str]) -> list[int]:
-        """Return the numbers of tokens, from 1; of what training has not seen 0.
-
-        One that is not there as it is written may be there as other programs write it: 1.0 for 1, true for True.
-        """
-        known = {token: k + 1 for k, token in enumerate(self.tokens[name]) if self.seen[name][k]}
-        plain: dict[str, set[int]] = {}
-        for token, number in known.items():
-            plain.setdefault(_plain(token), set()).add(number)
-        alone = {token: numbers.pop() for token, numbers in plain.items() if len(numbers) == 1}
-        return [known.get(token) or alone.get(_plain(token), 0) for token in tokens]
+    def _vocabulary(self, name: str) -> Vocabulary:
+        return Vocabulary(self.tokens[name], self.seen[name])
 
     def _targets(self, sequences: Sequences) -> NDArray[Any]:
         if self.targets is None:
@@ -160,16 +142,6 @@ class SequenceEncoder:
             return padded(numbers, sequences, _NO_CLASS)[0] if self.at_steps else numbers
         scaled = self.targets.scaled(sequences.targets)
         return padded(scaled, sequences, np.nan)[0] if self.at_steps else scaled
-
-
-_WHOLE = re.compile(r"([+-]?\d+)\.0*", re.ASCII)
-
-
-def _plain(token: str) -> str:
-    """Return a token as most programs write it: a whole number without a point, a truth value as a number."""
-    if found := _WHOLE.fullmatch(token):
-        return found[1]
-    return {"true": "1", "false": "0"}.get(token.lower(), token)
 
 
 def rows_of(sequences: Sequences, cases: NDArray[np.int64]) -> NDArray[np.bool_]:

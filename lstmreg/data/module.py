@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, Sampler, SequentialSampler
 
+from lstmreg.losses import with_weights
+
 from .cases import Cases
 
 Batches = DataLoader[tuple[Any, ...]]
@@ -30,7 +32,8 @@ class CasesDataModule(pl.LightningDataModule):
         seed: Decides the order of the batches, and nothing else.
 
     Shape:
-        A batch is ``(x, y)``, with ``x`` ``(B, T, D)``; where lengths differ, ``x`` is ``((B, T, D), (B,))``.
+        A batch is ``(x, y)``, with ``x`` ``(B, T, D)``; where lengths differ, ``x`` is ``((B, T, D), (B,))``. Where
+        cases have weights, ``y`` has them behind the targets, as :class:`lstmreg.losses.Weighted` takes it.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class _Chosen(Dataset[tuple[Any, ...]]):
     def __init__(self, cases: Cases, numbers: NDArray[np.int64]) -> None:
         self._inputs, self._targets = torch.from_numpy(cases.inputs), torch.from_numpy(cases.targets)
         self._lengths = None if cases.lengths is None else torch.from_numpy(cases.lengths)
+        self._weights = None if cases.weights is None else torch.from_numpy(cases.weights)
         self._numbers = torch.from_numpy(numbers)
 
     def __len__(self) -> int:
@@ -73,6 +77,8 @@ class _Chosen(Dataset[tuple[Any, ...]]):
         chosen = self._numbers[torch.tensor(places)]
         # Twice as fast as indexing with a list, above all where windows are views.
         x, y = self._inputs.index_select(0, chosen), self._targets.index_select(0, chosen)
+        if self._weights is not None:
+            y = with_weights(y, self._weights[chosen])
         return (x, y) if self._lengths is None else ((x, self._lengths[chosen]), y)
 
 

@@ -70,6 +70,7 @@ class Reader:
         horizon: Steps ahead.
         question: What is read beside.
         reading: How a file is read.
+        tokens: Which of the inputs are tokens.
     """
 
     features: tuple[str, ...]
@@ -78,10 +79,11 @@ class Reader:
     horizon: int
     question: Question = field(default_factory=Question)
     reading: Mapping[str, Any] = field(default_factory=dict)
+    tokens: tuple[str, ...] = ()
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names of the columns of numbers, in the order of an array's."""
+        """Names of the columns of numbers and of tokens, in the order of an array's."""
         return tuple(dict.fromkeys([*self.features, *self.targets, *self.question.known_future]))
 
     def config(self, path: str) -> DataConfig:
@@ -97,6 +99,7 @@ class Reader:
             known_future=list(question.known_future) or None,
             calendar=calendar,
             group=question.group,
+            tokens=list(self.tokens) or None,
             **self.reading,
         )
 
@@ -125,7 +128,7 @@ class Reader:
     def _read(self, table: Table) -> Series:
         if isinstance(table, (str, os.PathLike)):
             return read_series(self.config(os.fspath(table)))
-        if not self.question.is_plain or self._is_read_like_a_file(table):
+        if not self.question.is_plain or self.tokens or self._is_read_like_a_file(table):
             return self._read_columns(table)
         values = self._values(table)
         columns = self.columns

@@ -13,7 +13,7 @@ from lstmreg.config import DataConfig
 from lstmreg.errors import DataError
 
 from .cells import MISSING, converted
-from .choosing import constant_notes, fill_forward, known_columns, numbered
+from .choosing import checked_weights, constant_notes, fill_forward, known_columns, numbered
 from .sources.arrays import raw_from_arrays
 from .sources.columns import Fault, Table
 from .sources.door import open_sequences
@@ -43,6 +43,7 @@ class Sequences:
         target_names: Names of the targets, O.
         groups: What each sequence belongs to, N.
         times: When each sequence begins, as it stands in the source, N.
+        weights: How much each counts, ``(N,)``, positive; ``None`` where all count alike.
         tokens: Of a discrete input column its tokens; ``inputs`` hold the number of each, from 0.
         notes: What the reader did or noticed, one sentence each.
         reading: The settings by which the source was read: those of ``READING``, by name.
@@ -58,6 +59,7 @@ class Sequences:
     target_names: tuple[str, ...]
     groups: tuple[str, ...] | None = None
     times: tuple[str, ...] | None = None
+    weights: NDArray[np.float64] | None = None
     tokens: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     reading: Mapping[str, Any] = field(default_factory=dict)
@@ -72,7 +74,12 @@ class Sequences:
 
 
 def read_sequences(
-    config: DataConfig, kind: Kind, table: Table | None = None, *, are_numbers: bool | None = None
+    config: DataConfig,
+    kind: Kind,
+    table: Table | None = None,
+    *,
+    are_numbers: bool | None = None,
+    is_labelled: bool = True,
 ) -> Sequences:
     """Read sequences from what ``data.path`` names: a long table, a folder, a .ts or an .npz file.
 
@@ -82,12 +89,14 @@ def read_sequences(
         table: A long table, such as :func:`from_frame` returns, instead of that which ``config`` names.
         are_numbers: Of ``label``: whether the targets are numbers, or classes. Default: numbers if one has a part
             behind the point, or there are several targets, and else classes; a note says which.
+        is_labelled: Whether targets are there. If not, those of the result mean nothing.
 
     Raises:
         DataError: If the source cannot be read, a column is unknown, a cell is missing (unless ``config.missing``
             handles it) or no number finite in float32, or a target is missing.
     """
-    return _completed(open_sequences(config, kind, table), config, kind, are_numbers)
+    raw = open_sequences(config, kind, table, is_labelled=is_labelled)
+    return _completed(raw, config, kind, are_numbers)
 
 
 def from_arrays(
@@ -101,6 +110,7 @@ def from_arrays(
     features: Sequence[str] | None = None,
     target_names: Sequence[str] = ("y",),
     names: Sequence[str] | None = None,
+    weights: ArrayLike | None = None,
     tokens: Sequence[str] | None = None,
     missing: str = "error",
     are_numbers: bool | None = None,
@@ -119,6 +129,7 @@ def from_arrays(
         features: Names of the input columns. Default: their numbers, from 0.
         target_names: Names of the targets.
         names: Of the sequences. Default: their numbers, from 0.
+        weights: How much each sequence counts, ``(N,)``: positive numbers, of which only the ratios matter.
         tokens: Which of the columns hold numbers of tokens.
         missing: What to do with NaN in ``x``: ``error``, ``ffill`` or ``drop``.
         are_numbers: As for :func:`read_sequences`.
@@ -143,6 +154,7 @@ def from_arrays(
         features=features,
         target_names=target_names,
         names=names,
+        weights=weights,
         path=_ARRAYS,
     )
     return _completed(raw, config, kind, are_numbers)
@@ -162,6 +174,7 @@ def _completed(raw: Raw, config: DataConfig, kind: Kind, are_numbers: bool | Non
         if name in features:
             values[:, features.index(name)], tokens[name] = numbered(cells)
     targets, target_notes = _targets(raw, config, kind, are_numbers)
+    weights, weight_notes = _weights(raw, config)
     values, kept, starts, notes = _complete_rows(raw, config, features, values)
     if kind == "label" and kept is not None:
         targets = targets[kept]
@@ -176,8 +189,9 @@ def _completed(raw: Raw, config: DataConfig, kind: Kind, are_numbers: bool | Non
         target_names=raw.target_names,
         groups=raw.groups,
         times=raw.times,
+        weights=weights,
         tokens=tokens,
-        notes=(*raw.notes, *target_notes, *notes, *constant_notes(features, values)),
+        notes=(*raw.notes, *target_notes, *weight_notes, *notes, *constant_notes(features, values)),
         reading={name: getattr(config, name) for name in READING},
     )
 
@@ -297,6 +311,20 @@ def _numbers(raw: Raw, config: DataConfig, kind: Kind) -> NDArray[np.float64]:
             raise DataError(f"{raw.path}: column {name!r} has no label at all.")
         found.append(values)
     return np.stack(found, axis=1)
+
+
+def _weights(raw: Raw, config: DataConfig) -> tuple[NDArray[np.float64] | None, list[str]]:
+    if raw.weights is None:
+        if config.weight is not None:
+            raise DataError(f"{raw.path}: has no column {config.weight!r}, which is data.weight. Leave that out.")
+        return None, []
+    values = _as_numbers(raw.weights, config)
+    what = "weight" if config.weight is None else repr(config.weight)
+    if isinstance(values, Fault):
+        raise DataError(
+            f"{raw.place_of_target(values.row)}: {what} is {values.cell!r}, which is no number. Correct it."
+        )
+    return checked_weights(values, what, raw.place_of_target)
 
 
 def _as_numbers(target: Column, config: DataConfig) -> NDArray[np.float64] | Fault:

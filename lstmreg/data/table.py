@@ -15,7 +15,7 @@ from lstmreg.errors import DataError
 
 from .calendar import calendar_columns, calendar_names
 from .cells import checked
-from .choosing import constant_notes, fill_forward, known_columns, with_tokens
+from .choosing import checked_weights, constant_notes, fill_forward, known_columns, with_tokens
 from .groups import Groups, chosen, groups_of, order_of
 from .sources.columns import Table
 from .sources.door import open_table
@@ -40,9 +40,10 @@ class Series:
             in the file.
         notes: What the reader did or noticed, one sentence each.
         reading: The settings by which the file was read: those of ``READING``, by name.
-        tokens: Of a discrete input column its tokens; ``inputs`` hold the number of each, from 0.
+        tokens: Of a discrete input column its tokens; ``inputs``, and ``ahead``, hold the number of each, from 0.
         parts: Which rows are of which group. Default: all of one.
         ahead_names: Names of the columns that are known in advance, A.
+        weights: How much each row counts, ``(N,)``, positive where it is known. Default: all alike.
         ahead: Their values in the rows themselves, ``(N, A)`` float64. Default: there are none.
 
     The rows after a group's last known one hold nothing but what is known in advance.
@@ -61,6 +62,7 @@ class Series:
     parts: Groups | None = None
     ahead_names: tuple[str, ...] = ()
     ahead: NDArray[np.float64] | None = None
+    weights: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -92,6 +94,7 @@ def read_series(config: DataConfig, table: Table | None = None) -> Series:
     """
     table = open_table(config) if table is None else table
     names = _chosen_columns(config, table.header)
+    inputs = [name for name in names if name != config.weight]
     tokens = [name for name in config.tokens or [] if name in names]
     texts = [name for name in (config.time, config.group, *tokens) if name is not None]
     columns = table.read(config, [name for name in names if name not in tokens], list(dict.fromkeys(texts)))
@@ -116,7 +119,10 @@ def read_series(config: DataConfig, table: Table | None = None) -> Series:
     if not len(values):
         raise DataError(f"{table.path}: no row is left. Give a table with complete rows.")
     notes += constant_notes(names, values[_rows_known(groups)])
-    features = config.features if config.features is not None else names
+    if config.weight is not None:
+        known = values[_rows_known(groups), names.index(config.weight)]
+        notes += checked_weights(known, repr(config.weight), lambda row: table.path)[1]
+    features = config.features if config.features is not None else inputs
     labels = (
         in_iso(columns.texts[config.time])
         if config.time is not None
@@ -136,9 +142,10 @@ def read_series(config: DataConfig, table: Table | None = None) -> Series:
         labels=tuple(labels),
         notes=tuple(notes),
         reading={name: getattr(config, name) for name in READING},
-        tokens={name: vocabularies[name] for name in tokens if name in features},
+        tokens={name: vocabularies[name] for name in tokens if name in (*features, *known_future)},
         parts=groups if config.group is not None or config.future else None,
         ahead_names=(*known_future, *calendar_names(calendar)),
+        weights=None if config.weight is None else values[:, names.index(config.weight)].copy(),
         ahead=np.hstack([*ahead, calendar_columns(table.path, labels, calendar)]) if config.future else None,
     )
 
@@ -147,7 +154,10 @@ def _chosen_columns(config: DataConfig, header: Sequence[str]) -> list[str]:
     """Return the columns that are read as inputs or targets."""
     inputs = [*(config.features or []), *(config.known_future or [])]
     keys = [name for name in (config.time, config.group) if name is not None]
-    known_columns(config, header, [*config.targets, *inputs, *keys])
+    weight = [] if config.weight is None else [config.weight]
+    known_columns(config, header, [*config.targets, *inputs, *keys, *weight])
+    if config.weight in (*config.targets, *inputs, *keys, *(config.tokens or [])) and weight:
+        raise DataError(f"column {config.weight!r} is data.weight, so it can be nothing else.")
     if config.time in (*config.targets, *inputs) and config.time is not None:
         raise DataError(f"column {config.time!r} is data.time, so it can be neither target nor feature.")
     if config.time == config.group and config.time is not None:
@@ -157,10 +167,8 @@ def _chosen_columns(config: DataConfig, header: Sequence[str]) -> list[str]:
     for name in config.tokens or []:
         if name in config.targets:
             raise DataError(f"column {name!r} is data.target, which is a number; it cannot be in data.tokens.")
-        if name in (config.known_future or []):
-            raise DataError(f"column {name!r} is in data.known_future, which are numbers; it cannot be in data.tokens.")
     chosen = list(header) if config.features is None else [*config.targets, *inputs]
-    return [name for name in dict.fromkeys(chosen) if name not in keys]
+    return [name for name in dict.fromkeys([*chosen, *weight]) if name not in keys]
 
 
 def _known(config: DataConfig, targets: NDArray[np.float64]) -> NDArray[np.bool_]:

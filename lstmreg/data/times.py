@@ -71,6 +71,24 @@ def time_stamp(cell: str) -> tuple[float, str]:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp(), kind
 
 
+def not_after(labels: Sequence[str], last: str) -> NDArray[np.bool_] | None:
+    """Tell of each of some times whether it is not after another one; ``None`` if they cannot be compared.
+
+    What is no time, such as ``+1``, comes after all.
+    """
+    limit, kind = time_stamp(last)
+    known: dict[str, bool] = {}
+    for label in set(labels):
+        try:
+            stamp, own = time_stamp(label) if not label.startswith("+") else (np.inf, kind)
+        except ValueError:
+            return None
+        if own != kind:
+            return None
+        known[label] = stamp <= limit
+    return np.array([known[label] for label in labels], dtype=bool)
+
+
 def time_stamps(columns: Columns, name: str) -> NDArray[np.float64]:
     """Turn a column of rising numbers or ISO 8601 time stamps into numbers ``(N,)`` that order the rows.
 

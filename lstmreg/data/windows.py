@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -13,6 +13,10 @@ from numpy.typing import NDArray
 from lstmreg.errors import DataError, did_you_mean
 
 from .table import Series
+from .vocabulary import Vocabulary, refuse_strangers
+
+#: A column of more tokens than these is left out where a linear model would learn a weight for each by heart.
+_MOST_TOKENS = 50
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,9 @@ class Windower:
         target: Scales the targets: a number where there is one, else ``(P,)``.
         lag: How many rows back is differenced; 0 for not.
         by_group: Of groups that are scaled each by itself, their scales by name.
+        tokens: The tokens of the inputs that hold some, by name. Of such a column the mean is 0 and the scale 1, in
+            every group.
+        until: The time of the last rows that it was fitted on, where rows have times.
     """
 
     window: int
@@ -109,6 +116,8 @@ class Windower:
     target: Scaler
     lag: int = 0
     by_group: Mapping[str, Scales] = field(default_factory=dict)
+    tokens: Mapping[str, Vocabulary] = field(default_factory=dict)
+    until: str | None = None
 
     @property
     def past(self) -> int:
@@ -128,13 +137,34 @@ class Windower:
         stops = groups.before(origin)
         parts = list(zip(groups.starts.tolist(), stops.tolist(), strict=False))
         inputs = _inputs(series, lag)
-        common = _fitted(series, inputs, [part for part in parts if part[1] > part[0]], horizon, lag)
+        filled = [part for part in parts if part[1] > part[0]]
+        tokens = _vocabularies(series, filled)
+        common = _fitted(series, inputs, filled, horizon, lag)
         scales = {}
         if by_group:
             for name, (start, stop) in zip(groups.names, parts, strict=True):
                 has_window = stop - start >= window + lag + horizon
                 scales[name] = _fitted(series, inputs, [(start, stop)], horizon, lag) if has_window else common
-        return cls(window, horizon, *common, lag, scales)
+        until = series.label_of(origin - 1) if series.reading.get("time") is not None else None
+        return cls(window, horizon, *common, lag, scales, tokens, until)
+
+    def vocabularies(self, names: Sequence[str]) -> dict[int, int]:
+        """Return how many tokens each of some input columns has that holds some, by its place."""
+        return {k: len(self.tokens[name].tokens) for k, name in enumerate(names) if name in self.tokens}
+
+    def unknown(self, series: Series) -> dict[str, tuple[str, ...]]:
+        """Return the tokens that training has not seen, of each column that has some.
+
+        Raises:
+            DataError: If it has seen no token of a column: it is then numbered or written in another way.
+        """
+        found: dict[str, tuple[str, ...]] = {}
+        for name, column in _token_columns(series):
+            unknown = self.tokens[name].unknown(column, series.tokens[name])
+            refuse_strangers(name, self.tokens[name], unknown)
+            if unknown.tokens:
+                found[name] = unknown.tokens
+        return found
 
     def cut(self, series: Series, start: int, stop: int) -> Windows:
         """Cut every window whose targets all lie in rows ``[start, stop)``.
@@ -153,13 +183,32 @@ class Windower:
         Each row has :attr:`past` rows of its group before it; it may be the one after its group's end. Of neighbouring
         rows they are views of one series.
         """
-        windows = sliding_window_view(self._scaled_inputs(series), self.window, axis=0, writeable=True)
-        windows = windows.transpose(0, 2, 1)
+        windows = self._windows(self._scaled_inputs(series))
         if len(rows) == 0:
             return windows[:0]
         if rows[-1] - rows[0] == len(rows) - 1:
             return windows[rows[0] - self.window :][: len(rows)]
         return windows[rows - self.window]
+
+    def numbers_alone(self, series: Series) -> NDArray[np.float32]:
+        """Return the windows of :meth:`cut` for a model of numbers: of a token which one it is, 0 or 1 for each.
+
+        A column of more than 50 tokens is left out.
+        """
+        columns = []
+        for name, column in zip(_names(series), self._scaled_inputs(series).T, strict=True):
+            tokens = np.arange(1, len(self.tokens[name].tokens) + 1) if name in self.tokens else None
+            if tokens is None:
+                columns.append(column[:, None])
+            elif len(tokens) <= _MOST_TOKENS:
+                columns.append((column[:, None] == tokens).astype(np.float32))
+        rows = np.hstack(columns) if columns else np.zeros((len(series), 1), np.float32)
+        first, last = self.past, max(self.past, len(series) - self.horizon + 1)
+        return self._windows(rows)[first - self.window : last - self.window]
+
+    def _windows(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return each window of rows ``(N, D)``, as views: ``(N - T + 1, T, D)``."""
+        return sliding_window_view(rows, self.window, axis=0, writeable=True).transpose(0, 2, 1)
 
     def _scaled_inputs(self, series: Series) -> NDArray[np.float32]:
         inputs = _inputs(series, self.lag)
@@ -168,6 +217,10 @@ class Windower:
         scaled = np.empty(inputs.shape, np.float32)
         for rows, scales in self._of_groups(series):
             scaled[rows] = scales.inputs.scaled(inputs[rows])
+        for k, name in enumerate(_names(series)):
+            if name in self.tokens:
+                # A row without a token, such as one after a group's end, is in no window that is used.
+                scaled[:, k] = self.tokens[name].encoded(inputs[:, k], series.tokens[name])
         return scaled
 
     def _of_groups(self, series: Series) -> list[tuple[slice, Scales]]:
@@ -201,6 +254,13 @@ class Windower:
         group = series.groups.of(rows - 1)  # the row itself may be after the end
         shape = (len(rows), self.target.mean.size)
         return Scaler(means[group].reshape(shape), scales[group].reshape(shape))
+
+    def units_of(self, series: Series, rows: NDArray[np.int64]) -> NDArray[np.float64] | None:
+        """Return the scales of what is forecast from ``rows`` on, ``(M, O)``; ``None`` where all groups have one."""
+        if not self.by_group:
+            return None
+        scale = self.target_of(series, rows).scale.reshape(len(rows), self.target.scale.size)
+        return np.tile(scale, (1, self.horizon))
 
     def _targets(self, series: Series, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         if self.lag:
@@ -256,6 +316,9 @@ def _fitted(
         for p, column in enumerate(np.ascontiguousarray(series.targets.T))
     ]
     rows = Scaler.fit(_together([inputs[a + lag : b] for a, b in parts if b > a + lag]), rounding)
+    for k, name in enumerate(_names(series)):
+        if name in series.tokens:
+            rows.mean[k], rows.scale[k] = 0.0, 1.0
     if len(targets) == 1:
         return Scales(rows, targets[0])
     return Scales(rows, Scaler(np.array([t.mean for t in targets]), np.array([t.scale for t in targets])))
@@ -272,6 +335,28 @@ def _learned(column: NDArray[np.float64], start: int, stop: int, horizon: int, l
 
 def _together(parts: list[NDArray[np.float64]]) -> NDArray[np.float64]:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _names(series: Series) -> tuple[str, ...]:
+    """Return the names of the columns that :func:`_inputs` returns."""
+    return series.features if series.ahead is None else (*series.features, *series.ahead_names)
+
+
+def _token_columns(series: Series) -> list[tuple[str, NDArray[np.float64]]]:
+    """Return the columns of tokens, each once: that of a feature is the same in advance."""
+    found: dict[str, NDArray[np.float64]] = {}
+    for names, values in ((series.ahead_names, series.ahead), (series.features, series.inputs)):
+        if values is not None:
+            found |= {name: values[:, k] for k, name in enumerate(names) if name in series.tokens}
+    return list(found.items())
+
+
+def _vocabularies(series: Series, parts: list[tuple[int, int]]) -> dict[str, Vocabulary]:
+    """Return the tokens of each column that has some, and which of them parts of the rows have."""
+    return {
+        name: Vocabulary.fit(series.tokens[name], _together([column[a:b] for a, b in parts]))
+        for name, column in _token_columns(series)
+    }
 
 
 def _inputs(series: Series, lag: int) -> NDArray[np.float64]:

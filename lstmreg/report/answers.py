@@ -21,11 +21,12 @@ Verdict = Literal[
     "off for certain",
     "harms",
     "cannot tell",
+    "not tried alone",
     "not searched",
 ]
 
 #: By this the readers of ``answer.json`` know what stands in it.
-SCHEMA = 2
+SCHEMA = 3
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,8 @@ class Knob:
 
     Attributes:
         path: The setting, such as ``model.kernel_l2``.
-        name: Its last part.
+        name: Its last part, such as ``kernel_l2``, or ``dropout[1]`` in the second layer; with what stands beside it
+            where it is searched under a condition.
         keras: Keras' argument, or of weight decay the optimizer's; empty of other settings.
         role: ``knob``; ``rival``, what one would do without the knobs; ``setting``, anything else.
         verdict: ``use``; else what follows from the bands of its doses.
@@ -143,12 +145,29 @@ class Columns:
 
 @dataclass(frozen=True)
 class Curve:
-    """Learning curves of one training, and where it was best. ``gap`` is validation over training loss there."""
+    """Learning curves of one training, and where it was best.
+
+    Attributes:
+        train: Training loss after each epoch.
+        val: Validation loss after each epoch.
+        best_epoch: Whose weights were kept, counted from 0.
+        gap: Validation over training loss there.
+        block: On which block it was, counted from 1.
+    """
 
     train: list[float]
     val: list[float]
     best_epoch: int
     gap: float
+    block: int
+
+
+@dataclass(frozen=True)
+class Trials:
+    """What a sampler was ``asked`` to propose, in settings, and how many ``new`` ones were trained."""
+
+    asked: int
+    new: int
 
 
 @dataclass(frozen=True)
@@ -186,6 +205,86 @@ class Test:
 
 
 @dataclass(frozen=True)
+class WorstCase:
+    """A case of the test that carries much of the loss; everything "by what predicted" is a mean over seeds.
+
+    Attributes:
+        name: How a reader knows it: its time, its name.
+        group: What it belongs to; empty where there are no groups.
+        step: Of several steps the one that is predicted worst, counted from 1; else ``None``.
+        target: Of several targets the one that is predicted worst; else ``None``.
+        truth: What was to be predicted there, in the user's units: a number or a class; ``None`` where no prediction
+            is looked at.
+        predicted: What was, by what predicted; of classes the likeliest.
+        likelihood: Of classes: the probability that was given to the true one, by what predicted.
+        loss: The loss of the whole case, by what predicted.
+        share: What of the loss of all cases it carries.
+    """
+
+    name: str
+    group: str
+    step: int | None
+    target: str | None
+    truth: float | str | None
+    predicted: dict[str, float | str]
+    likelihood: dict[str, float]
+    loss: dict[str, float]
+    share: float
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the test: a group, a class, a step ahead or a target.
+
+    Attributes:
+        name: Its name.
+        count: How many cases it has; of a class at each step, how many steps.
+        share: What of the loss of all cases it carries.
+        loss: The mean loss in it, by what predicted.
+        effect: What the candidate does to that loss: its ``blocks`` are cases, and its interval, which knows of time
+            and of seeds, holds by itself and not together with those of other parts. Unbounded of few cases; ``None``
+            without a candidate.
+        recall: Of a class: which share of it was found, by what predicted.
+        precision: Of a class: which share of what was taken for it was it, by what predicted.
+    """
+
+    name: str
+    count: int
+    share: float
+    loss: dict[str, float]
+    effect: Effect | None
+    recall: dict[str, float] = field(default_factory=dict)
+    precision: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Whereabouts:
+    """Where the loss on the test is.
+
+    Attributes:
+        of: Whose loss: ``candidate``, or ``no regularization`` where there is none.
+        cases: How many cases have a loss.
+        half: The least share of the cases that carries half of the loss.
+        worst_twentieth: What of the loss the worst 5 % of the cases carry.
+        stretch: The shortest stretch of cases with half of the loss, by its first and last, where cases follow each
+            other in time; else empty.
+        stretch_share: Its share of the cases; else ``None``.
+        worst: The worst cases.
+        parts: Parts by their kind: ``group``, ``class``, ``step`` and ``target``, as far as there are several; those
+            that carry most of the loss first, and steps in their order.
+    """
+
+    of: str
+    cases: int
+    half: float
+    worst_twentieth: float
+    stretch: list[str]
+    stretch_share: float | None
+    worst: list[WorstCase]
+    parts: dict[str, list[Part]]
+
+
+@dataclass(frozen=True)
 class Answer:
     """Which knobs to turn, and the evidence.
 
@@ -203,8 +302,8 @@ class Answer:
         best_simple_model: The simple model that is hardest to beat, if there is any.
         simple_model_effect: Loss of the recommended model relative to it.
         knobs: The table: knobs, then weight decay, then other settings.
-        baseline_curve: Learning curves of the baseline on the last block.
-        candidate_curve: Likewise of the candidate.
+        baseline_curve: Learning curves of the baseline on the block whose gap is in the middle of all blocks'.
+        candidate_curve: Likewise of the candidate, on the same block.
         candidate_turn: How far the candidate's validation loss turns up, as ``diagnosis.turn`` says of the baseline's,
             with the seeds that judge; ``None`` if there is none.
         diagnosis: What ails the baseline, in a word, and the numbers on which that stands.
@@ -213,7 +312,9 @@ class Answer:
         turned_off: Settings that the configuration turns and the search turned off in the baseline.
         kept_on: Knobs that the configuration turns and that were on in every training.
         test: The test.
+        where: Where the loss on the test is; ``None`` where there is none.
         data: The data card.
+        trials: Settings that a sampler proposed; ``None`` where none was asked.
         course: How many trainings each part of the experiment took (``learning rate``, ``screen``, ``grow``, ``race``,
             ``combine``, ``propose``, ``judge``, ``test``, ``explain``), in this order, and how many of them failed.
         settings: The run's configuration at the baseline: sizes, training, and the search's rules.
@@ -248,7 +349,9 @@ class Answer:
     turned_off: Setting
     kept_on: Setting
     test: Test
+    where: Whereabouts | None
     data: DataCard
+    trials: Trials | None
     course: dict[str, list[int]]
     settings: dict[str, Scalar | list[Scalar] | None]
     confidence: float

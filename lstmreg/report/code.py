@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from lstmreg.knobs import KNOBS, Knob, layer_arguments
 from lstmreg.search.space import WEIGHT_DECAY, short
+from lstmreg.setting_path import SettingPath, layer_of
 from lstmreg.tasks import task_named
 
 from .answers import Answer
@@ -29,6 +31,9 @@ _OPTIMIZERS = {
     "adamw": ("torch.optim.AdamW", "keras.optimizers.AdamW"),
     "sgd": ("torch.optim.SGD", "keras.optimizers.SGD"),
 }
+
+#: Activations of the layer that every dialect has if it is told none.
+_USUAL_ACTIVATIONS = {"activation": "tanh", "recurrent_activation": "sigmoid"}
 
 _LEARNING_RATE, _OPTIMIZER = "training.learning_rate", "training.optimizer"
 _PROXIMAL = "training.proximal"
@@ -85,22 +90,41 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
+def _model_settings(settings: Mapping[str, Any], used: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings by name, each a value or a list with one for each layer, as the recommended network has them."""
+    paths = sorted({**settings, **used}, key=lambda path: layer_of(path) is not None)
+    found: dict[str, Any] = dict(_USUAL_ACTIVATIONS)
+    for path in paths:
+        _, name, layer = SettingPath.of(path)
+        value = used.get(path, settings.get(path))
+        if layer is not None:
+            values = list(_by_layer(found.get(name, 0.0), int(found["num_layers"])))
+            values[layer] = value
+            value = values[0] if all(v == values[0] for v in values) else values
+        found[name] = value
+    return found
+
+
+def _by_layer(value: Any, layers: int) -> list[Any]:
+    return value if isinstance(value, list) else [value] * layers
+
+
 class _Recipe:
     """The recommended sizes and knobs, and their spelling."""
 
     def __init__(self, answer: Answer) -> None:
         used = answer.kept_on | answer.recommended
-        self.knobs: dict[str, Any] = {p.removeprefix("model."): v for p, v in used.items()}
-        sizes: dict[str, Any] = {p.removeprefix("model."): v for p, v in answer.settings.items()} | self.knobs
-        self.hidden_sizes = sizes["hidden_size"]
-        if not isinstance(self.hidden_sizes, list):
-            self.hidden_sizes = [self.hidden_sizes] * int(sizes["num_layers"])
+        sizes = _model_settings(answer.settings, used)
+        self.layers = int(sizes["num_layers"])
+        self.knobs: dict[str, Any] = {name: sizes[name] for name in (SettingPath.of(path).name for path in used)}
+        self.hidden_sizes = [int(size) for size in _by_layer(sizes["hidden_size"], self.layers)]
+        self.activations = {name: _by_layer(sizes[name], self.layers) for name in _USUAL_ACTIVATIONS}
         self.bidirectional = bool(sizes["bidirectional"])
         self.features = len(answer.data.features)
         self.window = answer.data.length or answer.settings.get("data.window")
         self.outputs = answer.data.outputs or answer.settings.get("data.horizon")
         self.at_steps, self.of_classes = answer.data.steps == "all", bool(answer.data.classes)
-        self.has_masks_per_gate = answer.settings["model.per_gate_input_masks"]
+        self.has_masks_per_gate = sizes["per_gate_input_masks"]
         self.loss = _LOSSES[str(answer.settings["training.loss"])]
         self.is_proximal = bool(used.get(_PROXIMAL, answer.settings.get(_PROXIMAL, False)))
         self.optimizer: tuple[str, str] | None = None
@@ -188,6 +212,7 @@ class _Recipe:
 
     def _arguments(self, index: int, top: bool) -> list[str]:
         arguments = ["bidirectional=True"] if self.bidirectional else []
+        arguments += self._activations(index)
         arguments += self._knobs(index, "L1L2")
         if self._is_on("dropout", index) and self.has_masks_per_gate is not None:
             arguments.append(f"per_gate_input_masks={self.has_masks_per_gate}")
@@ -216,6 +241,9 @@ class _Recipe:
                 f"# torch.nn.LSTM has no {' and no '.join(missing)} of this kind: train with lstmreg,",
                 "# then deploy stock: plain = lstmreg_layer.to_torch()",
             ]
+        unusual = dict.fromkeys(written for index in range(self.layers) for written in self._activations(index))
+        if unusual:
+            lines.append(f"# torch.nn.LSTM knows no {' and no '.join(unusual)}: use lstmreg.LSTM, or Keras.")
         hidden = self.hidden_sizes[0]
         if len(set(self.hidden_sizes)) == 1:
             layers = f", num_layers={len(self.hidden_sizes)}" if len(self.hidden_sizes) > 1 else ""
@@ -269,13 +297,18 @@ class _Recipe:
         for index, hidden in enumerate(self.hidden_sizes):
             top = index == len(self.hidden_sizes) - 1
             arguments = [str(hidden), *([] if top and not self.at_steps else ["return_sequences=True"])]
-            arguments += self._knobs(index, "keras.regularizers.L1L2")
+            arguments += [*self._activations(index), *self._knobs(index, "keras.regularizers.L1L2")]
             layer = f"keras.layers.LSTM({', '.join(arguments)})"
             lines.append(f"layers.append({f'keras.layers.Bidirectional({layer})' if self.bidirectional else layer})")
         lines += [f"layers.append(keras.layers.Dense({self.outputs}))", "model = keras.Sequential(layers)"]
         optimizer = f", optimizer={self.optimizer[1]}" if self.optimizer else ""
         lines.append(f"model.compile(loss={self.loss[1]}{optimizer})")
         return "\n".join(lines)
+
+    def _activations(self, index: int) -> list[str]:
+        """Write the activations of a layer that are not the usual ones."""
+        named = [(name, values[index]) for name, values in self.activations.items()]
+        return [f"{name}={_quoted(value)}" for name, value in named if value != _USUAL_ACTIVATIONS[name]]
 
     def _value(self, name: str, index: int) -> Any:
         """Return a knob's value in one layer; zero if it is off."""

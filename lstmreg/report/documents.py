@@ -54,6 +54,9 @@ def as_markdown(answer: Answer) -> str:
     lines += [f"{_one_line(sentence)}\n" for sentence in words.sentences(answer)]
     lines += [_row(header), _row(["---"] * len(header)), *(_row(row) for row in rows), ""]
     lines += [words.table_note(answer), ""]
+    if worst := words.worst_cases(answer):
+        lines += ["## The worst cases of the test", "", _row(worst[0]), _row(["---"] * len(worst[0]))]
+        lines += [*(_row(row) for row in worst[1:]), ""]
     for snippet in [saved_model(answer), *snippets(answer)]:
         lines += [f"## {snippet.title}", "", "```python", snippet.code, "```", ""]
     return "\n".join(lines)
@@ -74,12 +77,14 @@ def _unbroken(paragraph: str) -> str:
 
 def as_page(answer: Answer, drawn: dict[str, str]) -> str:
     """Return one HTML page that loads nothing and runs nothing; every name in it is escaped."""
+    where = words.about_where(answer)
     return page(
         "page.html.j2",
         answer=answer,
         headline=words.headline(answer),
         summary=[_unbroken(paragraph) for paragraph in words.summary(answer)],
-        details=[_unbroken(paragraph) for paragraph in words.details(answer)],
+        details=[_unbroken(paragraph) for paragraph in words.details(answer) if paragraph not in where],
+        where=[_unbroken(paragraph) for paragraph in where],
         shown_windows=max((len(p) for p in answer.test.predictions.values()), default=0),
         trainings=sum(count for count, _ in answer.course.values()),
         table=words.table(answer),

@@ -44,7 +44,7 @@ def learning_curves(answer: Answer) -> str:
     with canvas(1, len(named), 3.0) as (figure, axes):
         for ax, (title, curve) in zip(axes, named, strict=True):
             _draw_curve(ax, curve)
-            ax.set_title(f"{title} (gap ×{curve.gap:.1f})", loc="left", fontsize=9.5)
+            ax.set_title(f"{title}, block {curve.block} (gap ×{curve.gap:.1f})", loc="left", fontsize=9.5)
         low = min(min(c.train + c.val) for _, c in named)
         high = max(max(c.train + c.val) for _, c in named)
         for ax in axes:

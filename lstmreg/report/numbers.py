@@ -8,26 +8,38 @@ import math
 import platform
 from collections import Counter
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lstmreg.config import Scalar
+from lstmreg.config import Scalar, configured
 from lstmreg.errors import NoUsableTrialError
-from lstmreg.knobs import KNOBS
+from lstmreg.knobs import KNOBS, knob_at
 from lstmreg.search import decisions, explaining, held_out, method
 from lstmreg.search.arms import LEARNING_RATE
 from lstmreg.search.card import kept
 from lstmreg.search.decisions import Conclusion
 from lstmreg.search.evidence import Effect, Evidence, Resolution, relative
-from lstmreg.search.method import Interval, Judgement, Row
+from lstmreg.search.method import Arm, Interval, Judgement, Row
 from lstmreg.search.records import ROLES, STAGES, Replicate, Result, Stage
-from lstmreg.search.space import WEIGHT_DECAY, Setting, baseline_config, configured, kept_on, short, turned_off
+from lstmreg.search.space import (
+    WEIGHT_DECAY,
+    Setting,
+    baseline_config,
+    describe,
+    kept_on,
+    key,
+    regularizers,
+    short,
+    turned_off,
+)
+from lstmreg.setting_path import layer_of, of_layer
 from lstmreg.tasks import task_named
 
-from .answers import Answer, Columns, Curve, Dose, Judged, Knob, Test, Verdict
+from .answers import Answer, Columns, Curve, Dose, Judged, Knob, Test, Trials, Verdict
 from .diagnosis import MOSTLY, diagnose, gap, turn, unfinished
+from .whereabouts import whereabouts
 
 #: How many of the last test windows a picture shows.
 _SHOWN = 400
@@ -56,6 +68,7 @@ def answer(evidence: Evidence) -> Answer:
         has_patience=has_patience,
         separates=_separates(knobs, found.plan.smallest_effect),
     )
+    curves = _curves(of_baseline, of_candidate)
     return Answer(
         run=evidence.config.run_name,
         task=evidence.config.task,
@@ -76,8 +89,8 @@ def answer(evidence: Evidence) -> Answer:
             else found.baseline_against(found.simple_model)
         ),
         knobs=knobs,
-        baseline_curve=_curve(_on_last_block(of_baseline)),
-        candidate_curve=_curve(_on_last_block(of_candidate)) if of_candidate else None,
+        baseline_curve=curves[0],
+        candidate_curve=curves[1],
         candidate_turn=turn(list(of_candidate.values())) if of_candidate else None,
         diagnosis=diagnosis,
         columns=_columns(evidence, found),
@@ -85,7 +98,9 @@ def answer(evidence: Evidence) -> Answer:
         turned_off=turned_off(evidence.config),
         kept_on=kept_on(evidence.config),
         test=_test(evidence, found),
+        where=whereabouts(evidence, found.candidate),
         data=evidence.card,
+        trials=_trials(evidence),
         course=_course(evidence),
         settings=_settings(evidence),
         confidence=found.plan.confidence,
@@ -199,24 +214,42 @@ def _knobs(evidence: Evidence, found: Conclusion, baseline: list[Result], *, is_
     starts = {
         path: cost / first_loss
         for path, cost in evidence.card.initial_penalties.items()
-        if not (evidence.config.training.proximal and KNOBS[path].proximal_ladder)  # which is no part of the loss
+        # An L1 that is a step of its own is no part of the loss.
+        if not (evidence.config.training.proximal and (knob := knob_at(path)) and knob.proximal_ladder)
     }
     rows = {row.arm.path: row for row in found.rows}
-    shown = [p for p in KNOBS if p in rows or KNOBS[p].by_default]
-    shown += [p for p in (WEIGHT_DECAY,) if p in rows]
-    shown += [p for p in rows if p not in shown]
-    return [_knob(found, path, rows.get(path), starts.get(path), is_cut_short=is_cut_short) for path in shown]
+    tried = {arm.path: arm for arm in found.plan.arms}
+    turning = regularizers(tried)
+    shown: list[str] = []
+    for knob in KNOBS.values():  # in all layers, or in some
+        places = [path for path in turning if knob_at(path) is knob]
+        shown += places or ([knob.path] if knob.by_default else [])
+    shown += [path for path in (WEIGHT_DECAY,) if path in tried]
+    shown += [path for path in tried if path not in shown]
+    return [
+        _knob(found, path, tried.get(path), rows.get(path), starts.get(path), is_cut_short=is_cut_short)
+        for path in shown
+    ]
 
 
-def _knob(found: Conclusion, path: str, row: Row | None, start: float | None, *, is_cut_short: bool) -> Knob:
-    name = path.split(".")[1]
-    keras = KNOBS[path].spoken if path in KNOBS else "AdamW, weight_decay" if path == WEIGHT_DECAY else ""
-    role: Literal["knob", "rival", "setting"] = (
-        "knob" if path in KNOBS else "rival" if path == WEIGHT_DECAY else "setting"
-    )
-    if row is None:
-        return Knob(path, name, keras, role, "not searched", None, None, None, [], None)
+def _knob(
+    found: Conclusion, path: str, arm: Arm | None, row: Row | None, start: float | None, *, is_cut_short: bool
+) -> Knob:
+    name, keras = path.split(".")[1], ""
+    role: Literal["knob", "rival", "setting"] = "setting"
+    if knob := knob_at(path):
+        layer = layer_of(path)
+        role, keras = "knob", knob.spoken if layer is None else f"{knob.spoken}, {of_layer(layer).removeprefix('the ')}"
+    elif path == WEIGHT_DECAY:
+        role, keras = "rival", "AdamW, weight_decay"
     used = found.recommended.get(path)
+    if arm is None:
+        return Knob(path, name, keras, role, "not searched", None, None, None, [], None)
+    if arm.requires and (beside := {path: value for path, value in arm.beside if path in dict(arm.requires)}):
+        name = f"{name} (with {describe(beside)})"
+    if row is None:
+        verdict: Verdict = "not tried alone" if used is None else "use"
+        return Knob(path, name, keras, role, verdict, used, None, None, [], None)
     best = next((dose for dose in row.doses if dose.value == used), row.best)
     return Knob(
         path=path,
@@ -264,7 +297,7 @@ def _columns(evidence: Evidence, found: Conclusion) -> Columns | None:
     off = _baseline_results(evidence) | evidence.results({}, "choose")
     chosen = float(found.recommended.get(row.arm.path, row.best.value))
     values = [dose.value for dose in row.doses if float(dose.value) <= chosen]  # what is too strong, nobody uses
-    results = {"off": off} | {short(v): evidence.results({row.arm.path: v}, "choose") for v in values}
+    results = {"off": off} | {short(v): evidence.results(row.arm.at(v).setting, "choose") for v in values}
     largest = {value: _largest(list(of_value.values()), len(names)) for value, of_value in results.items()}
     weights = {value: _shares(found) for value, found in largest.items() if len(found)}
     if len(weights) < 2 or "off" not in weights:
@@ -316,15 +349,37 @@ def _of_baseline(evidence: Evidence, found: Conclusion) -> dict[Replicate, Resul
     return evidence.results({}, _judging(found)) or _baseline_results(evidence)
 
 
-def _on_last_block(found: dict[Replicate, Result]) -> Result:
-    block = max((r.block for r in found), default=None)
-    if block is None:
+def _curves(of_baseline: dict[Replicate, Result], of_candidate: dict[Replicate, Result]) -> tuple[Curve, Curve | None]:
+    """Return a typical training of the baseline, and one of the candidate on the same block."""
+    if not of_baseline:
         raise NoUsableTrialError("the unregularized model failed on every block.")
-    return found[min(r for r in found if r.block == block)]
+    block = _typical({r.block: _log_gap(_on(of_baseline, r.block)) for r in of_baseline})
+    theirs = _on(of_candidate, block) or of_candidate
+    return _curve(_on(of_baseline, block)), _curve(theirs) if theirs else None
 
 
-def _curve(result: Result) -> Curve:
-    return Curve(result.train, result.val, result.best_epoch, gap(result))
+def _on(found: dict[Replicate, Result], block: int) -> dict[Replicate, Result]:
+    return {replicate: result for replicate, result in found.items() if replicate.block == block}
+
+
+def _log_gap(found: dict[Replicate, Result]) -> float:
+    return float(np.median([math.log(max(gap(result), _TINY)) for result in found.values()]))
+
+
+_Key = TypeVar("_Key", int, Replicate)
+
+
+def _typical(values: dict[_Key, float]) -> _Key:
+    """Return whose value is in the middle, or next to it."""
+    middle = float(np.median(list(values.values())))
+    return min(values, key=lambda key: (abs(values[key] - middle), key))
+
+
+def _curve(found: dict[Replicate, Result]) -> Curve:
+    """Return the curves of that training whose gap is in the middle."""
+    replicate = _typical({replicate: _log_gap({replicate: result}) for replicate, result in found.items()})
+    result = found[replicate]
+    return Curve(result.train, result.val, result.best_epoch, gap(result), replicate.block + 1)
 
 
 # ---------------------------------------------------------------------- the test
@@ -386,13 +441,19 @@ def _course(evidence: Evidence) -> dict[str, list[int]]:
     return counts
 
 
+def _trials(evidence: Evidence) -> Trials | None:
+    asked = evidence.config.search.trials
+    proposed = {key(record.setting) for record in evidence.records["choose"] if record.role == "propose"}
+    return Trials(asked, len(proposed)) if asked else None
+
+
 def _settings(evidence: Evidence) -> dict[str, Scalar | list[Scalar] | None]:
     base = baseline_config(evidence.config, decisions.chosen_learning_rate(evidence), len(evidence.card.features))
     search = evidence.config.search
     rules = dataclasses.asdict(search.amount) | {name: getattr(search, name) for name in _RULES}
     shown = [f"model.{name}" for name in ("hidden_size", "num_layers", "bidirectional", "per_gate_input_masks")]
     shown += [f"training.{n}" for n in ("optimizer", "learning_rate", "loss", "batch_size", "max_epochs", "patience")]
-    shown += ["training.proximal"] if evidence.config.training.proximal else []
+    shown += [path for path, usual in _USUAL.items() if configured(base, path) != usual]
     return {
         **{path: configured(base, path) for path in shown},
         **{f"data.{n}": getattr(evidence.config.data, n) for n in task_named(evidence.config.task).settings_shown},
@@ -400,5 +461,12 @@ def _settings(evidence: Evidence) -> dict[str, Scalar | list[Scalar] | None]:
     }
 
 
+#: Settings that are shown where they are not as usual.
+_USUAL: dict[str, Scalar] = {
+    "model.activation": "tanh",
+    "model.recurrent_activation": "sigmoid",
+    "training.proximal": False,
+}
+
 #: What of the search's configuration the report shows, beside how much was done.
-_RULES = ("effort", "learning_rates", "trials", "sampler", "smallest_effect", "confidence", "seed")
+_RULES = ("effort", "learning_rates", "screen", "trials", "sampler", "smallest_effect", "confidence", "seed")

@@ -16,8 +16,8 @@ from .canvas import canvas, image, legend
 
 _COLOR, _TRUTH = "#0f766e", "black"
 
-#: So many rows are drawn of names one by one, and so many steps of a series.
-_MOST_NAMES, _MOST_STEPS = 60, 2_000
+#: So many rows are drawn of names one by one, and so many steps of a series; of more classes not all are named.
+_MOST_NAMES, _MOST_STEPS, _MOST_CLASSES = 60, 2_000, 20
 
 
 def draw(predictions: Predictions, path: Path) -> None:
@@ -31,7 +31,9 @@ def draw(predictions: Predictions, path: Path) -> None:
         raise DataError("there is nothing to draw: no row of numbers or probabilities.")
     with canvas(len(kinds), 1, 2.8 * len(kinds) + 0.4) as (figure, axes):
         for ax, band in zip(axes, kinds, strict=True):
-            if band is None:
+            if band is None and predictions.truth is not None:
+                _draw_confusion(ax, predictions, predictions.truth)
+            elif band is None:
                 _draw_shares(ax, predictions)
             elif predictions.in_time:
                 _draw_in_time(ax, predictions, band)
@@ -39,7 +41,8 @@ def draw(predictions: Predictions, path: Path) -> None:
                 _draw_against_truth(ax, predictions, band)
             else:
                 _draw_by_name(ax, predictions, band)
-        legend(figure, axes[0])
+        if axes[0].get_legend_handles_labels()[0]:
+            legend(figure, axes[0])
         write_atomically(path, image(figure, path.suffix[1:]))
 
 
@@ -108,6 +111,30 @@ def _draw_shares(ax: Axes, predictions: Predictions) -> None:
     _name_places(ax, names)
     ax.set_ylabel("probability")
     ax.set_ylim(0, 1)
+
+
+def _draw_confusion(ax: Axes, predictions: Predictions, truth: str) -> None:
+    """Draw how often each class was predicted where each was true; of rows without a known one nothing."""
+    classes = [heading[2:-1] for heading in predictions.shares]
+    places = {name: k for k, name in enumerate(classes)}
+    counts = np.zeros((len(classes), len(classes)), dtype=np.int64)
+    shares = np.stack([_numbers(predictions, heading) for heading in predictions.shares], axis=1)
+    for true, likeliest in zip(predictions.columns[truth], shares.argmax(axis=1), strict=True):
+        if true in places:
+            counts[places[true], likeliest] += 1
+    of_true = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    ax.imshow(of_true, cmap="Greens", vmin=0, vmax=1, aspect="auto")
+    ax.grid(False)
+    if len(classes) <= _MOST_CLASSES:
+        for (row, column), count in np.ndenumerate(counts):
+            color = "white" if of_true[row, column] > 0.6 else "black"
+            ax.text(column, row, str(count), ha="center", va="center", color=color)
+    every = max(1, -(-len(classes) // _MOST_CLASSES))
+    shown = list(range(len(classes)))[::every]
+    ax.set_xticks(shown, [classes[k][:12] for k in shown])
+    ax.set_yticks(shown, [classes[k][:12] for k in shown])
+    ax.set_xlabel("predicted")
+    ax.set_ylabel("truth")
 
 
 def _name_places(ax: Axes, names: list[str]) -> None:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import NDArray
 
+from lstmreg.search.card import restored
 from lstmreg.tasks import task_named
 
 from .answers import Answer
 from .canvas import DARK, GOOD, GREY, LETTERS, TITLE, TRAIN, VAL, canvas, legend, svg
+from .whereabouts import confusion_counts
 
 
 def predictions(answer: Answer) -> str:
@@ -123,7 +123,8 @@ def confusion(answer: Answer) -> str:
     if not predicted or not 1 < len(classes) <= _MOST_CLASSES:
         return ""
     name = "candidate" if "candidate" in predicted else next(iter(predicted))
-    counts = confusion_counts(predicted[name], answer.data.test_truth, len(classes))
+    shown = restored(predicted[name])
+    counts = confusion_counts(shown, restored(answer.data.test_truth[-len(shown) :]), len(classes))
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     size = max(2.6, 0.9 + 0.34 * len(classes))
     with canvas(1, 1, size) as (figure, (ax,)):
@@ -148,19 +149,3 @@ def confusion(answer: Answer) -> str:
 
 #: So many letters of a class's name are shown.
 _CLASS = 14
-
-
-def confusion_counts(predictions: list[Any], truth: list[Any], classes: int) -> NDArray[np.int64]:
-    """Return how often a class ``(C, C)``, a row each, was predicted as a class, a column each.
-
-    Args:
-        predictions: Probabilities ``(M, C)`` of cases or ``(M, T, C)`` of their steps, ``None`` where there is none.
-        truth: Numbers of the classes, ``(M', 1)`` or ``(M', T, 1)``; the last ``M`` are those that were predicted.
-        classes: C.
-    """
-    probabilities = np.array(predictions, dtype=np.float64).reshape(-1, classes)
-    numbers = np.array(truth[len(truth) - len(predictions) :], dtype=np.float64).reshape(-1)
-    there = np.isfinite(numbers) & np.isfinite(probabilities).all(axis=1)
-    counts = np.zeros((classes, classes), dtype=np.int64)
-    np.add.at(counts, (numbers[there].astype(np.int64), probabilities[there].argmax(axis=1)), 1)
-    return counts

@@ -1,5 +1,7 @@
 """The experiment that answers which knobs to turn, on Optuna's studies."""
 
+from lstmreg.recipes import recipe as recipe
+
 from .evidence import Evidence as Evidence
 from .experiment import Progress as Progress
 from .experiment import Shown as Shown

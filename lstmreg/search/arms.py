@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from lstmreg.config import Config, Dimension, Range, Scalar
-from lstmreg.knobs import KNOBS
+from lstmreg.config import Config, Dimension, Range, Scalar, configured
+from lstmreg.knobs import knob_at
 
 from .method import Arm, Plan
-from .space import WEIGHT_DECAY, configured, dimensions, ladder
+from .space import OFF, WEIGHT_DECAY, Setting, conditions, dimensions, is_regularizer, ladder, one_value, place_of
 
 LEARNING_RATE = "training.learning_rate"
 
@@ -25,26 +25,56 @@ def arms(config: Config) -> tuple[Arm, ...]:
 
 def _arm(config: Config, path: str, dimension: Dimension) -> Arm | None:
     """Return an arm, unless all of its values are the baseline's."""
-    may_grow = not isinstance(dimension, Range)
-    if path in KNOBS:
-        knob = KNOBS[path]
-        values, is_rate = tuple(ladder(dimension)), knob.kind == "rate"
-        if not values:
-            return None
-        return Arm(path, values, knob.kind, knob.acts_on, with_other_rates=is_rate, may_grow=may_grow)
+    own = _in_baseline(config, path)
+    values = tuple(value for value in _values(config, path, dimension) if value != own)
+    if not values:
+        return None
+    beside = tuple((_needed(config, path) | always_beside(config, path)).items())
+    requires, grow = _requirements(config, path), config.search.grows(path)
+    may_grow = not isinstance(dimension, Range) and grow is not False
+    if knob := knob_at(path):
+        is_rate = knob.kind == "rate"
+        place = place_of(path)
+        return Arm(path, values, knob.kind, place, beside, requires, with_other_rates=is_rate, may_grow=may_grow)
     if path == WEIGHT_DECAY:
-        beside: tuple[tuple[str, Scalar], ...] = ()
-        if config.training.optimizer == "adam":
-            beside = (("training.optimizer", _DECAYING),)
-        values = tuple(ladder(dimension))
-        return Arm(path, values, beside=beside, is_rival=True, may_grow=may_grow) if values else None
-    own = configured(config, path)
-    others = tuple(value for value in _values(dimension) if value != own)
-    return Arm(path, others, "choice") if others else None
+        return Arm(path, values, beside=beside, requires=requires, is_rival=True, may_grow=may_grow)
+    return Arm(path, values, "size" if grow else "choice", beside=beside, requires=requires)
 
 
-def _values(dimension: Dimension) -> list[Scalar]:
-    return ladder(dimension) if isinstance(dimension, Range) else dimension
+def always_beside(config: Config, path: str) -> Setting:
+    """Return what must be set wherever a setting is: an optimizer that knows weight decay."""
+    is_lacking = path == WEIGHT_DECAY and config.training.optimizer == "adam"
+    return {"training.optimizer": _DECAYING} if is_lacking else {}
+
+
+def _in_baseline(config: Config, path: str) -> Scalar:
+    return OFF if is_regularizer(path) else configured(config, path)
+
+
+def _needed(config: Config, path: str) -> Setting:
+    """Return what must be set for the condition of a setting to hold, beyond what holds in the baseline."""
+    found: Setting = {}
+    for needed, allowed in conditions(config).get(path, {}).items():
+        if _in_baseline(config, needed) not in allowed:
+            found |= {needed: allowed[0]} | always_beside(config, needed)
+    return found
+
+
+def _requirements(config: Config, path: str) -> tuple[tuple[str, tuple[Scalar | None, ...]], ...]:
+    """Return the condition of a setting as its arm knows it: without a value a setting is as in the baseline."""
+    condition = conditions(config).get(path, {})
+    return tuple(
+        (needed, (*allowed, *((None,) if _in_baseline(config, needed) in allowed else ())))
+        for needed, allowed in condition.items()
+    )
+
+
+def _values(config: Config, path: str, dimension: Dimension) -> list[Scalar]:
+    """Return what is tried alone of a setting: who has configured a regularizer wants to know of that value too."""
+    if not is_regularizer(path):
+        return ladder(dimension) if isinstance(dimension, Range) else dimension
+    values, own = ladder(dimension), one_value(config, path)
+    return values if own is None or own in values else sorted([*values, own], key=float)
 
 
 def plan(config: Config, learning_rate: float) -> Plan:
@@ -57,7 +87,7 @@ def plan(config: Config, learning_rate: float) -> Plan:
     search, tried = config.search, arms(config)
     amount = search.amount
     judge_seeds, blocks = amount.judge_seeds, amount.blocks
-    values = sum(len(arm.ladder) for arm in tried)
+    values = sum(len(arm.ladder) for arm in tried) if search.screen else 0
     sides = 3 if any(arm.is_rival for arm in tried) and not all(arm.is_rival for arm in tried) else 2
     each = BASELINE_SEEDS + values + search.trials + amount.race + sides * judge_seeds
     return Plan(
@@ -70,6 +100,7 @@ def plan(config: Config, learning_rate: float) -> Plan:
         smallest_effect=search.smallest_effect,
         confidence=search.confidence,
         trials=search.trials,
+        tries_alone=search.screen,
         batch=search.batch,
     )
 

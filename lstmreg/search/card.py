@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ from lstmreg.knobs import KNOBS
 from lstmreg.layers import penalties
 from lstmreg.tasks import Splits, Task
 from lstmreg.training.single import Lesson, floor_losses
+
+from .kept import fits
 
 #: A loss below this, in units of the target's variance, is no loss but the rounding of 32 bits.
 _ROUNDING = 1e-12
@@ -53,6 +55,8 @@ class DataCard:
         length: Steps of the longest case; older runs, all of which forecast, have those of the window.
         initial_penalties: What each penalty on weights, by its path, costs a network that has not been trained at
             strength 1; nothing of networks of somebody's own, nor in older runs.
+        targets: Names of the targets; older runs have none.
+        test_groups: What each test case belongs to, where there are groups; older runs have none.
     """
 
     path: str
@@ -80,6 +84,26 @@ class DataCard:
     simple_models: list[str] = field(default_factory=list)
     is_in_memory: bool = False
     initial_penalties: dict[str, float] = field(default_factory=dict)
+    targets: list[str] = field(default_factory=list)
+    test_groups: list[str] = field(default_factory=list)
+
+    @classmethod
+    def from_kept(cls, kept: Any) -> DataCard:
+        """Rebuild it from its fields; what a later version kept beside them is left out.
+
+        Raises:
+            ValueError: If something is missing, or is not what it must be.
+        """
+        if not isinstance(kept, dict):
+            raise ValueError(f"its data card is no mapping: {kept!r}")
+        declared = get_type_hints(cls)
+        for field_ in dataclasses.fields(cls):
+            name, needed = field_.name, field_.default is MISSING and field_.default_factory is MISSING
+            if name not in kept and needed:
+                raise ValueError(f"its data card has no {name}")
+            if name in kept and not fits(kept[name], declared[name]):
+                raise ValueError(f"its data card has {name}={kept[name]!r}")
+        return cls(**{name: kept[name] for name in declared if name in kept})
 
     @property
     def best_floor(self) -> str | None:
@@ -100,7 +124,7 @@ def make_card(config: Config, task: Task, splits: Splits, most_blocks: int) -> D
     lessons = [Lesson.of(task, split) for split in splits.blocks]
     per_block = [floor_losses(config.training, lesson, lesson.split.judged) for lesson in lessons]
     final = splits.final
-    truth, scales = task.truth(final.judged), task.scales(task.encoder(final), final, final.judged)
+    truth, scales = task.truth(final.judged), task.judging(task.encoder(final), final, final.judged)
     test_floors = {
         name: task.errors(config.training, floor, truth, scales)
         for name, floor in task.floors(final, final.judged).items()
@@ -128,6 +152,8 @@ def make_card(config: Config, task: Task, splits: Splits, most_blocks: int) -> D
         simple_models=sorted(name for name in per_block[0] if name in task.simple_models),
         is_in_memory=not Path(task.path).exists(),
         initial_penalties=_initial_penalties(config, task),
+        targets=list(task.targets),
+        test_groups=task.groups(final.judged),
         **_sizes(lessons[0]),
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lstmreg.config import Config, SearchConfig, default_space, from_dict
+from lstmreg.config import Config, Range, Scalar, SearchConfig, Values, default_space, from_dict
 from lstmreg.errors import ConfigError, CorruptFileError
 from lstmreg.tasks import Task
 from lstmreg.yaml_file import read_yaml, write_yaml
@@ -32,7 +32,8 @@ def settle(config: Config, task: Task) -> Config:
     if config.search.space is None:
         training = config.training
         # A step of SGD is as large as the gradient, so there the usual strengths hold.
-        space = default_space(len(task.features), proximal=training.proximal and training.optimizer != "sgd")
+        is_other = training.proximal and training.optimizer != "sgd"
+        space: dict[str, Range | Values | list[Scalar]] = {**default_space(len(task.features), proximal=is_other)}
         config = dataclasses.replace(config, search=dataclasses.replace(config.search, space=space))
     if not (config.directory / "config.yaml").exists():
         return config
@@ -41,14 +42,9 @@ def settle(config: Config, task: Task) -> Config:
     if search.effort == SearchConfig.effort:  # which asks for nothing
         search = dataclasses.replace(search, effort=begun.search.effort)
     config = dataclasses.replace(config, search=search)
-    different = [
-        f"{name}: {old!r} then, {new!r} now"
-        for name, old, new in _differences(dataclasses.asdict(begun), dataclasses.asdict(config))
-        if name not in _FREE
-    ]
-    if different:
+    if different := differences(dataclasses.asdict(begun), dataclasses.asdict(config)):
         raise ConfigError(
-            f"{config.directory} was begun with another configuration ({'; '.join(different)}). For another question, "
+            f"{config.directory} was begun with another configuration ({different}). For another question, "
             f"or more trainings, give this run another name (--name=...), or remove the folder."
         )
     return config
@@ -74,6 +70,13 @@ def read_config(directory: Path) -> Config:
         raise CorruptFileError(f"{path}: damaged ({str(error).splitlines()[0]}).") from None
     # The folder may have been moved since.
     return dataclasses.replace(config, name=directory.resolve().name, runs=str(directory.resolve().parent))
+
+
+def differences(then: dict[str, Any], now: dict[str, Any]) -> str:
+    """Say what two configurations of one run differ in; nothing if that is only where its folder lies."""
+    return "; ".join(
+        f"{name}: {old!r} then, {new!r} now" for name, old, new in _differences(then, now) if name not in _FREE
+    )
 
 
 def _differences(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:

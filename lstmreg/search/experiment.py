@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lstmreg.config import Config, with_settings
+from lstmreg.config import Config
 from lstmreg.errors import NoUsableTrialError
 from lstmreg.tasks import Split, Task, read_task
 from lstmreg.training import DivergedError
@@ -24,16 +24,17 @@ from lstmreg.training.single import Trained, train_configured
 
 from . import arms, decisions, explaining, held_out, method
 from .arms import LEARNING_RATE
-from .card import DataCard, kept, make_card
+from .card import kept, make_card
 from .config_file import read_config, settle, write_config
 from .decisions import Conclusion
 from .evidence import Evidence
-from .ledger import Job, Ledger, Outcome, Runner, Tell, check_file, owned, read_card, usable_study
+from .ledger import Job, Ledger, Outcome, Runner, Tell, read_card
 from .method import BASELINE, Candidate, Cell, LogLosses
 from .planning import Clock, Planner, most_blocks, trainings
 from .proposals import propose
 from .records import STAGE_OF, STAGES, Record, Replicate, Result, Role, Stage
-from .space import Setting, about_configured_knobs, baseline_config, dimensions, key
+from .space import Setting, about_configured_knobs, baseline_config, conditions, dimensions, key, trained_config
+from .study_file import check_file, owned, usable_study
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ def read(directory: Path) -> Evidence:
     """
     config = read_config(directory)
     with usable_study(directory):
-        card = DataCard(**read_card(config))
+        card = read_card(config)
         ledger = Ledger(config, card)
         evidence = Evidence(config, card)
         evidence.records["rates"] = ledger.records("rates")
@@ -157,7 +158,7 @@ class _Experiment:
         self.splits = task.splits(config.search)
         card = make_card(config, task, self.splits, most_blocks(config, task))
         self.ledger = Ledger(config, card, self._heard)
-        self.ledger.keep_card(dataclasses.asdict(card))
+        self.ledger.keep_beginning(card)
         self.evidence = Evidence(config, card)
         self.listener = listener
         self.progress = Progress("learning rate", None, 0, 0)
@@ -216,7 +217,7 @@ class _Experiment:
 
     def _propose(self, known: Sequence[tuple[Candidate, float]], first: int, count: int) -> list[Candidate]:
         """Have a sampler of Optuna propose candidates; what must stand beside a setting is not its affair."""
-        beside = {arm.path: dict(arm.beside) for arm in arms.arms(self.evidence.config)}
+        beside = {path: arms.always_beside(self.evidence.config, path) for path in dimensions(self.evidence.config)}
         added = {path for settings in beside.values() for path in settings}
 
         def plain(candidate: Candidate) -> Setting:
@@ -227,7 +228,8 @@ class _Experiment:
             return Candidate.of(setting | needed)
 
         points = [({}, 0.0), *((plain(candidate), effect) for candidate, effect in known)]
-        proposed = propose(self.base, dimensions(self.evidence.config), points, first, count)
+        config = self.evidence.config
+        proposed = propose(self.base, dimensions(config), conditions(config), points, first, count)
         return [whole(setting) for setting in proposed if setting]
 
     def _test(self, conclusion: Conclusion) -> None:
@@ -311,7 +313,7 @@ class _Experiment:
 
     def _assignment(self, job: Job) -> Assignment:
         setting, column = explaining.apart(job.setting)
-        config = with_settings(self.base, setting)
+        config = trained_config(self.base, setting)
         is_test = job.role == "test"
         split = self.splits.final if is_test else self.splits.blocks[job.replicate.block]
         seed = _seed(self.base.search.seed, "test" if is_test else "blocks", split, job.replicate.seed)

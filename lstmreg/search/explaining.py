@@ -24,7 +24,7 @@ from .evidence import Effect, Evidence
 from .ledger import Job
 from .method import Interval
 from .records import Record, Replicate, Result
-from .space import Setting, key, regularizers
+from .space import Setting, is_regularizer, key
 
 #: Beside the paths of a setting: the input column of which a network sees zeros alone. It is none of the configuration.
 WITHOUT = "data.without"
@@ -78,7 +78,7 @@ def extent(config: Config, columns: int) -> Extent:
         columns: How many columns can be left out.
     """
     search = config.search
-    tried = sum(arm.path in regularizers() for arm in arms.arms(config))
+    tried = sum(is_regularizer(arm.path) for arm in arms.arms(config))
     never_stops = config.training.patience is None and config.training.keep == "last"
     whole = Extent(min(columns, 2 * _ENDS), _SEEDS, 0 if never_stops else tried + 2)
     is_all = search.effort == "thorough" if search.explain is None else search.explain
@@ -123,7 +123,7 @@ def apart(setting: Setting) -> tuple[Setting, str | None]:
 # ---------------------------------------------------------------------- which columns
 
 #: The knobs that choose among columns, the most decided first.
-CHOOSING = ("model.kernel_l1", "model.kernel_l2")
+CHOOSING = ("model.kernel_l1", "model.kernel_l1[0]", "model.kernel_l2", "model.kernel_l2[0]")
 
 
 def left_out(evidence: Evidence, found: Conclusion, count: int) -> list[str]:
@@ -170,8 +170,7 @@ def unstopped(found: Conclusion) -> list[Setting]:
 
     The most promising knobs come first.
     """
-    known = set(regularizers())
-    rows = sorted((r for r in found.rows if r.arm.path in known), key=lambda row: row.best.band.mean)
+    rows = sorted((r for r in found.rows if is_regularizer(r.arm.path)), key=lambda row: row.best.band.mean)
     alone = [{row.arm.path: row.best.value} | dict(row.arm.beside) for row in rows]
     return list({key(setting): setting for setting in ({}, found.candidate, *alone)}.values())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,7 +48,7 @@ def predictions(evidence: Evidence, setting: Setting) -> dict[int, NDArray[np.fl
 def case_losses(evidence: Evidence, predicted: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the loss of each test case ``(M)``, scaled as the validation loss is."""
     task = task_named(evidence.config.task)
-    return task.losses(evidence.config.training, predicted, truth(evidence), evidence.card.scales)
+    return task.weighted_losses(evidence.config.training, predicted, truth(evidence), evidence.card.scales)
 
 
 def errors(evidence: Evidence, predicted: NDArray[np.float64]) -> dict[str, float]:
@@ -87,8 +88,14 @@ def effect(evidence: Evidence, setting: Setting, against: Setting) -> Effect | N
     ours, theirs = (
         {seed: case_losses(evidence, p) for seed, p in predictions(evidence, s).items()} for s in (setting, against)
     )
+    return compared(evidence, ours, theirs, evidence.failures(setting, "test"))
+
+
+def compared(
+    evidence: Evidence, ours: Mapping[int, NDArray[np.float64]], theirs: Mapping[int, NDArray[np.float64]], failed: int
+) -> Effect | None:
+    """Return the effect that :func:`effect` says, of losses of the same cases in their order ``(M,)``, by seed."""
     seeds = sorted(set(ours) & set(theirs))
-    failed = evidence.failures(setting, "test")
     if not seeds:
         return None
     mean_ours, mean_theirs = (np.mean([side[seed] for seed in seeds], axis=0) for side in (ours, theirs))

@@ -1,34 +1,38 @@
-"""The studies of one run in its SQLite file: who owns them, which trials are done, and running the rest."""
+"""The studies of one run in its SQLite file: which trials are done, and running the rest."""
 
 from __future__ import annotations
 
 import dataclasses
-import errno
-import os
-import sqlite3
+import json
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import filelock
 import optuna
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
 
 from lstmreg.config import Config
 from lstmreg.errors import ConfigError, CorruptFileError, DataError, NoUsableTrialError
 from lstmreg.training import DivergedError
 
 from .card import DataCard
+from .config_file import differences
+from .kept import check_seal, fits, sealed
 from .records import ROLES, STAGE_OF, STAGES, Record, Replicate, Result, Role, Stage
 from .space import Setting, key
+from .study_file import check_file, reading
 
 #: After so many identical errors in a row the search stops: the next trial would fail as well.
 _SAME_ERRORS = 5
+
+
+#: Of what a study holds; a study with a larger one is a newer version's.
+SCHEMA = 1
+
+#: Attributes of the first study: what the run was begun with, and the data card alone, which an earlier version kept.
+_BEGUN, _OLDER = "begun", "card"
 
 
 @dataclass(frozen=True)
@@ -66,43 +70,6 @@ Tell = Callable[[int, Outcome | Exception], None]
 Runner = Callable[[list[Job], Tell], None]
 
 
-@contextmanager
-def owned(directory: Path) -> Iterator[None]:
-    """Hold a run's folder for this process alone; the operating system lets go when the process ends.
-
-    Raises:
-        ConfigError: If another process holds it.
-    """
-    directory.mkdir(parents=True, exist_ok=True)
-    owner = directory / "owner.pid"
-    lock = filelock.FileLock(directory / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        pid = owner.read_text().strip() if owner.exists() else "unknown"
-        raise ConfigError(
-            f"{directory}: process {pid} is working on this run. Wait for it, or choose another name."
-        ) from None
-    try:
-        owner.write_text(f"{os.getpid()}\n")
-        yield
-    finally:
-        owner.unlink(missing_ok=True)
-        lock.release()
-
-
-@contextmanager
-def usable_study(directory: Path) -> Iterator[None]:
-    """Say it as an ``OSError`` if the study, sound as it was when it was opened, cannot be read or written."""
-    try:
-        yield
-    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-        reason = str(error.__cause__ or error).splitlines()[0]
-        raise OSError(
-            errno.EIO, f"the study cannot be read or written ({reason})", str(directory / "study.db")
-        ) from error
-
-
 class Ledger:
     """The Optuna studies of one run.
 
@@ -132,39 +99,71 @@ class Ledger:
         on = {"test": [card.final_key]}
         self._splits = {stage: [tuple(k) for k in on.get(stage, card.block_keys)] for stage in STAGES}
         self._heard = heard
-        self._storage = optuna.storages.RDBStorage(f"sqlite:///{path.absolute()}")
-        self._studies = {
-            stage: optuna.create_study(
-                storage=self._storage, study_name=f"{config.run_name}/{stage}", load_if_exists=True
-            )
-            for stage in STAGES
-        }
-        self._records = {stage: self._read(stage) for stage in STAGES}
+        self._sha256 = card.sha256
+        with reading(path):
+            self._storage = optuna.storages.RDBStorage(f"sqlite:///{path.absolute()}")
+            self._studies = self._open()
+            self._is_older = _OLDER in self._studies["rates"].user_attrs
+            self._records = {stage: self._read(stage) for stage in STAGES}
 
-    def keep_card(self, card: dict[str, Any]) -> None:
-        """Keep the data card with the study, so that a report needs the data no more.
+    def _open(self) -> dict[Stage, optuna.Study]:
+        """Open the studies; those of a new run are made.
+
+        Raises:
+            ValueError: If one of a run that has begun is missing.
+        """
+        names = {stage: f"{self.config.run_name}/{stage}" for stage in STAGES}
+        known = set(optuna.get_all_study_names(self._storage))
+        studies: dict[Stage, optuna.Study] = {}
+        for stage, name in names.items():  # the first is made first, and its attribute is written when all are there
+            if name in known:
+                studies[stage] = optuna.load_study(storage=self._storage, study_name=name)
+            elif stage in _stages(studies["rates"].user_attrs if studies else {}):
+                raise ValueError(f"its study {name!r} is missing")
+            else:
+                studies[stage] = optuna.create_study(storage=self._storage, study_name=name)
+        return studies
+
+    def keep_beginning(self, card: DataCard) -> None:
+        """Keep with the study what it was begun with, so that a report needs the data no more.
 
         Raises:
             DataError: If the data are not those the run began with.
         """
         study = self._studies["rates"]
-        known = study.user_attrs.get("card")
-        if known is not None and known["sha256"] != card["sha256"]:
-            raise DataError(
-                f"{card['path']}: not what run {self.config.run_name!r} began with. "
-                f"Give the run a new name, or bring the old back."
-            )
-        if known != card:
-            study.set_user_attr("card", card)
+        if study.user_attrs.keys() & {_BEGUN, _OLDER}:
+            known = read_card(self.config)
+            if known.sha256 != card.sha256:
+                raise DataError(
+                    f"{card.path}: not what run {self.config.run_name!r} began with. "
+                    f"Give the run a new name, or bring the old back."
+                )
+        if not self._is_older:
+            begun = {
+                "schema": SCHEMA,
+                "stages": list(STAGES),
+                "config": dataclasses.asdict(self.config),
+                "card": dataclasses.asdict(card),
+            }
+            as_kept = json.loads(json.dumps(sealed(begun, _BEGUN)))
+            if study.user_attrs.get(_BEGUN) != as_kept:
+                study.set_user_attr(_BEGUN, as_kept)
 
     def _read(self, stage: Stage) -> list[Record]:
-        """Read the finished trials; what a process of another version left running is none."""
-        states = (TrialState.COMPLETE, TrialState.FAIL)
-        done = self._studies[stage].get_trials(deepcopy=False, states=states)
-        try:
-            return [_record(stage, trial) for trial in done if "split" in trial.user_attrs]
-        except ValueError as error:
-            raise _damaged(self.config.directory / "study.db", str(error)) from None
+        """Read the finished trials; what a process of another version left running is none.
+
+        Raises:
+            ValueError: If one is not as it was written, or missing.
+        """
+        trials = self._studies[stage].get_trials(deepcopy=False)
+        if missing := set(range(len(trials))) - {trial.number for trial in trials}:
+            raise ValueError(f"trial {min(missing)} of stage {stage!r} is missing")
+        done = [trial for trial in trials if trial.state in (TrialState.COMPLETE, TrialState.FAIL)]
+        return [_record(stage, trial, self._place(stage)) for trial in done if "split" in trial.user_attrs]
+
+    def _place(self, stage: Stage) -> str | None:
+        """Name where the seals of a stage's trials belong; ``None`` where an earlier version gave them none."""
+        return None if self._is_older else f"{self._sha256}/{stage}"
 
     def records(self, stage: Stage) -> list[Record]:
         """Return the finished trials of a stage, in an order that does not depend on which of them ended first.
@@ -202,11 +201,14 @@ class Ledger:
             else:
                 attributes |= _reasons(outcome)
                 state = TrialState.FAIL
+            place = self._place(stage)
+            if place is not None:
+                attributes = sealed({**attributes, "value": value}, place)
             # In one transaction, and not one for each attribute.
             ended = optuna.trial.create_trial(state=state, value=value, user_attrs=attributes)
             trial_id = self._storage.create_new_trial(study._study_id, template_trial=ended)
             ended.number = self._storage.get_trial_number_from_id(trial_id)
-            self._keep(_record(stage, ended))
+            self._keep(_record(stage, ended, place))
 
         run(jobs, tell)
 
@@ -242,11 +244,11 @@ def _stop_if_hopeless(records: list[Record]) -> None:
         )
 
 
-def _record(stage: Stage, trial: FrozenTrial) -> Record:
+def _record(stage: Stage, trial: FrozenTrial, place: str | None) -> Record:
     """Return a finished trial as the experiment knows it.
 
     Raises:
-        ValueError: If it is none that a search has written; it names the trial.
+        ValueError: If it is none that a search has written there; it names the trial.
     """
     attributes = trial.user_attrs
     failure = attributes.get("failure")
@@ -255,7 +257,10 @@ def _record(stage: Stage, trial: FrozenTrial) -> Record:
             raise ValueError(f"it has no {missing[0]}")
         if attributes["role"] not in [role for role, its_stage in STAGE_OF.items() if its_stage == stage]:
             raise ValueError(f"its role is {attributes['role']!r}")
-        return Record(
+        for name, kind in _TYPES.items():
+            if not fits(attributes.get(name), kind):
+                raise ValueError(f"its {name} is {attributes.get(name)!r}")
+        record = Record(
             number=trial.number,
             role=attributes["role"],
             setting=attributes["setting"],
@@ -266,58 +271,79 @@ def _record(stage: Stage, trial: FrozenTrial) -> Record:
             split=tuple(attributes["split"]),
             learning_rate=attributes.get("learning_rate"),
         )
+        if place is not None:
+            check_seal(attributes, place)
+            has_ended_so = TrialState.COMPLETE if failure is None else TrialState.FAIL
+            if trial.state != has_ended_so or trial.value != attributes["value"]:
+                raise ValueError("its value is not what was written")
     except (TypeError, ValueError) as error:
         raise ValueError(f"trial {trial.number} of stage {stage!r}: {error}") from None
+    return record
 
 
-def read_card(config: Config) -> dict[str, Any]:
+#: Of what a trial's attributes are; the result has types of its own.
+_TYPES: dict[str, Any] = {
+    "setting": dict[str, int | float | str | bool],
+    "replicate": tuple[int, int],
+    "split": list[int],
+    "failure": str | None,
+    "traceback": str | None,
+    "learning_rate": float | None,
+}
+
+
+def read_card(config: Config) -> DataCard:
     """Return the data card of a run that has begun.
 
     Raises:
+        ConfigError: If its ``config.yaml`` was changed since.
         CorruptFileError: If there is none, or the study's file is damaged or missing.
     """
     path = config.directory / "study.db"
     if not path.exists():
         raise CorruptFileError(f"{path}: no such study. Run 'lstmreg search' first.")
     check_file(path)
-    storage = optuna.storages.RDBStorage(f"sqlite:///{path.absolute()}")
-    name = f"{config.run_name}/rates"
-    known = name in optuna.get_all_study_names(storage)
-    card: dict[str, Any] | None = (
-        optuna.load_study(storage=storage, study_name=name).user_attrs.get("card") if known else None
-    )
-    if card is None:
-        raise CorruptFileError(f"{config.directory}: the search has not begun. Run 'lstmreg search'.")
-    return card
+    with reading(path):
+        storage = optuna.storages.RDBStorage(f"sqlite:///{path.absolute()}")
+        name = f"{config.run_name}/rates"
+        known = name in optuna.get_all_study_names(storage)
+        attributes = optuna.load_study(storage=storage, study_name=name).user_attrs if known else {}
+        if _BEGUN in attributes:
+            return _card(config, attributes[_BEGUN])
+        if _OLDER in attributes:
+            return DataCard.from_kept(attributes[_OLDER])
+    raise CorruptFileError(f"{config.directory}: the search has not begun. Run 'lstmreg search'.")
 
 
-def check_file(path: Path) -> None:
-    """Look whether a study that exists is sound, before anything writes to it.
+def _card(config: Config, begun: Any) -> DataCard:
+    """Return the data card of what a run was begun with.
 
     Raises:
-        CorruptFileError: If it is not.
+        ConfigError: If its ``config.yaml`` is another one.
+        CorruptFileError: If a newer version wrote it.
+        ValueError: If it is not what was written.
     """
-    if not path.exists():
-        return
-    verdict = _checked(path, "rw")
-    if verdict != "ok":  # perhaps because the file cannot be written
-        verdict = _checked(path, "ro")
-    if verdict != "ok" or path.stat().st_size == 0:
-        raise _damaged(path, verdict)
+    schema = begun.get("schema") if isinstance(begun, dict) else None
+    if isinstance(schema, int) and schema > SCHEMA:
+        path = config.directory / "study.db"
+        raise CorruptFileError(
+            f"{path}: written by a newer lstmreg (schema {schema}; this one reads up to {SCHEMA}). Upgrade lstmreg."
+        )
+    if not fits(begun, dict[str, Any]):
+        raise ValueError(f"what it was begun with is no mapping: {begun!r}")
+    check_seal(begun, _BEGUN)
+    now = json.loads(json.dumps(dataclasses.asdict(config)))
+    if different := differences(begun["config"], now):
+        raise ConfigError(
+            f"{config.directory / 'config.yaml'} is not what the search was begun with ({different}). Bring the old "
+            f"back, or give another run another name (--name=...)."
+        )
+    return DataCard.from_kept(begun["card"])
 
 
-def _checked(path: Path, mode: Literal["rw", "ro"]) -> str:
-    """Return what SQLite says of a file; ``ok`` if it is sound.
-
-    Where it may write, it first takes back what a process that was killed had half written: without that it cannot read
-    such a file.
-    """
-    try:
-        with closing(sqlite3.connect(f"file:{path.absolute()}?mode={mode}", uri=True)) as connection:
-            return str(connection.execute("PRAGMA quick_check").fetchone()[0])
-    except sqlite3.DatabaseError as error:
-        return str(error)
-
-
-def _damaged(path: Path, reason: str) -> CorruptFileError:
-    return CorruptFileError(f"{path}: the study is damaged ({reason}). Move the file aside and run the search again.")
+def _stages(attributes: dict[str, Any]) -> list[Stage]:
+    """Return the stages that a run had when it was begun; none if it was not."""
+    if _OLDER in attributes:
+        return list(STAGES)
+    begun = attributes.get(_BEGUN, {})
+    return list(begun.get("stages", []))

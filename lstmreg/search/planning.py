@@ -12,8 +12,9 @@ import torch
 
 from lstmreg.config import AMOUNTS, Amount, Config, with_settings
 from lstmreg.errors import DataError
-from lstmreg.knobs import KNOBS
+from lstmreg.knobs import knob_at
 from lstmreg.population import Population
+from lstmreg.setting_path import whole
 from lstmreg.tasks import Splits, Task
 from lstmreg.training.fitting import Epoch
 from lstmreg.training.population import fit_population
@@ -57,6 +58,10 @@ def trainings(config: Config, columns: int) -> dict[str, int]:
     return arms.trainings(config) | {"explain": explain}
 
 
+#: What makes a network larger or smaller.
+_SIZES = {"model.hidden_size", "model.num_layers", "model.bidirectional"}
+
+
 class Planner:
     """Says what a search should do on this machine, and how long that will take.
 
@@ -98,12 +103,16 @@ class Planner:
     def describe(self, amount: Amount) -> str:
         """Say what a search will do, how long that takes, and what else could be asked for."""
         tried = arms.arms(self._config)
-        values = sum(len(arm.ladder) for arm in tried)
+        values = f"{len(tried)} settings with {sum(len(arm.ladder) for arm in tried)} values"
+        if not self._config.search.screen:
+            values = f"{self._config.search.trials} settings of {len(tried)} things at once, which Optuna proposes,"
         said = (
-            f"The plan: up to {self._trainings(amount)} trainings{self._duration(amount)}. {len(tried)} settings with "
-            f"{values} values are tried on {amount.blocks} blocks: training ends by one, and the loss is taken on the "
-            f"next. The best one is judged with {amount.judge_seeds} seeds or more that nobody has seen."
+            f"The plan: up to {self._trainings(amount)} trainings{self._duration(amount)}. {values} are tried on "
+            f"{amount.blocks} blocks: training ends by one, and the loss is taken on the next. The best one is judged "
+            f"with {amount.judge_seeds} seeds or more that nobody has seen."
         )
+        if _SIZES & {whole(arm.path) for arm in tried}:
+            said += " Networks that are larger than the configured one take longer than that."
         most = self._possible[-1]
         if self._config.search.effort != "thorough" and most != amount:
             thorough = self._thorough()
@@ -175,7 +184,7 @@ def seconds_a_step(config: Config, task: Task) -> float:
     They learn a batch or two again and again, so that it takes a moment whatever the size of the data; inputs of
     nothing but zeros let none diverge.
     """
-    tried = [arm for arm in arms.arms(config) if arm.path in KNOBS]
+    tried = [arm for arm in arms.arms(config) if knob_at(arm.path) is not None and not arm.beside]
     knobs: list[Setting] = [{}, *({arm.path: arm.ladder[0]} for arm in tried)]
     most = min(_MEMBERS, members_at_once(config))
     base = baseline_config(config, config.search.learning_rates[0], len(task.features))
@@ -194,7 +203,7 @@ def seconds_a_step(config: Config, task: Task) -> float:
         return False
 
     population = Population(task.network(model) for model in models)
-    criterion = task.criterion(training, lesson.encoder)
+    criterion = lesson.criterion(training)
     fit_population(population, ([batch] * _BATCHES, [batch]), training, criterion=criterion, watch=watch)
     steps = (len(ended) - 1) * (_BATCHES + _EVALUATION) * most * rows / config.training.batch_size
     return (ended[-1] - ended[0]) / steps

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 
 import optuna
 
-from lstmreg.config import Config, Dimension
+from lstmreg.config import Condition, Config, Dimension
 
 from .space import Setting, as_parameters, distributions, key, suggest
 
@@ -18,6 +19,7 @@ _ASKED = 30
 def propose(
     config: Config,
     dimensions: dict[str, Dimension],
+    conditions: Mapping[str, Condition],
     known: Sequence[tuple[Setting, float]],
     first: int,
     count: int,
@@ -30,6 +32,7 @@ def propose(
     Args:
         config: The run, at its baseline.
         dimensions: What is searched.
+        conditions: Under which conditions some of it is.
         known: Settings with their values, less being better.
         first: Position of the first proposal among all.
         count: How many.
@@ -38,14 +41,16 @@ def propose(
     study = optuna.create_study(sampler=_sampler(config, first))
     drawn_from = distributions(dimensions)
     for setting, value in known:
-        parameters = as_parameters(setting, dimensions, config)
-        if suggest(optuna.trial.FixedTrial(parameters), dimensions, config) == setting:  # the space can say it
-            study.add_trial(optuna.trial.create_trial(params=parameters, distributions=drawn_from, value=value))
+        parameters = as_parameters(setting, dimensions, config, conditions)
+        fixed = optuna.trial.FixedTrial(parameters)
+        if suggest(fixed, dimensions, config, conditions) == setting:  # the space can say it
+            of_trial = {path: drawn_from[path] for path in parameters}
+            study.add_trial(optuna.trial.create_trial(params=parameters, distributions=of_trial, value=value))
     seen = {key(setting) for setting, _ in known}
     proposals = []
     for _ in range(count):
         for _ in range(_ASKED):
-            setting = suggest(study.ask(), dimensions, config)
+            setting = suggest(study.ask(), dimensions, config, conditions)
             if key(setting) not in seen:
                 break
         seen.add(key(setting))
@@ -59,6 +64,11 @@ def _sampler(config: Config, first: int) -> optuna.samplers.BaseSampler:
     seed = int.from_bytes(digest, "little")
     if config.search.sampler == "random":
         return optuna.samplers.RandomSampler(seed=seed)
+    if config.search.sampler == "grid":
+        # Unlike GridSampler it knows grids that lack some points, where a condition does not hold.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return optuna.samplers.BruteForceSampler(seed=seed)
     if config.search.sampler == "gp":
         return optuna.samplers.GPSampler(seed=seed)
     return optuna.samplers.TPESampler(seed=seed)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from types import UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_type_hints
 
 from .card import log_loss
+from .kept import fits
 from .space import Setting, key
 
 #: A stage of the experiment: one Optuna study.
@@ -95,22 +95,11 @@ class Result:
         declared = get_type_hints(cls)
         result: dict[str, Any] = {name: kept.get(name) for name in declared}
         for name, value in result.items():
-            if not _fits(value, declared[name]):
+            if not fits(value, declared[name]):
                 raise ValueError(f"its result has {name}={value!r}" if name in kept else f"its result has no {name}")
         if not len(result["train"]) == len(result["val"]) > result["best_epoch"] >= 0:
             raise ValueError("of its result the curves and the best epoch contradict each other")
         return cls(**result)
-
-
-def _fits(value: Any, declared: Any) -> bool:
-    """Tell whether a value that went through JSON is of a declared type."""
-    if declared is Any:  # numbers of any number of axes, with nothing where there is none
-        return value is None or _fits(value, float) or _fits(value, list[Any])
-    if get_origin(declared) is list:
-        return isinstance(value, list) and all(_fits(each, get_args(declared)[0]) for each in value)
-    if get_origin(declared) is UnionType:
-        return any(_fits(value, kind) for kind in get_args(declared))
-    return isinstance(value, (int, float) if declared is float else declared) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True)

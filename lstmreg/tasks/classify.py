@@ -19,7 +19,7 @@ from .folds import Fold
 from .losses import class_weights, losses_of_classes
 from .sequence_task import SequenceTask
 from .summaries import summaries
-from .task import Split, Values
+from .task import Split, Values, weights_of
 
 if TYPE_CHECKING:
     from lstmreg.losses import Criterion
@@ -71,9 +71,10 @@ class Classify(SequenceTask):
     def floors(self, split: Split, cases: NDArray[np.int64]) -> dict[str, Values]:
         """Return the frequencies of the classes, and logistic regression on summaries, of the sequences that train."""
         numbers, known, count = self.strata[0][split.train], self._summaries, len(self.classes)
+        weights = self.relative_weights(split, split.train)
         return {
-            "majority": np.tile(frequencies(numbers, count), (len(cases), 1)),
-            "logistic": logistic_regression(known[split.train], numbers, known[cases], count),
+            "majority": np.tile(frequencies(numbers, count, weights), (len(cases), 1)),
+            "logistic": logistic_regression(known[split.train], numbers, known[cases], count, weights),
         }
 
     @cached_property
@@ -98,4 +99,4 @@ class Classify(SequenceTask):
         cls, training: TrainingConfig, predictions: Values, truth: Values, scales: Mapping[str, Any]
     ) -> dict[str, float]:
         """Return log loss, accuracy, balanced accuracy, macro F1, and of two classes AUROC."""
-        return errors_of_classes(predictions, truth[:, 0].astype(np.int64))
+        return errors_of_classes(predictions, truth[:, 0].astype(np.int64), weights_of(scales))

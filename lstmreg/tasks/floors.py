@@ -26,14 +26,21 @@ _MOST_COLUMNS, _MOST_NUMBERS = 10_000, 10_000_000
 _NUMBERS_AT_ONCE = 4_000_000
 
 
-def frequencies(numbers: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
+def frequencies(
+    numbers: NDArray[np.int64], classes: int, weights: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
     """Return how often each class occurs, as probabilities ``(C,)``; one that does not counts as if it did once."""
-    counts = np.maximum(class_counts(numbers, classes), 1)
+    counts = class_counts(numbers, classes) if weights is None else np.bincount(numbers, weights, classes)
+    counts = np.where(counts > 0, counts, 1)
     return np.asarray(counts / counts.sum())
 
 
 def logistic_regression(
-    known: NDArray[np.float64], numbers: NDArray[np.int64], new: NDArray[np.float64], classes: int
+    known: NDArray[np.float64],
+    numbers: NDArray[np.int64],
+    new: NDArray[np.float64],
+    classes: int,
+    weights: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
     """Return the probability of each class ``(M, C)`` by logistic regression.
 
@@ -44,11 +51,12 @@ def logistic_regression(
         numbers: Their classes, ``(N,)``.
         new: What is known of the cases to predict, ``(M, F)``.
         classes: How many there are, C.
+        weights: How much each training case counts, ``(N,)``.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
-    probabilities = np.tile(frequencies(numbers, classes), (len(new), 1))
+    probabilities = np.tile(frequencies(numbers, classes, weights), (len(new), 1))
     present = np.unique(numbers)
     if len(present) < 2:
         return probabilities
@@ -57,13 +65,19 @@ def logistic_regression(
     scaler = Scaler.fit(known)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a floor need not be perfect
-        model = LogisticRegression(max_iter=1000).fit(_scaled(scaler, known), numbers)
+        of_each = None if weights is None else weights[::every]
+        model = LogisticRegression(max_iter=1000).fit(_scaled(scaler, known), numbers, sample_weight=of_each)
     fitted = model.classes_
     probabilities[:, fitted] = model.predict_proba(_scaled(scaler, new)) * probabilities[0, fitted].sum()
     return probabilities
 
 
-def ridge(known: NDArray[np.float64], targets: NDArray[np.float64], new: NDArray[np.float64]) -> NDArray[np.float64]:
+def ridge(
+    known: NDArray[np.float64],
+    targets: NDArray[np.float64],
+    new: NDArray[np.float64],
+    weights: NDArray[np.float64] | None = None,
+) -> NDArray[np.float64]:
     """Return numbers ``(M, O)`` by ridge regression on ``targets (N, O)``, each by itself where it is there."""
     from sklearn.linear_model import RidgeCV
 
@@ -73,7 +87,8 @@ def ridge(known: NDArray[np.float64], targets: NDArray[np.float64], new: NDArray
         every = _every(int(there.sum()))
         some = known[there][::every]
         scaler = Scaler.fit(some)
-        model = RidgeCV(alphas=_PENALTIES).fit(_scaled(scaler, some), column[there][::every])
+        of_each = None if weights is None else weights[there][::every]
+        model = RidgeCV(alphas=_PENALTIES).fit(_scaled(scaler, some), column[there][::every], sample_weight=of_each)
         predicted[:, k] = model.predict(_scaled(scaler, new))
     return predicted
 
@@ -84,6 +99,7 @@ def ridge_on_windows(
     train: NDArray[np.int64],
     validation: NDArray[np.int64],
     cases: NDArray[np.int64],
+    weights: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float32] | None:
     r"""Return what a ridge regression on all numbers of a window gives in place of a network, ``(M, O)``.
 
@@ -99,6 +115,7 @@ def ridge_on_windows(
         train: Numbers of the cases that train.
         validation: Numbers of those that choose the penalty.
         cases: Numbers of those to predict.
+        weights: How much each of all cases counts, ``(N,)``, with a mean of 1 over those that train.
 
     Returns:
         What a network would give; ``None`` where a window has more than 10,000 numbers, or where what comes out is not
@@ -109,19 +126,25 @@ def ridge_on_windows(
         return None
     train = train[-min(_MOST_ROWS, max(1, _MOST_NUMBERS // columns)) :]
     x, y = _flat(inputs, train), targets[train].astype(np.float64)
-    means = x.mean(axis=0), y.mean(axis=0)
+    of_each = None if weights is None else weights[train]
+    means = np.average(x, axis=0, weights=of_each), np.average(y, axis=0, weights=of_each)
     x -= means[0]
-    weights = _ridge_weights(x, y - means[1], _PENALTIES_A_ROW * len(train))
+    y -= means[1]
+    if of_each is not None:
+        root = np.sqrt(of_each)[:, None]
+        x, y = x * root, y * root
+    found = _ridge_weights(x, y, _PENALTIES_A_ROW * len(train))
     del x
-    if not np.isfinite(weights).all():
+    if not np.isfinite(found).all():
         return None
-    errors = np.zeros(len(weights))
+    errors = np.zeros(len(found))
     for part in _parts(validation, columns):
-        outputs = (_flat(inputs, part) - means[0]) @ weights + means[1]
-        errors += np.square(outputs - targets[part]).sum(axis=(1, 2))
-    best = weights[errors.argmin()]
-    found = np.vstack([(_flat(inputs, part) - means[0]) @ best + means[1] for part in _parts(cases, columns)])
-    return found.astype(np.float32) if np.isfinite(errors).all() and np.isfinite(found).all() else None
+        outputs = (_flat(inputs, part) - means[0]) @ found + means[1]
+        squares = np.square(outputs - targets[part]).sum(axis=2)
+        errors += (squares if weights is None else squares * weights[part]).sum(axis=1)
+    best = found[errors.argmin()]
+    made = np.vstack([(_flat(inputs, part) - means[0]) @ best + means[1] for part in _parts(cases, columns)])
+    return made.astype(np.float32) if np.isfinite(errors).all() and np.isfinite(made).all() else None
 
 
 def _ridge_weights(

@@ -17,12 +17,11 @@ from lstmreg.data.sources.given import table_given
 from lstmreg.data.table import Series, read_series
 from lstmreg.data.windows import Windower, steps_ahead
 from lstmreg.errors import DataError
-from lstmreg.rules import require
 
 from .errors import mean_absolute_error, mean_absolute_scaled_error, root_mean_square_error
 from .floors import ridge_on_windows
 from .losses import losses_of_numbers
-from .task import Split, Splits, Task, Values
+from .task import Split, Splits, Task, Values, weights_of
 
 if TYPE_CHECKING:
     from lstmreg.forecaster import Forecaster
@@ -48,6 +47,7 @@ class Forecast(Task):
     predictions_are: ClassVar[str] = "forecast"
     columns_are: ClassVar[str] = "steps ahead"
     do_neighbours_depend: ClassVar[bool] = True
+    can_leave_out: ClassVar[bool] = True
     floor_names: ClassVar[Mapping[str, str]] = {
         "mean": "the mean of the training rows",
         "persistence": "persistence (the last value again)",
@@ -55,9 +55,10 @@ class Forecast(Task):
         "seasonal": "seasonal persistence (the value one season ago)",
         "ridge": "a ridge regression on the window",
     }
-    settings_shown: ClassVar[tuple[str, ...]] = ("window", "horizon", "season", "difference")
+    settings_shown: ClassVar[tuple[str, ...]] = ("window", "horizon", "season", "difference", "tokens", "weight")
     no_leak: ClassVar[str] = (
-        "Split by time first, then cut into windows; each scaler saw the training rows of its split alone."
+        "Split by time first, then cut into windows; each scaler, and which tokens are known, saw the training rows of "
+        "its split alone."
     )
     losses_by_name: ClassVar[tuple[str, ...]] = ("mse", "mae", "huber")
 
@@ -72,12 +73,7 @@ class Forecast(Task):
 
     @classmethod
     def read(cls, data: DataConfig, given: Any = None) -> Self:
-        """Read the table: a file, or a frame, columns by name or an array ``(N, columns)``.
-
-        Raises:
-            ConfigError: If a column holds tokens, which a forecast does not read.
-        """
-        require(not data.tokens, "data.tokens", "null where task is forecast: its inputs are numbers", data.tokens)
+        """Read the table: a file, or a frame, columns by name or an array ``(N, columns)``."""
         return cls(data, read_series(data, None if given is None else table_given(given, data)))
 
     def _notes(self) -> list[str]:
@@ -160,6 +156,16 @@ class Forecast(Task):
             return times
         return [f"{groups.names[k]}, {time}" for k, time in zip(groups.of(rows), times, strict=True)]
 
+    def groups(self, cases: NDArray[np.int64]) -> list[str]:
+        """Return the name of the group of each window."""
+        groups = self.series.groups
+        return [] if self.data.group is None else [groups.names[k] for k in groups.of(self._rows(cases))]
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Names of the targets."""
+        return tuple(self.series.target_names)
+
     def warnings(self, split: Split) -> list[str]:
         """Say where the judged rows leave what the training rows have shown: a trend, which no network follows."""
         origin, lag = split.key[0], self.data.lag
@@ -190,7 +196,14 @@ class Forecast(Task):
         """Return a network that reads the columns and gives the steps of the horizon, each with all targets."""
         from lstmreg.models import Network
 
-        return Network(model, len(self.features), self.data.horizon * len(self.series.target_names))
+        series = self.series
+        vocabularies = {
+            k: len(series.tokens[name])
+            for k, name in enumerate((*series.features, *series.ahead_names))
+            if name in series.tokens
+        }
+        outputs = self.data.horizon * len(series.target_names)
+        return Network(model, len(self.features), outputs, vocabularies=vocabularies)
 
     def criterion(self, training: TrainingConfig, encoder: Windower) -> Criterion:
         """Return the loss by its name."""
@@ -208,18 +221,28 @@ class Forecast(Task):
         """Return the targets in the steps ahead, ``(M, O)``."""
         return steps_ahead(self.series.targets, self._rows(cases), self.data.horizon)
 
+    def weights(self, cases: NDArray[np.int64]) -> NDArray[np.float64] | None:
+        """Return the mean weight of the rows that each window forecasts."""
+        if self.series.weights is None:
+            return None
+        weights: NDArray[np.float64] = steps_ahead(self.series.weights[:, None], self._rows(cases), self.data.horizon)
+        return np.asarray(weights.mean(axis=1))
+
     def floors(self, split: Split, cases: NDArray[np.int64]) -> dict[str, Values]:
         """Return the mean of all rows before the first, the last value, its drift, that of one season ago, and a ridge.
 
         The ridge regression is from the window, as a network reads it, to what the network is taught, of all groups
-        together; it is left out where a window is too large, see :func:`lstmreg.tasks.floors.ridge_on_windows`.
+        together; of a token it knows which one it is. It is left out where a window is too large, see
+        :func:`lstmreg.tasks.floors.ridge_on_windows`.
         """
         rows = self._rows(cases)
         origin = int(self.series.groups.moments[rows].min())
         found = floor_predictions(self.series, origin, rows, self.data.horizon, self.data.season)
         encoder = self.encoder(split)
         known = self.encoded(encoder)
-        outputs = ridge_on_windows(known.inputs, known.targets, split.train, split.validation, cases)
+        inputs = encoder.numbers_alone(self.series) if self.series.tokens else known.inputs
+        weights = self.relative_weights(split, np.arange(len(known)))
+        outputs = ridge_on_windows(inputs, known.targets, split.train, split.validation, cases, weights)
         return found if outputs is None else found | {"ridge": self.predictions(encoder, outputs, cases)}
 
     def scales(self, encoder: Windower, split: Split, cases: NDArray[np.int64]) -> dict[str, Any]:
@@ -260,7 +283,7 @@ class Forecast(Task):
         is in units of the naive error of the training rows (the mean absolute change from row to row), of each group
         its own; it is left out where no group has one.
         """
-        names = scales.get("names", [""])
+        names, weights = scales.get("names", [""]), weights_of(scales)
         ours, true = (values.reshape(len(values), -1, len(names)) for values in (predictions, truth))
         kinds = {"root mean square error": root_mean_square_error, "mean absolute error": mean_absolute_error}
         if cls.loss_name(training) == "mae":
@@ -269,17 +292,17 @@ class Forecast(Task):
         if len(names) > 1:
             each = _of_outputs(scales, "target", predictions.shape).reshape(-1, ours.shape[1], len(names))
             for kind, error in kinds.items():
-                of_each = [error((ours / each)[..., p], (true / each)[..., p]) for p in range(len(names))]
+                of_each = [error((ours / each)[..., p], (true / each)[..., p], weights) for p in range(len(names))]
                 found[f"scaled {kind}"] = float(np.mean(of_each))
         else:
-            found = {kind: error(ours, true) for kind, error in kinds.items()}
+            found = {kind: error(ours, true, weights) for kind, error in kinds.items()}
         if "naive" in scales:
             naive = _of_outputs(scales, "naive", predictions.shape)
-            scaled = mean_absolute_scaled_error(predictions, truth, naive)
+            scaled = mean_absolute_scaled_error(predictions, truth, naive, weights)
             found |= {} if np.isnan(scaled) else {"mean absolute scaled error": scaled}
         if len(names) > 1:
             found |= {
-                f"{kind} of {name}": error(ours[..., p], true[..., p])
+                f"{kind} of {name}": error(ours[..., p], true[..., p], weights)
                 for p, name in enumerate(names)
                 for kind, error in kinds.items()
             }
@@ -287,12 +310,23 @@ class Forecast(Task):
 
     # ---------------------------------------------------------------- out
 
-    def scores(self, predictions: Values, truth: Values) -> NDArray[np.float64] | None:
-        """Return the distances from the truth, in the targets' units: a column for each output.
+    def groups_of(self, cases: NDArray[np.int64]) -> list[str] | None:
+        """Return the group of each window, where there are several series."""
+        if self.data.group is None:
+            return None
+        groups = self.series.groups
+        return [groups.names[k] for k in groups.of(self._rows(cases)).tolist()]
 
-        None where each group has a scale of its own: the errors of a large shop are no interval of a small one.
+    def score_units(self, encoder: Windower, cases: NDArray[np.int64]) -> NDArray[np.float64] | None:
+        """Return the scales of the targets, where each group has its own.
+
+        The errors of a large shop are no interval of a small one.
         """
-        return None if self.data.scale == "by_group" else np.abs(predictions - truth)
+        return encoder.units_of(self.series, self._rows(cases))
+
+    def scores(self, predictions: Values, truth: Values) -> NDArray[np.float64]:
+        """Return the distances from the truth, in the targets' units: a column for each output."""
+        return np.abs(predictions - truth)
 
     def predictor(self, network: Network | Ensemble, encoder: Windower, val_loss: float | None = None) -> Forecaster:
         """Return what forecasts a table like the one that was read."""

@@ -20,7 +20,7 @@ from .losses import class_weights, losses_of_classes, losses_of_numbers
 from .regress import Regress
 from .sequence_task import SequenceTask
 from .summaries import steps_alone
-from .task import Split, Values
+from .task import Split, Values, weights_of
 
 if TYPE_CHECKING:
     from lstmreg.losses import Criterion
@@ -87,15 +87,19 @@ class Label(SequenceTask):
         """Return what is usual, and what a linear model says of each step by itself."""
         train, own = rows_of(self.sequences, split.train), rows_of(self.sequences, cases)
         known = self._known
+        weights = self.relative_weights(split, np.arange(self.size))
+        of_rows = None if weights is None else np.repeat(weights, self.sequences.lengths)
         if self.classes:
             labelled, count = train & (self._numbers >= 0), len(self.classes)
             numbers = self._numbers[labelled]
-            usual, name = frequencies(numbers, count), "majority"
-            linear, model = logistic_regression(known[labelled], numbers, known[own], count), "logistic"
+            of_steps = None if of_rows is None else of_rows[labelled]
+            usual, name = frequencies(numbers, count, of_steps), "majority"
+            linear, model = logistic_regression(known[labelled], numbers, known[own], count, of_steps), "logistic"
         else:
             targets = self.sequences.targets[train]
-            usual, name = np.nanmean(targets, axis=0), "mean"
-            linear, model = ridge(known[train], targets, known[own]), "ridge"
+            of_steps = None if of_rows is None else of_rows[train]
+            usual, name = _means(targets, of_steps), "mean"
+            linear, model = ridge(known[train], targets, known[own], of_steps), "ridge"
         whole = np.full((len(known), linear.shape[1]), np.nan)
         predicted = {}
         for which, values in ((name, usual), (model, linear)):
@@ -133,6 +137,18 @@ class Label(SequenceTask):
     ) -> dict[str, float]:
         """Return the errors of classes or of numbers, over all steps that have a label."""
         there = ~np.isnan(truth).all(axis=-1)
+        weights = weights_of(scales)
+        if weights is not None:
+            weights = np.broadcast_to(weights[:, None], there.shape)[there]
         if "targets" in scales:
-            return errors_of_numbers(str(training.loss), predictions[there], truth[there])
-        return errors_of_classes(predictions[there], truth[there][:, 0].astype(np.int64))
+            return errors_of_numbers(str(training.loss), predictions[there], truth[there], weights)
+        return errors_of_classes(predictions[there], truth[there][:, 0].astype(np.int64), weights)
+
+
+def _means(targets: Values, weights: NDArray[np.float64] | None) -> NDArray[np.float64]:
+    """Return the mean of each target ``(O,)`` over the steps ``(rows, O)`` that have one."""
+    if weights is None:
+        return np.asarray(np.nanmean(targets, axis=0))
+    there = ~np.isnan(targets)
+    each = there * weights[:, None]
+    return np.asarray((np.where(there, targets, 0.0) * each).sum(axis=0) / each.sum(axis=0))

@@ -17,7 +17,7 @@ from .floors import ridge
 from .losses import losses_of_numbers
 from .sequence_task import SequenceTask
 from .summaries import summaries
-from .task import Split, Values
+from .task import Split, Values, weights_of
 
 if TYPE_CHECKING:
     from lstmreg.losses import Criterion
@@ -48,9 +48,10 @@ class Regress(SequenceTask):
     def floors(self, split: Split, cases: NDArray[np.int64]) -> dict[str, Values]:
         """Return the mean, and ridge regression on summaries, of the sequences that train."""
         targets, known = self.truth(split.train), self._summaries
+        weights = self.relative_weights(split, split.train)
         return {
-            "mean": np.tile(targets.mean(axis=0), (len(cases), 1)),
-            "ridge": ridge(known[split.train], targets, known[cases]),
+            "mean": np.tile(np.average(targets, axis=0, weights=weights), (len(cases), 1)),
+            "ridge": ridge(known[split.train], targets, known[cases], weights),
         }
 
     @cached_property
@@ -74,4 +75,4 @@ class Regress(SequenceTask):
         cls, training: TrainingConfig, predictions: Values, truth: Values, scales: Mapping[str, Any]
     ) -> dict[str, float]:
         """Return root mean square and mean absolute error, and the share of the variance that is explained."""
-        return errors_of_numbers(str(training.loss), predictions, truth)
+        return errors_of_numbers(str(training.loss), predictions, truth, weights_of(scales))

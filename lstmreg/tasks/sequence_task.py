@@ -36,11 +36,12 @@ class SequenceTask(Task):
 
     cases_are: ClassVar[str] = "sequences"
     parts_are: ClassVar[str] = "sequences"
-    settings_shown: ClassVar[tuple[str, ...]] = ("split_by", "test_fraction", "group", "tokens")
+    settings_shown: ClassVar[tuple[str, ...]] = ("split_by", "test_fraction", "group", "tokens", "weight")
     no_leak: ClassVar[str] = (
         "Whole sequences were split (data.split_by), and by group whole groups; scales, known tokens and all else that "
         "was fitted saw the training sequences of its split alone."
     )
+    can_leave_out: ClassVar[bool] = True
     at_steps: ClassVar[bool] = False
 
     def __init__(self, data: DataConfig, sequences: Sequences) -> None:
@@ -51,9 +52,10 @@ class SequenceTask(Task):
 
     @classmethod
     def read(cls, data: DataConfig, given: Any = None) -> Self:
-        """Read the sequences: from a file, a folder, a frame, arrays ``(x, y)`` or ``(x, y, groups)``, or a dataset.
+        """Read the sequences: from a file, a folder, a frame, a dataset, or arrays.
 
-        Of arrays ``data.target`` names the target, and ``data.features`` the columns.
+        Arrays are ``(x, y)``, ``(x, y, groups)`` or ``(x, y, groups, weights)``, of which groups may be ``None``. Of
+        them ``data.target`` names the target, and ``data.features`` the columns.
         """
         kind = cast(Kind, cls.name)
         if given is None:
@@ -61,14 +63,16 @@ class SequenceTask(Task):
         parts = parts_given(given, data)
         if parts is None:
             return cls(data, read_sequences(data, kind, table_given(given, data)))
-        x, y, *groups = parts
+        x, y, *rest = parts
+        groups, weights = [*rest, None, None][:2]
         made = from_arrays(
             x,
             y,
-            groups[0] if groups else None,
+            groups,
             kind=kind,
             features=data.features,
             target_names=data.targets,
+            weights=weights,
             tokens=data.tokens,
             missing=data.missing,
         )
@@ -115,6 +119,16 @@ class SequenceTask(Task):
         """Return the names of some sequences."""
         return [self.sequences.names[case] for case in cases]
 
+    def groups(self, cases: NDArray[np.int64]) -> list[str]:
+        """Return what each of some sequences belongs to."""
+        known = self.sequences.groups
+        return [] if known is None else [known[case] for case in cases]
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Names of the targets."""
+        return tuple(self.sequences.target_names)
+
     # ---------------------------------------------------------------- training
 
     def encoder(self, split: Split) -> SequenceEncoder:
@@ -143,6 +157,10 @@ class SequenceTask(Task):
     def predictions(self, encoder: SequenceEncoder, outputs: NDArray[np.float32], cases: NDArray[np.int64]) -> Values:
         """Return probabilities of the classes, or numbers in their own units."""
         return encoder.decoded(outputs, self.sequences.lengths[cases])
+
+    def weights(self, cases: NDArray[np.int64]) -> NDArray[np.float64] | None:
+        """Return how much each of some sequences counts."""
+        return None if self.sequences.weights is None else self.sequences.weights[cases]
 
     @abstractmethod
     def floors(self, split: Split, cases: NDArray[np.int64]) -> dict[str, Values]:

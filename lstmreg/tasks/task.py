@@ -78,6 +78,11 @@ class Predictor(Protocol):
         """Write it into a folder, which is made if there is none."""
 
 
+def weights_of(scales: Mapping[str, Any]) -> NDArray[np.float64] | None:
+    """Return how much each judged case counts, ``(M,)``, of what :meth:`Task.judging` returns."""
+    return np.array(scales["weights"], dtype=np.float64) if "weights" in scales else None
+
+
 class Task(ABC):
     """A question, and the data to answer it from.
 
@@ -95,6 +100,8 @@ class Task(ABC):
             nothing: a network that does not beat them has learnt nothing either.
         has_own_networks: Whether its networks are others than :class:`lstmreg.Network`: they are trained one by one,
             and what they predict is not looked at.
+        can_leave_out: Whether its losses leave out a truth that is NaN, and are means over the others, so that one can
+            say which part of a loss is whose.
         settings_shown: Which of the settings of the data a report shows.
         no_leak: How it comes that nothing is known in training that is judged later, in a sentence.
         data: The settings by which the data were read.
@@ -117,6 +124,7 @@ class Task(ABC):
     floor_names: ClassVar[Mapping[str, str]] = {}
     simple_models: ClassVar[frozenset[str]] = frozenset({"ridge", "logistic"})
     has_own_networks: ClassVar[bool] = False
+    can_leave_out: ClassVar[bool] = False
     settings_shown: ClassVar[tuple[str, ...]] = ()
     no_leak: ClassVar[str] = "All that was fitted saw the training part of its split alone."
 
@@ -182,6 +190,15 @@ class Task(ABC):
     def labels(self, cases: NDArray[np.int64]) -> list[str]:
         """Return how a reader knows each of some cases: its time, its name."""
         return [str(case) for case in cases]
+
+    def groups(self, cases: NDArray[np.int64]) -> list[str]:
+        """Return what each of some cases belongs to, by name; nothing where there are no groups."""
+        return []
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Names of what is predicted, of which a row of predictions has all, step by step."""
+        return (self.target,)
 
     def warnings(self, split: Split) -> list[str]:
         """Say what a reader must know who sees how a network does on the judged cases, a sentence each."""
@@ -249,6 +266,30 @@ class Task(ABC):
             cases: Those that are judged.
         """
 
+    def weights(self, cases: NDArray[np.int64]) -> NDArray[np.float64] | None:
+        """Return how much each of some cases counts ``(M,)``, positive; ``None`` where all count alike, as here."""
+        return None
+
+    def relative_weights(self, split: Split, cases: NDArray[np.int64]) -> NDArray[np.float64] | None:
+        """Return the same, so that the mean of those that train is 1."""
+        weights, of_training = self.weights(cases), self.weights(split.train)
+        return None if weights is None or of_training is None else weights / of_training.mean()
+
+    def judging(self, encoder: Encoder, split: Split, cases: NDArray[np.int64]) -> dict[str, Any]:
+        """Return :meth:`scales` and, as ``weights``, how much each case counts."""
+        weights = self.relative_weights(split, cases)
+        scales = self.scales(encoder, split, cases)
+        return scales if weights is None else scales | {"weights": weights.tolist()}
+
+    @classmethod
+    def weighted_losses(
+        cls, training: TrainingConfig, predictions: Values, truth: Values, scales: Mapping[str, Any]
+    ) -> NDArray[np.float64]:
+        """Return :meth:`losses`, times the weights of the cases."""
+        losses = cls.losses(training, predictions, truth, scales)
+        weights = weights_of(scales)
+        return losses if weights is None else losses * weights
+
     @classmethod
     @abstractmethod
     def losses(
@@ -261,9 +302,20 @@ class Task(ABC):
     def errors(
         cls, training: TrainingConfig, predictions: Values, truth: Values, scales: Mapping[str, Any]
     ) -> dict[str, float]:
-        """Return what readers of the field look at, by name; the first, which is lower where it is better, compares."""
+        """Return what readers of the field look at, by name; the first, which is lower where it is better, compares.
+
+        Where ``scales`` has ``weights``, each case counts as much; see :func:`weights_of`.
+        """
 
     # ---------------------------------------------------------------- out
+
+    def groups_of(self, cases: NDArray[np.int64]) -> list[str] | None:
+        """Return the group of each of some cases, where intervals are made for each group by itself."""
+        return None
+
+    def score_units(self, encoder: Encoder, cases: NDArray[np.int64]) -> NDArray[np.float64] | None:
+        """Return in which units the scores of some cases are kept ``(M, S)``, where not all cases have the same."""
+        return None
 
     def scores(self, predictions: Values, truth: Values) -> NDArray[np.float64] | None:
         """Return how far predictions of some cases are from the truth ``(M, S)``, as the task's intervals measure it.

@@ -17,8 +17,8 @@ from lstmreg import models
 from lstmreg.config import Config, TrainingConfig, with_settings
 from lstmreg.data.cases import Cases
 from lstmreg.initializers import seeded
-from lstmreg.intervals import Calibration, Scores, levels_of
-from lstmreg.losses import Criterion
+from lstmreg.intervals import Calibration, GroupScores, Scores, levels_of, scores_by_group
+from lstmreg.losses import Criterion, weighted
 from lstmreg.models import Ensemble, Network
 from lstmreg.population import Population
 from lstmreg.tasks import Predictor, Split, Task, read_task
@@ -48,7 +48,18 @@ class Lesson:
     def of(cls, task: Task, split: Split) -> Lesson:
         """Encode the cases of a task by those that train."""
         encoder = task.encoder(split)
-        return cls(task, split, encoder, task.encoded(encoder))
+        cases = task.encoded(encoder)
+        weights = task.relative_weights(split, np.arange(len(cases))) if isinstance(cases, Cases) else None
+        if weights is not None:
+            cases = dataclasses.replace(cases, weights=weights.astype(np.float32))
+        return cls(task, split, encoder, cases)
+
+    def criterion(self, training: TrainingConfig) -> Criterion:
+        """Return what is minimized; where cases have weights, it takes them."""
+        criterion = self.task.criterion(training, self.encoder)
+        if getattr(self.cases, "weights", None) is None:
+            return criterion
+        return weighted(criterion, are_classes=self.cases.targets.dtype.kind == "i")
 
     def without(self, column: int) -> Lesson:
         """Return it with zeros in an input column."""
@@ -106,8 +117,8 @@ class Trained:
         Where the prediction of several members is judged, it is that of their mean.
         """
         task, split = self.lesson.task, self.lesson.split
-        scales = task.scales(self.lesson.encoder, split, split.judged)
-        return task.losses(self.training, self.predict(split.judged), task.truth(split.judged), scales)
+        scales = task.judging(self.lesson.encoder, split, split.judged)
+        return task.weighted_losses(self.training, self.predict(split.judged), task.truth(split.judged), scales)
 
     def column_weights(self) -> NDArray[np.float64] | None:
         """Return the largest absolute input weight of each column ``(D,)``, of an ensemble in any of its members.
@@ -142,15 +153,29 @@ class Trained:
         little too good, and what the judged ones say is not.
         """
         split = self.lesson.split
-        scores = self._scores(split.validation)
-        if scores is None:
+        found, judged = self._scores(split.validation), self._scores(split.judged)
+        scores = None if found is None else Scores.of(found)
+        if found is None or scores is None:
             return None
-        return Calibration(scores, self._scores(split.judged), self._levels(split.judged))
+        of_judged = None if judged is None else Scores.of(judged)
+        return Calibration(scores, of_judged, self._levels(split.judged), self._by_group(found, judged))
 
-    def _scores(self, cases: NDArray[np.int64]) -> Scores | None:
+    def _by_group(self, found: Values, judged: Values | None) -> dict[str, GroupScores]:
+        task, split = self.lesson.task, self.lesson.split
+        groups, of_judged = task.groups_of(split.validation), task.groups_of(split.judged)
+        if groups is None or of_judged is None or judged is None:
+            return {}
+        return scores_by_group(found, groups, judged, of_judged)
+
+    def _scores(self, cases: NDArray[np.int64]) -> Values | None:
         task = self.lesson.task
-        scores = task.scores(self.predict(cases), task.truth(cases)) if len(cases) else None
-        return None if scores is None else Scores.of(scores)
+        if not len(cases):
+            return None
+        scores, units = (
+            task.scores(self.predict(cases), task.truth(cases)),
+            task.score_units(self.lesson.encoder, cases),
+        )
+        return scores if scores is None or units is None else scores / units
 
     def _levels(self, cases: NDArray[np.int64]) -> Scores | None:
         """Return at which confidence the samples of Monte-Carlo dropout cover the truth of some of the cases."""
@@ -263,7 +288,7 @@ def prepare(config: Config, task: Task, split: Split, known: Known, without: int
     with seeded(weights):
         network = task.network(dataclasses.replace(config.model, members=1))
     training = dataclasses.replace(config.training, seed=masks)
-    return Prepared(network, lesson, known[batches], training, task.criterion(training, lesson.encoder))
+    return Prepared(network, lesson, known[batches], training, lesson.criterion(training))
 
 
 #: Up to so many hidden units one thread is the fastest, and on a busy machine by far: two threads that
@@ -362,7 +387,7 @@ def fit_held_out(
     task = read_task(config, data) if task is None else task
     config, split = task.completed(config), task.hold_out()
     trained = train_configured(config, task, split, callbacks)
-    truth, scales = task.truth(split.judged), task.scales(trained.lesson.encoder, split, split.judged)
+    truth, scales = task.truth(split.judged), task.judging(trained.lesson.encoder, split, split.judged)
 
     def errors(predictions: Values) -> dict[str, float]:
         return task.errors(config.training, predictions, truth, scales)
@@ -384,6 +409,6 @@ def floor_losses(training: TrainingConfig, lesson: Lesson, cases: NDArray[np.int
         cases: Numbers of the cases. Default: those that validate.
     """
     task, cases = lesson.task, lesson.split.validation if cases is None else cases
-    truth, scales = task.truth(cases), task.scales(lesson.encoder, lesson.split, cases)
+    truth, scales = task.truth(cases), task.judging(lesson.encoder, lesson.split, cases)
     floors = task.floors(lesson.split, cases)
-    return {name: float(task.losses(training, floor, truth, scales).mean()) for name, floor in floors.items()}
+    return {name: float(task.weighted_losses(training, floor, truth, scales).mean()) for name, floor in floors.items()}

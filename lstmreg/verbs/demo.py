@@ -83,7 +83,8 @@ class Demo(Search):
 
     def files_of_settings(self, arguments: Sequence[str]) -> tuple[Path, ...]:
         """Return the settings of the demo that is named right behind the verb, or of the first."""
-        return (_BY_NAME.get(arguments[0] if arguments else "", DEMOS[0]).settings,)
+        demo = _BY_NAME.get(arguments[0] if arguments else "", DEMOS[0])
+        return (demo.settings, *super().files_of_settings(arguments))
 
     def run(self, arguments: Namespace, out: Console) -> None:
         """Put the data into the run's folder, and search; or name all demos."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import signal
 from pathlib import Path
-from types import FrameType
 
 from jsonargparse import ArgumentParser, Namespace
 
 from lstmreg.errors import ConfigError, NoUsableTrialError
+from lstmreg.signals import first_interrupt_asks
 from lstmreg.terminal import Console, FitLines, say_unbroken, show_coverage, show_fit
 from lstmreg.yaml_file import write_yaml
 
@@ -44,8 +43,9 @@ class Fit(VerbWithSettings):
         from lstmreg.training.watching import WatchBatches
 
         directory.mkdir(parents=True, exist_ok=True)
+        stop = _Stop()
         try:
-            with FitLines(out, config.training.max_epochs) as lines, _StopAtInterrupt() as stop:
+            with FitLines(out, config.training.max_epochs) as lines, first_interrupt_asks(stop.ask):
 
                 def watch(epochs: float) -> bool:
                     lines.show(epochs)
@@ -80,20 +80,11 @@ def _check_nothing_is_lost(directory: Path) -> None:
         )
 
 
-class _StopAtInterrupt:
-    """Lets the first Ctrl-C end a single fit after its batch, so that the best epoch is tested and saved."""
+class _Stop:
+    """Whether a fit shall end after its batch, so that the best epoch is tested and saved."""
 
     def __init__(self) -> None:
         self.asked = False
 
-    def __enter__(self) -> _StopAtInterrupt:
-        self._handler = signal.signal(signal.SIGINT, self._ask)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        signal.signal(signal.SIGINT, self._handler)
-
-    def _ask(self, signal_number: int, frame: FrameType | None) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
+    def ask(self) -> None:
         self.asked = True

@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -43,6 +43,9 @@ class Predict(Verb):
             help="of a series: forecast from each row with a window before it too, beside what was true",
         )
         parser.add_argument(
+            "--labels", type=str, default=None, help="of a folder of files: the table of labels with what is true"
+        )
+        parser.add_argument(
             "--samples", type=int, default=0, help="intervals from so many samples under dropout, such as 200"
         )
         parser.add_argument("--seed", type=int, default=0, help="of the samples")
@@ -72,7 +75,15 @@ class Predict(Verb):
                     f"{directory}: a {type(model).__name__}, which does not say how its data are read. Call it in "
                     "Python."
                 )
-            wanted = {"samples": arguments.samples, "seed": arguments.seed, "confidence": arguments.confidence}
+            wanted: dict[str, Any] = {
+                "samples": arguments.samples,
+                "seed": arguments.seed,
+                "confidence": arguments.confidence,
+            }
+            if arguments.labels is not None:
+                if isinstance(model, lstmreg.Forecaster):
+                    raise ConfigError("--labels is of folders of sequences; of a forecast leave it out.")
+                wanted["labels"] = arguments.labels
             try:
                 predictions = ask(arguments.data, history=arguments.history, **wanted)
             except DataError as error:
@@ -81,6 +92,8 @@ class Predict(Verb):
             say(aside, f"The model of {directory}.")
         for note in predictions.notes:
             say(aside, note)
+        for line in _worth(predictions):
+            say(aside, line)
         if picture is not None:
             from lstmreg.report.predicted import draw
 
@@ -106,6 +119,18 @@ class Predict(Verb):
     def about_stray(self, argument: str) -> str:
         """Say where the predictions go."""
         return f"The file to write is given as -o {argument}."
+
+
+def _worth(predictions: Predictions) -> list[str]:
+    """Say how good predictions are whose truth is known."""
+    from lstmreg.tasks.said import errors_said
+
+    rows, errors = errors_said(predictions)
+    if not errors:
+        return []
+    new = " that the model was not trained on" if predictions.trained is not None else ""
+    said = ", ".join(f"{name} {value:.4g}" for name, value in errors.items())
+    return [f"Against the truth of {rows} rows{new}: {said}."]
 
 
 def _about_the_data(error: DataError) -> DataError:

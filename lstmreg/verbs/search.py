@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import argparse
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
+from pathlib import Path
 from typing import ClassVar
 
-from jsonargparse import Namespace
+from jsonargparse import ArgumentParser, Namespace
 
 from lstmreg.config import Config
+from lstmreg.errors import ConfigError
+from lstmreg.recipes import RECIPES, file_of
 from lstmreg.terminal import Console, TrialLines, show_answer
 
 from .settings import VerbWithSettings
@@ -20,6 +25,16 @@ class Search(VerbWithSettings):
     help = "find out by experiment which knobs to turn, and to what value"
     shorthands: ClassVar[Mapping[str, str]] = {"trials": "search.trials"}
     is_resumable = True
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Add the recipe to the settings."""
+        says = f"settings to begin with, beneath all others: {', '.join(RECIPES)}"
+        parser.add_argument("--recipe", action=_Beneath, metavar="NAME", default=argparse.SUPPRESS, help=says)
+        super().add_arguments(parser)
+
+    def files_of_settings(self, arguments: Sequence[str]) -> tuple[Path, ...]:
+        """Return the settings of the recipe that is named, if one is."""
+        return tuple(file_of(name) for name in _recipes(arguments))
 
     def run(self, arguments: Namespace, out: Console) -> None:
         """Search as configured."""
@@ -45,3 +60,24 @@ class Search(VerbWithSettings):
         answer = report.answer(evidence)
         report.write(answer, config.directory)
         show_answer(answer, config.directory, out)
+
+
+class _Beneath(argparse.Action):
+    """What has done its work before arguments are parsed, and is no setting itself."""
+
+    def __call__(self, *given: object) -> None:
+        """Keep nothing."""
+
+
+def _recipes(arguments: Sequence[str]) -> list[str]:
+    """List the recipe that arguments name, if they name one.
+
+    Raises:
+        ConfigError: If they name several, or there is no name.
+    """
+    pairs = zip_longest(arguments, arguments[1:], fillvalue="")
+    found = [after for argument, after in pairs if argument == "--recipe"]
+    found += [argument.removeprefix("--recipe=") for argument in arguments if argument.startswith("--recipe=")]
+    if len(found) > 1 or any(not name or name.startswith("-") for name in found):
+        raise ConfigError(f"--recipe must name one of {', '.join(RECIPES)}, as in --recipe staged.")
+    return found

@@ -31,8 +31,8 @@ from tests.mutations import TooLongError, limits, mutated_bytes
 FILES, MANY = 40, 1_200  #: of each form in the ordinary run, and behind the marker
 SECONDS = 10  #: for each file
 
-ROWS = [("a", 0, 1.5, "u", 3), ("a", 1, -2.0, "v", 3), ("b", 0, 1e-3, "u", 4), ("b", 1, 7.25, "v", 4)]
-HEADER = ("id", "t", "x", "s", "y")
+ROWS = [("a", 0, 1.5, "u", 3, 1), ("a", 1, -2.0, "v", 3, 1), ("b", 0, 1e-3, "u", 4, 2.5), ("b", 1, 7.25, "v", 4, 2.5)]
+HEADER = ("id", "t", "x", "s", "y", "w")
 TEXT = "\n".join(",".join(map(str, row)) for row in [HEADER, *ROWS]) + "\n"
 TS = "@problemName a\n@timeStamps false\n@classLabel true 3 4\n@data\n1,2:3,?:3\n4,5,6:7,8,9:4\n"
 
@@ -50,7 +50,12 @@ def of_parquet() -> bytes:
     return stream.getvalue()
 
 
-ARRAYS = {"x": np.arange(24.0).reshape(2, 4, 3), "y": np.array([3, 4]), "lengths": np.array([2, 4])}
+ARRAYS = {
+    "x": np.arange(24.0).reshape(2, 4, 3),
+    "y": np.array([3, 4]),
+    "lengths": np.array([2, 4]),
+    "weight": np.array([1.0, 2.5]),
+}
 
 #: By form, what is damaged.
 WHOLE: dict[str, bytes] = {
@@ -72,7 +77,7 @@ def settings_of(path: Path) -> DataConfig:
         return DataConfig(str(path), "0", missing="ffill")
     if path.suffix in (".npz", ".ts"):
         return DataConfig(str(path), "y", missing="ffill")
-    return DataConfig(str(path), "y", sequence="id", time="t", tokens=["s"], missing="ffill")
+    return DataConfig(str(path), "y", sequence="id", time="t", tokens=["s"], weight="w", missing="ffill")
 
 
 def use(path: Path) -> None:
@@ -90,6 +95,8 @@ def use(path: Path) -> None:
         return
     sequences = read_sequences(config, "classify")
     assert_whole(sequences)
+    if path.suffix in (".npz", ".ts"):
+        assert np.isfinite(read_sequences(config, "regress", is_labelled=False).inputs).all()
     if path.suffix in (".csv", ".parquet"):
         plain = dataclasses.replace(config, time=None, features=["x", "y"], tokens=None)
         assert np.isfinite(read_series(plain).target).all()
@@ -100,6 +107,7 @@ def assert_whole(sequences: Sequences) -> None:
     assert sequences.starts[0] == 0
     assert (np.diff(sequences.starts) > 0).all()
     assert sequences.starts[-1] == len(sequences.inputs)
+    assert sequences.weights is None or ((sequences.weights > 0) & np.isfinite(sequences.weights)).all()
     assert len(sequences.targets) == len(sequences.names) == len(sequences.starts) - 1
     assert all(sequences.targets)
 
@@ -133,7 +141,7 @@ def damaged(name: str, content: bytes, rng: random.Random) -> bytes:
     """Return a damaged file; of an archive also one whose sums are right, and only what it holds is damaged."""
     if not name.endswith(".npz") or rng.random() < 0.5:
         return mutated_bytes(content, rng)
-    stream, place = io.BytesIO(), rng.choice(["x.npy", "y.npy", "lengths.npy"])
+    stream, place = io.BytesIO(), rng.choice(["x.npy", "y.npy", "lengths.npy", "weight.npy"])
     with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(stream, "w") as new:
         for member in old.namelist():
             new.writestr(member, mutated_bytes(old.read(member), rng) if member == place else old.read(member))

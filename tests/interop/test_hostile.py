@@ -1426,7 +1426,7 @@ def test_a_model_with_an_ugly_name_loads_and_can_be_kept(name, tmp_path):
 
 def convert(path: Path) -> subprocess.CompletedProcess[bytes]:
     done = subprocess.run(
-        [sys.executable, "-m", "lstmreg.cli", "convert", str(path), "-o", str(path.parent / "out")],
+        [sys.executable, "-m", "lstmreg", "convert", str(path), "-o", str(path.parent / "out")],
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"},
         capture_output=True,
         timeout=120,

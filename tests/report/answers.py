@@ -11,7 +11,19 @@ import numpy as np
 
 from lstmreg.config import Scalar
 from lstmreg.knobs import KNOBS
-from lstmreg.report.answers import Answer, Columns, Curve, Dose, Judged, Knob, Test, Verdict
+from lstmreg.report.answers import (
+    Answer,
+    Columns,
+    Curve,
+    Dose,
+    Judged,
+    Knob,
+    Part,
+    Test,
+    Verdict,
+    Whereabouts,
+    WorstCase,
+)
 from lstmreg.report.diagnosis import Diagnosis
 from lstmreg.search.card import DataCard
 from lstmreg.search.evidence import Effect, Resolution
@@ -132,11 +144,11 @@ def table() -> list[Knob]:
     ]
 
 
-def curve(best: int, low: float, turn: float, gap: float, epochs: int = 60) -> Curve:
+def curve(best: int, low: float, turn: float, gap: float, epochs: int = 60, block: int = 5) -> Curve:
     """Return curves whose validation loss falls to ``low`` at the best epoch and turns up after it."""
     val = [low + (1 - low) * math.exp(-5 * k / best) + turn * max(0, k - best) / epochs for k in range(epochs)]
     train = [low / gap + (1.1 - low / gap) * math.exp(-4 * k / best) for k in range(epochs)]
-    return Curve(train, val, int(np.argmin(val)), gap)
+    return Curve(train, val, int(np.argmin(val)), gap, block)
 
 
 #: Of curves like those of the appliances' network without regularization.
@@ -259,6 +271,37 @@ def test_numbers() -> Test:
     )
 
 
+def where_numbers() -> Whereabouts:
+    """Return where the loss of the appliances' candidate is: in a few hours of one week."""
+    names = card().test_labels
+    worst = [
+        WorstCase(
+            name=names[200 + k],
+            group="",
+            step=4 - k % 2,
+            target=None,
+            truth=410.0 - 30 * k,
+            predicted={"no regularization": 95.0 + k, "candidate": 120.0 + k},
+            likelihood={},
+            loss={"no regularization": 30.0 - k, "candidate": 27.0 - k},
+            share=0.09 - 0.01 * k,
+        )
+        for k in range(5)
+    ]
+    steps = [
+        part(str(k + 1), 240, (0.2, 0.23, 0.27, 0.3)[k], 1 + 0.1 * k, Effect(-0.3 + 0.05 * k, -0.4, -0.1, 240))
+        for k in range(4)
+    ]
+    return Whereabouts("candidate", 240, 14 / 240, 0.44, [names[180], names[215]], 0.15, worst, {"step": steps})
+
+
+def part(name: str, count: int, share: float, loss: float, change: Effect | None) -> Part:
+    """Return a part of a test in which the candidate's loss is ``loss``."""
+    before = 1.0 if change is None else 1 + change.mean
+    losses = {"no regularization": loss / before} | ({} if change is None else {"candidate": loss})
+    return Part(name, count, share, losses, change)
+
+
 def columns() -> Columns:
     """Return to which columns the networks of the appliances listen: to two random ones less and less."""
     names = [name for name in card().features if name not in ("rv1", "rv2")] + ["rv2", "rv1"]
@@ -324,7 +367,9 @@ def made(**changes: Any) -> Answer:
         turned_off={},
         kept_on={},
         test=test_numbers(),
+        where=where_numbers(),
         data=card(),
+        trials=None,
         course={
             "learning rate": [24, 0],
             "screen": [264, 0],
@@ -427,6 +472,15 @@ def ruled_out() -> Answer:
                 for path, means in doses.items()
             ],
             course={"learning rate": [24, 0], "screen": [264, 0], "judge": [0, 0], "test": [5, 0]},
+            where=dataclasses.replace(
+                where_numbers(),
+                of="no regularization",
+                worst=[
+                    dataclasses.replace(case, loss={"no regularization": 30.0}, predicted={"no regularization": 95.0})
+                    for case in where_numbers().worst
+                ],
+                parts={"step": [part(str(k), 240, 0.25, 1.0, None) for k in range(1, 5)]},
+            ),
         ),
         candidate=None,
         rival=None,
@@ -555,6 +609,38 @@ def digits() -> Answer:
             error_by_step={},
             errors=scores | floor_scores,
         ),
+        where=Whereabouts(
+            of="candidate",
+            cases=60,
+            half=0.12,
+            worst_twentieth=0.3,
+            stretch=[],
+            stretch_share=None,
+            worst=[
+                WorstCase(
+                    name=f"digit {240 + k}",
+                    group="a writer",
+                    step=None,
+                    target=None,
+                    truth=CLASSES[k],
+                    predicted={"no regularization": CLASSES[k - 1], "candidate": CLASSES[k - 1]},
+                    likelihood={"no regularization": 0.02, "candidate": 0.05},
+                    loss={"no regularization": 3.9, "candidate": 3.0},
+                    share=0.12,
+                )
+                for k in range(5)
+            ],
+            parts={
+                "class": [
+                    dataclasses.replace(
+                        part(name, 6, share, 0.3, Effect(-0.2, -math.inf, math.inf, 6)),
+                        recall={"no regularization": 0.8, "candidate": 0.85},
+                        precision={"no regularization": 0.7, "candidate": 0.75},
+                    )
+                    for name, share in zip(CLASSES, [0.3, 0.2, *[0.0625] * 8], strict=True)
+                ]
+            },
+        ),
     )
 
 
@@ -574,6 +660,24 @@ def panel() -> Answer:
     )
     factors = {"no regularization": 1.2, "candidate": 1.1}
     predicted = {name: (np.array(truth) * factor).tolist() for name, factor in factors.items()}
+    shares = [0.7, 0.2, 0.1]
+    where = dataclasses.replace(
+        where_numbers(),
+        cases=60,
+        stretch=[],
+        stretch_share=None,
+        worst=[
+            dataclasses.replace(case, name=labels[k], group=names[0], step=None)
+            for k, case in enumerate(where_numbers().worst)
+        ],
+        parts={
+            "group": [
+                part(name, weeks, share, 3 * share, Effect(-0.1, -math.inf, math.inf, weeks))
+                for name, share in zip(names, shares, strict=True)
+            ]
+        },
+    )
+    shown = dataclasses.replace(shown, where=where)
     return with_test(shown, predictions=predicted, error_by_step={name: [20.0] for name in predicted})
 
 

@@ -29,8 +29,10 @@ from scipy import stats
 
 import lstmreg
 from lstmreg import report, search
+from lstmreg.config import ModelConfig
+from lstmreg.models import Network
 from lstmreg.report import diagnosis, documents, figures, numbers, tested, words
-from lstmreg.report.answers import Answer, Columns, Dose, Verdict
+from lstmreg.report.answers import Answer, Columns, Dose, Trials, Verdict
 from lstmreg.report.code import saved_model, snippets
 from lstmreg.search.evidence import Effect, Resolution
 from lstmreg.search.method import judge
@@ -50,7 +52,7 @@ from tests.report.answers import (
     with_verdicts,
 )
 from tests.search import made_up
-from tests.search.made_up import whole
+from tests.search.made_up import FRESH, KNOB, ran, whole
 from tests.tiny import tiny_config
 
 PAGE = Path(__file__).parents[2] / "docs" / "report.md"
@@ -102,6 +104,14 @@ def page_table(page: str, identity: str) -> list[list[str]]:
     return parser.rows
 
 
+def markdown_tables(text: str) -> list[list[list[str]]]:
+    """Return the cells of each table."""
+    found = itertools.groupby(text.splitlines(), key=lambda line: line[:1] == "|")
+    return [
+        [[c.strip() for c in line.strip("| ").split(" | ")] for line in lines] for is_table, lines in found if is_table
+    ]
+
+
 # ---------------------------------------------------------------------- all forms
 
 
@@ -118,8 +128,9 @@ def test_all_forms_say_the_same(kind: str) -> None:
         assert sentence in text
         assert sentence in plain
     assert page_table(page, "knobs") == table
-    rows = [[c.strip() for c in line.strip("| ").split(" | ")] for line in text.splitlines() if line[:1] == "|"]
-    assert [rows[0], *rows[2:]] == table
+    written = [[rows[0], *rows[2:]] for rows in markdown_tables(text)]
+    assert written == [table, *([worst] if (worst := words.worst_cases(answer)) else [])]
+    assert page_table(page, "worst") == words.worst_cases(answer)
     for row, knob in zip(table[1:], content["knobs"], strict=True):
         assert (row[0].removesuffix(" (the rival)"), row[-1]) == (knob["name"], knob["verdict"])
         assert (row[0] != knob["name"]) == (knob["role"] == "rival")
@@ -132,13 +143,14 @@ def test_all_forms_say_the_same(kind: str) -> None:
 
 def test_the_json_says_its_version_first_and_the_page_on_it_names_every_key() -> None:
     content = json.loads(documents.as_json(made()))
-    assert next(iter(content.items())) == ("schema", 2)
+    assert next(iter(content.items())) == ("schema", 3)
     described = PAGE.read_text()
     kinds = [content, content["judged"], content["judged"]["effect"], content["judged"]["resolution"], content["test"]]
     assert content["knobs"][0]["doses"][0]["start"] == 0.09
     kinds += [content["knobs"][0], content["knobs"][0]["doses"][0], content["baseline_curve"], content["data"]]
     kinds += [content["test"]["averaging"]["candidate"], content["columns"], content["diagnosis"]]
     kinds += [content["left_out"], content["unstopped"], content["unstopped"]["ends"][0]]
+    kinds += [content["where"], content["where"]["worst"][0], content["where"]["parts"]["step"][0]]
     for key in {key for kind in kinds for key in kind}:
         assert f"`{key}`" in described, key
 
@@ -504,7 +516,13 @@ def test_configured_knobs_are_said_and_stay_in_the_code() -> None:
     assert words.headline(shown) == "Use kernel_l1 = 0.03 beside the configured dropout = 0.2; leave the others off."
     assert "dropout=0.2" in snippets(shown)[0].code
     off = made(turned_off={"model.kernel_l2": 0.1})
-    assert any("The configured kernel_l2 = 0.1 was turned off" in s for s in words.sentences(off))
+    (said,) = [s for s in words.sentences(off) if "The configured kernel_l2 = 0.1 was turned off" in s]
+    assert said.endswith("no regularization means without it. It is among the values that were tried.")
+    (said,) = [s for s in words.sentences(made(turned_off={"model.kernel_l2": 0.2})) if "kernel_l2 = 0.2" in s]
+    assert said.endswith("kernel_l2 = 0.2 itself was not tried.")
+    for of_layers, was_tried in (([0.1, 0.1], True), ([0.1, 0.01], False)):
+        (said,) = [s for s in words.sentences(made(turned_off={"model.kernel_l2": of_layers})) if "turned off" in s]
+        assert said.endswith("It is among the values that were tried.") == was_tried
 
 
 def test_that_every_block_judges_what_the_others_picked_is_said() -> None:
@@ -551,11 +569,18 @@ def test_the_page_is_one_file_that_loads_and_runs_nothing(kind: str, pictures: l
 def test_hostile_names_stay_inert() -> None:
     name = '<img src=x onerror="alert(1)">|=cmd()\n$\\x$'
     data = dataclasses.replace(answers.digits().data, target=name, features=[name], notes=[name], classes=[name] * 10)
-    hostile = dataclasses.replace(answers.digits(), run=name, data=data)
+    where = answers.digits().where
+    assert where is not None
+    worst = [dataclasses.replace(where.worst[0], name=name, group=name, truth=name, predicted={"candidate": name})]
+    parts = {"class": [dataclasses.replace(part, name=name) for part in where.parts["class"]]}
+    where = dataclasses.replace(where, worst=worst, parts=parts)
+    hostile = dataclasses.replace(answers.digits(), run=name, data=data, where=where)
     page = documents.as_page(hostile, figures.figures(hostile))
     assert "<img" not in page
     assert "&lt;img" in page
-    tame = with_data(answers.digits(), notes=["fine"])
+    tame = with_data(
+        dataclasses.replace(answers.digits(), where=dataclasses.replace(where, worst=where.worst[:1])), notes=["fine"]
+    )
     assert len(documents.as_markdown(hostile).splitlines()) == len(documents.as_markdown(tame).splitlines())
     shown = with_data(answers.panel(), test_labels=[f"{name}, {k}" for k in range(60)], target=name)
     assert "<img" not in tested.predictions(shown)
@@ -566,7 +591,7 @@ style="border: 0"></iframe><script>
 window.onload = () => {{
   const page = document.querySelector("iframe").contentDocument, root = page.documentElement;
   const right = element => element.getBoundingClientRect().right;
-  const cells = [...page.querySelectorAll("#knobs td")].filter(cell => cell.offsetWidth > 0);
+  const cells = [...page.querySelectorAll("#knobs td, .stacked td")].filter(cell => cell.offsetWidth > 0);
   const texts = [...page.querySelectorAll("figure svg text")].map(text => text.getBoundingClientRect().height);
   document.title = JSON.stringify({{
     width: root.clientWidth, needed: root.scrollWidth, headline: page.querySelector("h1").textContent,
@@ -577,7 +602,7 @@ window.onload = () => {{
 
 
 @pytest.mark.parametrize("width", [375, 1600])
-@pytest.mark.parametrize("kind", ["a yes", "a classification"])
+@pytest.mark.parametrize("kind", ["a yes", "a classification", "a panel"])
 def test_a_browser_shows_the_page_at_any_width(kind: str, tmp_path: Path, width: int) -> None:
     """A second page measures the report in a frame, since the report itself runs nothing."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -617,9 +642,79 @@ def test_a_browser_shows_the_page_at_any_width(kind: str, tmp_path: Path, width:
     measured = json.loads(html.unescape(title[1]))
     assert measured["headline"] == words.headline(shown)
     assert (measured["width"], measured["needed"]) == (width, width)  # nothing sticks out
-    assert {label for label, _ in measured["cells"]} == set(words.table(shown)[0])
+    tables = [words.table(shown), words.worst_cases(shown), *(part.rows for part in words.parts_tables(shown))]
+    assert {label for label, _ in measured["cells"]} == {cell for rows in tables for cell in rows[0]}
     assert max(right for _, right in measured["cells"]) <= width
     assert measured["smallest"] > 9  # figures are readable, if need be by scrolling within them
+
+
+# ---------------------------------------------------------------------- what a sampler proposed
+
+
+def test_how_many_proposals_were_asked_for_and_how_many_were_new_is_said() -> None:
+    """A sampler that finds nothing new gives less than was asked for."""
+    found = whole(np.full((5, 4), 0.5), np.ones((5, 4)), trials=6)
+    for value in (0.03, 0.1):
+        for block in range(5):
+            ran(found, "propose", {KNOB: value}, block, 0, 0.9)
+    shown = report.answer(found)
+    assert shown.trials == Trials(asked=6, new=2)
+    (said,) = [sentence for sentence in words.sentences(shown) if "search.trials" in sentence]
+    assert said.startswith("search.trials asks tpe for 6 more settings, and 2 new ones were tried")
+    assert "had nothing new" in said
+    (said,) = [s for s in words.sentences(dataclasses.replace(shown, trials=Trials(2, 2))) if "search.trials" in s]
+    assert said == "search.trials asks tpe for 2 more settings, and 2 new ones were tried."
+    with_trials = made(trials=shown.trials, settings=made().settings | {"search.sampler": "tpe"})
+    assert "settings proposed</dt><dd>2 new ones of 6 that were asked for" in documents.as_page(with_trials, {})
+    assert made().trials is None
+    assert report.answer(whole(np.full((5, 4), 0.5), np.ones((5, 4)))).trials is None
+
+
+# ---------------------------------------------------------------------- the curves
+
+
+def with_gaps(gaps: np.ndarray, setting: dict[str, Any], found: search.Evidence) -> search.Evidence:
+    """Return evidence in which a setting's trainings with the seeds that judge have these gaps ``(blocks, seeds)``."""
+    records = [
+        dataclasses.replace(
+            record,
+            result=dataclasses.replace(
+                record.result,
+                train_loss=record.result.val_loss / gaps[record.replicate.block, record.replicate.seed - FRESH],
+            ),
+        )
+        if record.setting == setting and record.result is not None
+        else record
+        for record in found.records["judge"]
+    ]
+    return dataclasses.replace(found, records=found.records | {"judge": records})
+
+
+def test_the_curves_are_of_a_typical_training_and_say_on_which_block() -> None:
+    """On the last block, and with the first seed of the third, networks overfit far more than elsewhere."""
+    judged, plain = np.full((5, 4), 0.5), np.ones((5, 4))
+    scale = np.array([1.1, 1.2, 1.4, 3.0, 9.0])
+    gaps = scale[:, None] * np.array([5.0, 1.1, 1.0, 1.1])
+    found = with_gaps(gaps, {}, whole(judged, plain))
+    found = with_gaps(gaps[::-1], {KNOB: 0.01}, found)
+    shown = report.answer(found)
+    assert shown.candidate_curve is not None
+    assert (shown.baseline_curve.block, shown.candidate_curve.block) == (3, 3)
+    assert shown.baseline_curve.gap == pytest.approx(1.4 * 1.1)
+    # Of what each is typical: the pick's gaps have another block in their middle, and are shown on the same one.
+    other = report.answer(with_gaps(gaps[[2, 3, 4, 0, 1]], {KNOB: 0.01}, found))
+    assert other.candidate_curve is not None
+    assert (other.candidate_curve.block, other.candidate_curve.gap) == (3, pytest.approx(9.0 * 1.1))
+
+
+def test_the_picture_of_the_curves_says_which_block_it_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    axes = drawn_figure(monkeypatch, figures.learning_curves, made()).axes
+    assert [ax.get_title(loc="left") for ax in axes] == [
+        "no regularization, block 5 (gap ×3.1)",
+        "recommended, block 5 (gap ×1.2)",
+    ]
+    first, last = made().data.blocks[4]
+    assert f"On block 5 of 8 ({first}–{last})" in html.unescape(page_of("a yes"))
 
 
 # ---------------------------------------------------------------------- the pictures
@@ -850,15 +945,6 @@ def test_a_panel_is_shown_group_by_group(monkeypatch: pytest.MonkeyPatch) -> Non
     assert [len(ax.get_lines()[0].get_ydata()) for ax in axes] == [5, 20]
 
 
-def test_a_confusion_matrix_counts_cases_or_labelled_steps() -> None:
-    cases = tested.confusion_counts([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7]], [[7.0], [0.0], [1.0], [0.0]], 2)
-    assert cases.tolist() == [[1, 1], [0, 1]]  # the first truth is of a case that is not shown
-    steps = tested.confusion_counts(
-        [[[0.9, 0.1], [0.2, 0.8]], [[0.6, 0.4], [None, None]]], [[[0.0], [None]], [[1.0], [None]]], 2
-    )
-    assert steps.tolist() == [[1, 0], [1, 0]]
-
-
 def test_too_many_classes_are_no_picture() -> None:
     shown = answers.digits()
     assert tested.confusion(shown).startswith("<svg")
@@ -966,6 +1052,36 @@ def test_pasted_code_keeps_a_configured_knob_layer_by_layer(sizes: list[int]) ->
     model: dict[str, object] = {}
     exec(keras_code, model)
     assert [round(float(layer.kernel_regularizer.l2), 6) for layer in model["model"].layers[:2]] == [0.1, 0.3]
+
+
+def test_pasted_code_has_what_was_found_for_single_layers() -> None:
+    setting: dict[str, Any] = {
+        "model.num_layers": 3,
+        "model.hidden_size[1]": 5,
+        "model.dropout[1]": 0.2,
+        "model.kernel_l1[0]": 0.01,
+        "model.activation[2]": "relu",
+    }
+    shown = use(setting)
+    lstmreg_code, torch_code, keras_code = (s.code for s in snippets(shown))
+    usual = int(shown.settings["model.hidden_size"])  # type: ignore[arg-type]
+    ours: dict[str, Any] = {}
+    exec(lstmreg_code, ours)
+    config = ModelConfig(
+        usual, 3, dropout=[0.0, 0.2, 0.0], kernel_l1=[0.01, 0.0, 0.0], activation=["tanh", "tanh", "relu"]
+    )
+    network = Network(dataclasses.replace(config, hidden_size=[usual, 5, usual]), len(shown.data.features), 1)
+    wanted = [repr(layer).replace("activity_steps='last', ", "") for layer in network.layers]  # it penalises none
+    assert [repr(layer) for layer in ours["layers"]] == wanted
+    assert '# torch.nn.LSTM knows no activation="relu": use lstmreg.LSTM, or Keras.' in torch_code
+    exec(torch_code, {})
+    keras_model: dict[str, Any] = {}
+    exec(keras_code, keras_model)
+    layers = keras_model["model"].layers[:3]
+    assert [layer.units for layer in layers] == [usual, 5, usual]
+    assert [layer.dropout for layer in layers] == [0.0, 0.2, 0.0]
+    assert [layer.activation.__name__ for layer in layers] == ["tanh", "tanh", "relu"]
+    assert [layer.kernel_regularizer is not None for layer in layers] == [True, False, False]
 
 
 def test_pasted_code_says_how_a_single_column_was_dropped() -> None:

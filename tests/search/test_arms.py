@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from lstmreg.config import Config, Range, default_space, with_settings
+from lstmreg.config import Config, Range, Values, default_space, with_settings
+from lstmreg.errors import ConfigError
 from lstmreg.knobs import KNOBS
 from lstmreg.search import arms
 from lstmreg.search.method import Arm
@@ -44,6 +45,32 @@ def test_the_default_space_is_whole_ladders_and_spares_a_single_column_what_choo
 
 
 @pytest.mark.parametrize(
+    ("space", "values"),
+    [
+        ([0.1, 0.5], (0.1, 0.25, 0.5)),
+        ([0.25, 0.5], (0.25, 0.5)),
+        (Range(0.1, 0.5), (0.1, 0.25, 0.3, 0.5)),
+        ([0.0], (0.25,)),
+    ],
+)
+def test_whoever_configured_a_value_wants_to_know_of_it(tmp_path: Path, space: Any, values: tuple[float, ...]) -> None:
+    config = with_settings(with_space(tmp_path, {"model.dropout": space}, weight_decay=[]), {"model.dropout": 0.25})
+    assert tried(config)["model.dropout"].ladder == values
+    by_layer = dataclasses.replace(config.model, num_layers=2, dropout=[0.25, 0.25])
+    assert tried(dataclasses.replace(config, model=by_layer))["model.dropout"].ladder == values
+
+
+def test_what_no_single_value_says_is_not_tried(tmp_path: Path) -> None:
+    """Neither layers that differ, nor the decay that Adam adds to the gradient, which AdamW does not."""
+    config = with_space(tmp_path, {"model.dropout": [0.1]})
+    by_layer = dataclasses.replace(config, model=dataclasses.replace(config.model, num_layers=2, dropout=[0.1, 0.4]))
+    assert tried(by_layer)["model.dropout"].ladder == (0.1,)
+    assert tried(with_settings(config, {WEIGHT_DECAY: 0.7}))[WEIGHT_DECAY].ladder == tried(config)[WEIGHT_DECAY].ladder
+    adamw = with_settings(config, {WEIGHT_DECAY: 0.7, "training.optimizer": "adamw"})
+    assert 0.7 in tried(adamw)[WEIGHT_DECAY].ladder
+
+
+@pytest.mark.parametrize(
     ("optimizer", "beside"), [("adam", {"training.optimizer": "adamw"}), ("adamw", {}), ("sgd", {})]
 )
 def test_weight_decay_needs_an_optimizer_that_decays_weights(
@@ -51,6 +78,28 @@ def test_weight_decay_needs_an_optimizer_that_decays_weights(
 ) -> None:
     arm = tried(with_settings(tiny_config(tmp_path), {"training.optimizer": optimizer}))[WEIGHT_DECAY]
     assert arm.at(0.1).setting == {WEIGHT_DECAY: 0.1} | beside
+
+
+def test_a_conditional_setting_brings_what_its_condition_needs(tmp_path: Path) -> None:
+    space = {
+        "model.num_layers": [1, 2, 3],
+        "model.dropout[1]": Values([0.2], when={"model.num_layers": [2, 3]}),
+        "model.kernel_l2": Values([0.1], when={"model.kernel_l1": 0.0}),
+        "model.kernel_l1": [0.01],
+        "model.bias_l2": Values([0.1], when={WEIGHT_DECAY: 0.3}),
+        WEIGHT_DECAY: [0.3],
+    }
+    found = tried(with_space(tmp_path, space))
+    dropout = found["model.dropout[1]"]
+    assert (dropout.kind, dropout.place) == ("rate", "the inputs of the second layer")
+    assert dropout.at(0.2).setting == {"model.num_layers": 2, "model.dropout[1]": 0.2}
+    assert found["model.kernel_l2"].at(0.1).setting == {"model.kernel_l2": 0.1}  # as it is, it is off
+    decayed = {WEIGHT_DECAY: 0.3, "training.optimizer": "adamw", "model.bias_l2": 0.1}
+    assert found["model.bias_l2"].at(0.1).setting == decayed
+    meets = {path: found[path].may_stand_in for path in ("model.dropout[1]", "model.kernel_l2")}
+    assert [meets["model.dropout[1]"]({"model.num_layers": n}) for n in (1, 2, 3)] == [False, True, True]
+    assert not meets["model.dropout[1]"]({})
+    assert [meets["model.kernel_l2"](setting) for setting in ({}, {"model.kernel_l1": 0.01})] == [True, False]
 
 
 def test_any_other_setting_is_a_choice_among_what_is_not_its_own_value(tmp_path: Path) -> None:
@@ -112,3 +161,24 @@ def test_trainings_are_told_by_what_they_are_for(tmp_path: Path) -> None:
     }
     alone = dataclasses.replace(config, search=dataclasses.replace(config.search, weight_decay=[]))
     assert trainings(alone, columns=2)["test"] == 2 * 4
+
+
+def test_a_list_grows_or_not_as_the_space_says(tmp_path: Path) -> None:
+    space = {
+        "model.hidden_size": Values([8, 16], grow=True),
+        "model.kernel_l2": Values([0.01], grow=False),
+        "model.dropout": Values([0.1], grow=True),
+        "training.batch_size": [8],
+    }
+    found = tried(with_space(tmp_path, space))
+    assert [arm.path for arm in found.values() if arm.grows] == ["model.hidden_size", "model.dropout", WEIGHT_DECAY]
+    with pytest.raises(ConfigError, match=r"training\.batch_size: grow must be false or null of what"):
+        with_space(tmp_path, {"training.batch_size": Values([8], grow=True)})
+
+
+def test_without_a_screen_only_what_is_proposed_counts(tmp_path: Path) -> None:
+    config = tiny_config(tmp_path, screen=False, trials=7)
+    plan, screened = arms.plan(config, 0.01), arms.plan(tiny_config(tmp_path, trials=7), 0.01)
+    values = sum(len(arm.ladder) for arm in plan.arms)
+    assert screened.budget - plan.budget == screened.screen - plan.screen == values * plan.blocks
+    assert not plan.tries_alone

@@ -8,18 +8,19 @@ from pathlib import Path
 import optuna
 import pytest
 
-from lstmreg.config import Dimension, Range, with_settings
+from lstmreg.config import Dimension, Range, Values, configured, with_settings
 from lstmreg.search.space import (
     WEIGHT_DECAY,
     Setting,
     about_configured_knobs,
     as_parameters,
     baseline_config,
-    configured,
     describe,
     dimensions,
     kept_on,
     ladder,
+    place_of,
+    regularizers,
     suggest,
     turned_off,
 )
@@ -52,20 +53,20 @@ def test_every_drawn_setting_can_be_configured_and_queued_again(tmp_path: Path) 
     base = baseline_config(tiny_config(tmp_path, space=DIMENSIONS), 0.01, 2)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     for _ in range(50):
-        setting = suggest(study.ask(), DIMENSIONS, base)
+        setting = suggest(study.ask(), DIMENSIONS, base, {})
         assert set(setting) <= set(DIMENSIONS)
         configurable = with_settings(base, setting)
         assert all(configured(configurable, path) == value for path, value in setting.items())
-        study.enqueue_trial(as_parameters(setting, DIMENSIONS, base))
-        assert suggest(study.ask(), DIMENSIONS, base) == setting
+        study.enqueue_trial(as_parameters(setting, DIMENSIONS, base, {}))
+        assert suggest(study.ask(), DIMENSIONS, base, {}) == setting
 
 
 def test_the_baseline_is_the_empty_setting(tmp_path: Path) -> None:
     base = baseline_config(tiny_config(tmp_path, space=DIMENSIONS), 0.01, 2)
     listed = {p: d for p, d in DIMENSIONS.items() if p != "model.recurrent_l1"}  # its interval has no off
     study = optuna.create_study()
-    study.enqueue_trial(as_parameters({}, listed, base))
-    assert suggest(study.ask(), listed, base) == {}
+    study.enqueue_trial(as_parameters({}, listed, base, {}))
+    assert suggest(study.ask(), listed, base, {}) == {}
     assert describe({}) == "baseline"
 
 
@@ -95,6 +96,7 @@ def test_configured_knobs_are_turned_off_where_they_are_searched_and_kept_elsewh
     assert kept_on(config) == {"model.bias_l2": 0.1}
     off, on = about_configured_knobs(config)
     assert "turns off dropout=0.4" in off
+    assert off.endswith("It tries dropout=0.4 with the others.")
     assert "bias_l2=0.1 of the configuration stays on" in on
     by_layer = dataclasses.replace(
         config, model=dataclasses.replace(config.model, num_layers=2, dropout=[0.0, 0.0], bias_l2=[0.0, 0.1])
@@ -102,6 +104,33 @@ def test_configured_knobs_are_turned_off_where_they_are_searched_and_kept_elsewh
     assert turned_off(by_layer) == {}
     assert kept_on(by_layer) == {"model.bias_l2": [0.0, 0.1]}
     assert about_configured_knobs(tiny_config(tmp_path)) == []
+    differing = dataclasses.replace(by_layer, model=dataclasses.replace(by_layer.model, dropout=[0.0, 0.4]))
+    assert about_configured_knobs(differing)[0].endswith("It does not try dropout=[0.0, 0.4] itself.")
+
+
+def test_a_knob_of_one_layer_is_off_there_and_stays_on_in_the_others(tmp_path: Path) -> None:
+    space = {"model.recurrent_dropout[1]": [0.2], "model.dropout[0]": [0.1], "model.dropout[1]": [0.1]}
+    config = tiny_config(tmp_path, weight_decay=[])
+    model = dataclasses.replace(config.model, num_layers=2, dropout=0.4, recurrent_dropout=[0.1, 0.3], bias_l2=0.1)
+    config = dataclasses.replace(config, model=model, search=dataclasses.replace(config.search, space=space))
+    base = baseline_config(config, 0.01, 2).model
+    assert (base.dropout, base.recurrent_dropout, base.bias_l2) == (0.0, [0.1, 0.0], 0.1)
+    assert turned_off(config) == {"model.dropout[0]": 0.4, "model.dropout[1]": 0.4, "model.recurrent_dropout[1]": 0.3}
+    assert kept_on(config) == {"model.bias_l2": 0.1, "model.recurrent_dropout[0]": 0.1}
+    assert describe(turned_off(config)) == "dropout[0]=0.4, dropout[1]=0.4, recurrent_dropout[1]=0.3"
+    assert place_of("model.recurrent_dropout[1]") == "the state of the second layer"
+
+
+def test_what_regularizes_stands_in_the_tables_order_and_by_layer() -> None:
+    paths = [WEIGHT_DECAY, "model.dropout[1]", "model.hidden_size", "model.dropout[0]", "model.kernel_l2"]
+    assert regularizers(paths) == ["model.kernel_l2", "model.dropout[0]", "model.dropout[1]", WEIGHT_DECAY]
+
+
+def test_a_layer_that_the_baseline_has_not_needs_nothing_to_be_off(tmp_path: Path) -> None:
+    space = {"model.num_layers": [1, 2], "model.dropout[1]": Values([0.1], when={"model.num_layers": 2})}
+    config = tiny_config(tmp_path, space=space)
+    assert baseline_config(config, 0.01, 2).model == config.model
+    assert (turned_off(config), kept_on(config)) == ({}, {})
 
 
 def test_weight_decay_is_off_in_the_baseline_where_it_is_tried_and_stays_where_it_is_not(tmp_path: Path) -> None:

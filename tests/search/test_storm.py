@@ -89,7 +89,7 @@ def test_killing_the_search_at_random_moments_loses_and_doubles_nothing(tmp_path
         },
     }
     (tmp_path / "lstmreg.yaml").write_text(yaml.safe_dump(settings))
-    line = [sys.executable, "-m", "lstmreg.cli", "search", "-c", "lstmreg.yaml"]
+    line = [sys.executable, "-m", "lstmreg", "search", "-c", "lstmreg.yaml"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     chance = random.Random(0)
     database = tmp_path / "runs/waves/study.db"

@@ -112,9 +112,30 @@ def forecast() -> Forecast:
     return Forecast(data, Series("the table", "", ("fish", "noise"), ("fish",), values, fish[:, None], labels, ()))
 
 
+def forecast_tokens() -> Forecast:
+    """The same fish, beside it what weather it is and will be, in words, and hands in of them so many more."""
+    plain, generator = forecast(), np.random.default_rng(4)
+    kinds = generator.integers(0, 3, 160) + (np.arange(160) % 32 == 31)  # what is rare is in few rows
+    fish = plain.series.target + np.array([0.0, 0.3, 0.1, 0.2])[kinds]
+    data = dataclasses.replace(plain.data, tokens=["weather"], known_future=["weather"])
+    return Forecast(
+        data,
+        dataclasses.replace(
+            plain.series,
+            features=("fish", "weather"),
+            inputs=np.stack([fish, kinds], axis=1),
+            targets=fish[:, None],
+            tokens={"weather": ("fog", "rain", "snow", "sun")},
+            ahead_names=("weather",),
+            ahead=kinds[:, None].astype(np.float64),
+        ),
+    )
+
+
 #: Every task, with each way to split.
 KINDS: dict[str, Callable[[], Task]] = {
     "forecast": forecast,
+    "forecast tokens": forecast_tokens,
     "classify": classify,
     "classify by group": lambda: classify(split_by="group"),
     "classify by time": lambda: classify(split_by="time"),

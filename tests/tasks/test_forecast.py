@@ -19,7 +19,7 @@ from lstmreg.data.blocks import Block
 from lstmreg.data.floors import floor_predictions
 from lstmreg.data.sources.memory import TableInMemory
 from lstmreg.data.table import read_series
-from lstmreg.errors import ConfigError, DataError
+from lstmreg.errors import DataError
 from lstmreg.losses import CRITERIA
 from lstmreg.tasks import Forecast
 from lstmreg.training.single import Lesson, Trained, fit_held_out
@@ -320,11 +320,6 @@ def test_a_table_of_groups_that_cannot_be_used_is_refused(change, settings, mess
     given = columns({"Bern": range(40)}) | change
     with pytest.raises(DataError, match=message):
         make(question(**settings), given)
-
-
-def test_tokens_are_refused_before_they_are_taken_for_numbers():
-    with pytest.raises(ConfigError, match=r"^data\.tokens must be null where task is forecast: .* got \['kind'\]"):
-        Forecast.read(question(tokens=["kind"]))
 
 
 def test_rows_of_a_group_that_are_out_of_order_are_sorted_where_that_is_asked_for():

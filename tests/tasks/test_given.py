@@ -163,12 +163,11 @@ def test_a_search_takes_a_frame_and_asks_for_no_file(tmp_path: Path) -> None:
     assert (evidence.config.directory / "model.safetensors").exists()
 
 
-def test_groups_with_scales_of_their_own_have_no_intervals_and_it_says_so() -> None:
+def test_what_is_not_calibrated_has_no_intervals_and_groups_with_scales_of_their_own_are_no_graph() -> None:
     frame = pd.DataFrame({"y": np.tile(columns()["y"], 2), "shop": np.repeat(["a", "b"], ROWS)})
     task = Forecast.read(DataConfig("frame", "y", group="shop", scale="by_group", window=4), frame)
     forecaster = task.predictor(task.network(ModelConfig(2)).eval(), task.encoder(task.hold_out()))
-    assert task.scores(np.zeros((3, 1)), np.ones((3, 1))) is None  # of which a calibration would be made
-    assert forecaster.predictions(frame).notes[-1].startswith("Without intervals")
+    assert list(forecaster.predictions(frame).columns) == ["shop", "y"]
     with pytest.raises(ConfigError, match="this model has none"):
         forecaster.predictions(frame, confidence=0.9)
     with pytest.raises(ConfigError, match="scales for each group"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -172,6 +173,7 @@ def _labelled_by_table(path: str, wish: Wish, labels: str, files: Sequence[Path]
         _with_columns(seen, inside, config),
         target_why=f"a column of {labels}",
         labels=labels,
+        beside=tuple(f.name for f in fields if f.name not in (which, target.name, *owners[:1])),
         groups=tuple(name for name in owners if name is not None),
     )
 
@@ -208,9 +210,18 @@ def _config(path: str, target: str, inside: Sighting, labels: str | None = None)
 def _with_columns(seen: Sighting, inside: Sighting, config: DataConfig) -> Sighting:
     """Add the columns of the files that are no inputs."""
     known = {column.name: column for column in seen.columns}
-    columns = tuple(known.get(c.name, dataclasses.replace(c, is_input=False)) for c in inside.columns)
+    # What is wrong in it is wrong in the file that was looked at, and perhaps in others.
+    notes = {c.name: _in_file(c.note, Path(inside.path).name) for c in inside.columns}
+    columns = tuple(
+        known.get(c.name, dataclasses.replace(c, is_input=False, note=notes[c.name])) for c in inside.columns
+    )
     clock = inside.clock if config.time is not None else None
     return dataclasses.replace(seen, columns=columns, clock=clock, form="folder of sequences", settings=inside.settings)
+
+
+def _in_file(note: str, name: str) -> str:
+    """Return what was noticed with the name of the file behind the number of a line."""
+    return re.sub(r"line \d+", lambda found: f"{found[0]} of {name}", note, count=1)
 
 
 def _labels_of(folder: Path, files: Sequence[Path]) -> str | None:

@@ -132,6 +132,12 @@ def _left_out(seen: Sighting, settings: Sequence[Setting]) -> Iterator[str]:
                 f"data.time, for dates such as {clock.first} in column {clock.name!r} may be read in two ways. Write "
                 f"them as 2024-03-31, and run init again."
             )
+    if seen.beside:
+        which = f"{'columns' if len(seen.beside) > 1 else 'column'} {_listed(list(seen.beside))} of {seen.labels}"
+        yield (
+            f"{which}, for inputs are columns of the files. Write such values into every row of a file, and run init "
+            f"again."
+        )
     used = {seen.target, *(name for s in settings if isinstance(s.value, list) for name in s.value)}
     for column in seen.columns:
         if column.is_faulty and column.name not in used:
@@ -307,7 +313,7 @@ class _Proposing:
             c.name for c in seen.columns if (c.is_input or (is_forecast and c.name == seen.target)) and c.name in names
         ]
         texts = [c.name for c in seen.columns if self._is_token(c) and c.name in names]
-        if texts and (not is_forecast or not wanted):
+        if texts:
             wanted = [c.name for c in seen.columns if c.name in {*wanted, *texts}]
             yield Setting("data.tokens", texts, "categories: a network learns a vector for each of their values")
         if wanted != names:
@@ -317,7 +323,7 @@ class _Proposing:
             yield Setting("data.features", [seen.target], "the target's past alone", is_on=False)
 
     def _is_token(self, column: SeenColumn) -> bool:
-        is_whole = not (column.missing or column.same_as or column.is_echo)
+        is_whole = not (column.missing or column.same_as or column.is_echo or column.is_faulty)
         return column.kind == "category" and column.name != self.seen.target and is_whole
 
     def _missing(self) -> Iterator[Setting]:
@@ -356,7 +362,11 @@ class _Proposing:
     def _known_in_advance(self) -> Iterator[Setting]:
         """Show what is for columns whose future is known, and for the calendar, which of all columns is so."""
         seen = self.seen
-        names = [c.name for c in seen.columns if c.is_input and c.name != seen.target and c.kind == "number"]
+        names = [
+            c.name
+            for c in seen.columns
+            if (c.is_input and c.name != seen.target and c.kind == "number") or self._is_token(c)
+        ]
         parts = [part.name for part in (seen.series, seen.sequences) if part is not None]
         names = [name for name in names if name not in parts]
         if names:

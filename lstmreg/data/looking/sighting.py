@@ -176,6 +176,7 @@ class Sighting:
         has_gaps_at_start: Whether a column that has values has none in the first row, of the table or of a sequence.
         could_be_sequences: Columns that might tell sequences apart.
         labels: Of a folder the table that labels its files.
+        beside: Columns of that table that are not used.
     """
 
     path: str
@@ -199,6 +200,7 @@ class Sighting:
     has_gaps_at_start: bool = False
     could_be_sequences: tuple[str, ...] = ()
     labels: str | None = None
+    beside: tuple[str, ...] = ()
 
     def column(self, name: str) -> SeenColumn:
         """Return a column by its name."""

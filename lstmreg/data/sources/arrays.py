@@ -33,6 +33,7 @@ def raw_from_arrays(
     features: Sequence[str] | None = None,
     target_names: Sequence[str] = ("y",),
     names: Sequence[str] | None = None,
+    weights: Any = None,
     path: str = "the arrays",
     sha256: str | None = None,
 ) -> Raw:
@@ -50,6 +51,7 @@ def raw_from_arrays(
         features: Names of the input columns. Default: their numbers, from 0.
         target_names: Names of the targets; a single one is numbered where there are several.
         names: Of the sequences. Default: their numbers, from 0.
+        weights: How much each sequence counts, ``(N,)``.
         path: What messages call the arrays.
         sha256: Of the file from which they come. Default: of the arrays.
 
@@ -62,10 +64,13 @@ def raw_from_arrays(
         targets = _targets_of_rows(y, count, len(values), take, path)
     else:
         targets = _columns_of(_plain(y, path, "y"), count, path, "a target for each sequence")
+    of_each = None if weights is None else _weights(weights, count, path)
     shown = names if names is not None else range(count)
     return Raw(
         path=path,
-        sha256=_sum_of(values, begins, targets) if sha256 is None else sha256,
+        sha256=_sum_of(values, begins, [*targets, *([] if of_each is None else [of_each])])
+        if sha256 is None
+        else sha256,
         features=_names(features, values.shape[1], path),
         values=values,
         starts=begins,
@@ -73,6 +78,7 @@ def raw_from_arrays(
         targets=targets,
         target_names=_target_names(target_names, len(targets), path),
         groups=None if groups is None else _texts(groups, count, path, "groups"),
+        weights=of_each,
     )
 
 
@@ -239,6 +245,13 @@ def _check_finite(values: NDArray[np.float64], path: str, what: str) -> None:
             f"{path}: {what}[{index}] is {values.ravel()[place]}, which is not finite in float32. Correct it, or make "
             f"it NaN and set data.missing."
         )
+
+
+def _weights(weights: Any, count: int, path: str) -> NDArray[np.float64]:
+    found = _numbers(weights, path, "weights")
+    if found.shape != (count,):
+        raise DataError(f"{path}: weights must have one number for each of {count} sequences, got shape {found.shape}.")
+    return found
 
 
 def _texts(values: Any, count: int, path: str, what: str) -> tuple[str, ...]:

@@ -50,10 +50,13 @@ def open_table(config: DataConfig) -> Table:
     return open_csv(config.path, config.delimiter)
 
 
-def open_sequences(config: DataConfig, kind: Kind, table: Table | None = None) -> Raw:
+def open_sequences(config: DataConfig, kind: Kind, table: Table | None = None, *, is_labelled: bool = True) -> Raw:
     """Read the sequences of what ``data.path`` names, or of the table that is given.
 
+    Of arrays and ``.ts`` files, labels need not be there where ``is_labelled`` is false, and are not looked at.
+
     Raises:
+        WithoutTargetsError: If arrays or a ``.ts`` file have none.
         DataError: If it cannot be read as such.
     """
     if table is not None:
@@ -61,13 +64,15 @@ def open_sequences(config: DataConfig, kind: Kind, table: Table | None = None) -
     form = _form(config.path)
     if form == "folder":
         pair = pair_of(Path(config.path))
-        return sequences_of_ts(config, kind, pair) if pair else sequences_of_folder(config, kind)
+        if not pair:
+            return sequences_of_folder(config, kind)
+        return sequences_of_ts(config, kind, pair, is_labelled=is_labelled)
     if config.labels is not None:
         raise DataError(f"{config.path}: is no folder; data.labels is for a folder of files. Leave it out.")
     if form == "ts":
-        return sequences_of_ts(config, kind, [Path(config.path)])
+        return sequences_of_ts(config, kind, [Path(config.path)], is_labelled=is_labelled)
     if form == "npz":
-        return sequences_of_npz(config, kind)
+        return sequences_of_npz(config, kind, is_labelled=is_labelled)
     return sequences_of_table(config, kind, open_table(config))
 
 

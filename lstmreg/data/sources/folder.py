@@ -16,7 +16,7 @@ from lstmreg.errors import DataError, did_you_mean
 
 from .columns import Columns, Table
 from .csv_file import open_csv, open_labels
-from .long_table import chosen_features
+from .long_table import chosen_features, targets_of
 from .raw import Kind, Raw
 
 _ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
@@ -59,7 +59,7 @@ def sequences_of_folder(config: DataConfig, kind: Kind) -> Raw:
     if not files:
         raise DataError(f"{config.path}: no CSV file in this folder. Give one file for each sequence.")
     labels = _labels(config, kind, files)
-    named = (config.sequence, config.one_target, config.group)
+    named = (config.sequence, *targets_of(config, kind), config.group, config.weight)
     beside = [name for name in named if name is not None and name in labels.columns]
     parts: list[Columns] = []
     features: list[str] = []
@@ -86,11 +86,11 @@ def _labels(config: DataConfig, kind: Kind, files: Sequence[str]) -> _Labels:
         if kind != "label":
             raise DataError(
                 f"{config.path}: is a folder; data.labels must name a CSV file with a row for each file of it: its "
-                f"name, and its {config.one_target!r}."
+                f"name, and its {', '.join(map(repr, config.targets))}."
             )
         return _Labels(list(files), {})
     table = open_labels(config.labels, config.delimiter)
-    wanted = [config.one_target] * (kind != "label") + [name for name in (config.sequence,) if name is not None]
+    wanted = [*(config.targets if kind != "label" else ())] + [name for name in (config.sequence,) if name is not None]
     for name in wanted:
         if name not in table.header:
             raise DataError(
@@ -101,15 +101,20 @@ def _labels(config: DataConfig, kind: Kind, files: Sequence[str]) -> _Labels:
     which = config.sequence if config.sequence is not None else _column_of_files(config, columns, files)
     found = _found(columns, which, files, config.path)
     left = sorted(set(files) - set(found))
-    notes = (f"{len(left)} file(s) of {config.path} have no row in {config.labels} and are left out.",) if left else ()
+    notes = [f"{len(left)} file(s) of {config.path} have no row in {config.labels} and are left out."] if left else []
     kept = {
         name: cells
         for name, cells in columns.texts.items()
-        if name in (config.one_target, config.group) or name == which
+        if name in (*config.targets, config.group, config.weight) or name == which
     }
+    if unread := [name for name in table.header if name not in (*kept, *config.targets)]:
+        those = f"{', '.join(unread[:8])}{' and others' if len(unread) > 8 else ''} of {config.labels}"
+        notes.append(f"Not read: {those}. Inputs are columns of the files.")
     if kind == "label":
-        kept.pop(config.one_target, None)
-    return _Labels(found, kept, table.sha256, notes, lambda n: f"{config.labels}, {table.unit} {columns.lines[n]}")
+        kept = {name: cells for name, cells in kept.items() if name not in config.targets}
+    return _Labels(
+        found, kept, table.sha256, tuple(notes), lambda n: f"{config.labels}, {table.unit} {columns.lines[n]}"
+    )
 
 
 def _column_of_files(config: DataConfig, columns: Columns, files: Sequence[str]) -> str:
@@ -146,13 +151,13 @@ def _stem(file: str) -> str:
 
 
 def _features(config: DataConfig, kind: Kind, table: Table, beside: Sequence[str]) -> list[str]:
-    names = [*beside, config.sequence, *([config.one_target] if kind != "label" else [])]
+    names = [*beside, config.sequence, *(config.targets if kind != "label" else [])]
     return chosen_features(config, table, names)
 
 
 def _part(config: DataConfig, kind: Kind, table: Table, features: Sequence[str], beside: Sequence[str]) -> Columns:
     tokens = [name for name in config.tokens or [] if name in features]
-    texts = [config.time, config.one_target if kind == "label" else None, config.group]
+    texts = [config.time, *(config.targets if kind == "label" else []), config.group, config.weight]
     wanted = [name for name in texts if name is not None and name not in beside]
     columns = table.read(config, [name for name in features if name not in tokens], [*wanted, *tokens])
     checked(config, columns, columns.names)
@@ -191,9 +196,10 @@ def _joined(config: DataConfig, kind: Kind, labels: _Labels, features: Sequence[
         values=values,
         starts=starts,
         names=tuple(map(_stem, labels.files)),
-        targets=[together(config.one_target) if kind == "label" else labels.columns[config.one_target]],
-        target_names=(config.one_target,),
-        groups=_groups(config, labels, parts),
+        targets=[together(name) if kind == "label" else labels.columns[name] for name in config.targets],
+        target_names=config.targets,
+        groups=None if config.group is None else tuple(_of_each(config.group, labels, parts)),
+        weights=None if config.weight is None else _of_each(config.weight, labels, parts),
         times=None if config.time is None else tuple(part.texts[config.time][0] for part in parts),
         texts={name: together(name) for name in tokens},
         where=where,
@@ -202,17 +208,16 @@ def _joined(config: DataConfig, kind: Kind, labels: _Labels, features: Sequence[
     )
 
 
-def _groups(config: DataConfig, labels: _Labels, parts: Sequence[Columns]) -> tuple[str, ...] | None:
-    if config.group is None:
-        return None
-    if config.group in labels.columns:
-        return tuple(labels.columns[config.group])
+def _of_each(name: str, labels: _Labels, parts: Sequence[Columns]) -> list[str]:
+    """Return a cell for each sequence: of the table of labels, or else of its file, in which all rows have the same."""
+    if name in labels.columns:
+        return list(labels.columns[name])
     for part in parts:
-        cells = part.texts[config.group]
+        cells = part.texts[name]
         other = next((row for row, cell in enumerate(cells) if cell != cells[0]), None)
         if other is not None:
             raise DataError(
-                f"{part.where(other, config.group)}: {cells[other]!r} here and {cells[0]!r} in the first row. Write "
+                f"{part.where(other, name)}: {cells[other]!r} here and {cells[0]!r} in the first row. Write "
                 f"the same value in every row of a sequence."
             )
-    return tuple(part.texts[config.group][0] for part in parts)
+    return [part.texts[name][0] for part in parts]

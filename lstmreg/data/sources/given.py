@@ -71,14 +71,17 @@ def _column(values: Any, where: str) -> Column:
 
 
 def parts_given(source: Any, config: DataConfig) -> tuple[Any, ...] | None:
-    """Return ``(x, y)`` or ``(x, y, groups)`` of a source that is sequences and targets apart; ``None`` of a table.
+    """Return ``(x, y)``, perhaps with groups and weights, of sequences and targets apart; ``None`` of a table.
 
     Raises:
         DataError: If a tuple has another length, or a dataset gives something else.
     """
     if isinstance(source, tuple):
-        if len(source) not in (2, 3):
-            raise DataError(f"{config.path}: arrays must be (x, y) or (x, y, groups), got {len(source)} of them.")
+        if len(source) not in (2, 3, 4):
+            raise DataError(
+                f"{config.path}: arrays must be (x, y), (x, y, groups) or (x, y, groups, weights), got {len(source)} "
+                f"of them."
+            )
         return source
     if hasattr(source, "__getitem__") and hasattr(source, "__len__") and type(source).__module__.startswith("torch."):
         return _of_dataset(source, config)

@@ -36,7 +36,8 @@ def sequences_of_table(config: DataConfig, kind: Kind, table: Table) -> Raw:
         )
     features = chosen_features(config, table)
     tokens = [name for name in config.tokens or [] if name in features]
-    others = [n for n in (config.sequence, config.one_target, config.group, config.time) if n is not None]
+    targets = targets_of(config, kind)
+    others = [n for n in (config.sequence, *targets, config.group, config.time, config.weight) if n is not None]
     numbers = [name for name in features if name not in tokens]
     columns = table.read(config, numbers, list(dict.fromkeys([*others, *tokens])))
     checked(config, columns, columns.names)
@@ -48,8 +49,10 @@ def sequences_of_table(config: DataConfig, kind: Kind, table: Table) -> Raw:
         _check_one_value(columns, name, order, starts, names)
         return [cells[row] for row in first]
 
-    cells = columns.texts[config.one_target]
-    target = [cells[row] for row in order] if kind == "label" else of_each(config.one_target)
+    def of_rows(name: str) -> list[str]:
+        cells = columns.texts[name]
+        return [cells[row] for row in order]
+
     values = np.empty((len(order), len(features)))
     for k, name in enumerate(features):
         values[:, k] = np.nan if name in tokens else columns.values[order, numbers.index(name)]
@@ -60,13 +63,23 @@ def sequences_of_table(config: DataConfig, kind: Kind, table: Table) -> Raw:
         values=values,
         starts=starts,
         names=names,
-        targets=[target],
-        target_names=(config.one_target,),
+        targets=[of_rows(name) if kind == "label" else of_each(name) for name in targets],
+        target_names=targets,
         groups=None if config.group is None else tuple(of_each(config.group)),
         times=None if config.time is None else tuple(columns.texts[config.time][row] for row in first),
-        texts={name: [columns.texts[name][row] for row in order] for name in tokens},
+        weights=None if config.weight is None else of_each(config.weight),
+        texts={name: of_rows(name) for name in tokens},
         where=lambda row: f"{table.path}, {table.unit} {columns.lines[order[row]]}",
     )
+
+
+def targets_of(config: DataConfig, kind: Kind) -> tuple[str, ...]:
+    """Return the columns to predict.
+
+    Raises:
+        ConfigError: If there are several, and they are to be classes.
+    """
+    return (config.one_target,) if kind == "classify" else config.targets
 
 
 def chosen_features(config: DataConfig, table: Table, beside: Sequence[str | None] = ()) -> list[str]:
@@ -75,20 +88,22 @@ def chosen_features(config: DataConfig, table: Table, beside: Sequence[str | Non
     Raises:
         DataError: If one is not there, or has another part.
     """
-    parts = {
-        "data.time": config.time,
-        "data.sequence": config.sequence,
-        "data.target": config.one_target,
-        "data.group": config.group,
-    }
-    known_columns(config, table.header, [p for p in parts.values() if p is not None and p not in beside], table.path)
+    parts = [
+        ("data.time", config.time),
+        ("data.sequence", config.sequence),
+        *(("data.target", name) for name in config.targets),
+        ("data.group", config.group),
+        ("data.weight", config.weight),
+    ]
+    named = [name for _, name in parts if name is not None]
+    known_columns(config, table.header, [name for name in named if name not in beside], table.path)
     features = config.features
     if features is None:
-        features = [name for name in table.header if name not in parts.values()]
+        features = [name for name in table.header if name not in named]
     else:
         known_columns(config, table.header, features, table.path)
     seen: dict[str, str] = {}
-    for setting, name in parts.items():
+    for setting, name in parts:
         if name is None:
             continue
         if name in features or name in (config.tokens or []):

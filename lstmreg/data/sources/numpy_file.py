@@ -20,13 +20,13 @@ from lstmreg.errors import UNEXPECTED, DataError
 from .arrays import raw_from_arrays
 from .memory import TableInMemory
 from .opening import file_bytes
-from .raw import Kind, Raw
+from .raw import Kind, Raw, WithoutTargetsError
 
 #: What the compressed arrays of a file may unpack to: a few bytes can stand for terabytes.
 _MOST_UNPACKED = 1 << 30
 
 #: What an .npz file may hold.
-_KNOWN = ("x", "y", "group", "groups", "lengths", "starts", "feature_names", "names")
+_KNOWN = ("x", "y", "group", "groups", "lengths", "starts", "feature_names", "names", "weight", "weights")
 
 #: What taking a damaged zip apart may raise.
 _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError, struct.error, NotImplementedError, *UNEXPECTED)
@@ -55,20 +55,24 @@ def open_npy(config: DataConfig) -> TableInMemory:
     return TableInMemory(config.path, hashlib.sha256(raw).hexdigest(), header, len(array), column)
 
 
-def sequences_of_npz(config: DataConfig, kind: Kind) -> Raw:
+def sequences_of_npz(config: DataConfig, kind: Kind, *, is_labelled: bool = True) -> Raw:
     """Read the sequences of an .npz file.
 
     It holds ``x`` ``(N, T, D)`` or ``(N, T)``, perhaps padded, with ``lengths``; or ``(rows, D)`` with ``starts``
-    ``(N + 1,)``. Beside it ``y``, and perhaps ``group`` ``(N,)``, ``feature_names`` ``(D,)`` and ``names`` ``(N,)``.
+    ``(N + 1,)``. Beside it ``y``, and perhaps ``group`` ``(N,)``, ``weight`` ``(N,)``, ``feature_names`` ``(D,)`` and
+    ``names`` ``(N,)``. Where ``is_labelled`` is false, ``y`` may be missing, and is not looked at.
 
     Raises:
+        WithoutTargetsError: If there is no ``y``.
         DataError: If it is no such file, or damaged, or an array is missing or does not fit.
     """
     raw = file_bytes(config.path)
     arrays = _arrays(config.path, raw)
-    for name in ("x", "y"):
-        if name not in arrays:
-            raise DataError(f"{config.path}: has no array {name!r}; arrays: {', '.join(arrays) or 'none'}.")
+    for name, error in (("x", DataError), ("y", WithoutTargetsError)):
+        if name not in arrays and (name == "x" or is_labelled):
+            raise error(f"{config.path}: has no array {name!r}; arrays: {', '.join(arrays) or 'none'}.")
+    if not is_labelled:
+        kind, arrays["y"] = "regress", np.zeros(_count(arrays))
     return raw_from_arrays(
         arrays["x"],
         arrays["y"],
@@ -77,11 +81,16 @@ def sequences_of_npz(config: DataConfig, kind: Kind) -> Raw:
         lengths=arrays.get("lengths"),
         starts=arrays.get("starts"),
         features=_listed(arrays, "feature_names"),
-        target_names=(config.one_target,),
+        target_names=config.targets if is_labelled else config.targets[:1],
         names=_listed(arrays, "names"),
+        weights=arrays.get("weight", arrays.get("weights")),
         path=config.path,
         sha256=hashlib.sha256(raw).hexdigest(),
     )
+
+
+def _count(arrays: dict[str, NDArray[Any]]) -> int:
+    return len(arrays["starts"].ravel()) - 1 if "starts" in arrays else len(arrays["x"]) if arrays["x"].ndim else 0
 
 
 def _listed(arrays: dict[str, NDArray[Any]], name: str) -> list[str] | None:

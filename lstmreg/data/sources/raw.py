@@ -9,10 +9,16 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from lstmreg.errors import DataError
+
 from .memory import Column
 
 #: What is to be predicted: a class or numbers of a whole sequence, or a class or numbers at every step.
 Kind = Literal["classify", "regress", "label"]
+
+
+class WithoutTargetsError(DataError):
+    """A source has nothing that could be a target."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,7 @@ class Raw:
         target_names: Their names.
         groups: What each sequence belongs to, N.
         times: When each begins, N.
+        weights: How much each counts, N.
         texts: Of discrete input columns their cells as text, ``rows`` of them.
         where: Says where a row stands, for messages.
         where_target: Says where the target of a sequence stands, where that is not in its rows.
@@ -46,6 +53,7 @@ class Raw:
     target_names: tuple[str, ...]
     groups: tuple[str, ...] | None = None
     times: tuple[str, ...] | None = None
+    weights: Column | None = None
     texts: Mapping[str, list[str]] = field(default_factory=dict)
     where: Callable[[int], str] | None = None
     where_target: Callable[[int], str] | None = None

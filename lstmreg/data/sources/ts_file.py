@@ -16,7 +16,7 @@ from lstmreg.errors import DataError
 
 from .columns import Fault
 from .opening import file_bytes
-from .raw import Kind, Raw
+from .raw import Kind, Raw, WithoutTargetsError
 
 _FLAGS = ("timestamps", "missing", "univariate", "equallength", "classlabel", "targetlabel")
 
@@ -56,10 +56,11 @@ def pair_of(folder: Path) -> list[Path]:
     return list(pairs[0]) if pairs else []
 
 
-def sequences_of_ts(config: DataConfig, kind: Kind, files: Sequence[Path]) -> Raw:
-    """Read one .ts file, or a pair of them as one set.
+def sequences_of_ts(config: DataConfig, kind: Kind, files: Sequence[Path], *, is_labelled: bool = True) -> Raw:
+    """Read one .ts file, or a pair of them as one set. Where ``is_labelled`` is false, labels are not looked at.
 
     Raises:
+        WithoutTargetsError: If a file has no labels.
         DataError: If a file cannot be read, has time stamps or no labels, or labels of another kind, or if a line is
             no sequence.
     """
@@ -68,7 +69,7 @@ def sequences_of_ts(config: DataConfig, kind: Kind, files: Sequence[Path]) -> Ra
     for file in files:
         raw = file_bytes(str(file))
         digest.update(raw)
-        parts.append(_read(str(file), raw, kind))
+        parts.append(_read(str(file), raw, kind if is_labelled else None))
     widths = {part.sequences[0].shape[1] for part in parts}
     if len(widths) > 1:
         raise DataError(f"{config.path}: {files[0].name} and {files[1].name} have different numbers of columns.")
@@ -88,14 +89,14 @@ def sequences_of_ts(config: DataConfig, kind: Kind, files: Sequence[Path]) -> Ra
         values=np.concatenate(sequences),
         starts=starts,
         names=tuple(str(n) for n in range(len(sequences))),
-        targets=[[label for part in parts for label in part.labels]],
-        target_names=(config.one_target,),
+        targets=[[label if is_labelled else "0" for part in parts for label in part.labels]],
+        target_names=(config.one_target if is_labelled else config.targets[0],),
         where=where,
         notes=(together,) if len(files) > 1 else (),
     )
 
 
-def _read(path: str, raw: bytes, kind: Kind) -> _Part:
+def _read(path: str, raw: bytes, kind: Kind | None) -> _Part:
     if raw.startswith(b"\x1f\x8b"):
         raise DataError(f"{path}: is compressed. Give it unpacked.")
     try:
@@ -111,7 +112,7 @@ def _read(path: str, raw: bytes, kind: Kind) -> _Part:
         if not text.strip() or text.startswith(("#", "%")):
             continue
         where = f"{path}, line {number}"
-        cells, label = _labelled(where, text)
+        cells, label = _labelled(where, text, _has_labels(head))
         sequence = _sequence(where, cells)
         if width is not None and sequence.shape[1] != width:
             raise DataError(f"{where}: {sequence.shape[1]} columns, but the sequences before have {width}.")
@@ -146,31 +147,41 @@ def _head(path: str, lines: Sequence[str]) -> tuple[dict[str, list[str]], int]:
     raise DataError(f"{path}: has no line @data, so it is no .ts file, or only the beginning of one.")
 
 
-def _check_head(path: str, head: dict[str, list[str]], kind: Kind) -> list[str]:
-    """See that the file is one that can be read for a task; return the classes that it lists."""
+def _is_true(head: dict[str, list[str]], name: str) -> bool:
+    return head.get(name, ["false"])[0].lower() == "true"
 
-    def is_true(name: str) -> bool:
-        return head.get(name, ["false"])[0].lower() == "true"
 
-    if is_true("timestamps"):
+def _has_labels(head: dict[str, list[str]]) -> bool:
+    return _is_true(head, "classlabel") or _is_true(head, "targetlabel")
+
+
+def _check_head(path: str, head: dict[str, list[str]], kind: Kind | None) -> list[str]:
+    """See that the file is one that can be read for a task, or for none; return the classes that it lists."""
+    if _is_true(head, "timestamps"):
         raise DataError(
             f"{path}: @timeStamps true; only steps without time stamps are read. Write a long table as CSV."
         )
+    if kind is None:
+        return []
     if kind == "label":
         raise DataError(f"{path}: a .ts file has one label for each sequence, and none for each step.")
-    if not is_true("classlabel") and not is_true("targetlabel"):
-        raise DataError(f"{path}: neither @classLabel nor @targetLabel is true: its sequences have no labels.")
-    if kind == "classify" and not is_true("classlabel"):
+    if not _has_labels(head):
+        raise WithoutTargetsError(
+            f"{path}: neither @classLabel nor @targetLabel is true: its sequences have no labels."
+        )
+    if kind == "classify" and not _is_true(head, "classlabel"):
         raise DataError(f"{path}: its labels are numbers (@targetLabel true) and no classes. They are for regression.")
-    if kind == "regress" and not is_true("targetlabel"):
+    if kind == "regress" and not _is_true(head, "targetlabel"):
         raise DataError(f"{path}: its labels are classes (@classLabel true) and no numbers. They are to be classified.")
     return head["classlabel"][1:] if kind == "classify" else []
 
 
-def _labelled(where: str, line: str) -> tuple[list[str], str]:
-    """Part a line into its columns and its label."""
+def _labelled(where: str, line: str, has_label: bool) -> tuple[list[str], str]:
+    """Part a line into its columns and its label; where it has none, any."""
     if "(" in line:
         raise DataError(f"{where}: '(' begins a time stamp; only steps without time stamps are read.")
+    if not has_label:
+        return line.strip().split(":"), "0"
     *columns, label = line.strip().split(":")
     if not columns or "," in label:
         raise DataError(f"{where}: no label behind the last ':'.")

@@ -1,4 +1,4 @@
-"""Sources whose targets are not known: a table without that column, a folder without a table of labels."""
+"""Sources whose targets need not be known: a table without that column, a folder without a table of labels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lstmreg.config import DataConfig
 from lstmreg.data.choosing import known_columns
-from lstmreg.errors import DataError
+from lstmreg.errors import ConfigError, DataError
 
 from .columns import Columns, Table
 from .csv_file import open_csv
@@ -29,15 +29,16 @@ _TABLES = (*_FILES, ".tab", ".txt", ".gz", ".parquet", ".pq")
 class Untargeted(Table):
     """A table that need not have the column of the target, and whose targets, if it has some, are not looked at."""
 
-    def __init__(self, table: Table, target: str) -> None:
-        super().__init__(table.path, table.sha256, [*table.header, *([target] if target not in table.header else [])])
+    def __init__(self, table: Table, targets: Sequence[str]) -> None:
+        missing = [name for name in targets if name not in table.header]
+        super().__init__(table.path, table.sha256, [*table.header, *missing])
         self.unit, self.first = table.unit, table.first
-        self._table, self._target = table, target
+        self._table, self._targets = table, targets
 
     def read(self, config: DataConfig, numbers: Sequence[str], texts: Sequence[str] = ()) -> Columns:
         """Read the others, and give any target."""
-        columns = self._table.read(config, numbers, [name for name in texts if name != self._target])
-        targets = {self._target: [_ANY_TARGET] * len(columns)} if self._target in texts else {}
+        columns = self._table.read(config, numbers, [name for name in texts if name not in self._targets])
+        targets = {name: [_ANY_TARGET] * len(columns) for name in texts if name in self._targets}
         return dataclasses.replace(columns, table=self, texts={**columns.texts, **targets})
 
     def _texts(self, names: Sequence[str]) -> Mapping[str, list[str]]:
@@ -62,13 +63,57 @@ def open_unlabelled(config: DataConfig) -> tuple[DataConfig, Table | None]:
         return _folder(config)
     if path.is_dir() or not config.path.lower().endswith(_TABLES):
         return config, None
-    return config, Untargeted(open_table(config), config.one_target)
+    return config, Untargeted(open_table(config), config.targets)
+
+
+def open_labelled(
+    config: DataConfig, *, are_in_files: bool, labels: str | None = None
+) -> tuple[DataConfig, Table | None] | None:
+    """Open the same with its targets, if it has some.
+
+    Args:
+        config: Names path and columns, the features among them.
+        are_in_files: Whether of a folder the targets stand in its files, and not in a table of labels.
+        labels: The table of labels of a folder. Default: one in it that is called as that of the training.
+
+    Returns:
+        As :func:`open_unlabelled`; nothing where there are surely no targets.
+
+    Raises:
+        ConfigError: If ``labels`` are those of no folder.
+        DataError: If it cannot be opened.
+    """
+    path = Path(config.path)
+    if path.is_dir() and not pair_of(path):
+        inside = None if config.labels is None else path / Path(config.labels).name
+        found = labels if labels is not None or inside is None or not inside.is_file() else str(inside)
+        if found is None and not (are_in_files and _has(config, path)):
+            return None
+        return dataclasses.replace(config, labels=found), None
+    if labels is not None:
+        raise ConfigError(f"--labels is the table of labels of a folder, and {config.path} is none. Leave it out.")
+    config = dataclasses.replace(config, labels=None)
+    if path.is_dir() or not config.path.lower().endswith(_TABLES):
+        return config, None
+    table = open_table(config)
+    return (config, table) if set(config.targets) <= set(table.header) else None
+
+
+def _has(config: DataConfig, folder: Path) -> bool:
+    """Tell whether the first file of a folder has the targets."""
+    files = files_of(config, folder)
+    return bool(files) and set(config.targets) <= set(open_csv(str(files[0]), config.delimiter).header)
+
+
+def files_of(config: DataConfig, folder: Path) -> list[Path]:
+    """Return the files of a folder that are sequences."""
+    beside = "" if config.labels is None else Path(config.labels).name
+    return sorted(p for p in folder.iterdir() if p.name.lower().endswith(_FILES) and p.name != beside)
 
 
 def _folder(config: DataConfig) -> tuple[DataConfig, Table]:
     """Put the files of a folder below each other, with a column that says in which one each row stands."""
-    beside = "" if config.labels is None else Path(config.labels).name
-    files = sorted(p for p in Path(config.path).iterdir() if p.name.lower().endswith(_FILES) and p.name != beside)
+    files = files_of(config, Path(config.path))
     if not files:
         raise DataError(f"{config.path}: no CSV file in this folder. Give one file for each sequence.")
     names = [*(config.features or []), *([] if config.time is None else [config.time])]
@@ -86,7 +131,7 @@ def _folder(config: DataConfig) -> tuple[DataConfig, Table]:
             rows = len(column)
         cells[sequence] += [_stem(file.name)] * rows
     joined = TableInMemory(config.path, digest.hexdigest(), list(cells), len(cells[sequence]), cells.__getitem__)
-    return dataclasses.replace(config, sequence=sequence, labels=None), Untargeted(joined, config.one_target)
+    return dataclasses.replace(config, sequence=sequence, labels=None), Untargeted(joined, config.targets)
 
 
 def _stem(name: str) -> str:

@@ -15,6 +15,10 @@ from .support import details as details
 from .support import sentences as sentences
 from .support import summary as summary
 from .training import starts_note as starts_note
+from .where import about_where as about_where
+from .where import parts_tables as parts_tables
+from .where import where_note as where_note
+from .where import worst_cases as worst_cases
 from .writing import change as change
 from .writing import number as number
 from .writing import percent as percent

@@ -47,6 +47,7 @@ def table_note(answer: Answer) -> str:
         ),
         ("harms" in verdicts, "harms: the bands of all its values lie above zero."),
         ("cannot tell" in verdicts, "cannot tell: none of these."),
+        ("not tried alone" in verdicts, "not tried alone: it was tried together with others only."),
         ("not searched" in verdicts, "not searched: it was not tried."),
     )
     rival = " Weight decay is the rival: what one would do without the knobs." if _has_rival(answer) else ""

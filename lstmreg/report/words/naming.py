@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from lstmreg.knobs import KNOBS
+from lstmreg.knobs import knob_at
 from lstmreg.report.answers import Answer, Knob
 from lstmreg.report.diagnosis import MOSTLY
-from lstmreg.search.space import WEIGHT_DECAY, Setting, short
+from lstmreg.search.space import WEIGHT_DECAY, Setting, place_of, short
 from lstmreg.tasks import Task, task_named
 
 from .writing import layer_settings, listed, name_of, paths_of, percent, spoken
@@ -37,11 +37,11 @@ def places_of(setting: Setting) -> str:
     """Say what a setting acts on, whatever the norm."""
     found = []
     for path in paths_of(setting):
-        knob = KNOBS.get(path)
+        knob = knob_at(path)
         if knob is None:
             found.append("weight decay" if path == WEIGHT_DECAY else name_of(path))
         else:
-            found.append(f"{'a penalty on' if knob.kind == 'strength' else 'dropout of'} {knob.acts_on}")
+            found.append(f"{'a penalty on' if knob.kind == 'strength' else 'dropout of'} {place_of(path)}")
     return listed(list(dict.fromkeys(found)))
 
 

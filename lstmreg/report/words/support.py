@@ -19,7 +19,9 @@ from .training import (
     about_learning_rate,
     about_single_column,
     about_strong_starts,
+    about_trials,
 )
+from .where import about_where
 
 
 def summary(answer: Answer) -> list[str]:
@@ -50,6 +52,7 @@ def details(answer: Answer) -> list[str]:
         *about_rival(answer),
         *about_picks(answer),
         about_test(answer),
+        *about_where(answer),
         *about_averaging(answer),
         *about_columns(answer),
         *about_left_out(answer),
@@ -58,6 +61,7 @@ def details(answer: Answer) -> list[str]:
         *about_strong_starts(answer),
         *(about_unstopped(answer) or about_last_epochs(answer)),
         about_learning_rate(answer),
+        *about_trials(answer),
         *about_configured(answer),
         *about_single_column(answer),
         *about_differences(answer),

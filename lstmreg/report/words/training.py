@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from lstmreg.config import Scalar
 from lstmreg.report.answers import Answer
 from lstmreg.search.space import short
 
@@ -68,7 +71,7 @@ def about_configured(answer: Answer) -> list[str]:
     if answer.turned_off:
         said.append(
             f"The configured {spoken(answer.turned_off)} was turned off, because it is searched: no regularization "
-            f"means without it."
+            f"means without it. {_tried_at_all(answer)}"
         )
     if answer.kept_on:
         said.append(
@@ -76,6 +79,21 @@ def about_configured(answer: Answer) -> list[str]:
             f"without regularization: effects are beyond it."
         )
     return said
+
+
+def _tried_at_all(answer: Answer) -> str:
+    """Say whether the values that were turned off are among those that were tried."""
+    tried = {knob.path: {dose.value for dose in knob.doses} for knob in answer.knobs}
+    untried = {path: value for path, value in answer.turned_off.items() if not _is_among(value, tried.get(path, set()))}
+    if not untried:
+        return "It is among the values that were tried."
+    return f"{capitalized(spoken(untried))} itself was not tried."
+
+
+def _is_among(value: Any, tried: set[Scalar]) -> bool:
+    """Tell whether a value was tried; a list has one for each layer, which all are the same where it was."""
+    of_layers = set(value) if isinstance(value, list) else {value}
+    return len(of_layers) == 1 and of_layers <= tried
 
 
 def about_diagnosis(answer: Answer) -> str:
@@ -164,6 +182,18 @@ def about_learning_rate(answer: Answer) -> str:
     if answer.learning_rate in (tried[0], tried[-1]):
         said += "; it is at the edge, so more search.learning_rates on that side may be worth a try"
     return f"{said}."
+
+
+def about_trials(answer: Answer) -> list[str]:
+    """Say how many settings a sampler was asked for, and how many of them were new."""
+    trials = answer.trials
+    if trials is None:
+        return []
+    asked = f"{trials.asked} more setting{'s' if trials.asked != 1 else ''}"
+    said = f"search.trials asks {answer.settings['search.sampler']} for {asked}, and {trials.new} new ones were tried"
+    if trials.new < trials.asked:
+        said += "; beyond them it had nothing new within search.space, or the trainings of the search were spent"
+    return [f"{said}."]
 
 
 def about_differences(answer: Answer) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from lstmreg.knobs import KNOBS
 from lstmreg.report.answers import Answer
 from lstmreg.search.evidence import Effect
 from lstmreg.search.space import WEIGHT_DECAY, Setting, knobs_of, short
@@ -56,7 +55,7 @@ def paths_of(setting: Setting) -> list[str]:
 
 def layer_settings(setting: Setting) -> list[str]:
     """List the knobs of the layers that a setting turns."""
-    return [path for path in KNOBS if path in setting]
+    return [path for path in knobs_of(setting) if path != WEIGHT_DECAY]
 
 
 def _assigned(setting: Setting, path: str) -> str:

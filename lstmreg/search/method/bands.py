@@ -54,8 +54,9 @@ def flipped_statistics(of_blocks: Array) -> Array:
 def critical_value(of_blocks: Array, confidence: float) -> float:
     """Return the ``|t|`` that the largest of all candidates stays below, with probability ``confidence``.
 
-    The quantile of the largest flipped statistic, never below Student's own nor above Bonferroni's; with few blocks
-    there are few flips, and Bonferroni's serves.
+    The quantile of the largest flipped statistic, never below Student's own nor above Bonferroni's. With few blocks
+    there are too few flips for that quantile (of three blocks four, whose largest statistic is 4 at most), and
+    Bonferroni's serves.
 
     Args:
         of_blocks: Effects ``(K, G)``.
@@ -65,6 +66,8 @@ def critical_value(of_blocks: Array, confidence: float) -> float:
     alone = quantile(blocks - 1, confidence)
     bonferroni = quantile(blocks - 1, 1 - (1 - confidence) / count)
     largest = flipped_statistics(of_blocks).max(axis=1)
+    if len(largest) * (1 - confidence) < 1:
+        return bonferroni
     return float(np.clip(np.quantile(largest, confidence, method="higher"), alone, bonferroni))
 
 
@@ -73,7 +76,8 @@ def adjusted_p_values(of_blocks: Array, groups: Sequence[int]) -> dict[int, floa
 
     Closed testing by steps: the strongest group is held against the largest of all, the next against the largest of
     those that are left (Westfall & Young 1993), and p-values never fall on the way. Neither is ever above
-    Bonferroni's over the members (Holm's steps), nor below Student's own.
+    Bonferroni's over the members (Holm's steps), nor below Student's own. A share of flips is never taken for less
+    than one of them: where none is so strong, they do not say how rare it is.
 
     Args:
         of_blocks: Effects ``(K, G)``, log ratios.
@@ -90,7 +94,7 @@ def adjusted_p_values(of_blocks: Array, groups: Sequence[int]) -> dict[int, floa
         rows = np.isin(of_group, left)
         best = float(strength[of_group == left[0]].max())
         alone = 2 * float(stdtr(degrees, -best))
-        share = float((flipped[:, rows].max(axis=1) >= best - 1e-12).mean())
+        share = max(float((flipped[:, rows].max(axis=1) >= best - 1e-12).mean()), 1 / len(flipped))
         p = max(min(share, rows.sum() * alone), alone) if best > 0 else 1.0
         least = max(least, min(1.0, p))
         found[left.pop(0)] = least

@@ -10,6 +10,7 @@ from itertools import combinations
 from typing import Literal
 
 from lstmreg.config import Scalar
+from lstmreg.setting_path import whole
 
 #: A strength grows by this factor, and shrinks by it.
 STEP = 3.0
@@ -61,9 +62,12 @@ class Arm:
         path: Of the setting, such as ``model.kernel_l1``.
         ladder: The values to begin with; strengths and rates lie above 0, where they are off.
         kind: A ``strength`` grows by a factor of three, a ``rate`` goes half of its way to 1, a
-            ``choice`` does not grow.
+            ``size`` doubles, and does not shrink; a ``choice`` does not grow.
         place: What it acts on, in words; arms of one place are kinds of the same cure (an L1 and an L2 on one block).
-        beside: What must be set together with it, as path and value: an optimizer that knows weight decay.
+        beside: What must be set together with it where it is alone, as path and value: an optimizer that knows weight
+            decay, or what its condition asks for.
+        requires: Its condition, as paths with the values beside which alone it is tried; ``None`` among them stands for
+            what is not set.
         is_rival: Whether it is what one would do without the knobs: the answer says what they are worth beyond it.
         with_other_rates: Whether its best value is tried at other learning rates as well.
         may_grow: Whether the ladder may grow at both ends.
@@ -71,9 +75,10 @@ class Arm:
 
     path: str
     ladder: tuple[Scalar, ...]
-    kind: Literal["strength", "rate", "choice"] = "strength"
+    kind: Literal["strength", "rate", "size", "choice"] = "strength"
     place: str = ""
     beside: tuple[tuple[str, Scalar], ...] = ()
+    requires: tuple[tuple[str, tuple[Scalar | None, ...]], ...] = ()
     is_rival: bool = False
     with_other_rates: bool = False
     may_grow: bool = True
@@ -96,12 +101,20 @@ class Arm:
         """Return this arm alone, at a value."""
         return Candidate.of({**dict(self.beside), self.path: value})
 
+    def may_stand_in(self, setting: Mapping[str, Scalar]) -> bool:
+        """Tell whether a setting meets this arm's condition."""
+        return all(setting.get(path) in allowed for path, allowed in self.requires)
+
     def higher(self, value: float) -> float:
-        """Return the step above a value: ``3 v`` of a strength, ``(1 + v) / 2`` of a rate."""
+        """Return the step above a value: ``3 v`` of a strength, ``(1 + v) / 2`` of a rate, ``2 v`` of a size."""
+        if self.kind == "size":
+            return 2 * int(value)
         return _rounded(value * STEP if self.kind == "strength" else (1 + value) / 2)
 
-    def lower(self, value: float) -> float:
-        """Return the step below a value, a third of it."""
+    def lower(self, value: float) -> float | None:
+        """Return the step below a value, a third of it; ``None`` of a size."""
+        if self.kind == "size":
+            return None
         return _rounded(value / STEP)
 
 
@@ -112,10 +125,10 @@ def _rounded(value: float) -> float:
 
 def arms_of(candidate: Candidate, arms: Sequence[Arm]) -> list[Arm]:
     """List the arms that a candidate turns, in the order of ``arms``; what stands beside one of them is no other."""
-    paths = {path for path, _ in candidate.values}
-    turned = [arm for arm in arms if arm.path in paths]
-    beside = {path for arm in turned for path, _ in arm.beside}
-    return [arm for arm in turned if arm.path not in beside]
+    setting = candidate.setting
+    turned = [arm for arm in arms if arm.path in setting]
+    beside = {needed for arm in turned for needed in arm.beside}
+    return [arm for arm in turned if (arm.path, setting[arm.path]) not in beside]
 
 
 def parts(candidate: Candidate, arms: Sequence[Arm]) -> int:
@@ -149,7 +162,8 @@ def combinations_of(
     nets = [[one, two] for one, two in combinations(ranked, 2) if _is_elastic_net(one[0], two[0]) and one[2] < 0]
     pairs = [list(pair) for pair in combinations(best, 2)]
     groups = [*pairs[:1], best, *nets, *pairs[1:], helpful, helpful[:4]]
-    found = [together([arm.at(value) for arm, value, _ in group]) for group in groups if len(group) > 1]
+    joined = [_joined([(arm, value) for arm, value, _ in group]) for group in groups if len(group) > 1]
+    found = [candidate for candidate in joined if candidate is not None]
     if learning_rate is not None:
         for arm, value, _ in [single for single in best if single[0].with_other_rates][:1]:
             for rate in (learning_rate / STEP, learning_rate * STEP):
@@ -157,6 +171,17 @@ def combinations_of(
     return list(dict.fromkeys(found))
 
 
+def _joined(singles: Sequence[tuple[Arm, Scalar]]) -> Candidate | None:
+    """Return several arms at their values in one candidate; ``None`` if one of them is not tried beside the others.
+
+    What one of them would have beside it gives way to another one's value.
+    """
+    beside = together([arm.at(value) for arm, value in singles]).setting
+    setting = beside | {arm.path: value for arm, value in singles}
+    return Candidate.of(setting) if all(arm.may_stand_in(setting) for arm, _ in singles) else None
+
+
 def _is_elastic_net(one: Arm, two: Arm) -> bool:
     """Tell whether two arms are the L1 and the L2 of one place."""
-    return one.place == two.place != "" and {one.path[-3:], two.path[-3:]} == {"_l1", "_l2"}
+    norms = {whole(arm.path)[-3:] for arm in (one, two)}
+    return one.place == two.place != "" and norms == {"_l1", "_l2"}

@@ -74,11 +74,12 @@ class _Course:
         self.ladders = {arm: sorted(float(v) for v in arm.ladder) for arm in plan.arms if arm.grows}
 
     def steps(self) -> Iterator[Step]:
-        values = [arm.at(value) for arm in self.plan.arms for value in arm.ladder]
+        values = [arm.at(value) for arm in self.plan.arms for value in arm.ladder if self.plan.tries_alone]
         yield self._run("screen", values, baseline_seeds=self.plan.baseline_seeds)
-        yield from self._grow()
+        if self.seeds:
+            yield from self._grow()
         yield from self._proposed()
-        if not _nothing_is_worth_having(self._known()[0], self.plan):
+        if self.seeds and not _nothing_is_worth_having(self._known()[0], self.plan):
             yield from self._race()
             yield from self._judge()
 
@@ -132,14 +133,19 @@ class _Course:
             yield self._run("grow", [arm.at(value) for arm, value in affordable])
 
     def _asked(self) -> list[tuple[Arm, float]]:
-        """List the values beyond an edge at which an arm is best and seems worth having, the best arm first."""
-        _, found = self._known()
+        """List the values beyond an edge at which an arm is best and seems worth having, the best arm first.
+
+        It must have been measured to be worth having, too: where the others help much, a value that looks worse than
+        off is believed to help.
+        """
+        known, found = self._known()
+        measured = dict(zip(known.candidates, known.means.tolist(), strict=True))
         worth = math.log1p(-self.plan.smallest_effect)
         best = best_of_each_arm(found, self.plan.arms)
         asked = []
         ranked = sorted(best.items(), key=lambda item: (found.mean(item[1]), item[0].path))
         for arm, candidate in ranked[:_MAY_GROW]:
-            if arm.grows and found.mean(candidate) < worth:
+            if arm.grows and max(found.mean(candidate), measured[candidate]) < worth:
                 asked += [(arm, further) for further in self._beyond(arm, float(candidate.setting[arm.path]))]
         return asked
 
@@ -149,7 +155,8 @@ class _Course:
         given = [float(v) for v in arm.ladder]
         above, below = sum(v > max(given) for v in ladder), sum(v < min(given) for v in ladder)
         up = [arm.higher(value)] if value == ladder[-1] and above < self.plan.grow else []
-        return up + ([arm.lower(value)] if value == ladder[0] and below < self.plan.grow else [])
+        lower = arm.lower(value) if value == ladder[0] and below < self.plan.grow else None
+        return up if lower is None else [*up, lower]
 
     # ------------------------------------------------------------------ proposals
 
@@ -158,8 +165,8 @@ class _Course:
         if self.proposer is None:
             return
         for first in range(0, self.plan.trials, self.plan.batch):
-            _, found = self._known()
-            known = [(candidate, found.mean(candidate)) for candidate in found.candidates]
+            found = self._known()[1] if self.seeds else None
+            known = [] if found is None else [(candidate, found.mean(candidate)) for candidate in found.candidates]
             count = min(self.plan.batch, self.plan.trials - first, self.left // self.plan.blocks)
             fresh = [c for c in self.proposer(known, first, count) if c not in self.seeds] if count > 0 else []
             if fresh:

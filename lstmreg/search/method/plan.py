@@ -29,6 +29,7 @@ class Plan:
         table_confidence: Of the bands in the table, all together.
         trials: How many further candidates are proposed, if somebody proposes.
         batch: How many at once.
+        tries_alone: Whether every value of every arm is tried alone first.
         stable: The share of blocks that must agree with a pick.
     """
 
@@ -47,6 +48,7 @@ class Plan:
     table_confidence: float = 0.95
     trials: int = 0
     batch: int = 6
+    tries_alone: bool = True
     stable: float = 0.5
 
     def __post_init__(self) -> None:
@@ -81,7 +83,8 @@ class Plan:
     @property
     def screen(self) -> int:
         """Trainings of the screen, before any ladder grows."""
-        return self.blocks * (self.baseline_seeds + sum(len(arm.ladder) for arm in self.arms))
+        values = sum(len(arm.ladder) for arm in self.arms) if self.tries_alone else 0
+        return self.blocks * (self.baseline_seeds + values)
 
     @property
     def least_budget(self) -> int:

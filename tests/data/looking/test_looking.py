@@ -248,6 +248,24 @@ def test_the_subject_and_the_other_name_of_the_label_are_no_inputs(tmp_path: Pat
     assert config.data.tokens == ["mode"]
 
 
+def test_a_column_of_few_words_goes_into_a_forecast_as_tokens_and_numbers_with_bad_cells_do_not() -> None:
+    frame = pd.DataFrame(
+        {
+            "day": days(140),
+            "y": waves(140),
+            "sky": ["wet", "dry"] * 70,
+            "x": ["1", "2", "3", "4", "3*"] * 28,
+            "remark": [f"no. {k}" for k in range(140)],
+        }
+    )
+    proposal = propose(seen_in(frame, target="y"), Wish())
+    data = proposal.config().data
+    assert (data.tokens, data.features) == (["sky"], ["y", "sky"])
+    assert any("column 'x', for 28 cells are no numbers" in line for line in proposal.left_out)
+    known = next(setting for setting in proposal.settings if setting.name == "data.known_future")
+    assert proposal.config(known).data.known_future == ["sky"]
+
+
 def test_shops_in_runs_with_a_region_each_are_asked_about_and_not_classified() -> None:
     frame = pd.DataFrame(
         {
@@ -410,7 +428,7 @@ def test_a_question_ends_with_2_writes_nothing_and_each_of_its_commands_leads_on
     assert len(commands) >= 2
     for command in commands:
         done = subprocess.run(
-            ["bash", "-c", command.replace("lstmreg init", f"{shlex.quote(sys.executable)} -m lstmreg.cli init")],
+            ["bash", "-c", command.replace("lstmreg init", f"{shlex.quote(sys.executable)} -m lstmreg init")],
             capture_output=True,
             text=True,
             check=False,
@@ -461,6 +479,22 @@ def test_a_folder_and_its_labels_are_read_whatever_stands_between_their_cells(tm
     sequences = read_sequences(config.data, "classify")
     assert sequences.features == ("x", "z")
     assert sequences.targets.tolist() == ["a", "b"] * 6
+
+
+def test_what_is_left_out_of_a_folder_and_its_table_of_labels_is_said(tmp_path: Path) -> None:
+    (tmp_path / "walks").mkdir()
+    for k in range(12):
+        values = "".join(f"{k + step / 8},{'3*' if step == 4 else step}\n" for step in range(9))
+        (tmp_path / "walks" / f"w{k:02}.csv").write_text(f"x,bad\n{values}")
+    labels = "".join(f"w{k:02},{'ab'[k % 2]},{20 + k},s{k % 3}\n" for k in range(12))
+    (tmp_path / "labels.csv").write_text(f"file,gait,age,city\n{labels}")
+    wish = Wish(target="gait")
+    proposal = propose(look(str(tmp_path / "walks"), wish), wish)
+    left_out = " ".join(proposal.left_out)
+    assert "column 'bad', for 1 cell is no number, on line 6 of w00.csv: '3*'" in left_out
+    assert f"columns age, city of {tmp_path / 'labels.csv'}, for inputs are columns of the files" in left_out
+    sequences = read_sequences(proposal.config().data, "classify")
+    assert f"Not read: age, city of {tmp_path / 'labels.csv'}. Inputs are columns of the files." in sequences.notes
 
 
 # ---------------------------------------------------------------------- what is loaded

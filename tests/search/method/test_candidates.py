@@ -64,6 +64,11 @@ def test_a_choice_does_not_grow_and_may_be_of_anything() -> None:
     assert optimizers.at("sgd").setting == {"training.optimizer": "sgd"}
 
 
+def test_a_size_doubles_and_does_not_shrink() -> None:
+    size = Arm("model.hidden_size", (10,), "size")
+    assert (size.grows, size.higher(10), size.lower(10)) == (True, 20, None)
+
+
 def test_pairs_the_triple_all_that_help_and_the_best_four_are_tried_together() -> None:
     singles = [(L1, 0.1, -0.3), (L2, 0.1, -0.02), (DROPOUT, 0.1, -0.2), (STATE, 0.5, 0.1), (DECAY, 1.0, -0.1)]
     found = combinations_of(singles)
@@ -71,6 +76,28 @@ def test_pairs_the_triple_all_that_help_and_the_best_four_are_tried_together() -
     wanted = [[a, b], [a, c], [b, c], [a, b, c], [a, b, c, d], [a, d]]
     assert set(found) == {together(group) for group in wanted}
     assert len(found) == len(set(found))
+
+
+def test_what_is_not_tried_beside_another_is_not_combined_with_it() -> None:
+    layers = Arm("model.num_layers", (2, 3), "choice")
+    upper = Arm("model.dropout[1]", (0.2,), "rate", beside=((layers.path, 2),), requires=((layers.path, (2, 3)),))
+    alone = Arm("model.bias_l2", (0.1,), requires=((layers.path, (1, None)),))
+    arms = (layers, upper, alone)
+    deep = Candidate.of({"model.num_layers": 3, "model.dropout[1]": 0.2})
+    assert combinations_of([(upper, 0.2, -0.3), (layers, 3, -0.2), (alone, 0.1, -0.1)]) == [deep]
+    assert (parts(upper.at(0.2), arms), parts(deep, arms)) == (1, 2)
+    assert arms_of(upper.at(0.2), arms) == [upper]
+    assert arms_of(deep, arms) == [layers, upper]
+
+
+def test_the_l1_and_the_l2_of_one_layer_are_an_elastic_net() -> None:
+    one, two, other = (
+        Arm(f"model.kernel_{norm}[{layer}]", (0.1,), place=f"kernel {layer}")
+        for norm, layer in (("l1", 0), ("l2", 0), ("l2", 1))
+    )
+    assert combinations_of([(one, 0.1, -0.3), (two, 0.1, 0.02), (other, 0.1, 0.02)]) == [
+        together([one.at(0.1), two.at(0.1)])
+    ]
 
 
 def test_an_elastic_net_needs_only_its_better_half_to_help() -> None:

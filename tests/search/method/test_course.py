@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from lstmreg.search.method import (
     steps,
 )
 from lstmreg.search.method.candidates import parts
+from lstmreg.search.method.effects import Tables, effects
 
 from .world import ARMS, PLAN, World, played
 
@@ -147,6 +149,30 @@ def test_a_ladder_grows_downwards_too_and_no_farther_than_it_may() -> None:
     tried = {c.candidate.setting.get("model.kernel_l1") for step in taken for c in step.cells}
     assert {0.000333, 0.000111, 3.7e-05} <= tried
     assert 1.23e-05 not in tried
+
+
+@pytest.mark.parametrize("seed", [0, 2, 11, 14])
+def test_no_ladder_grows_from_a_value_that_was_measured_to_be_no_better_than_off(seed: int) -> None:
+    """Where all others help and noise is large, what looks worse is believed to help too."""
+    helps = {arm.path: dict.fromkeys(map(float, arm.ladder), -0.6) for arm in ARMS[:2]}  # type: ignore[arg-type]
+    plan = Plan(ARMS[:3], blocks=4, budget=300)
+    _, taken = played(World(helps, seed=seed, noise=1.5, shared=0.0), plan)
+    log_losses, seeds = LogLosses(plan.blocks), {BASELINE: 0}
+    for step in taken:
+        if step.stage == "grow":
+            others = {candidate: count for candidate, count in seeds.items() if candidate != BASELINE}
+            known = effects(Tables.of(log_losses, others, seeds[BASELINE]))
+            for path, value in {c.candidate.values[0] for c in step.cells if c.candidate not in seeds}:
+                measured = {
+                    float(c.setting[path]): float(mean)
+                    for c, mean in zip(known.candidates, known.means, strict=True)
+                    if path in c.setting and parts(c, ARMS) == 1
+                }
+                edge = max(measured) if float(value) > max(measured) else min(measured)
+                assert measured[edge] < math.log1p(-plan.smallest_effect), (path, value)
+        for cell in step.cells:
+            seeds[cell.candidate] = max(seeds.get(cell.candidate, 0), cell.seed + 1)
+            log_losses.add(cell, World(helps, seed=seed, noise=1.5, shared=0.0).log_loss(cell))
 
 
 def test_knobs_that_help_together_are_found_together() -> None:
@@ -309,3 +335,46 @@ def test_proposals_leave_the_judge_what_it_needs() -> None:
             known.add(cell, world.log_loss(cell))
     assert len(known) <= plan.budget
     assert judgement(plan, known) is not None
+
+
+def test_without_a_screen_what_is_proposed_is_raced_and_judged() -> None:
+    plan = dataclasses.replace(PLAN, tries_alone=False, trials=12, batch=4)
+    pairs = [Candidate.of({"model.kernel_l1": 0.01 * k, "model.dropout": 0.1}) for k in range(1, 13)]
+    asked: list[tuple[int, int, int]] = []
+
+    def proposer(known, first, count):  # type: ignore[no-untyped-def]
+        asked.append((len(known), first, count))
+        return pairs[first : first + count]
+
+    world = World(HELPS)
+    known = LogLosses(plan.blocks)
+    stages = []
+    for step in steps(plan, known, proposer):
+        stages.append(step.stage)
+        for cell in step.cells:
+            known.add(cell, world.log_loss(cell))
+    assert stages[:4] == ["screen", "propose", "propose", "propose"]
+    assert stages[-1] == "judge"
+    assert asked == [(0, 0, 4), (4, 4, 4), (8, 8, 4)]
+    assert {cell.candidate for cell in known} == {BASELINE, *pairs}
+    assert judgement(plan, known) is not None
+
+
+def test_where_nothing_is_tried_alone_and_nothing_proposed_nothing_is_judged() -> None:
+    plan = dataclasses.replace(PLAN, tries_alone=False, trials=4)
+    known = LogLosses(plan.blocks)
+    stages = []
+    for step in steps(plan, known, lambda known, first, count: []):
+        stages.append(step.stage)
+        for cell in step.cells:
+            known.add(cell, 0.0)
+    assert stages == ["screen"]
+    assert judgement(plan, known) is None
+
+
+def test_a_size_goes_up_until_it_no_longer_helps() -> None:
+    path = "model.hidden_size"
+    arms = (Arm(path, (10,), "size"), *ARMS[:2])
+    world = World({path: {10: -0.2, 20: -0.4, 40: -0.6, 80: -0.5}}, arms=arms, noise=0.05)
+    known, _ = played(world, dataclasses.replace(PLAN, arms=arms))
+    assert {cell.candidate.setting[path] for cell in known if path in cell.candidate.setting} == {10, 20, 40, 80}

@@ -1,0 +1,133 @@
+"""The file of a run's studies: who owns it, whether it is sound, and what is said if it is not."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Literal
+
+import filelock
+import optuna
+from sqlalchemy.exc import SQLAlchemyError
+
+from lstmreg.errors import ConfigError, CorruptFileError, LstmregError
+
+
+@contextmanager
+def owned(directory: Path) -> Iterator[None]:
+    """Hold a run's folder for this process alone; the operating system lets go when the process ends.
+
+    Raises:
+        ConfigError: If another process holds it.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    owner = directory / "owner.pid"
+    lock = filelock.FileLock(directory / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        pid = owner.read_text().strip() if owner.exists() else "unknown"
+        raise ConfigError(
+            f"{directory}: process {pid} is working on this run. Wait for it, or choose another name."
+        ) from None
+    try:
+        owner.write_text(f"{os.getpid()}\n")
+        yield
+    finally:
+        owner.unlink(missing_ok=True)
+        lock.release()
+
+
+@contextmanager
+def usable_study(directory: Path) -> Iterator[None]:
+    """Say it as an ``OSError`` if the study, sound as it was when it was opened, cannot be read or written."""
+    try:
+        yield
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        reason = f"the study cannot be read or written ({_reason(error)})"
+        raise OSError(errno.EIO, reason, str(directory / "study.db")) from error
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Say that a study is damaged if what is in it cannot be read; SQLite looks at its own structure alone.
+
+    Raises:
+        CorruptFileError: If it cannot.
+    """
+    try:
+        yield
+    except LstmregError:
+        raise
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        if _is_of_the_machine(error):
+            raise
+        raise damaged(path, _reason(error)) from None
+    # Whatever Optuna, JSON or text in other bytes make of it; the file is the only thing that is read here.
+    except (ValueError, TypeError, LookupError, AttributeError, AssertionError, RuntimeError, ArithmeticError) as error:
+        raise damaged(path, _reason(error)) from None
+
+
+#: What SQLite cannot do although the file may be sound: it may not, it is locked, there is no room.
+_OF_THE_MACHINE = {
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+}
+
+
+def _is_of_the_machine(error: BaseException | None) -> bool:
+    """Tell whether SQLite failed for a reason that is none of the file's content."""
+    while error is not None:
+        if isinstance(error, sqlite3.Error):
+            return getattr(error, "sqlite_errorcode", 0) & 0xFF in _OF_THE_MACHINE
+        error = getattr(error, "orig", None) or error.__cause__
+    return False
+
+
+def _reason(error: Exception) -> str:
+    """Return the first line of an error; of one that says nothing its name."""
+    return (str(error.__cause__ or error).splitlines() or [type(error).__name__])[0]
+
+
+def check_file(path: Path) -> None:
+    """Look whether a study that exists is sound, before anything writes to it.
+
+    Raises:
+        CorruptFileError: If it is not.
+    """
+    if not path.exists():
+        return
+    if path.stat().st_size == 0:  # to SQLite that is a database in which there is nothing yet
+        raise damaged(path, "it is empty")
+    verdict = _checked(path, "rw")
+    if verdict != "ok":  # perhaps because the file cannot be written
+        verdict = _checked(path, "ro")
+    if verdict != "ok":
+        raise damaged(path, verdict)
+
+
+def _checked(path: Path, mode: Literal["rw", "ro"]) -> str:
+    """Return what SQLite says of a file; ``ok`` if it is sound.
+
+    Where it may write, it first takes back what a process that was killed had half written: without that it cannot read
+    such a file.
+    """
+    try:
+        with closing(sqlite3.connect(f"file:{path.absolute()}?mode={mode}", uri=True)) as connection:
+            return str(connection.execute("PRAGMA integrity_check").fetchone()[0])
+    except sqlite3.DatabaseError as error:
+        return str(error)
+
+
+def damaged(path: Path, reason: str) -> CorruptFileError:
+    """Say that a study is damaged, and what to do."""
+    return CorruptFileError(f"{path}: the study is damaged ({reason}). Move the file aside and run the search again.")
