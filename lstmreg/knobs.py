@@ -31,6 +31,9 @@ class Knob:
         by_default: Whether a search tries it if it is told nothing.
         with_one_column: What else must be set, by path, for it to make sense where there is a single input column.
         chooses_columns: Whether it is there to choose among input columns, and idle where there is only one.
+        proximal_ladder: The values where a step of its own after Adam's does it (``training.proximal``); empty where no
+            such step can. It takes the learning rate times the strength off, and Adam moves a weight by about the
+            learning rate, whatever the gradient: what is far below 1 does nothing, and above it nothing is learned.
     """
 
     path: str
@@ -43,11 +46,12 @@ class Knob:
     by_default: bool = True
     with_one_column: tuple[str, bool] | None = None
     chooses_columns: bool = False
+    proximal_ladder: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if (self.kind == "strength") != (self.keyword is not None):
             raise ValueError(f"{self.path}: a strength has a keyword, l1 or l2, and a rate has none.")
-        for value in self.ladder:
+        for value in (*self.ladder, *self.proximal_ladder):
             self.check(value)
 
     @property
@@ -87,8 +91,12 @@ def _penalties(
     *,
     left_out: _Norm | None = None,
     chooses_columns: bool = False,
+    proximal: tuple[float, ...] = (),
 ) -> list[Knob]:
-    """Return a place's L1 and L2; ``left_out`` is the one that is searched only where it is asked for."""
+    """Return a place's L1 and L2; ``left_out`` is the one that is searched only where it is asked for.
+
+    ``proximal`` is the ladder of the L1 where it is a step of its own.
+    """
     return [
         Knob(
             f"model.{place}_{norm}",
@@ -100,6 +108,7 @@ def _penalties(
             weights,
             by_default=norm != left_out,
             chooses_columns=chooses_columns and norm == "l1",
+            proximal_ladder=proximal if norm == "l1" else (),
         )
         for norm, ladder in ladders.items()
     ]
@@ -116,9 +125,16 @@ KNOBS: dict[str, Knob] = {
             {"l1": (0.001, 0.003, 0.01, 0.03, 0.1), "l2": (0.001, 0.01, 0.03, 0.1)},
             "weight_ih",
             chooses_columns=True,
+            proximal=(0.1, 0.2, 0.3, 0.5, 0.9),
         ),
-        *_penalties("recurrent", "the recurrent weights", {"l1": (0.001, 0.01), "l2": (0.001, 0.01)}, "weight_hh"),
-        *_penalties("bias", "the bias", {"l1": (0.01,), "l2": (0.01,)}, "bias_ih", left_out="l1"),
+        *_penalties(
+            "recurrent",
+            "the recurrent weights",
+            {"l1": (0.001, 0.01), "l2": (0.001, 0.01)},
+            "weight_hh",
+            proximal=(0.3, 0.9),
+        ),
+        *_penalties("bias", "the bias", {"l1": (0.01,), "l2": (0.01,)}, "bias_ih", left_out="l1", proximal=(0.3,)),
         *_penalties("activity", "the output", {"l1": (0.001, 0.01), "l2": (0.001, 0.01)}),
         # Of a single column, one mask for all gates would blank the whole series of a sample.
         Knob(

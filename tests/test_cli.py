@@ -98,7 +98,7 @@ def test_a_search_ends_with_its_answer_and_its_files_and_goes_on_when_asked_agai
     assert len(re.findall(r"kernel_l2=0\.0001" + compared, first.stdout)) >= 1
     screen = first.stdout.partition("Every value alone")[2].partition("The judge: fresh seeds")[0]
     assert len(re.findall(compared, screen)) == 1 + 3 + 1  # the interval at three values, and weight decay
-    plan = r"The plan: up to 48 trainings, about \S+ \w+\. 3 settings with 5 values are tried on 3 blocks"
+    plan = r"The plan: up to 54 trainings, about \S+ \w+\. 3 settings with 5 values are tried on 3 blocks"
     assert re.search(plan, " ".join(first.stdout.split()))
 
     again = lstmreg(folder, "search", "-c", "runs/waves/config.yaml")

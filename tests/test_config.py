@@ -85,6 +85,7 @@ REFUSED = {
     "search.confidence": NO_FRACTION,
     "search.sampler": ("tpee", ""),
     "search.effort": ("much", ""),
+    "search.explain": ("some", 1),
     "search.seed": (-1, 2**32),
 }
 

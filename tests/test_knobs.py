@@ -12,7 +12,7 @@ import keras
 import pytest
 import torch
 
-from lstmreg import LSTM, ModelConfig, Network, Population
+from lstmreg import LSTM, ModelConfig, Network, Population, TrainingConfig, fit_population
 from lstmreg.config import Config, DataConfig, SearchConfig, default_space, with_settings
 from lstmreg.errors import ConfigError
 from lstmreg.knobs import KNOBS, Knob, layer_arguments
@@ -104,6 +104,29 @@ def test_a_knob_that_is_added_is_written_in_every_dialect(zoneout: None) -> None
     assert "torch.nn.LSTM has no zoneout of this kind" in pytorch
     assert "0.01 * weight.abs().sum()" in pytorch
     assert "zoneout=0.1, kernel_regularizer=keras.regularizers.L1L2(l1=0.01)" in theirs
+
+
+@pytest.mark.parametrize("knob", [k for k in KNOBS.values() if k.proximal_ladder], ids=lambda knob: knob.name)
+def test_beside_adam_a_proximal_step_needs_a_ladder_of_its_own(knob: Knob) -> None:
+    """With the usual strengths next to no weight ends at zero, with those of its own more and more of them do."""
+    torch.manual_seed(0)
+    x = torch.randn(160, 5, 6)
+    y = x[:, -1, :1] - 0.7 * x[:, -2, 1:2]
+    usual = [value for value in knob.ladder if value < 0.1]
+    values = [*usual, *knob.proximal_ladder]
+    networks = Population(Network(ModelConfig(hidden_size=8, **{knob.name: value}), 6, 1) for value in values)
+    training = TrainingConfig(learning_rate=0.01, max_epochs=30, proximal=True)
+    fit_population(networks, ((x[:120], y[:120]), (x[120:], y[120:])), training)
+    weights = [network.layers[0].get_parameter(f"{knob.weights}_l0") for network in networks]
+    zeros = [float((weight == 0).float().mean()) for weight in weights]
+    assert max(zeros[: len(usual)]) < 0.01
+    assert min(zeros[len(usual) :]) > 0.01
+    assert zeros[len(usual) :] == sorted(zeros[len(usual) :])
+
+
+def test_only_the_l1_on_weights_can_be_a_step_of_its_own() -> None:
+    by_itself = {name for name, knob in KNOBS.items() if knob.proximal_ladder}
+    assert by_itself == {"model.kernel_l1", "model.recurrent_l1", "model.bias_l1"}
 
 
 def test_a_row_that_contradicts_itself_is_refused() -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from lstmreg.errors import ConfigError
-from lstmreg.rules import FRACTION, POSITIVE, SEED, between, check_section, require, ruled
+from lstmreg.rules import FLAG_OR_NULL, FRACTION, POSITIVE, SEED, between, check_section, require, ruled
 
 from .space import Condition, Dimension, Range, Scalar, Values, conditions, default_space
 
@@ -67,6 +67,9 @@ class SearchConfig:
         seed: Decides the sampler's proposals and the seeds of all trainings.
         effort: How much is planned: quick is the least, default is what takes about five minutes, thorough takes as
             long as it takes.
+        explain: Whether further trainings, after the test, say what leaving a column out does, and what each knob does
+            without early stopping. They decide nothing. Null: none where effort is quick, all where it is thorough, and
+            else as many as make a search at most 15 % longer.
     """
 
     space: dict[str, Range | Values | list[Scalar]] | None = None
@@ -87,6 +90,7 @@ class SearchConfig:
     confidence: float = field(default=0.97, metadata=ruled(FRACTION))
     seed: int = field(default=0, metadata=ruled(SEED))
     effort: Literal["quick", "default", "thorough"] = "default"
+    explain: bool | None = field(default=None, metadata=ruled(FLAG_OR_NULL))
 
     def __post_init__(self) -> None:
         check_section(self, "search.")

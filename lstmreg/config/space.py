@@ -126,13 +126,17 @@ def _when(dimension: Range | Values | list[Scalar]) -> dict[str, tuple[Scalar, .
     return {path: tuple(v) if isinstance(v, list) else (v,) for path, v in (when or {}).items()}
 
 
-def default_space(input_columns: int = 2) -> dict[str, Dimension]:
+def default_space(input_columns: int = 2, *, proximal: bool = False) -> dict[str, Dimension]:
     """Return the knobs that make sense for so many input columns, each with its ladder of values.
 
     Off is always tried too. Where there is a single column, a knob that chooses among columns has nothing to choose.
+
+    Args:
+        input_columns: How many columns there are.
+        proximal: Whether the L1 on weights is a step of its own after Adam's, which takes other strengths.
     """
     return {
-        path: list(knob.ladder)
+        path: list((proximal and knob.proximal_ladder) or knob.ladder)
         for path, knob in KNOBS.items()
         if knob.by_default and (input_columns > 1 or not knob.chooses_columns)
     }

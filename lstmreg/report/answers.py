@@ -8,6 +8,7 @@ from typing import Any, Literal
 from lstmreg.config import Scalar
 from lstmreg.search.card import DataCard
 from lstmreg.search.evidence import Effect, Resolution
+from lstmreg.search.explaining import LeftOut, Unstopped
 from lstmreg.search.held_out import Averaging
 from lstmreg.search.space import Setting
 
@@ -130,12 +131,16 @@ class Columns:
         weights: A share in [0, 1] of each column, in the order of the names, as a mean over blocks and seeds; for no
             regularization (``off``) and each value of the knob up to the one in use, or that did best alone.
         zero: The share of the networks in which all input weights of a column are exactly zero, likewise.
+        off_on: On how many blocks the last value switches each column off in every network, in the order of the names.
+        blocks: How many blocks there are.
     """
 
     names: list[str]
     path: str
     weights: dict[str, list[float]]
     zero: dict[str, list[float]]
+    off_on: list[int] = field(default_factory=list)
+    blocks: int = 0
 
 
 @dataclass(frozen=True)
@@ -311,13 +316,15 @@ class Answer:
         data: The data card.
         trials: Settings that a sampler proposed; ``None`` where none was asked.
         course: How many trainings each part of the experiment took (``learning rate``, ``screen``, ``grow``, ``race``,
-            ``combine``, ``propose``, ``judge``, ``test``), in this order, and how many of them failed.
+            ``combine``, ``propose``, ``judge``, ``test``, ``explain``), in this order, and how many of them failed.
         settings: The run's configuration at the baseline: sizes, training, and the search's rules.
         confidence: Of the judge's intervals, and of the test's.
         table_confidence: Of the bands in the table, all together.
         smallest_effect: The least relative improvement of the loss that is worth a knob.
         seconds: Training time in all.
         versions: Of what computed it.
+        left_out: What leaving a column out does; ``None`` where that was not trained.
+        unstopped: What becomes of trainings that nothing stops; likewise.
     """
 
     run: str
@@ -352,3 +359,5 @@ class Answer:
     smallest_effect: float
     seconds: float
     versions: dict[str, str]
+    left_out: LeftOut | None = None
+    unstopped: Unstopped | None = None

@@ -264,6 +264,11 @@ def columns(answer: Answer) -> str:
         ax.set_yticks(range(len(shown)), [clipped(found.names[k]) for k in shown], fontsize=8)
         ax.grid(visible=False)
         ax.set_xlabel(found.path.rpartition(".")[2])
+        if any(found.off_on):
+            marks = [(row, found.off_on[k]) for row, k in enumerate(shown) if found.off_on[k]]
+            right = ax.secondary_yaxis("right")
+            right.set_yticks([row for row, _ in marks], [f"{count}/{found.blocks}" for _, count in marks], fontsize=8)
+            right.set_ylabel("switched off on so many blocks", fontsize=8)
         return svg(figure)
 
 
@@ -296,19 +301,23 @@ _PARTS = (
     ("test", ("test",), "once"),
 )
 
+#: What follows where it was wanted.
+_EXPLAINING = ("explain", ("explain",), "no column, no\nearly stopping")
+
 
 def course(answer: Answer) -> str:
     """Draw how the answer was found: the parts of the experiment in their order, with their trainings."""
+    parts = [*_PARTS, *([_EXPLAINING] if "explain" in answer.course else [])]
     with canvas(1, 1, 1.75) as (figure, (ax,)):
         ax.set_axis_off()
-        ax.set_xlim(0, len(_PARTS))
+        ax.set_xlim(0, len(parts))
         ax.set_ylim(0, 1)
-        for place, (title, names, purpose) in enumerate(_PARTS):
+        for place, (title, names, purpose) in enumerate(parts):
             count, failed = (sum(answer.course.get(name, [0, 0])[k] for name in names) for k in (0, 1))
             color = GOOD if count else GREY
             box = FancyBboxPatch(
-                (place + 0.06, 0.05),
-                0.8,
+                (place + 0.02, 0.05),
+                0.88,
                 0.9,
                 boxstyle="round,pad=0,rounding_size=0.06",
                 mutation_aspect=0.6,
@@ -324,5 +333,5 @@ def course(answer: Answer) -> str:
             ax.text(place + 0.46, 0.21, purpose, ha="center", va="center", fontsize=8, color="#64748b")
             if place:
                 arrow = {"arrowstyle": "->", "color": GREY, "linewidth": 1.4}
-                ax.annotate("", xy=(place + 0.06, 0.5), xytext=(place - 0.14, 0.5), arrowprops=arrow)
+                ax.annotate("", xy=(place + 0.02, 0.5), xytext=(place - 0.1, 0.5), arrowprops=arrow)
         return svg(figure)

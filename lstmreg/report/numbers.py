@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lstmreg.config import Scalar, configured
 from lstmreg.errors import NoUsableTrialError
 from lstmreg.knobs import KNOBS, knob_at
-from lstmreg.search import decisions, held_out, method
+from lstmreg.search import decisions, explaining, held_out, method
 from lstmreg.search.arms import LEARNING_RATE
 from lstmreg.search.card import kept
 from lstmreg.search.decisions import Conclusion
@@ -111,6 +111,8 @@ def answer(evidence: Evidence) -> Answer:
             "python": platform.python_version(),
             **{name: importlib.metadata.version(name) for name in ("lstmreg", "torch", "lightning", "optuna")},
         },
+        left_out=explaining.about_columns(evidence, found),
+        unstopped=explaining.about_unstopped(evidence, found),
     )
 
 
@@ -209,7 +211,12 @@ def _losses(evidence: Evidence, found: Conclusion, judged: Judgement) -> dict[st
 
 def _knobs(evidence: Evidence, found: Conclusion, baseline: list[Result], *, is_cut_short: bool) -> list[Knob]:
     first_loss = float(np.exp(np.mean([np.log(max(result.train[0], _TINY)) for result in baseline])))
-    starts = {path: cost / first_loss for path, cost in evidence.card.initial_penalties.items()}
+    starts = {
+        path: cost / first_loss
+        for path, cost in evidence.card.initial_penalties.items()
+        # An L1 that is a step of its own is no part of the loss.
+        if not (evidence.config.training.proximal and (knob := knob_at(path)) and knob.proximal_ladder)
+    }
     rows = {row.arm.path: row for row in found.rows}
     tried = {arm.path: arm for arm in found.plan.arms}
     turning = regularizers(tried)
@@ -280,14 +287,11 @@ def _separates(knobs: list[Knob], smallest_effect: float) -> float:
 
 # ---------------------------------------------------------------------- columns
 
-#: The knobs that choose among columns, the most decided first; the first that was tried is shown.
-_CHOOSING = ("model.kernel_l1", "model.kernel_l1[0]", "model.kernel_l2", "model.kernel_l2[0]")
-
 
 def _columns(evidence: Evidence, found: Conclusion) -> Columns | None:
     """Say which columns are heard along the values of a knob on the input weights."""
     names = evidence.card.features
-    row = next((row for path in _CHOOSING for row in found.rows if row.arm.path == path), None)
+    row = next((row for path in explaining.CHOOSING for row in found.rows if row.arm.path == path), None)
     if row is None or len(names) < _FEWEST_COLUMNS:
         return None
     off = _baseline_results(evidence) | evidence.results({}, "choose")
@@ -305,7 +309,18 @@ def _columns(evidence: Evidence, found: Conclusion) -> Columns | None:
         row.arm.path,
         {value: [shares[k] for k in order] for value, shares in weights.items()},
         {value: (largest[value][:, order] == 0).mean(axis=0).tolist() for value in weights},
+        *_off_on(results[last], order),
     )
+
+
+def _off_on(results: dict[Replicate, Result], order: list[int]) -> tuple[list[int], int]:
+    """Return on how many blocks each column is switched off in every network, and how many blocks there are."""
+    by_block: dict[int, list[list[float]]] = {}
+    for replicate, result in results.items():
+        if result.columns and len(result.columns) == len(order):
+            by_block.setdefault(replicate.block, []).append(result.columns)
+    off = np.array([(np.array(of_block) == 0).all(axis=0) for of_block in by_block.values()])
+    return off.sum(axis=0)[order].tolist(), len(by_block)
 
 
 #: Of two columns there is nothing to see.

@@ -39,6 +39,7 @@ _DOING: dict[Role, str] = {
     "combine": "trying combinations of the best",
     "judge": "judging with fresh seeds",
     "test": "meeting the test",
+    "explain": "explaining the answer",
 }
 
 

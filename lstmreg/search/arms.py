@@ -103,3 +103,13 @@ def plan(config: Config, learning_rate: float) -> Plan:
         tries_alone=search.screen,
         batch=search.batch,
     )
+
+
+def trainings(config: Config) -> dict[str, int]:
+    """Return how many trainings each part of a search takes until its answer is known, at most."""
+    amount, numbers = config.search.amount, plan(config, config.search.learning_rates[0])
+    return {
+        "learning rate": len(config.search.learning_rates) * amount.blocks * BASELINE_SEEDS,
+        "experiment": numbers.budget - amount.blocks * BASELINE_SEEDS,
+        "test": (3 if numbers.rivals else 2) * amount.test_seeds,
+    }

@@ -164,9 +164,9 @@ def _about_fewer_cases(config: Config, splits: Splits) -> list[str]:
     if cases is None or cases >= final:
         return []
     return [
-        f"On the blocks each network trained on at most {cases} cases, evenly chosen (search.cases), so that the search "
-        f"ends in time; those of the test on all {final}. Regularization matters more where there are fewer cases: see "
-        f"whether its effect on the test is as large."
+        f"On the blocks each network trained on at most {cases} cases, evenly chosen (search.cases); those of the test "
+        f"on all {final}. Regularization matters more where there are fewer cases: see whether its effect on the test "
+        f"is as large."
     ]
 
 

@@ -30,7 +30,10 @@ def settle(config: Config, task: Task) -> Config:
         ConfigError: If the run was begun with another configuration; it shows the difference.
     """
     if config.search.space is None:
-        space: dict[str, Range | Values | list[Scalar]] = {**default_space(len(task.features))}
+        training = config.training
+        # A step of SGD is as large as the gradient, so there the usual strengths hold.
+        is_other = training.proximal and training.optimizer != "sgd"
+        space: dict[str, Range | Values | list[Scalar]] = {**default_space(len(task.features), proximal=is_other)}
         config = dataclasses.replace(config, search=dataclasses.replace(config.search, space=space))
     if not (config.directory / "config.yaml").exists():
         return config

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections import Counter
@@ -14,14 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstmreg.config import Config
-from lstmreg.errors import ConfigError
+from lstmreg.errors import ConfigError, NoUsableTrialError
 from lstmreg.tasks import Split, Splits, Task, read_task
 from lstmreg.training import DivergedError
 from lstmreg.training.fitting import Epoch
 from lstmreg.training.population.together import Assignment, populations, train_together
 from lstmreg.training.single import Trained, train_configured
 
-from . import arms, decisions, held_out, method
+from . import arms, decisions, explaining, held_out, method
 from .arms import LEARNING_RATE
 from .card import kept, make_card
 from .config_file import read_config, settle, write_config
@@ -32,7 +33,7 @@ from .method import BASELINE, Candidate, Cell, LogLosses
 from .planning import Clock, Planner, most_blocks, trainings
 from .proposals import propose
 from .records import STAGE_OF, STAGES, Record, Replicate, Result, Role, Stage
-from .space import Setting, about_configured_knobs, baseline_config, conditions, dimensions, trained_config
+from .space import Setting, about_configured_knobs, baseline_config, conditions, dimensions, key, trained_config
 from .study_file import check_file, owned, usable_study
 
 
@@ -163,7 +164,7 @@ class _Experiment:
         self.progress = Progress("learning rate", None, 0, 0)
         # What is searched is off from the first training on.
         self.base = baseline_config(config, config.search.learning_rates[0], len(task.features))
-        self.planned = trainings(config)
+        self.planned = trainings(config, explaining.columns(task))
         self.clock = Clock(None if planner is None else planner.seconds_a_training(config.search))
         self.plan_in_words = () if planner is None else (planner.describe(config.search),)
 
@@ -174,6 +175,7 @@ class _Experiment:
         conclusion = Conclusion.of(self.evidence)
         self._test(conclusion)
         self._save_model(conclusion)
+        self._explain(conclusion)
         return self.evidence
 
     # ------------------------------------------------------------------ parts
@@ -247,6 +249,18 @@ class _Experiment:
         self._run_jobs("test", jobs, tested)
         self._tell("test", self._shown_alone("test", conclusion.tested))
 
+    def _explain(self, conclusion: Conclusion) -> None:
+        """Train what says more of the answer, which stands; so it does if these trainings all fail."""
+        extent = explaining.extent(self.evidence.config, explaining.columns(self.task))
+        jobs = explaining.jobs(self.evidence, conclusion, extent)
+        self.planned["explain"] = len(jobs)
+        with contextlib.suppress(NoUsableTrialError):
+            self._run_jobs("explain", jobs, self._judged)
+        self._refresh("explain")
+        if jobs:
+            settings = {key(job.setting): job.setting for job in jobs}
+            self._tell("explain", self._shown_alone("explain", list(settings.values())))
+
     def _save_model(self, conclusion: Conclusion) -> None:
         """Train the answer's model once more, from the test seed that validated best, and save it."""
         directory = self.evidence.config.directory
@@ -298,12 +312,13 @@ class _Experiment:
         return run
 
     def _assignment(self, job: Job) -> Assignment:
-        config = trained_config(self.base, job.setting)
+        setting, column = explaining.apart(job.setting)
+        config = trained_config(self.base, setting)
         is_test = job.role == "test"
         split = self.splits.final if is_test else self.splits.blocks[job.replicate.block]
         seed = _seed(self.base.search.seed, "test" if is_test else "blocks", split, job.replicate.seed)
         config = dataclasses.replace(config, training=dataclasses.replace(config.training, seed=seed))
-        return Assignment(config, split)
+        return Assignment(config, split, None if column is None else self.task.features.index(column))
 
     def _judged(self, job: Job, trained: Trained) -> Outcome | Exception:
         """Value a training by its loss on the cases that had no part in it."""

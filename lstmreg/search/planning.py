@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 import time
@@ -20,7 +21,7 @@ from lstmreg.training.population import fit_population
 from lstmreg.training.population.together import members_at_once
 from lstmreg.training.single import Lesson
 
-from . import arms
+from . import arms, explaining
 from .records import Record
 from .space import Setting, baseline_config
 
@@ -52,14 +53,15 @@ _PATIENCES = 4.0
 _EVALUATION = 0.3
 
 
-def trainings(config: Config) -> dict[str, int]:
-    """Return how many trainings each part of a search takes, at most, by what they are for."""
-    amount, numbers = config.search.amount, arms.plan(config, config.search.learning_rates[0])
-    return {
-        "learning rate": len(config.search.learning_rates) * amount.blocks * arms.BASELINE_SEEDS,
-        "experiment": numbers.budget - amount.blocks * arms.BASELINE_SEEDS,
-        "test": (3 if numbers.rivals else 2) * amount.test_seeds,
-    }
+def trainings(config: Config, columns: int) -> dict[str, int]:
+    """Return how many trainings each part of a search takes, at most, by what they are for.
+
+    Args:
+        config: The run.
+        columns: How many input columns there are that can be left out.
+    """
+    explain = explaining.extent(config, columns).trainings * config.search.amount.blocks
+    return arms.trainings(config) | {"explain": explain}
 
 
 #: What makes a network larger or smaller.
@@ -134,8 +136,9 @@ class Planner:
         values = f"{len(tried)} settings with {sum(len(arm.ladder) for arm in tried)} values"
         if not self._config.search.screen:
             values = f"{self._config.search.trials} settings of {len(tried)} things at once, which Optuna proposes,"
+        how_long = self._duration(amount, search.cases)
         said = (
-            f"The plan: up to {self._trainings(amount)} trainings{self._duration(amount, search.cases)}. {values} are tried on "
+            f"The plan: up to {self._trainings(amount)} trainings{how_long}. {values} are tried on "
             f"{amount.blocks} blocks: training ends by one, and the loss is taken on the next. The best one is judged "
             f"with {amount.judge_seeds} seeds or more that nobody has seen."
         )
@@ -145,16 +148,24 @@ class Planner:
             said += f" Each network of a block trains on {search.cases} cases, or it would not end in time."
         most = self._possible[-1]
         if self._config.search.effort != "thorough" and (most != amount or search.cases is not None):
-            duration = self._duration(most, self._config.search.cases)
-            said += f" With --search.effort=thorough up to {self._trainings(most)}{duration}."
+            thorough = self._thorough()
+            count, how_long = thorough._trainings(most), thorough._duration(most, self._config.search.cases)
+            said += f" With --search.effort=thorough up to {count}{how_long}."
         return said
+
+    def _thorough(self) -> Planner:
+        """Return what plans the same search where nothing is spared."""
+        other = copy.copy(self)
+        search = dataclasses.replace(self._config.search, effort="thorough")
+        other._config = dataclasses.replace(self._config, search=search)
+        return other
 
     def _duration(self, amount: Amount, cases: int | None) -> str:
         seconds = self._seconds_a_training(amount, cases) * self._trainings(amount)
         return f", {duration(seconds)}" if math.isfinite(seconds) else ""
 
     def _trainings(self, amount: Amount) -> int:
-        return sum(trainings(_with_amount(self._config, amount)).values())
+        return sum(trainings(_with_amount(self._config, amount), explaining.columns(self._task)).values())
 
 
 def possible_amounts(config: Config, task: Task) -> list[Amount]:

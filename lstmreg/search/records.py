@@ -11,13 +11,13 @@ from .kept import fits
 from .space import Setting, key
 
 #: A stage of the experiment: one Optuna study.
-Stage = Literal["rates", "choose", "judge", "test"]
+Stage = Literal["rates", "choose", "judge", "test", "explain"]
 
 #: In their order.
 STAGES: tuple[Stage, ...] = get_args(Stage)
 
 #: Why a training ran.
-Role = Literal["learning rate", "screen", "grow", "propose", "race", "combine", "judge", "test"]
+Role = Literal["learning rate", "screen", "grow", "propose", "race", "combine", "judge", "test", "explain"]
 
 #: In the order in which they begin.
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -32,6 +32,7 @@ STAGE_OF: dict[Role, Stage] = {
     "combine": "choose",
     "judge": "judge",
     "test": "test",
+    "explain": "explain",
 }
 
 

@@ -68,6 +68,7 @@ _TITLES = {
     "combine": "Combinations of the best",
     "judge": "The judge: fresh seeds for the pick",
     "test": "The test, once",
+    "explain": "What explains the answer: without a column, without early stopping",
 }
 
 #: So many settings of a step are shown, the best first.

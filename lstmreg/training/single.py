@@ -61,6 +61,10 @@ class Lesson:
             return criterion
         return weighted(criterion, are_classes=self.cases.targets.dtype.kind == "i")
 
+    def without(self, column: int) -> Lesson:
+        """Return it with zeros in an input column."""
+        return dataclasses.replace(self, cases=self.cases.without(column))
+
     def module(self, batch_size: int, seed: int) -> pl.LightningDataModule:
         """Return the split in batches, whose order the seed decides."""
         return self.task.batches(self.encoder, self.cases, self.split, batch_size=batch_size, seed=seed)
@@ -260,7 +264,7 @@ class Prepared(NamedTuple):
 Known = dict[object, Any]
 
 
-def prepare(config: Config, task: Task, split: Split, known: Known) -> Prepared:
+def prepare(config: Config, task: Task, split: Split, known: Known, without: int | None = None) -> Prepared:
     """Make the network that ``config`` describes; of an ensemble, the member of its seed.
 
     Args:
@@ -268,12 +272,17 @@ def prepare(config: Config, task: Task, split: Split, known: Known) -> Prepared:
         task: The question and the data.
         split: Which cases train.
         known: Lessons and data modules that were made before; the same one is not made twice, but put in here.
+        without: Number of an input column of which the network is to see zeros alone.
     """
     weights, order, masks = (int(s) for s in np.random.SeedSequence(config.training.seed).generate_state(3))
-    batches = split.key, config.training.batch_size, order
+    batches = split.key, without, config.training.batch_size, order
     if split.key not in known:
         known[split.key] = Lesson.of(task, split)
     lesson: Lesson = known[split.key]
+    if without is not None:
+        if (split.key, without) not in known:
+            known[split.key, without] = lesson.without(without)
+        lesson = known[split.key, without]
     if batches not in known:
         known[batches] = lesson.module(config.training.batch_size, order)
     with seeded(weights):

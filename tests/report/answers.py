@@ -27,6 +27,7 @@ from lstmreg.report.answers import (
 from lstmreg.report.diagnosis import Diagnosis
 from lstmreg.search.card import DataCard
 from lstmreg.search.evidence import Effect, Resolution
+from lstmreg.search.explaining import End, LeftOut, Unstopped
 from lstmreg.search.held_out import Averaging
 
 BLOCKS = 8
@@ -314,6 +315,29 @@ def columns() -> Columns:
     return Columns(names, "model.kernel_l1", weights, {value: [0.0] * 28 for value in weights})
 
 
+def left_out() -> LeftOut:
+    """Return what leaving some of the columns of the appliances out does: of the random ones, nothing."""
+    effects = {
+        "Appliances": Effect(0.31, 0.2, 0.43, BLOCKS),
+        "lights": Effect(0.03, -0.02, 0.08, BLOCKS),
+        "rv2": Effect(-0.002, -0.012, 0.008, BLOCKS),
+        "rv1": Effect(0.001, -0.01, 0.012, BLOCKS),
+    }
+    return LeftOut({"model.kernel_l1": 0.03}, 1, effects, 28)
+
+
+def unstopped() -> Unstopped:
+    """Return what becomes of the appliances' trainings that nothing stops."""
+    return Unstopped(
+        96,
+        [
+            End({}, Effect(0.38, 0.2, 0.6, BLOCKS), None),
+            End({"model.kernel_l1": 0.03}, Effect(0.04, -0.01, 0.09, BLOCKS), Effect(-0.4, -0.5, -0.28, BLOCKS)),
+            End({"model.dropout": 0.1}, Effect(0.1, 0.02, 0.18, BLOCKS, 1), Effect(-0.1, -0.25, 0.06, BLOCKS, 1)),
+        ],
+    )
+
+
 def made(**changes: Any) -> Answer:
     """Return the answer of the appliances, which is a yes: kernel_l1 = 0.03, beyond weight decay and beyond the floor.
 
@@ -355,6 +379,7 @@ def made(**changes: Any) -> Answer:
             "propose": [0, 0],
             "judge": [192, 0],
             "test": [15, 0],
+            "explain": [88, 0],
         },
         settings=dict(SETTINGS),
         confidence=0.97,
@@ -362,6 +387,8 @@ def made(**changes: Any) -> Answer:
         smallest_effect=0.02,
         seconds=171.0,
         versions={"python": "3.12.3", "lstmreg": "0.1.0", "torch": "2.9.0", "lightning": "2.6.6", "optuna": "5.0.0"},
+        left_out=left_out(),
+        unstopped=unstopped(),
     )
     return dataclasses.replace(whole, **changes)
 

@@ -12,6 +12,7 @@ import pytest
 
 from lstmreg import report
 from lstmreg.report import words
+from lstmreg.report.answers import Answer
 from lstmreg.report.diagnosis import Diagnosis, diagnose
 from lstmreg.search.evidence import Evidence
 from lstmreg.search.records import Replicate, Result
@@ -183,15 +184,20 @@ def test_a_diagnosis_is_said_with_its_numbers(changes: dict[str, Any], said: str
 
 
 def test_what_the_last_epoch_would_cost_is_said_as_far_as_it_is_known() -> None:
-    (said,) = [s for s in words.details(made()) if s.startswith("Without early stopping")]
+    """Where trainings without early stopping do not say it."""
+
+    def untold(kind: str) -> Answer:
+        return dataclasses.replace(ANSWERS[kind](), unstopped=None)
+
+    (said,) = [s for s in words.details(made(unstopped=None)) if s.startswith("Without early stopping")]
     assert said == (
         "Without early stopping the last epoch would have cost +40 % without a knob and +5.0 % with kernel_l1 = 0.03, "
         "in validation loss against the best epoch, as far as training went."
     )
-    (alone,) = [s for s in words.details(ANSWERS["ruled out"]()) if s.startswith("Without early stopping")]
+    (alone,) = [s for s in words.details(untold("ruled out")) if s.startswith("Without early stopping")]
     assert "would have cost +40 % without a knob, in validation" in alone
-    without_patience = made(settings=answers.SETTINGS | {"training.patience": None})
+    without_patience = made(unstopped=None, settings=answers.SETTINGS | {"training.patience": None})
     assert any(s.startswith("Without going back to the best epoch the last") for s in words.details(without_patience))
-    (decay,) = [s for s in words.details(ANSWERS["weight decay"]()) if s.startswith("Without early stopping")]
+    (decay,) = [s for s in words.details(untold("weight decay")) if s.startswith("Without early stopping")]
     assert "without regularization and +5.0 % with weight_decay = 0.3" in decay
     assert not any(s.startswith("Without early stopping") for s in words.sentences(ANSWERS["cut short"]()))

@@ -51,6 +51,7 @@ from tests.report.answers import (
     with_test,
     with_verdicts,
 )
+from tests.search import made_up
 from tests.search.made_up import FRESH, KNOB, ran, whole
 from tests.tiny import tiny_config
 
@@ -148,6 +149,7 @@ def test_the_json_says_its_version_first_and_the_page_on_it_names_every_key() ->
     assert content["knobs"][0]["doses"][0]["start"] == 0.09
     kinds += [content["knobs"][0], content["knobs"][0]["doses"][0], content["baseline_curve"], content["data"]]
     kinds += [content["test"]["averaging"]["candidate"], content["columns"], content["diagnosis"]]
+    kinds += [content["left_out"], content["unstopped"], content["unstopped"]["ends"][0]]
     kinds += [content["where"], content["where"]["worst"][0], content["where"]["parts"]["step"][0]]
     for key in {key for kind in kinds for key in kind}:
         assert f"`{key}`" in described, key
@@ -821,14 +823,30 @@ def test_the_share_of_networks_that_switch_a_column_off_is_counted() -> None:
     found = numbers.answer(evidence).columns
     assert found is not None
     assert found.names == ["b", "c", "a"]
+    assert (found.off_on, found.blocks) == ([0, 2, 6], 6)  # one network on each block
     assert found.zero == {"off": [0.0, 0.0, 0.0], "0.01": [0.0, pytest.approx(1 / 3), 1.0]}
     assert found.weights == {"off": [1.0, 0.25, 0.5], "0.01": [1.0, pytest.approx(1 / 6), 0.0]}
+
+
+@pytest.mark.parametrize("proximal", [False, True])
+def test_an_l1_that_is_a_step_of_its_own_starts_nowhere_in_the_loss(
+    monkeypatch: pytest.MonkeyPatch, *, proximal: bool
+) -> None:
+    monkeypatch.setattr(made_up, "KNOB", "model.kernel_l1")
+    evidence = whole(np.full((6, 2), 0.5), np.ones((6, 2)), space={"model.kernel_l1": [0.01]})
+    card = dataclasses.replace(evidence.card, initial_penalties={"model.kernel_l1": 300.0})
+    training = dataclasses.replace(evidence.config.training, proximal=proximal)
+    config = dataclasses.replace(evidence.config, training=training)
+    shown = numbers.answer(dataclasses.replace(evidence, card=card, config=config))
+    (dose,) = next(knob for knob in shown.knobs if knob.path == "model.kernel_l1").doses
+    # A training loss of 2 in the first epoch.
+    assert dose.start == (None if proximal else pytest.approx(0.01 * 300.0 / 2))
 
 
 def test_columns_that_are_switched_off_are_empty_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
     found = answers.columns()
     shares = [0.0] * 25 + [0.5, 1.0, 1.0]  # of the last value, in the order of the names
-    off = dataclasses.replace(found, zero=found.zero | {"0.3": shares})
+    off = dataclasses.replace(found, zero=found.zero | {"0.3": shares}, off_on=[0] * 25 + [3, 8, 8], blocks=8)
     (ax,) = drawn_figure(monkeypatch, figures.columns, made(columns=off)).axes
     written = np.array([int(text.get_text()) for text in ax.texts]).reshape(28, 7)
     assert np.argwhere(written == 0).tolist() == [[26, 6], [27, 6]]
@@ -840,6 +858,11 @@ def test_columns_that_are_switched_off_are_empty_and_named(monkeypatch: pytest.M
         "rv1) and in some networks 1 of 28."
     )
     assert not [s for s in words.details(made()) if "switches columns off" in s]
+    (right,) = ax.child_axes
+    assert [label.get_text() for label in right.get_yticklabels()] == ["3/8", "8/8", "8/8"]
+    assert right.get_yticks().tolist() == [25, 26, 27]
+    (sometimes,) = [s for s in words.details(made(columns=off)) if "blocks alone" in s]
+    assert sometimes == f"On some of the 8 blocks alone every network switches a column off: {found.names[25]} on 3."
 
 
 def test_of_many_columns_both_ends_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -931,8 +954,8 @@ def test_too_many_classes_are_no_picture() -> None:
 
 def test_how_it_was_found_counts_every_training() -> None:
     said = re.findall(r">([\d,]+) trainings?<", figures.course(made()))
-    assert [int(n.replace(",", "")) for n in said] == [24, 264, 8, 144, 192, 15]
-    assert sum(count for count, _ in made().course.values()) == 24 + 264 + 8 + 144 + 192 + 15
+    assert [int(n.replace(",", "")) for n in said] == [24, 264, 8, 144, 192, 15, 88]
+    assert sum(count for count, _ in made().course.values()) == 24 + 264 + 8 + 144 + 192 + 15 + 88
     assert "2 failed" in figures.course(made(course=made().course | {"race": [96, 2]}))
     assert "not needed" in figures.course(answers.ruled_out())
 

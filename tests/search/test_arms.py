@@ -151,15 +151,16 @@ def test_learning_rates_are_left_alone_where_the_learning_rate_is_searched(tmp_p
 
 
 def test_trainings_are_told_by_what_they_are_for(tmp_path: Path) -> None:
-    config = tiny_config(tmp_path, trials=2, judge_seeds=3, test_seeds=4)
+    config = tiny_config(tmp_path, trials=2, judge_seeds=3, test_seeds=4, effort="quick")
     # The baseline's seeds at its learning rate are the screen's.
-    assert trainings(config) == {
+    assert trainings(config, columns=2) == {
         "learning rate": 2 * 3 * 3,
         "experiment": 3 * (6 + 2 + 2 + 3 * 3),
         "test": 3 * 4,
+        "explain": 0,
     }
     alone = dataclasses.replace(config, search=dataclasses.replace(config.search, weight_decay=[]))
-    assert trainings(alone)["test"] == 2 * 4
+    assert trainings(alone, columns=2)["test"] == 2 * 4
 
 
 def test_a_list_grows_or_not_as_the_space_says(tmp_path: Path) -> None:

@@ -39,6 +39,19 @@ def test_a_space_that_is_left_open_is_the_one_that_suits_the_columns(tmp_path: P
     assert settled(single).search.space == default_space(1)
 
 
+@pytest.mark.parametrize(("optimizer", "is_other"), [("adam", True), ("adamw", True), ("sgd", False)])
+def test_a_space_that_is_left_open_has_the_strengths_of_a_proximal_step(
+    tmp_path: Path, optimizer: str, *, is_other: bool
+) -> None:
+    settings = {"training.proximal": True, "training.optimizer": optimizer}
+    space = settled(with_settings(tiny_config(tmp_path, space=None), settings)).search.space
+    assert space is not None
+    usual = default_space(2)
+    assert {path for path in space if space[path] != usual[path]} == (
+        {"model.kernel_l1", "model.recurrent_l1"} if is_other else set()
+    )
+
+
 @pytest.mark.parametrize(
     ("changed", "said"),
     [

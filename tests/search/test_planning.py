@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from lstmreg.config import AMOUNTS, PLANNED, Amount, Config, SearchConfig
-from lstmreg.search import planning
+from lstmreg.search import explaining, planning
 from lstmreg.search.records import Record, Replicate
 from lstmreg.tasks import read_task
 from tests.search.made_up import gave
@@ -73,7 +73,7 @@ def test_where_not_even_the_least_ends_in_time_each_network_trains_on_fewer_case
     planner, search = planned(1.5)
     assert 300 <= search.cases < 1000
     assert search.amount == AMOUNTS[1]
-    count = sum(planning.trainings(dataclasses.replace(config, search=search)).values())
+    count = sum(planning.trainings(dataclasses.replace(config, search=search), explaining.columns(task)).values())
     seconds = planner.seconds_a_training(search) * count
     assert seconds == pytest.approx(limit, rel=0.02)
     assert f"Each network of a block trains on {search.cases} cases" in planner.describe(search)
@@ -141,6 +141,7 @@ def test_the_plan_says_what_it_does_how_long_it_takes_and_what_else_there_is(tmp
     amount = Amount(blocks=3, race=4, judge_seeds=4, test_seeds=3)
     said = planner.describe(config.search.planned(amount))
     trainings = 2 * 3 * 3 + 3 * (6 + 4 + 3 * 4) + 3 * 3
+    trainings += 3 * 4  # those that explain are at most 15 % of these, on 3 blocks
     assert said.startswith(f"The plan: up to {trainings} trainings, about ")
     assert "4 settings with 6 values are tried on 3 blocks" in said
     assert "judged with 4 seeds" in said

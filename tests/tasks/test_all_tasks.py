@@ -318,8 +318,13 @@ PARTS = {
 def test_a_search_and_its_report_serve_it(kind: str, tmp_path: Path) -> None:
     task = KINDS[kind]()
     config = config_of(task, tmp_path)
+    config = dataclasses.replace(config, search=dataclasses.replace(config.search, explain=True))
     evidence = search.run(config, task=task)
+    assert not [record.failure for record in evidence.records["explain"] if record.failure]
     answer = report.answer(evidence)
+    assert answer.unstopped is not None
+    can_be_left_out = not task.has_own_networks and 1 < len(task.features) <= 6
+    assert set(answer.left_out.effects if answer.left_out else ()) == set(task.features if can_be_left_out else ())
     report.write(answer, config.directory)
     assert report.answer(search.read(config.directory)).test.errors == answer.test.errors
     written = json.loads((config.directory / "answer.json").read_text())

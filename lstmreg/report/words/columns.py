@@ -36,14 +36,24 @@ def _about_zero_columns(found: Columns) -> list[str]:
     some = sum(0 < share < 1 for share in shares)
     if not off and not some:
         return []
+    at_times = [
+        f"{name} on {count}" for name, count in zip(found.names, found.off_on, strict=False) if 0 < count < found.blocks
+    ]
     said = [f"in some networks {some}"] if some else []
     if off:
         named = listed(off) if len(off) <= _MOST_NAMED else f"{', '.join(off[:_MOST_NAMED])} and others"
         said.insert(0, f"in every network {len(off)} ({named})")
     return [
         f"At {name_of(found.path)} = {value} input weights are exactly zero, which switches columns off: "
-        f"{listed(said)} of {len(found.names)}."
+        f"{listed(said)} of {len(found.names)}.",
+        *([_about_some_blocks(at_times, found.blocks)] if at_times else []),
     ]
+
+
+def _about_some_blocks(at_times: list[str], blocks: int) -> str:
+    """Say which columns are switched off on some blocks and not on others."""
+    named = listed(at_times) if len(at_times) <= _MOST_NAMED else f"{', '.join(at_times[:_MOST_NAMED])} and others"
+    return f"On some of the {blocks} blocks alone every network switches a column off: {named}."
 
 
 #: So many columns that are switched off are named.

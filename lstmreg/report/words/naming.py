@@ -67,6 +67,12 @@ def beyond_what(answer: Answer) -> str:
     return stopping + (f" and the configured {spoken(answer.kept_on)}" if answer.kept_on else "")
 
 
+def stopping(answer: Answer) -> str:
+    """Say how it comes that the last epoch is not the one that is kept."""
+    has_patience = answer.settings.get("training.patience") is not None
+    return "early stopping" if has_patience else "going back to the best epoch"
+
+
 def tried_knobs(answer: Answer) -> list[Knob]:
     """List the knobs that were tried."""
     return [k for k in answer.knobs if k.role == "knob" and k.verdict != "not searched"]

@@ -7,6 +7,7 @@ from lstmreg.report.answers import Answer
 from .columns import about_columns
 from .comparing import about_averaging, about_floor, about_simple_model, about_test
 from .deciding import about_deciding, about_open_knobs
+from .explaining import about_left_out, about_unstopped
 from .judging import about_candidate, about_crossing, about_picks, about_rival
 from .naming import better_simple_model, is_cut_short
 from .training import (
@@ -54,10 +55,11 @@ def details(answer: Answer) -> list[str]:
         *about_where(answer),
         *about_averaging(answer),
         *about_columns(answer),
+        *about_left_out(answer),
         *about_open_knobs(answer),
         *about_failures(answer),
         *about_strong_starts(answer),
-        *about_last_epochs(answer),
+        *(about_unstopped(answer) or about_last_epochs(answer)),
         about_learning_rate(answer),
         *about_trials(answer),
         *about_configured(answer),

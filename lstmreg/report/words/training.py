@@ -9,7 +9,7 @@ from lstmreg.report.answers import Answer
 from lstmreg.search.space import short
 
 from .deciding import line_for_longer
-from .naming import short_floor_name
+from .naming import short_floor_name, stopping
 from .writing import capitalized, change, counted_trainings, layer_settings, listed, size_of, spoken, times_as_much
 
 
@@ -166,11 +166,9 @@ def about_last_epochs(answer: Answer) -> list[str]:
     parts = [f"{change(answer.diagnosis.turn - 1)} without {without}"]
     if answer.candidate_turn is not None:
         parts.append(f"{change(answer.candidate_turn - 1)} with {spoken(answer.candidate)}")
-    has_patience = answer.settings.get("training.patience") is not None
-    stopping = "early stopping" if has_patience else "going back to the best epoch"
     return [
-        f"Without {stopping} the last epoch would have cost {listed(parts)}, in validation loss against the best "
-        f"epoch, as far as training went."
+        f"Without {stopping(answer)} the last epoch would have cost {listed(parts)}, in validation loss against the "
+        f"best epoch, as far as training went."
     ]
 
 

@@ -27,10 +27,17 @@ _BYTES_OF_WEIGHTS = 512 * 2**20
 
 @dataclass(frozen=True)
 class Assignment:
-    """One training to do."""
+    """One training to do.
+
+    Attributes:
+        config: How, and of what network.
+        split: On which cases.
+        without: Number of an input column of which the network is to see zeros alone; the task's own networks see all.
+    """
 
     config: Config
     split: Split
+    without: int | None = None
 
 
 #: Told of each training that has ended: its number, and how; an exception if it failed.
@@ -153,7 +160,7 @@ def _train_population(numbers: list[int], assignments: Sequence[Assignment], tas
     """Train some as one population."""
     known: Known = {}
     chosen = [assignments[number] for number in numbers]
-    prepared = [prepare(one.config, task, one.split, known) for one in chosen]
+    prepared = [prepare(one.config, task, one.split, known, one.without) for one in chosen]
     population = Population(one.network for one in prepared)
 
     def ended(member: int, result: FitResult) -> None:
