@@ -4,8 +4,8 @@
     python benchmarks/worlds b-kernel e-noise --runs 2
     python benchmarks/worlds --table         the table of docs/method.md, from what was kept
 
-All networks are really trained. The truth of what a search says is taken from data that it has not seen: fresh draws of
-the same world, all blocks of each.
+All networks are really trained. The truth of what a search says is measured by training the same on the same blocks with
+other seeds, and judging it on thousands of cases that are drawn anew.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from best_trial import best_trial
 from generators import WORLDS, World
 from harness import HERE, Results, say
-from truth import Truth, mean_effect
+from truth import Truth
 
 from lstmreg import search
 from lstmreg.search.decisions import Conclusion, chosen_learning_rate
@@ -37,7 +37,7 @@ from lstmreg.tasks import read_task
 _SMALLEST = math.log1p(-0.02)
 
 
-def measure(world: World, number: int, truth: Truth, trials: int, runs: Path) -> dict[str, Any]:
+def measure(world: World, number: int, options: argparse.Namespace, runs: Path) -> dict[str, Any]:
     """Search once in a world, by the experiment and by the best of so many trials, and say what was true of both."""
     config, data = world.config(runs, number), world.draw(number)
     began = time.process_time()
@@ -48,8 +48,9 @@ def measure(world: World, number: int, truth: Truth, trials: int, runs: Path) ->
     base = baseline_config(evidence.config, chosen_learning_rate(evidence), len(task.features))
     judged = conclusion.judged
     began = time.process_time()
-    best, promised = best_trial(base, task, trials)
+    best, promised = best_trial(base, task, options.trials)
     trial_seconds = time.process_time() - began
+    truth = Truth(world, task, base, options.draws, options.seeds)
     line: dict[str, Any] = {
         "world": world.name,
         "number": number,
@@ -59,15 +60,15 @@ def measure(world: World, number: int, truth: Truth, trials: int, runs: Path) ->
         "trainings": sum(len(records) for records in evidence.records.values()),
         "best_trial": describe(best),
         "best_trial_promised": promised,
-        "best_trial_true": truth.effect(base, best),
+        "best_trial_true": truth.effect(best),
         "best_trial_seconds": round(trial_seconds, 1),
     }
     if judged is not None:
         line |= {
             "against": list(judged.against),
             "effect": [judged.effect.mean, judged.effect.low, judged.effect.high],
-            "true": mean_effect(truth, base, [pick.setting for pick in judged.picks.of_blocks]),
-            "pick_true": truth.effect(base, judged.picks.overall.setting),
+            "true": float(np.mean([truth.effect(pick.setting) for pick in judged.picks.of_blocks])),
+            "pick_true": truth.effect(judged.picks.overall.setting),
         }
     return line
 
@@ -93,8 +94,8 @@ def _row(world: World, lines: list[dict[str, Any]]) -> str:
     mostly = max(picks, key=picks.count) if picks else "nothing"
     widths = [(line["effect"][2] - line["effect"][1]) / 2 for line in judged]
     covered = [_covers(line) for line in judged]
-    in_vain = sum(line["pick_true"][0] > _SMALLEST for line in said)
-    trials_in_vain = sum(line["best_trial_true"][0] > _SMALLEST for line in lines)
+    in_vain = sum(line["pick_true"] > _SMALLEST for line in said)
+    trials_in_vain = sum(line["best_trial_true"] > _SMALLEST for line in lines)
     return (
         f"| {world.name}: {world.about} | {len(said)} of {len(lines)} | {in_vain} | {mostly} | "
         f"{_percent([line['effect'][0] for line in judged])} | {_percent([line['true'][0] for line in judged])} | "
@@ -105,10 +106,8 @@ def _row(world: World, lines: list[dict[str, Any]]) -> str:
 
 
 def _covers(line: dict[str, Any]) -> bool:
-    """Tell whether the interval holds the truth, which is itself known to about a standard error."""
-    mean, error = line["true"]
     _, low, high = line["effect"]
-    return bool(low - error <= mean <= high + error)
+    return bool(low <= line["true"] <= high)
 
 
 def _percent(logs: list[float]) -> str:
@@ -122,7 +121,8 @@ def main() -> None:
     parser.add_argument("worlds", nargs="*", metavar="WORLD", help=f"of {', '.join(names)}; all if none is named")
     parser.add_argument("--runs", type=int, default=6, help="searches in each world (default: %(default)s)")
     parser.add_argument("--trials", type=int, default=100, help="of the rival's study (default: %(default)s)")
-    parser.add_argument("--truth", type=int, default=30, help="fresh data sets for the truth (default: %(default)s)")
+    parser.add_argument("--draws", type=int, default=8, help="data sets to judge the truth on (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, default=6, help="networks a block for the truth (default: %(default)s)")
     parser.add_argument("--results", type=Path, default=HERE / "results", help="folder of the measurements")
     parser.add_argument("--table", action="store_true", help="measure nothing, print what was measured")
     options = parser.parse_args()
@@ -138,17 +138,16 @@ def _measure(options: argparse.Namespace, path: Path) -> None:
     """Search in turn, one data set of each world after the other, so that what is there at any time is balanced."""
     results = Results(path)
     worlds = [world for world in WORLDS if not options.worlds or world.name in options.worlds]
-    truths = {world.name: Truth(world, options.truth) for world in worlds}
     with tempfile.TemporaryDirectory() as folder:
         for number in range(options.runs):
             for world in worlds:
-                line = measure(world, number, truths[world.name], options.trials, Path(folder))
+                line = measure(world, number, options, Path(folder))
                 results.add(**line)
                 said = "recommends" if line["recommends"] else "judged"
                 effect = line.get("effect", [0.0, 0.0, 0.0])
                 say(
                     f"{world.name:<12} {number}  {said} {line['pick']}: {effect[0]:+.3f} ({effect[1]:+.3f} to "
-                    f"{effect[2]:+.3f}), true {line.get('true', (0, 0))[0]:+.3f}; best trial {line['best_trial']}: "
+                    f"{effect[2]:+.3f}), true {line.get('true', 0.0):+.3f}; best trial {line['best_trial']}: "
                     f"{line['best_trial_promised']:+.3f}, true {line['best_trial_true'][0]:+.3f} "
                     f"({line['seconds']:.0f} s)"
                 )

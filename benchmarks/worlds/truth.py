@@ -1,10 +1,9 @@
-"""What a setting really does in a world: trained and judged on data that no search has seen, many times over."""
+"""What a setting really does with some data: trained on them again and again, and judged on data that nobody has seen."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
 
 import numpy as np
 from generators import World
@@ -17,71 +16,64 @@ from lstmreg.training.single import Trained
 #: Numbers of data sets for the truth begin here; searches have the ones before.
 _FRESH = 10_000
 
+#: Seeds that no search uses.
+_SEEDS = 500_000
+
 Setting = dict[str, Scalar]
 
 
 class Truth:
-    """Effects of settings as mean differences of log losses from a baseline, over fresh data sets and all their blocks.
+    """Effects of settings on one set of data: mean differences of log losses from the baseline's.
+
+    Each block trains as in the search, with seeds of its own. What is judged are many cases drawn anew in the world.
 
     Args:
         world: Where.
-        data_sets: How many are drawn.
+        task: The data of the search.
+        base: The run at its baseline, learning rate included.
+        draws: How many data sets are drawn to judge on.
+        seeds: How many networks train on each block.
     """
 
-    def __init__(self, world: World, data_sets: int) -> None:
-        self.world, self.data_sets = world, data_sets
-        self._tasks: dict[int, Task] = {}
-        self._known: dict[tuple[float, str], np.ndarray] = {}
+    def __init__(self, world: World, task: Task, base: Config, draws: int, seeds: int) -> None:
+        self.task, self.base, self.seeds = task, base, seeds
+        self._fresh = [read_task(base, world.draw(_FRESH + number)) for number in range(draws)]
+        self._known: dict[str, np.ndarray] = {}
 
-    def effect(self, base: Config, setting: Setting) -> tuple[float, float]:
-        """Return the effect of a setting, and the standard error of that.
+    def effect(self, setting: Setting) -> float:
+        """Return the effect of a setting, a log ratio."""
+        return float((self._losses(setting) - self._losses({})).mean())
 
-        Args:
-            base: The run at its baseline, learning rate included.
-            setting: What differs.
-        """
-        if not setting:
-            return 0.0, 0.0
-        baseline, ours = self._losses(base, {}), self._losses(base, setting)
-        differences = ours - baseline  # (data_sets, blocks); blocks of one data set share rows
-        of_sets = differences.mean(1)
-        return float(of_sets.mean()), float(of_sets.std(ddof=1) / math.sqrt(len(of_sets)))
-
-    def _losses(self, base: Config, setting: Setting) -> np.ndarray:
-        known = base.training.learning_rate, str(sorted(setting.items()))
+    def _losses(self, setting: Setting) -> np.ndarray:
+        """Return log losses ``(blocks, seeds)``."""
+        known = str(sorted(setting.items()))
         if known not in self._known:
-            self._known[known] = np.stack([self._on(number, base, setting) for number in range(self.data_sets)])
+            self._known[known] = self._trained(with_settings(self.base, setting))
         return self._known[known]
 
-    def _on(self, number: int, base: Config, setting: Setting) -> np.ndarray:
-        """Return log losses on all blocks of one data set, each with a seed that is the same for all settings."""
-        task = self._task(number, base)
-        blocks = task.splits(base.search).blocks
-        config = with_settings(base, setting)
-        assignments = [
-            Assignment(
-                dataclasses.replace(config, training=dataclasses.replace(config.training, seed=1000 * number + block)),
-                split,
-            )
-            for block, split in enumerate(blocks)
-        ]
-        losses = np.full(len(blocks), math.nan)
+    def _trained(self, config: Config) -> np.ndarray:
+        blocks = self.task.splits(self.base.search).blocks
+        losses = np.full((len(blocks), self.seeds), math.nan)
+        places = list(np.ndindex(losses.shape))
 
-        def ended(block: int, outcome: Trained | Exception) -> None:
+        def assignment(block: int, seed: int) -> Assignment:
+            training = dataclasses.replace(config.training, seed=_SEEDS + seed)
+            return Assignment(dataclasses.replace(config, training=training), blocks[block])
+
+        def ended(number: int, outcome: Trained | Exception) -> None:
             if isinstance(outcome, Exception):
                 raise outcome
-            losses[block] = math.log(outcome.judged_losses().mean())
+            losses[places[number]] = math.log(np.mean([self._loss_on(fresh, outcome) for fresh in self._fresh]))
 
-        train_together(assignments, task, ended)
+        train_together([assignment(*place) for place in places], self.task, ended)
         return losses
 
-    def _task(self, number: int, base: Config) -> Task:
-        if number not in self._tasks:
-            self._tasks[number] = read_task(base, self.world.draw(_FRESH + number))
-        return self._tasks[number]
-
-
-def mean_effect(truth: Truth, base: Config, picks: Sequence[Setting]) -> tuple[float, float]:
-    """Return the mean effect of what the blocks picked, and a standard error that takes picks to hang together."""
-    effects = [truth.effect(base, pick) for pick in picks]
-    return float(np.mean([e for e, _ in effects])), float(np.mean([s for _, s in effects]))
+    @staticmethod
+    def _loss_on(fresh: Task, trained: Trained) -> float:
+        """Return the mean loss on all cases of other data, as the network knows the scales."""
+        lesson = trained.lesson
+        encoded = fresh.encoded(lesson.encoder)
+        cases = np.arange(len(encoded.targets))
+        predictions = fresh.predictions(lesson.encoder, fresh.outputs(trained.network, encoded, cases), cases)
+        scales = fresh.judging(lesson.encoder, lesson.split, cases)
+        return float(fresh.weighted_losses(trained.training, predictions, fresh.truth(cases), scales).mean())
