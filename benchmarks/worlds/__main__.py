@@ -4,7 +4,7 @@
     python benchmarks/worlds b-kernel e-noise --runs 2
     python benchmarks/worlds --table         the table of docs/method.md, from what was kept
 
-All networks are really trained. The truth of what a search says is measured by training the same on the same blocks with
+All networks are really trained. The truth of what a search says is measured by training the same on its blocks with
 other seeds, and judging it on thousands of cases that are drawn anew.
 """
 

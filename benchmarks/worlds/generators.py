@@ -44,7 +44,9 @@ class World:
             data=DataConfig(path=f"{self.name}-{number}", **self.data),
             model=ModelConfig(hidden_size=self.hidden_size),
             training=TrainingConfig(max_epochs=60, patience=8),
-            search=SearchConfig(blocks=8, race=12, judge_seeds=8, test_seeds=2, seed=number, **self.search),
+            search=SearchConfig(
+                blocks=8, race=12, judge_seeds=8, test_seeds=2, seed=number, explain=False, **self.search
+            ),
             task=self.task,
             name=f"{self.name}-{number}",
             runs=str(runs),

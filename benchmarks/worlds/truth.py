@@ -1,4 +1,4 @@
-"""What a setting really does with some data: trained on them again and again, and judged on data that nobody has seen."""
+"""What a setting really does with some data: trained on them again and again, judged on data that nobody has seen."""
 
 from __future__ import annotations
 
