@@ -41,7 +41,7 @@ def best_trial(base: Config, task: Task, trials: int) -> tuple[Setting, float]:
     tried: list[tuple[float, int, Setting]] = []
     for _ in range(0, trials, _BATCH):
         asked = [study.ask() for _ in range(_BATCH)]
-        settings = [suggest(trial, space, config) for trial in asked]
+        settings = [suggest(trial, space, config, {}) for trial in asked]
         for trial, setting, value in zip(asked, settings, values(settings), strict=True):
             study.tell(trial, value)
             tried.append((value, trial.number, setting))
