@@ -112,6 +112,10 @@ def test_there_is_one_study_per_stage_and_no_trial_is_left_open(evidence: Eviden
     assert {t.state.name for study in found.values() for t in study.trials} == {"COMPLETE"}
 
 
+def test_the_card_says_that_the_data_are_a_file(evidence: Evidence) -> None:
+    assert evidence.card.is_in_memory is False
+
+
 def test_records_are_what_the_studies_hold(evidence: Evidence) -> None:
     for stage, study in studies(evidence.config.directory).items():
         assert sorted(r.number for r in evidence.records[stage]) == list(range(len(study.trials)))

@@ -159,7 +159,7 @@ def test_a_search_takes_a_frame_and_asks_for_no_file(tmp_path: Path) -> None:
     frame = pd.read_csv(config.data.path)
     Path(config.data.path).unlink()
     evidence = search.run(config, data=frame)
-    assert evidence.card.size == 120
+    assert (evidence.card.size, evidence.card.is_in_memory) == (120, True)
     assert (evidence.config.directory / "model.safetensors").exists()
 
 

@@ -88,6 +88,12 @@ def test_no_budget_is_overdrawn_and_the_judge_always_sits(seed: int, budget: int
     assert judgement(plan, log_losses) is not None
 
 
+@pytest.mark.parametrize("more", range(8))
+def test_what_is_too_little_for_all_that_race_goes_to_the_first_of_them(more: int) -> None:
+    plan = dataclasses.replace(PLAN, budget=PLAN.least_budget + more * PLAN.blocks)
+    assert len(played(World(HELPS), plan)[0]) == plan.budget
+
+
 def test_a_budget_without_an_answer_is_refused() -> None:
     with pytest.raises(ConfigError, match=f"at least {PLAN.least_budget} trainings, got 100"):
         dataclasses.replace(PLAN, budget=100)
