@@ -122,7 +122,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=6, help="searches in each world (default: %(default)s)")
     parser.add_argument("--trials", type=int, default=100, help="of the rival's study (default: %(default)s)")
     parser.add_argument("--draws", type=int, default=8, help="data sets to judge the truth on (default: %(default)s)")
-    parser.add_argument("--seeds", type=int, default=6, help="networks a block for the truth (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, default=4, help="networks a block for the truth (default: %(default)s)")
     parser.add_argument("--results", type=Path, default=HERE / "results", help="folder of the measurements")
     parser.add_argument("--table", action="store_true", help="measure nothing, print what was measured")
     options = parser.parse_args()
