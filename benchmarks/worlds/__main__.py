@@ -101,7 +101,7 @@ def _row(world: World, lines: list[dict[str, Any]]) -> str:
         f"{_percent([line['effect'][0] for line in judged])} | {_percent([line['true'][0] for line in judged])} | "
         f"{np.mean(widths):.2f} | {sum(covered)} of {len(covered)} | "
         f"{_percent([line['best_trial_promised'] for line in lines])} | "
-        f"{_percent([line['best_trial_true'][0] for line in lines])} | {trials_in_vain} |"
+        f"{_percent([line['best_trial_true'] for line in lines])} | {trials_in_vain} |"
     )
 
 
@@ -148,7 +148,7 @@ def _measure(options: argparse.Namespace, path: Path) -> None:
                 say(
                     f"{world.name:<12} {number}  {said} {line['pick']}: {effect[0]:+.3f} ({effect[1]:+.3f} to "
                     f"{effect[2]:+.3f}), true {line.get('true', 0.0):+.3f}; best trial {line['best_trial']}: "
-                    f"{line['best_trial_promised']:+.3f}, true {line['best_trial_true'][0]:+.3f} "
+                    f"{line['best_trial_promised']:+.3f}, true {line['best_trial_true']:+.3f} "
                     f"({line['seconds']:.0f} s)"
                 )
 
