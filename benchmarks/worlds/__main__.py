@@ -101,7 +101,7 @@ def _row(world: World, lines: list[dict[str, Any]]) -> str:
         f"{_percent([line['effect'][0] for line in judged])} | {_percent([line['true'][0] for line in judged])} | "
         f"{np.mean(widths):.2f} | {sum(covered)} of {len(covered)} | "
         f"{_percent([line['best_trial_promised'] for line in lines])} | "
-        f"{_percent([line['best_trial_true'][0] for line in lines])} | {trials_in_vain} |"
+        f"{_percent([line['best_trial_true'] for line in lines])} | {trials_in_vain} |"
     )
 
 
@@ -122,7 +122,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=6, help="searches in each world (default: %(default)s)")
     parser.add_argument("--trials", type=int, default=100, help="of the rival's study (default: %(default)s)")
     parser.add_argument("--draws", type=int, default=8, help="data sets to judge the truth on (default: %(default)s)")
-    parser.add_argument("--seeds", type=int, default=6, help="networks a block for the truth (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, default=4, help="networks a block for the truth (default: %(default)s)")
     parser.add_argument("--results", type=Path, default=HERE / "results", help="folder of the measurements")
     parser.add_argument("--table", action="store_true", help="measure nothing, print what was measured")
     options = parser.parse_args()
@@ -148,7 +148,7 @@ def _measure(options: argparse.Namespace, path: Path) -> None:
                 say(
                     f"{world.name:<12} {number}  {said} {line['pick']}: {effect[0]:+.3f} ({effect[1]:+.3f} to "
                     f"{effect[2]:+.3f}), true {line.get('true', 0.0):+.3f}; best trial {line['best_trial']}: "
-                    f"{line['best_trial_promised']:+.3f}, true {line['best_trial_true'][0]:+.3f} "
+                    f"{line['best_trial_promised']:+.3f}, true {line['best_trial_true']:+.3f} "
                     f"({line['seconds']:.0f} s)"
                 )
 

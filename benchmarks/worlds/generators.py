@@ -35,7 +35,7 @@ class World:
     draw: Callable[[int], Any]
     task: Literal["forecast", "classify"]
     data: Mapping[str, Any]
-    hidden_size: int = 16
+    hidden_size: int = 8
     search: Mapping[str, Any] = field(default_factory=dict)
 
     def config(self, runs: Path, number: int) -> Config:
@@ -43,7 +43,7 @@ class World:
         return Config(
             data=DataConfig(path=f"{self.name}-{number}", **self.data),
             model=ModelConfig(hidden_size=self.hidden_size),
-            training=TrainingConfig(max_epochs=60, patience=8),
+            training=TrainingConfig(max_epochs=60, patience=6),
             search=SearchConfig(
                 blocks=8, race=12, judge_seeds=8, test_seeds=2, seed=number, explain=False, **self.search
             ),
