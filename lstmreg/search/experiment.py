@@ -121,7 +121,7 @@ def run(
         KeyboardInterrupt: On Ctrl-C; what had ended is kept.
     """
     task = read_task(config, data) if task is None else task
-    with owned(config.directory), usable_study(config.directory), told_if_it_ends(config, task):
+    with owned(config.directory), usable_study(config.directory, writes=True), told_if_it_ends(config, task):
         config = settle(task.completed(config), task)
         task.splits(config.search)
         check_file(config.directory / "study.db")
