@@ -6,8 +6,6 @@ versions share never serves the wrong one.
 
 from __future__ import annotations
 
-import atexit
-import ctypes
 import functools
 import hashlib
 import os
@@ -16,10 +14,12 @@ import shlex
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+
+from . import cache
+from .cache import Library
 
 SOURCE = Path(__file__).parent / "csrc" / "lstm.cpp"
 FLAGS = ("-std=c++17", "-O2", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC", "-pthread")
@@ -32,14 +32,14 @@ class CompileError(RuntimeError):
 
 
 @functools.cache
-def library(real: str) -> ctypes.CDLL:
+def library(real: str) -> Library:
     """Return the library for one type, compiling it if no cache has it.
 
     Args:
         real: ``"float"`` or ``"double"``.
 
     Raises:
-        CompileError: If there is no compiler, or it fails (with its words).
+        CompileError: If there is no compiler, or it fails (with its words), or others may write to the cache.
     """
     try:
         return _load(real)
@@ -65,21 +65,27 @@ def why_not(real: str) -> str | None:
     return str(_failures[real])
 
 
-def _load(real: str) -> ctypes.CDLL:
+def _load(real: str) -> Library:
     compiler = _compiler()
     stem = f"lstm-{real}-{_digest(SOURCE.read_text(), *FLAGS, *TUNING, _processor())}"
     suffix = f"-{_digest(_version(compiler))}.so" if compiler else "-*.so"
-    for folder in _folders():
+    for folder in cache.folders():
+        _check_safe(folder)
         for path in sorted(folder.glob(stem + suffix)):
-            if _is_whole(path) and (loaded := _open(path)) is not None:
+            if (loaded := cache.load(path)) is not None:
                 return loaded
     if not compiler:
         raise CompileError("it needs a C++ compiler and found none. Install g++ or clang++")
     path = _compile(compiler, real, stem + suffix)
-    loaded = _open(path)
+    loaded = cache.load(path)
     if loaded is None:
         raise CompileError(f"what {' '.join(compiler)} made at {path} cannot be loaded")
     return loaded
+
+
+def _check_safe(folder: Path) -> None:
+    if (reason := cache.why_unsafe(folder)) is not None:
+        raise CompileError(f"its cache could be changed by others: {reason}")
 
 
 def _compiler() -> list[str]:
@@ -117,62 +123,12 @@ def _digest(*texts: str) -> str:
     return hashlib.blake2b("\0".join(texts).encode(), digest_size=8).hexdigest()
 
 
-def _folders() -> Iterator[Path]:
-    """Yield where libraries are kept: ``LSTMREG_CACHE``, or the user's cache."""
-    named = os.environ.get("LSTMREG_CACHE")
-    if named:
-        yield Path(named)
-    elif (home := os.environ.get("XDG_CACHE_HOME") or _home()) is not None:
-        yield Path(home) / "lstmreg"
-
-
-def _home() -> str | None:
-    try:
-        return str(Path.home() / ".cache")
-    except RuntimeError:  # a user without a home
-        return None
-
-
-def _own_folder() -> Path:
-    """Make a folder for this process alone, which ends with it."""
-    folder = tempfile.mkdtemp(prefix="lstmreg-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return Path(folder)
-
-
-def _is_whole(path: Path) -> bool:
-    """Tell whether a library is all there, and was put there by this user or the machine's administrator.
-
-    Loading half a file would end the process.
-    """
-    try:
-        owner, content = path.stat().st_uid, path.read_bytes()
-    except OSError:
-        return False
-    trusted = os.name != "posix" or owner in (os.geteuid(), 0)
-    return trusted and content[-_SEAL:] == _seal(content[:-_SEAL])
-
-
-_SEAL = 16
-
-
-def _seal(content: bytes) -> bytes:
-    """Return what stands after a library's content; a loader does not look that far."""
-    return hashlib.blake2b(content, digest_size=_SEAL).digest()
-
-
-def _open(path: Path) -> ctypes.CDLL | None:
-    try:
-        return ctypes.CDLL(str(path))
-    except OSError:
-        return None  # a damaged file: it is made anew
-
-
 def _compile(compiler: list[str], real: str, name: str) -> Path:
-    for place in (*_folders(), None):
+    for place in (*cache.folders(), None):
         try:
-            folder = _own_folder() if place is None else place
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder = cache.own_folder() if place is None else place
+            cache.make(folder)
+            _check_safe(folder)
             handle, unfinished = tempfile.mkstemp(dir=folder, suffix=".so")
         except OSError:
             continue  # read-only
@@ -180,7 +136,7 @@ def _compile(compiler: list[str], real: str, name: str) -> Path:
         try:
             _run_compiler(compiler, real, unfinished)
             content = Path(unfinished).read_bytes()
-            Path(unfinished).write_bytes(content + _seal(content))
+            Path(unfinished).write_bytes(content + cache.seal(content))
             os.chmod(unfinished, 0o755)
             # Whoever compiles the same at this moment writes another file; the last to rename it wins.
             os.replace(unfinished, folder / name)

@@ -19,6 +19,7 @@ from lstmreg.errors import ConfigError, NoUsableTrialError
 from lstmreg.tasks import Split, Splits, Task, read_task
 from lstmreg.training import DivergedError
 from lstmreg.training.fitting import Epoch
+from lstmreg.training.memory import Outgrown, check_fits, told_if_it_ends
 from lstmreg.training.population.together import Assignment, populations, train_together
 from lstmreg.training.single import Trained, train_configured
 
@@ -113,7 +114,8 @@ def run(
         The evidence; :func:`lstmreg.report.answer` draws the answer from it.
 
     Raises:
-        ConfigError: If the run's folder holds another configuration, or another process works on it.
+        ConfigError: If the run's folder holds another configuration, or another process works on it; or if there is not
+            enough memory for a size that it would try, or for the baseline.
         DataError: If the data cannot be used, or have too few rows for the blocks.
         NoUsableTrialError: If there is nothing to answer from.
         CorruptFileError: If the study's file is damaged.
@@ -121,15 +123,29 @@ def run(
         KeyboardInterrupt: On Ctrl-C; what had ended is kept.
     """
     task = read_task(config, data) if task is None else task
-    with owned(config.directory), usable_study(config.directory):
+    with owned(config.directory), usable_study(config.directory, writes=True), told_if_it_ends(config, task):
         config = settle(task.completed(config), task)
         task.splits(config.search)
         check_file(config.directory / "study.db")
+        _check_all_fit(config, task)
         planner = None if (config.directory / "config.yaml").exists() else Planner(config, task)
         if planner is not None:
             config = dataclasses.replace(config, search=planner.choose())
         write_config(config)
         return _Experiment(config, task, listener, planner).run()
+
+
+def _check_all_fit(config: Config, task: Task) -> None:
+    """See that the machine has room for every size that the search would try.
+
+    Raises:
+        ConfigError: If it has not; it names the size.
+    """
+    alone = dataclasses.replace(config, model=dataclasses.replace(config.model, members=1))
+    check_fits(alone, task)
+    for arm in arms.arms(alone):
+        for value in arm.ladder:
+            check_fits(with_settings(alone, {arm.path: value}), task, f"search.space: {arm.path}={value}: ")
 
 
 def read(directory: Path) -> Evidence:
@@ -161,6 +177,7 @@ class _Experiment:
         self.ledger.keep_beginning(card)
         self.evidence = Evidence(config, card)
         self.listener = listener
+        self.outgrown = Outgrown()
         self.progress = Progress("learning rate", None, 0, 0)
         # What is searched is off from the first training on.
         self.base = baseline_config(config, config.search.learning_rates[0], len(task.features))
@@ -307,7 +324,8 @@ class _Experiment:
                 return False
 
             self.progress = dataclasses.replace(self.progress, epoch=0)
-            train_together([self._assignment(job) for job in jobs], self.task, ended, epoch_ended)
+            assignments = [self._assignment(job) for job in jobs]
+            train_together(assignments, self.task, ended, epoch_ended, self.outgrown)
 
         return run
 

@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from lstmreg.config import Config
 from lstmreg.errors import ConfigError, CorruptFileError, DataError, NoUsableTrialError
 from lstmreg.training import DivergedError
+from lstmreg.training.memory import OutOfMemoryError
 
 from .card import DataCard
 from .config_file import differences
@@ -229,7 +230,7 @@ class Ledger:
 
 def _reasons(error: Exception) -> dict[str, str]:
     """Return what the study keeps of a failure."""
-    if isinstance(error, DivergedError):
+    if isinstance(error, (DivergedError, OutOfMemoryError)):  # a fault of the setting, and of no other one
         return {"failure": str(error)}
     details = "".join(traceback.format_exception(error, chain=False))
     return {"failure": f"{type(error).__name__}: {error}", "traceback": details}

@@ -6,7 +6,7 @@ import errno
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -38,18 +38,38 @@ def owned(directory: Path) -> Iterator[None]:
         owner.write_text(f"{os.getpid()}\n")
         yield
     finally:
-        owner.unlink(missing_ok=True)
+        with suppress(OSError):  # the folder may be gone
+            owner.unlink()
         lock.release()
 
 
 @contextmanager
-def usable_study(directory: Path) -> Iterator[None]:
-    """Say it as an ``OSError`` if the study, sound as it was when it was opened, cannot be read or written."""
+def usable_study(directory: Path, *, writes: bool = False) -> Iterator[None]:
+    """Say it as an ``OSError`` if the study, sound as it was when it was opened, cannot be read or written.
+
+    Args:
+        directory: The run's folder.
+        writes: Whether trainings were lost with it; then it is said which.
+    """
     try:
         yield
-    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError) as error:
+        if writes and not (directory / "study.db").is_file():
+            raise OSError(errno.EIO, _GONE, str(directory)) from error
+        if isinstance(error, OSError):
+            raise
         reason = f"the study cannot be read or written ({_reason(error)})"
-        raise OSError(errno.EIO, reason, str(directory / "study.db")) from error
+        raise OSError(errno.EIO, f"{reason}{_KEPT if writes else ''}", str(directory / "study.db")) from error
+
+
+_GONE = (
+    "the folder, or the study in it, was taken away while the search ran. The trainings that were told of were in it: "
+    "none is kept. Put it back, or run the search again from the beginning"
+)
+_KEPT = (
+    ". The trainings that were told of are kept, those of this step are lost. See that the folder can be written and "
+    "has room, and run the search again"
+)
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from lstmreg.population import Population
 from lstmreg.tasks import Predictor, Split, Task, read_task
 from lstmreg.tasks.task import Values
 
+from . import memory
 from .fitting import FitResult, evaluate, fit
 from .population import fit_population
 
@@ -205,7 +206,14 @@ def train_configured(config: Config, task: Task, split: Split, callbacks: Sequen
 
     Raises:
         DivergedError: As :func:`lstmreg.fit`; of an ensemble, if fewer than two members are left.
+        ConfigError: If there is not enough memory for it.
     """
+    memory.check_fits(config, task)
+    with memory.told_if_it_ends(config, task):
+        return _train_configured(config, task, split, callbacks)
+
+
+def _train_configured(config: Config, task: Task, split: Split, callbacks: Sequence[pl.Callback]) -> Trained:
     if config.model.members == 1:
         return train_single(config, task, split, callbacks)
     known: Known = {}

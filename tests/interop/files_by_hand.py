@@ -220,6 +220,7 @@ class Outcome:
     kind: str  #: ``loaded`` or the name of the exception
     message: str
     megabytes: int  #: the peak of the process or of one that it started
+    seconds: float  #: of the processor, that of what it started with it
 
 
 _LOADER = """
@@ -234,16 +235,21 @@ def peak():
     own = int(status.read_text().split("VmHWM:")[1].split()[0]) if status.exists() else 0
     return max(own, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) >> 10
 
+def seconds():
+    of = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in of)
+
 sys.stdout.write("ready\\n")
 sys.stdout.flush()
 for line in sys.stdin:
     path, architecture = json.loads(line)
+    before = seconds()
     try:
         interop.load_model(path, architecture)
         kind, message = "loaded", ""
     except BaseException as error:
         kind, message = type(error).__name__, str(error)
-    sys.stdout.write(json.dumps([kind, message[:5000], peak()]) + "\\n")
+    sys.stdout.write(json.dumps([kind, message[:5000], peak(), seconds() - before]) + "\\n")
     sys.stdout.flush()
     del message
 """
@@ -264,7 +270,7 @@ class Loader:
         self._process.stdin.flush()
         ready, _, _ = select.select([self._process.stdout], [], [], timeout)
         line = self._process.stdout.readline() if ready else b""
-        outcome = Outcome(*json.loads(line)) if line else Outcome("ended" if ready else "hung", "", 0)
+        outcome = Outcome(*json.loads(line)) if line else Outcome("ended" if ready else "hung", "", 0, 0)
         if not line or outcome.megabytes >= PEAK:
             self.close()
         return outcome

@@ -84,7 +84,12 @@ def assert_refused_under_limits(found: Outcome, path: Path) -> str:
     assert str(path) in found.message
     assert_one_line(found.message)
     assert found.megabytes < PEAK, found
+    assert found.seconds < SECONDS, found
     return found.message
+
+
+#: Of the processor: what reading a file may take, and something for the libraries that read it.
+SECONDS = 6
 
 
 # ---------------------------------------------------------------------- what is not tampered with
@@ -801,6 +806,31 @@ def test_hdf5_that_asks_for_too_much_is_refused_within_limits(name, loader, tmp_
     architecture.write_text(json.dumps(good_config()))
     path.write_bytes(hdf5(good_weights(), HDF5_BOMBS[name], libver="latest"))
     refusal_under_limits(loader, path, architecture)
+
+
+def endless_heap() -> bytes:
+    """Return a file in which an object takes no place, so that who goes from one to the next goes nowhere."""
+    content = bytearray(hdf5({}, lambda tree: tree.attrs.__setitem__("keras_version", "2.15.0")))
+    heap = content.index(b"GCOL")
+    first = heap + 16
+    size = int.from_bytes(content[first + 8 : first + 16], "little")
+    second = first + 16 + (size + 7) // 8 * 8
+    content[second : second + 16] = bytes(16)
+    return bytes(content)
+
+
+def test_hdf5_in_which_the_library_goes_in_circles_is_refused_within_limits(loader, tmp_path):
+    path = tmp_path / "a.h5"
+    path.write_bytes(endless_heap())
+    assert "takes more time to read than a file of its size needs" in refusal_under_limits(loader, path)
+
+
+def test_a_model_of_a_thousand_layers_is_read_within_the_limits(loader, tmp_path):
+    layers = [dense(f"d{index}", units=D) for index in range(1_000)]
+    weights = {f"d{index}": {"kernel:0": random(D, D), "bias:0": random(D)} for index in range(1_000)}
+    found = loader.load(write_legacy(tmp_path / "a.h5", sequential(entry(), *layers), weights))
+    assert found.kind == "loaded", found
+    assert found.seconds < SECONDS, found
 
 
 def test_one_text_that_stands_for_thousands_is_refused_within_limits(loader, tmp_path):

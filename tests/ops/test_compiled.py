@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import fnmatch
+import grp
+import hashlib
 import os
 import platform
+import pwd
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import tomllib
 import warnings
@@ -20,6 +24,7 @@ import pytest
 import torch
 
 from lstmreg import ops
+from lstmreg.ops import cache as keeping
 from lstmreg.ops import compiled, dispatch, fused_cpu
 from tests.ops.arguments import Kind, assert_close, make_call, results, true_results
 
@@ -46,7 +51,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def built() -> Path:
     """A library that was compiled in earnest."""
-    return Path(compiled.library("float")._name)
+    return compiled.library("float").path
 
 
 @pytest.fixture
@@ -76,7 +81,7 @@ def calls(compiler: Path) -> int:
 def load() -> Path:
     """Ask for the library as a new process would; return its place."""
     forget()
-    return Path(compiled.library("float")._name)
+    return compiled.library("float").path
 
 
 def python(code: str, *arguments: object) -> subprocess.Popen[str]:
@@ -107,7 +112,8 @@ def test_a_library_in_a_shared_folder_can_be_loaded_by_all(cache, compiler):
 
 def test_each_type_has_its_library(cache, compiler):
     load()
-    compiled.library("double")
+    # A loader that took the one for the other would compute rubbish.
+    assert compiled.library("double")._handle != compiled.library("float")._handle
     assert calls(compiler) == 2
     assert len(list(cache.iterdir())) == 2
 
@@ -164,7 +170,7 @@ LANES = """
 import sys
 from lstmreg.ops import compiled
 library = compiled.library("float")
-print(library._name, library.lstmreg_lanes())
+print(library.path, library.lstmreg_lanes())
 """
 
 
@@ -186,15 +192,252 @@ def test_a_library_of_another_user_is_not_loaded(cache, compiler, monkeypatch):
     assert calls(compiler) == 2
 
 
+# ------------------------------------------------------------------ what others put there
+
+
+PLANTED = """
+#include <cstdio>
+#include <cstdlib>
+__attribute__((constructor)) static void runs() { std::fclose(std::fopen(std::getenv("CANARY"), "w")); }
+"""
+
+
+@pytest.fixture
+def canary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file that is there as soon as planted code has run."""
+    monkeypatch.setenv("CANARY", str(tmp_path / "canary"))
+    return tmp_path / "canary"
+
+
+@pytest.fixture
+def planted(tmp_path: Path, canary: Path) -> Path:
+    """A library with a right seal that does harm when it is loaded."""
+    compiler = shutil.which("g++") or shutil.which("clang++")
+    if compiler is None:
+        pytest.skip("needs a C++ compiler")
+    (tmp_path / "planted.cpp").write_text(PLANTED)
+    target = tmp_path / "planted.so"
+    subprocess.run([compiler, "-shared", "-fPIC", tmp_path / "planted.cpp", "-o", target], check=True, timeout=60)
+    content = target.read_bytes()
+    target.write_bytes(content + seal(content))
+    return target
+
+
+def seal(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=16).digest()
+
+
+def test_what_is_planted_does_harm_where_it_is_loaded(planted, canary):
+    ctypes.CDLL(str(planted))
+    assert canary.exists()
+
+
+def linked(path: Path, target: Path) -> None:
+    path.unlink()
+    path.symlink_to(target)
+
+
+def renamed(path: Path, target: Path) -> None:
+    os.replace(shutil.copy(target, target.with_suffix(".copy")), path)
+
+
+def moved(library: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep a library in another folder: this process has loaded none of that name, and would look at its file."""
+    folder = library.parent / "elsewhere"
+    folder.mkdir(mode=0o700)
+    monkeypatch.setenv("LSTMREG_CACHE", str(folder))
+    return Path(shutil.copy(library, folder))
+
+
+@pytest.mark.parametrize("exchange", [linked, renamed])
+@pytest.mark.parametrize("moment", ["opened", "checked"])
+@pytest.mark.parametrize("has_proc", [True, False])
+def test_what_is_exchanged_after_it_was_looked_at_is_not_loaded(
+    cache, compiler, planted, canary, monkeypatch, exchange, moment, has_proc
+):
+    library = moved(load(), monkeypatch)
+    if not has_proc:
+        monkeypatch.setattr(keeping, "_OPEN_FILES", "/nowhere")
+    exchanged = []
+
+    def exchange_now() -> None:
+        if not exchanged:
+            exchange(library, planted)
+            exchanged.append(moment)
+
+    if moment == "opened":
+        real_open = os.open
+
+        def opening(path: Any, *arguments: Any, **options: Any) -> int:
+            descriptor = real_open(path, *arguments, **options)
+            if path == library:
+                exchange_now()
+            return descriptor
+
+        monkeypatch.setattr(os, "open", opening)
+    else:
+        real_init = ctypes.CDLL.__init__
+
+        def loading(self: Any, *arguments: Any, **options: Any) -> None:
+            exchange_now()
+            real_init(self, *arguments, **options)
+
+        monkeypatch.setattr(ctypes.CDLL, "__init__", loading)
+    forget()
+    assert compiled.library("float").lstmreg_lanes() > 0
+    assert exchanged == [moment]
+    assert not canary.exists()
+
+
+def test_a_link_in_place_of_a_library_is_not_followed(cache, compiler, planted, canary, monkeypatch):
+    library = moved(load(), monkeypatch)
+    linked(library, planted)
+    assert load() == library
+    assert not canary.exists()
+    assert not library.is_symlink()
+    assert calls(compiler) == 2
+
+
+def test_a_pipe_in_place_of_a_library_keeps_nobody_waiting(cache, compiler):
+    library = load()
+    library.unlink()
+    os.mkfifo(library)
+    assert load() == library
+    assert calls(compiler) == 2
+
+
+@pytest.mark.parametrize("mode", [0o775, 0o757])
+def test_a_library_that_others_may_write_to_is_not_loaded(cache, compiler, mode):
+    library = load()
+    library.chmod(mode)
+    assert load() == library
+    assert library.stat().st_mode & 0o777 == 0o755
+    assert calls(compiler) == 2
+
+
+def reason() -> str:
+    forget()
+    with pytest.raises(compiled.CompileError) as refused:
+        compiled.library("float")
+    return str(refused.value)
+
+
+#: Nobody's number.
+STRANGER = 4711
+
+only_root_gives_away = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o707, 0o1777])
+@pytest.mark.parametrize("above", [False, True])
+@only_root_gives_away
+def test_a_folder_that_others_may_write_to_is_refused_with_the_remedy(cache, compiler, monkeypatch, mode, above):
+    load()
+    place = cache.parent if above else cache
+    os.chown(place, -1, STRANGER)
+    place.chmod(mode)
+    if above and mode & 0o1000:  # like /tmp: nobody puts another folder in place of mine
+        load()
+        assert calls(compiler) == 1
+        return
+    assert f"other users may write to {place}. Run 'chmod go-w {place}'" in reason()
+    place.chmod(mode & ~0o022)  # as it says
+    load()
+    assert calls(compiler) == 1
+
+
+def test_a_folder_for_all_is_refused_before_anything_is_made_in_it(cache, compiler, tmp_path):
+    tmp_path.chmod(0o777)
+    try:
+        assert f"other users may write to {tmp_path}" in reason()
+        assert not cache.exists()
+        assert calls(compiler) == 0
+    finally:
+        tmp_path.chmod(0o700)
+
+
+def test_where_the_folder_is_refused_eager_serves_with_one_warning_and_by_name_it_is_an_error(cache, compiler):
+    cache.mkdir()
+    cache.chmod(0o777)
+    (warning,) = served_by_eager((torch.float32,))
+    assert "could be changed by others" in warning
+    assert "chmod go-w" in warning
+    assert "chmod go-w" in refusal()
+
+
+@only_root_gives_away
+def test_the_folder_of_another_user_is_refused(cache, compiler):
+    load()
+    os.chown(cache, STRANGER, -1)
+    assert f"{cache} belongs to another user (number {STRANGER}). Set LSTMREG_CACHE" in reason()
+
+
+def test_a_link_as_the_folder_is_refused(cache, compiler, tmp_path):
+    (tmp_path / "elsewhere").mkdir(mode=0o700)
+    cache.symlink_to(tmp_path / "elsewhere")
+    assert f"{cache} is a link. Set LSTMREG_CACHE to the folder itself" in reason()
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_a_link_above_the_folder_leads_where_the_same_is_asked(cache, compiler, tmp_path, monkeypatch):
+    (tmp_path / "there" / "deep").mkdir(parents=True)
+    (tmp_path / "home").symlink_to("there/deep")
+    monkeypatch.setenv("LSTMREG_CACHE", str(tmp_path / "home" / "cache"))
+    assert load().parent == tmp_path / "home" / "cache"
+    (tmp_path / "there").chmod(0o777)
+    assert f"other users may write to {tmp_path / 'there'}" in reason()
+
+
+def test_a_group_that_is_the_users_alone_is_nobody_else(cache, compiler, monkeypatch):
+    user = pwd.getpwuid(os.geteuid())
+    if grp.getgrgid(user.pw_gid).gr_name != user.pw_name:
+        pytest.skip("here the user has no group of his own")
+    load()
+    os.chown(cache, -1, user.pw_gid)
+    cache.chmod(0o770)
+    load()
+    assert calls(compiler) == 1
+
+
+def test_the_folders_that_are_made_are_the_users_alone_whatever_the_umask(cache, compiler, monkeypatch):
+    monkeypatch.setenv("LSTMREG_CACHE", str(cache / "above" / "below"))
+    before = os.umask(0)
+    try:
+        load()
+    finally:
+        os.umask(before)
+    assert [place.stat().st_mode & 0o777 for place in (cache, cache / "above", cache / "above" / "below")] == [
+        0o700
+    ] * 3
+
+
+@only_root_gives_away
+def test_what_the_administrator_has_compiled_serves_another_user(cache, compiler, tmp_path):
+    load()
+    code = """
+import importlib.util, os, pathlib, sys
+found = importlib.util.spec_from_file_location("keeping", sys.argv[1])
+keeping = importlib.util.module_from_spec(found)
+found.loader.exec_module(keeping)
+os.setgroups([]); os.setgid(4711); os.setuid(4711)
+path = pathlib.Path(sys.argv[2])
+print(keeping.why_unsafe(path.parent), keeping.load(path).lstmreg_lanes() > 0)
+"""
+    with tempfile.TemporaryDirectory() as shared:  # pytest's folders are closed to others
+        os.chmod(shared, 0o755)
+        library = shutil.copy(load(), shared)
+        assert says(python(code, keeping.__file__, library)) == "None True"
+
+
 @pytest.mark.parametrize("place", ["/proc/nowhere", "file/cache"])
 def test_where_the_cache_cannot_be_written_the_process_has_its_own(compiler, monkeypatch, tmp_path, place):
     (tmp_path / "file").touch()
     monkeypatch.setenv("LSTMREG_CACHE", str(tmp_path / place))
     library = load()
     assert not library.is_relative_to(tmp_path / place)
-    assert compiled.library("float")._name == str(library)
+    assert compiled.library("float").path == library
     assert calls(compiler) == 1
-    folder = "from lstmreg.ops import compiled; print(compiled.library('float')._name)"
+    folder = "from lstmreg.ops import compiled; print(compiled.library('float').path)"
     assert not Path(says(python(folder))).exists()  # nor is that left lying about when the process ends
 
 
@@ -413,4 +656,4 @@ def test_other_compilers_and_processors_get_the_same_results(cache, monkeypatch,
                 arguments, options = make_call(size, kind, torch.float32)
                 found = results(ops.lstm, arguments, backend="fused_cpu", **options)
                 assert_close(found, true_results(arguments, **options))
-    assert Path(compiled.library("float")._name).parent == cache
+    assert compiled.library("float").path.parent == cache

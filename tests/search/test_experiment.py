@@ -477,12 +477,46 @@ def test_a_full_disk_is_said_and_what_was_told_is_kept(
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert str(config.directory / "study.db") in str(caught.value)
+    assert "told of are kept, those of this step are lost" in str(caught.value)
     database = studies(config.directory)["rates"].trials
     assert [t.number for t in database] == [r.number for r in told]
     assert 4 <= len(told) < len(evidence.records["rates"])
 
 
 # ---------------------------------------------------------------------- what goes wrong
+
+
+def delete(directory: Path) -> None:
+    shutil.rmtree(directory)
+
+
+def replace_by_a_file(directory: Path) -> None:
+    shutil.rmtree(directory)
+    directory.touch()
+
+
+def delete_the_study(directory: Path) -> None:
+    (directory / "study.db").unlink()
+
+
+@pytest.mark.parametrize("take_away", [delete, replace_by_a_file, delete_the_study])
+def test_a_folder_that_is_taken_away_in_the_middle_is_named_and_said_to_keep_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, take_away: Callable[[Path], None]
+) -> None:
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)  # Optuna tries again, later
+    config = smallest_config(tmp_path)
+    told: list[Record] = []
+
+    def hear(progress: Progress) -> None:
+        if progress.record is not None:
+            told.append(progress.record)
+            if len(told) == 2:
+                take_away(config.directory)
+
+    with pytest.raises(OSError, match=r"was taken away while the search ran.*none is kept") as caught:
+        search.run(config, hear)
+    assert caught.value.filename == str(config.directory)
+    assert len(told) == 2
 
 
 def test_trainings_that_diverge_are_harm_with_their_reason_and_end_no_search(tmp_path: Path) -> None:

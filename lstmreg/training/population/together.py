@@ -13,6 +13,7 @@ from lstmreg.knobs import KNOBS
 from lstmreg.population import Population
 from lstmreg.tasks import Split, Task
 from lstmreg.training.fitting import Curves, Epoch, FitResult
+from lstmreg.training.memory import Outgrown, out_of_memory, weights_of
 from lstmreg.training.single import Known, Trained, prepare, train_single
 
 from .fitting import fit_population
@@ -48,7 +49,11 @@ Watch = Callable[[int, Sequence[Epoch]], bool]
 
 
 def train_together(
-    assignments: Sequence[Assignment], task: Task, listener: Listener, watch: Watch = lambda number, epochs: False
+    assignments: Sequence[Assignment],
+    task: Task,
+    listener: Listener,
+    watch: Watch = lambda number, epochs: False,
+    outgrown: Outgrown | None = None,
 ) -> None:
     """Train each as :func:`~lstmreg.training.single.train_single` would, many at once.
 
@@ -57,6 +62,7 @@ def train_together(
         task: The question and the data.
         listener: Called as soon as one has ended, in the order in which they end.
         watch: May end them early.
+        outgrown: What there was not enough memory for: its like is told as failed, and not tried. Default: nothing yet.
 
     Raises:
         KeyboardInterrupt: On Ctrl-C; those that had ended were told, the others were not.
@@ -64,8 +70,9 @@ def train_together(
     if task.has_own_networks:
         _train_one_by_one(assignments, task, _Teller(listener, watch))
         return
+    together = _Together(assignments, task, listener, watch, Outgrown() if outgrown is None else outgrown)
     for numbers in populations(assignments):
-        _train(numbers, assignments, task, listener, watch)
+        together.train(numbers)
 
 
 def _train_one_by_one(assignments: Sequence[Assignment], task: Task, teller: _Teller) -> None:
@@ -78,26 +85,55 @@ def _train_one_by_one(assignments: Sequence[Assignment], task: Task, teller: _Te
         except Exception as error:
             if teller.has_failed:
                 raise
-            outcome = error
+            outcome = out_of_memory(error, one.config, task) or error
         teller.tell(number, outcome)
 
 
-def _train(numbers: list[int], assignments: Sequence[Assignment], task: Task, listener: Listener, watch: Watch) -> None:
-    """Train some as one population; if that fails, in two halves: it may be the fault of one, or of so many."""
-    teller = _Teller(listener, watch)
-    try:
-        _train_population(numbers, assignments, task, teller)
-    except Exception as error:
-        left = [number for number in numbers if number not in teller.told]
-        if teller.has_failed or not left:
-            raise
-        if len(numbers) == 1:
-            listener(numbers[0], error)
+@dataclass(frozen=True)
+class _Together:
+    """Trains populations, and smaller ones where they fail."""
+
+    assignments: Sequence[Assignment]
+    task: Task
+    listener: Listener
+    watch: Watch
+    outgrown: Outgrown
+
+    def train(self, numbers: list[int]) -> None:
+        """Train some as one population; if that fails, in two halves: it may be the fault of one, or of so many."""
+        tried = []
+        for number in numbers:
+            why_not = self.outgrown.why_not(self.assignments[number].config, self.task)
+            if why_not is None:
+                tried.append(number)
+            else:
+                self.listener(number, why_not)
+        if not tried:
             return
+        # Not inside of an except: what failed would keep its tensors, and its halves would find no memory either.
+        left = self._left(tried)
         middle = (len(left) + 1) // 2
         for half in (left[:middle], left[middle:]):
             if half:
-                _train(half, assignments, task, listener, watch)
+                self.train(half)
+
+    def _left(self, numbers: list[int]) -> list[int]:
+        """Train some at once, and return those of which nobody was told."""
+        teller = _Teller(self.listener, self.watch)
+        try:
+            _train_population(numbers, self.assignments, self.task, teller)
+        except Exception as error:
+            left = [number for number in numbers if number not in teller.told]
+            if teller.has_failed or not left:
+                raise
+            if len(numbers) > 1:
+                return left
+            config = self.assignments[numbers[0]].config
+            told = out_of_memory(error, config, self.task)
+            if told is not None:
+                self.outgrown.keep(config, self.task)
+            self.listener(numbers[0], told or error)
+        return []
 
 
 class _Teller:
@@ -140,12 +176,7 @@ def populations(assignments: Sequence[Assignment]) -> Iterator[list[int]]:
 
 def members_at_once(config: Config) -> int:
     """Return how many networks of an architecture are trained at once, at most."""
-    sizes, width, weights = config.model.hidden_size, 1, 0
-    directions = 2 if config.model.bidirectional else 1
-    for index in range(config.model.num_layers):
-        hidden = sizes[index] if isinstance(sizes, list) else sizes
-        weights += directions * 4 * hidden * (width + hidden + 1)
-        width = hidden * directions
+    weights = weights_of(config.model, 1)
     tensors = 8 if config.training.proximal else 7
     return max(1, min(_MOST_MEMBERS, _BYTES_OF_WEIGHTS // (tensors * 4 * weights)))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -100,6 +101,8 @@ def _read(path: Path) -> tuple[dict[str, Any], memoryview]:
         )
     except subprocess.TimeoutExpired:
         raise CorruptFileError(f"{path}: could not be read within {timeout:.0f} seconds; it is damaged.") from None
+    if done.returncode == -getattr(signal, "SIGXCPU", 0) != 0:
+        raise CorruptFileError(f"{path}: takes more time to read than a file of its size needs; it is damaged.")
     line, _, _ = done.stdout.partition(b"\n")
     if done.returncode != 0 or not line:
         detail = done.stderr.decode(errors="replace").strip().splitlines()

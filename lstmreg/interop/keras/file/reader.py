@@ -14,6 +14,7 @@ import json
 import os
 import stat
 import sys
+import time
 import zipfile
 import zlib
 from typing import IO, Any
@@ -25,6 +26,9 @@ DEPTH = 40
 TEXT_BYTES = 8 << 20
 #: What is packed may grow to this many bytes, or to this many times the file's size if that is more.
 UNPACKED_BYTES, UNPACKED_TIMES = 64 << 20, 8
+#: Seconds of the processor that reading may take, and one more for so many bytes of the file. The C library goes in
+#: circles in some damaged files; a model of two thousand layers takes two seconds.
+SECONDS, BYTES_A_SECOND = 4, 4 << 20
 #: Filters that the HDF5 library has itself; for others it would load a plugin.
 FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32"}
 #: Of the attributes of a file, these are read.
@@ -60,8 +64,12 @@ class Budget:
 
     def count(self) -> None:
         """Count a group, array or member."""
+        self.expect(1)
         self.members -= 1
-        if self.members < 0:
+
+    def expect(self, members: int) -> None:
+        """See before they are looked at, which takes time, that there are not too many groups, arrays or members."""
+        if members > self.members:
             raise RefusedError(f"has more than {MEMBERS:,} groups, arrays or members")
 
 
@@ -97,8 +105,9 @@ def _lock_down(size: int) -> None:
         import resource
     except ImportError:  # not on Windows; the parent's timeout holds there too
         return
+    # What Python and its libraries took until here, on a slow machine some seconds, was not for the file.
+    seconds = int(time.process_time()) + SECONDS + size // BYTES_A_SECOND
     memory = _address_space() + 3 * max(UNPACKED_BYTES, UNPACKED_TIMES * size) + (64 << 20)
-    seconds = 20 + size // (20 << 20)
     for what, limit in (
         (resource.RLIMIT_AS, memory),
         (resource.RLIMIT_CPU, seconds),
@@ -204,26 +213,25 @@ def _walk(
     if depth > DEPTH:
         raise RefusedError(f"has groups within groups more than {DEPTH} deep")
     _put(attributes, path, _attributes(group, path, budget))
+    budget.expect(len(group))
     for key in group:
         budget.count()
         name = f"{path}/{key}".lstrip("/").replace("\\", "/")  # as Windows wrote it
-        link = group.get(key, getlink=True)
-        if not isinstance(link, h5py.HardLink):
-            raise RefusedError(f"{name!r} is a link to elsewhere ({type(link).__name__})")
-        kind = group.get(key, getclass=True)
-        if kind not in (h5py.Group, h5py.Dataset):
+        if group.id.links.get_info(key.encode(errors="surrogateescape")).type != h5py.h5l.TYPE_HARD:
+            raise RefusedError(f"{name!r} is a link to elsewhere ({type(group.get(key, getlink=True)).__name__})")
+        member = group[key]
+        if not isinstance(member, (h5py.Group, h5py.Dataset)):
             raise RefusedError(f"{name!r} is neither a group nor an array")
-        place = h5py.h5o.get_info(group[key].id).addr
+        place = h5py.h5o.get_info(member.id).addr
         if place in seen:
             raise RefusedError(f"{name!r} stands in the file under another name too")
         seen.add(place)
-        if kind is h5py.Group:
-            _walk(group[key], name, depth + 1, budget, attributes, datasets, seen)
+        if isinstance(member, h5py.Group):
+            _walk(member, name, depth + 1, budget, attributes, datasets, seen)
         else:
-            dataset = group[key]
-            _check_dataset(dataset, name, budget)
+            _check_dataset(member, name, budget)
             if name.split("/")[0] not in UNUSED:
-                _put(datasets, name, dataset)
+                _put(datasets, name, member)
 
 
 def _put(where: dict[str, Any], name: str, value: Any) -> None:
@@ -233,22 +241,26 @@ def _put(where: dict[str, Any], name: str, value: Any) -> None:
 
 
 def _check_dataset(dataset: Any, name: str, budget: Budget) -> None:
-    if dataset.is_virtual:
+    import h5py
+
+    properties = dataset.id.get_create_plist()  # once: h5py would ask for it again and again
+    if properties.get_layout() == h5py.h5d.VIRTUAL:
         raise RefusedError(f"array {name!r} is virtual: its data are in another file")
-    if dataset.external:
+    if properties.get_external_count() > 0:
         raise RefusedError(f"array {name!r} has its data in another file")
-    if dataset.dtype.kind not in "fiub" or dataset.dtype.itemsize > 8 or dataset.dtype.subdtype is not None:
-        raise RefusedError(f"array {name!r} does not hold numbers, but {dataset.dtype}")
-    if dataset.shape is None or len(dataset.shape) > 6:
+    dtype, shape = dataset.dtype, dataset.shape
+    if dtype.kind not in "fiub" or dtype.itemsize > 8 or dtype.subdtype is not None:
+        raise RefusedError(f"array {name!r} does not hold numbers, but {dtype}")
+    if shape is None or len(shape) > 6:
         raise RefusedError(f"array {name!r} has no shape that a weight can have")
-    properties = dataset.id.get_create_plist()
     for index in range(properties.get_nfilters()):
         code = properties.get_filter(index)[0]
         if code not in FILTERS:
             raise RefusedError(f"array {name!r} is packed by a filter that is not read (number {code})")
-    size = _bytes(dataset.shape, dataset.dtype.itemsize)
+    size = _bytes(shape, dtype.itemsize)
     budget.take(f"array {name!r}", size)
-    if dataset.chunks is not None and _bytes(dataset.chunks, dataset.dtype.itemsize) > UNPACKED_BYTES:
+    is_in_pieces = properties.get_layout() == h5py.h5d.CHUNKED
+    if is_in_pieces and _bytes(properties.get_chunk(), dtype.itemsize) > UNPACKED_BYTES:
         raise RefusedError(f"array {name!r} is packed in pieces that are too large")
     if size > 0 and dataset.id.get_storage_size() == 0:
         raise RefusedError(f"array {name!r} is declared, but has no data")
@@ -265,6 +277,7 @@ def _bytes(shape: tuple[int, ...], itemsize: int) -> int:
 
 def _attributes(group: Any, path: str, budget: Budget) -> dict[str, Any]:
     found = {}
+    budget.expect(len(group.attrs))
     for name in group.attrs:
         budget.count()
         if name.rstrip("0123456789") in ATTRIBUTES:

@@ -46,10 +46,11 @@ class KerasModel(nn.Module):
         self.description = description
         self.layers = nn.ModuleDict()
         self._keys = keys_of(description)
-        groups = groups_of(description)
+        groups, parts = groups_of(description), _by_group(shapes)
         for layer in description.layers:
             if not layer.is_input:
-                self.layers[self._keys[layer.name]] = make(layer, below(shapes, groups.get(layer.name, "")))
+                group = groups.get(layer.name, "")
+                self.layers[self._keys[layer.name]] = make(layer, below(parts.get(group, {}), group))
         self._order = _order(description)
 
     def leaves(self) -> list[Leaf]:
@@ -156,6 +157,14 @@ def groups_of(description: ModelDescription) -> dict[str, str]:
         counts[name] += 1
         found[layer.name] = f"layers/{name}" + (f"_{number}" if number else "")
     return found
+
+
+def _by_group(shapes: Shapes) -> dict[str, dict[str, tuple[int, ...]]]:
+    """Part the shapes by the place of the layer that they belong to, all at once: there may be thousands of layers."""
+    parts: dict[str, dict[str, tuple[int, ...]]] = {}
+    for key, shape in shapes.items():
+        parts.setdefault("/".join(key.split("/", 2)[:2]), {})[key] = shape
+    return parts
 
 
 def keys_of(description: ModelDescription) -> dict[str, str]:
