@@ -187,12 +187,16 @@ def test_fit_says_which_forecast_it_does_not_beat_and_what_to_do_about_a_trend(f
     assert about["difference"]["lag"] == 12
 
 
+#: A background job ignores Ctrl-C, and what ``nohup`` runs SIGHUP; a program on a terminal hears both.
+HEARING = "signal.signal(signal.SIGINT, signal.default_int_handler); signal.signal(signal.SIGHUP, signal.SIG_DFL); "
+
+
 def talkative(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     """Start the command line with no patience for silence: it says all the time where it is."""
     program = (
         "import signal; from lstmreg.__main__ import run; from lstmreg.terminal import pulse; pulse._SILENCE = 0.02; "
     )
-    program += "signal.signal(signal.SIGINT, signal.default_int_handler); "  # which a background job does not have
+    program += HEARING
     return subprocess.Popen(
         [sys.executable, "-c", program + "run()", *arguments],
         cwd=folder,
@@ -236,7 +240,8 @@ def test_ctrl_c_again_while_it_ends_is_no_other_end(folder: Path) -> None:
 
 
 #: Imports that last, as on a slow disk, so that a signal meets them.
-SLOW_IMPORTS = """
+SLOW_IMPORTS = (
+    """
 import importlib.abc, signal, sys, time
 class Slow(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
@@ -244,10 +249,13 @@ class Slow(importlib.abc.MetaPathFinder):
             print("importing", flush=True)
             time.sleep(60)
 sys.meta_path.insert(0, Slow())
-signal.signal(signal.SIGINT, signal.default_int_handler)
+"""
+    + HEARING
+    + """
 from lstmreg.__main__ import run
 run()
 """
+)
 
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
@@ -277,11 +285,14 @@ def test_the_second_signal_ends_at_once_with_the_code_of_the_first(
 
 
 #: Swallows what ends it, as a library may.
-DEAF = """
+DEAF = (
+    """
 import signal, time
 from lstmreg import signals
 signals._SECONDS_TO_END = 0.1
-signal.signal(signal.SIGINT, signal.default_int_handler)
+"""
+    + HEARING
+    + """
 signals.answer_signals()
 while True:
     try:
@@ -290,6 +301,7 @@ while True:
     except BaseException:
         pass
 """
+)
 
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

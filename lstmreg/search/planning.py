@@ -94,7 +94,8 @@ class Planner:
         """
         search = self._config.search
         fitting = [amount for amount in self._possible if self.seconds(amount) <= self._limit]
-        if fitting or self._task.has_own_networks or search.cases is not None or math.isnan(self._seconds_a_step):
+        may_cut = search.is_open and search.cases is None and not self._task.has_own_networks
+        if fitting or not may_cut or math.isnan(self._seconds_a_step):
             return search.planned([self._possible[0], *fitting][-1])
         larger = self._possible[min(_WHERE_CASES_ARE_CUT, len(self._possible) - 1)]
         amount = larger if self._cases_in_time(larger) >= _FEWEST else self._possible[0]
@@ -215,7 +216,8 @@ def seconds_a_step(config: Config, task: Task) -> float:
     """Measure a step of a population of networks such as the search trains, for each of its members.
 
     They learn a batch or two again and again, so that it takes a moment whatever the size of the data; inputs of
-    nothing but zeros let none diverge.
+    nothing but zeros let none diverge. What others do on the machine meanwhile is no reason to do less: of the time
+    that passes and the time that the processors spend on it, the shorter counts.
     """
     tried = [arm for arm in arms.arms(config) if knob_at(arm.path) is not None and not arm.beside]
     knobs: list[Setting] = [{}, *({arm.path: arm.ladder[0]} for arm in tried)]
@@ -228,18 +230,18 @@ def seconds_a_step(config: Config, task: Task) -> float:
     batch = (torch.zeros_like(x[0]), x[1]) if isinstance(x, tuple) else torch.zeros_like(x), y
     rows = len(y)
     training = dataclasses.replace(config.training, max_epochs=_EPOCHS, patience=_EPOCHS)
-    ended: list[float] = []
+    ended: list[tuple[float, float]] = []
 
     def watch(member: int, epochs: Sequence[Epoch]) -> bool:
         if len(epochs) > len(ended):
-            ended.append(time.perf_counter())
+            ended.append((time.perf_counter(), time.process_time()))
         return False
 
     population = Population(task.network(model) for model in models)
     criterion = lesson.criterion(training)
     fit_population(population, ([batch] * _BATCHES, [batch]), training, criterion=criterion, watch=watch)
     steps = (len(ended) - 1) * (_BATCHES + _EVALUATION) * most * rows / config.training.batch_size
-    return (ended[-1] - ended[0]) / steps
+    return min(last - first for first, last in zip(ended[0], ended[-1], strict=True)) / steps
 
 
 class Clock:

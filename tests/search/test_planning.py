@@ -83,6 +83,13 @@ def test_where_not_even_the_least_ends_in_time_each_network_trains_on_fewer_case
     assert planning.Planner(given, task).choose().cases == 700  # what is given stays
 
 
+def test_who_says_how_much_is_done_gets_all_cases_however_slow_the_machine(tmp_path: Path, step: list[float]) -> None:
+    write_series(tmp_path / "waves.csv", rows=3000)
+    config = tiny_config(tmp_path)
+    step[0] = 1e9
+    assert planning.Planner(config, read_task(config)).choose() == config.search
+
+
 def test_fewer_cases_are_evenly_chosen_and_the_test_trains_on_all(tmp_path: Path) -> None:
     write_series(tmp_path / "waves.csv", rows=1500)
     config = tiny_config(tmp_path)
@@ -171,12 +178,15 @@ def test_where_nothing_could_be_measured_the_plan_is_the_least_and_says_no_time(
     assert "about" not in planner.describe(planner.choose())
 
 
+@pytest.mark.parametrize(("passed", "spent"), [(3.0, 6.0), (30.0, 3.0)])
 def test_a_step_is_measured_and_the_time_left_falls_as_trainings_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, passed: float, spent: float
 ) -> None:
     config, now = tiny_config(tmp_path), [1000.0]
-    epochs = itertools.count(step=3.0)  # each takes three seconds
-    monkeypatch.setattr(planning, "time", SimpleNamespace(perf_counter=lambda: next(epochs), monotonic=lambda: now[0]))
+    # Each epoch takes three seconds, of two processors, or beside others who take nine of ten.
+    by_the_clock, of_processors = itertools.count(step=passed), itertools.count(step=spent)
+    clocks = {"perf_counter": lambda: next(by_the_clock), "process_time": lambda: next(of_processors)}
+    monkeypatch.setattr(planning, "time", SimpleNamespace(**clocks, monotonic=lambda: now[0]))
     step = planning.seconds_a_step(config, read_task(config))
     members = min(planning._MEMBERS, planning.members_at_once(config))
     task = read_task(config)
