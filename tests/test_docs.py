@@ -41,6 +41,17 @@ def test_the_notebook_runs_what_its_page_runs() -> None:
     assert "report.html" in code[-1]  # which a notebook shows in place
 
 
+def test_every_fault_has_tests_and_they_are_there() -> None:
+    rows = [line for line in (ROOT / "docs" / "faults.md").read_text().splitlines() if line.startswith("| ")]
+    faults = [row for row in rows[1:] if not row.startswith("| **")]
+    assert len(faults) > 40
+    for row in faults:
+        named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", row)
+        assert named, row
+        for file, test in named:
+            assert f"\ndef {test}(" in (ROOT / file).read_text(), test
+
+
 def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 150
 
