@@ -12,11 +12,9 @@ from lstmreg.setting_path import SettingPath, layer_of, whole
 
 from .model import ModelConfig
 from .search import SearchConfig
-from .settings import Sections, check_known, configured, kind_of, replaced
+from .settings import LAYERS, Sections, check_known, configured, kind_of, replaced
 from .space import Condition, Dimension, Range, Scalar
 from .training import TrainingConfig
-
-_LAYERS = "model.num_layers"
 
 #: What may grow by doubling.
 SIZES = ("model.hidden_size", "model.embedding_size")
@@ -88,10 +86,10 @@ class _Check:
 
     def _layers_at_least(self, path: str) -> int:
         """Return how many layers there are at least where a dimension is searched."""
-        if (needed := self.conditions[path].get(_LAYERS)) is not None:
+        if (needed := self.conditions[path].get(LAYERS)) is not None:
             return min(int(layers) for layers in needed)
-        searched = self.dimensions.get(_LAYERS)
-        values = [] if searched is None else self._possible(_LAYERS, searched) or []
+        searched = self.dimensions.get(LAYERS)
+        values = [] if searched is None else self._possible(LAYERS, searched) or []
         return min([self.config.model.num_layers, *(int(layers) for layers in values)])
 
     def _check_condition(self, path: str) -> None:

@@ -145,7 +145,8 @@ def _check_all_fit(config: Config, task: Task) -> None:
     check_fits(alone, task)
     for arm in arms.arms(alone):
         for value in arm.ladder:
-            check_fits(with_settings(alone, {arm.path: value}), task, f"search.space: {arm.path}={value}: ")
+            tried = trained_config(alone, {**dict(arm.beside), arm.path: value})
+            check_fits(tried, task, f"search.space: {arm.path}={value}: ")
 
 
 def read(directory: Path) -> Evidence:
