@@ -79,7 +79,8 @@ def with_settings(config: Config, settings: Mapping[str, Scalar]) -> Config:
     """Return a copy of ``config`` with some settings, named by path, replaced.
 
     A path may name the value of one layer, such as ``model.dropout[1]``; whole settings go first, the number of layers
-    before all. With fewer layers, those that are left keep their values. A whole number given as a float becomes an int where the setting is one.
+    before all. With fewer layers, those that are left keep their values. A whole number given as a float becomes an int
+    where the setting is one.
     """
     sections: dict[str, Any] = {}
     for path in sorted(settings, key=lambda path: (path != LAYERS, layer_of(path) is not None)):

@@ -66,8 +66,22 @@ class _Check:
         else:
             values = dimension
             require(len(values) > 0, f"search.space: {path}", "a list with at least one value", values)
+        section = self._section(path)
+        self._check_layer(path, section)
         for value in values:
-            replaced(self._section(path), path, value)  # raises where it breaks the setting's rule
+            replaced(section, path, value)  # raises where it breaks the setting's rule
+
+    def _check_layer(self, path: str, section: Any) -> None:
+        """Say of a layer that is there at times, and of which no condition says so, how that is said."""
+        layer, searched = layer_of(path), self.dimensions.get(LAYERS)
+        if layer is None or searched is None or layer < section.num_layers or LAYERS in self.conditions[path]:
+            return
+        if enough := [count for count in self._possible(LAYERS, searched) or [] if count > layer]:
+            needed = enough[0] if len(enough) == 1 else enough
+            raise ConfigError(
+                f"search.space: {path}: there is no such layer where {LAYERS} is {section.num_layers}. Search it only "
+                f"where there is one: when: {{{LAYERS}: {needed}}}."
+            )
 
     def _section(self, path: str) -> Any:
         """Return the section in which a value must be able to stand, with as many layers as there are at least."""
