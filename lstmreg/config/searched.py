@@ -76,7 +76,7 @@ class _Check:
         layer, searched = layer_of(path), self.dimensions.get(LAYERS)
         if layer is None or searched is None or layer < section.num_layers or LAYERS in self.conditions[path]:
             return
-        if enough := [count for count in self._possible(LAYERS, searched) or [] if count > layer]:
+        if enough := [count for count in self._possible(LAYERS, searched) or [] if int(count) > layer]:
             needed = enough[0] if len(enough) == 1 else enough
             raise ConfigError(
                 f"search.space: {path}: there is no such layer where {LAYERS} is {section.num_layers}. Search it only "

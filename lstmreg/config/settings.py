@@ -90,9 +90,11 @@ def with_layers(model: ModelConfig, count: Scalar) -> ModelConfig:
     """
     layers = as_declared(LAYERS, count)
     assert isinstance(layers, int)  # or it has been refused
-    listed = {name: value for name in model.per_layer() if isinstance(value := getattr(model, name), list)}
+    listed: dict[str, Any] = {n: value for n in model.per_layer() if isinstance(value := getattr(model, n), list)}
     kept = {name: values[: max(layers, 1)] for name, values in listed.items()}
-    as_one = {name: values[0] if all(v == values[0] for v in values) else values for name, values in kept.items()}
+    as_one: dict[str, Any] = {
+        name: values[0] if all(v == values[0] for v in values) else values for name, values in kept.items()
+    }
     fewer = as_one if layers < model.num_layers else {}
     return dataclasses.replace(model, num_layers=layers, **fewer)
 

@@ -111,9 +111,10 @@ def check_written(space: Mapping[str, Any]) -> None:
 
 
 def _check_key(where: str, written: Any, key: str, value: Any) -> None:
-    kinds = [Values] if "values" in written or isinstance(written, list) else [Range]
-    # Without a key that only one of them has, either may be meant.
-    if kinds == [Range] and not {"low", "high", "log", "step"} & set(written):
+    kinds: list[type[Values] | type[Range]] = [Range]
+    if "values" in written or isinstance(written, list):
+        kinds = [Values]
+    elif not {"low", "high", "log", "step"} & set(written):  # which of the two is meant, none of its keys says
         kinds = [Range, Values]
     known = list(dict.fromkeys(field.name for kind in kinds for field in dataclasses.fields(kind)))
     if key not in known:

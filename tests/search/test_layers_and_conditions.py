@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from lstmreg import report, search
-from lstmreg.cli import main
+from lstmreg.cli import main, parse
 from lstmreg.config import ModelConfig, Values, with_settings
 from lstmreg.errors import ConfigError
 from lstmreg.search import Evidence
@@ -105,6 +105,9 @@ def test_the_documented_example_is_searched_from_the_command_line(model: dict[st
     assert {"model.dropout[1]": 0.3} | ({} if base == 2 else {"model.num_layers": 2}) in tried
     assert {"model.num_layers": 3 - base} in tried
     assert all(record.failure is None for record in found.records["choose"])
+    # The file that it kept asks the same elsewhere.
+    verb, again = parse(["search", "-c", str(tmp_path / "runs" / "waves" / "config.yaml")])
+    assert verb.config(again).search == found.config.search  # type: ignore[attr-defined]
 
 
 def test_a_setting_of_fewer_layers_keeps_what_the_others_have(tmp_path: Path) -> None:
