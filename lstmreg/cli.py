@@ -9,6 +9,8 @@ Nothing heavy is imported before the arguments are known to be right: ``lstmreg 
 from __future__ import annotations
 
 import argparse
+import ast
+import contextlib
 import re
 import shlex
 import sys
@@ -18,6 +20,7 @@ from collections.abc import Sequence
 from jsonargparse import ArgumentParser, Namespace
 
 from lstmreg import __version__, signals
+from lstmreg.config.space import check_written
 from lstmreg.errors import ConfigError, LstmregError, did_you_mean, printable
 from lstmreg.terminal import Console, open_console, say, say_unbroken
 from lstmreg.verbs import VERBS, Verb
@@ -136,9 +139,27 @@ def _helpful(message: str, wanted: Verb | None, by_name: dict[str, Verb], option
     if wrong := re.search(r'Parser key "(?:\w+\.(?=\w+\.))?([\w.]+)": .*(?:Given|Got) value: (.*)', line):
         name = wrong[1] if wanted is None else wanted.shorthands.get(wrong[1], wrong[1])
         expected = re.search(r"Expected a <class '(\w+)'>", line)  # also of an argument that is no setting
+        if name == "search.space":
+            _check_space(wrong[2])
         kind = _TYPES.get(expected[1], expected[1]) if expected else declared_type(name)
         return f"{name} must be {kind}, got {wrong[2]!r}."
     return line
+
+
+def _check_space(written: str) -> None:
+    """Refuse a space by name, of which the parser says but that something in it is wrong.
+
+    Args:
+        written: As the parser shows it.
+
+    Raises:
+        ConfigError: If it is found what.
+    """
+    space = None
+    with contextlib.suppress(ValueError, SyntaxError):
+        space = ast.literal_eval(written)
+    if isinstance(space, dict):
+        check_written(space)
 
 
 _TYPES = {"int": "a whole number", "float": "a number", "bool": "true or false"}

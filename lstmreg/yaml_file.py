@@ -11,6 +11,7 @@ from typing import Any, get_args, get_origin
 import yaml
 
 from lstmreg.config import Config, DataConfig, ModelConfig, SearchConfig, TrainingConfig
+from lstmreg.config.space import DIMENSION_IN_WORDS, check_written
 from lstmreg.errors import ConfigError, did_you_mean
 from lstmreg.files import write_atomically
 from lstmreg.rules import choices_of, declared
@@ -25,7 +26,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
     Raises:
         ConfigError: If the file is missing, larger than 100 kB, not YAML, has tags or aliases (which can make
-            a small file huge), is nested deeply, or names an unknown setting.
+            a small file huge), is nested deeply, names an unknown setting, or searches one over what is none of the
+            dimensions.
     """
     try:
         raw = path.read_bytes() if path.stat().st_size <= _LARGEST else None
@@ -43,6 +45,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
     for name in _names(content):
         if name not in known_settings():
             raise ConfigError(f"{path}: unknown setting {name!r}.{did_you_mean(name, known_settings())}")
+    search = content.get("search")
+    if isinstance(search, dict) and isinstance(space := search.get("space"), dict):
+        check_written(space)
     return content
 
 
@@ -80,7 +85,7 @@ def known_settings() -> list[str]:
 def declared_type(name: str) -> str:
     """Say in words of what type a setting is; ``valid`` where it is not known."""
     if name == "search.space":
-        return "settings by path, each a list of values, {values, when, grow} or {low, high, log, step, when}"
+        return f"settings by path, each {DIMENSION_IN_WORDS}"
     section, _, inner = name.rpartition(".")
     known = declared(_SECTIONS.get(section, Config))
     return " or ".join(_in_words(kind) for kind in known[inner].kinds) if inner in known else "valid"

@@ -132,6 +132,31 @@ def test_a_recipe_that_is_none_is_answered_with_those_that_are(capsys: pytest.Ca
         assert "--recipe must name one of quick, default, thorough, staged, stacked" in capsys.readouterr().err
 
 
+def test_what_lies_above_a_recipe_is_said_before_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.yaml").write_text("data: {path: none.csv, target: y}\nmodel: {hidden_size: 16, num_layers: 1}\n")
+    # There are no data, so nothing starts; it is said even so.
+    assert main(["search", "-c", "mine.yaml", "--recipe", "staged", "--search.weight_decay=[0.1]"]) == 3
+    assert " ".join(capsys.readouterr().out.split()) == (
+        "Not as the recipe staged has it: model.hidden_size: 16 of mine.yaml, where the recipe says 5; "
+        "search.weight_decay: [0.1] of the options, where the recipe says []."
+    )
+    Path("mine.yaml").write_text("data: {path: none.csv, target: y}\nsearch: {space: {model.dropout: [0.1]}}\n")
+    assert main(["search", "-c", "mine.yaml", "--recipe=staged"]) == 3
+    assert "search.space of mine.yaml, where the recipe has one of its own." in capsys.readouterr().out
+    assert main(["search", "--recipe", "staged", "--data.path=none.csv", "--data.target=y"]) == 3
+    assert capsys.readouterr().out == ""
+
+
+def test_a_recipe_becomes_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["search", "--recipe", "staged", "--data.path=waves.csv", "--data.target=wave", "--print_config"])
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert (printed["model"]["hidden_size"], "recipe" in printed) == (5, False)
+
+
 #: What makes a search of two dozen values a matter of seconds.
 LEAST = {"blocks": 3, "race": 0, "judge_seeds": 2, "test_seeds": 2, "learning_rates": [0.01]}
 

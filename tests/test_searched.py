@@ -98,7 +98,10 @@ def test_all_layers_and_one_of_them_are_not_searched_together() -> None:
 
 def test_a_layer_that_is_not_always_there_needs_a_condition() -> None:
     space: dict[str, Any] = {"model.num_layers": [1, 2, 3], "model.dropout[1]": [0.2]}
-    assert "there is no such layer: model.num_layers is 1, so its layer is 0." in refused(space)
+    assert refused(space) == (
+        "search.space: model.dropout[1]: there is no such layer where model.num_layers is 1. Search it only where "
+        "there is one: when: {model.num_layers: [2, 3]}."
+    )
     space["model.dropout[1]"] = Values([0.2], when={"model.num_layers": [2, 3]})
     assert searching(space).search.dimensions["model.dropout[1]"] == [0.2]
     space["model.dropout[2]"] = Values([0.2], when={"model.num_layers": [2, 3]})
@@ -131,6 +134,7 @@ def test_a_condition_holds_for_what_waits_for_it_and_comes_first() -> None:
     ("when", "message"),
     [
         ({"model.layers": 2}, "model.dropout: when must name settings that are searched too, got 'model.layers'."),
+        ({"model.hidden_sizes": 8}, "got 'model.hidden_sizes'. Did you mean 'model.hidden_size'? Search it, or"),
         ({"model.bidirectional": True}, "got 'model.bidirectional'. Search it, or set what it is in the configuration"),
         ({"model.dropout": 0.1}, "a setting cannot wait for itself: model.dropout when model.dropout."),
         (
@@ -255,6 +259,52 @@ search:
             "model.activation[1]": Values(["relu", "tanh"], when={"model.num_layers": 2}),
         }
     )
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        (
+            "{lo: 0.1, high: 0.5}",
+            "model.dropout: unknown key 'lo'. Did you mean 'low'? It is a list of values, {values,",
+        ),
+        ("{values: [0.1], whne: {model.num_layers: 2}}", "model.dropout: unknown key 'whne'. Did you mean 'when'?"),
+        ("{value: [0.1]}", "model.dropout: unknown key 'value'. Did you mean 'values'?"),
+        ("{values: [0.1], low: 0.1}", "model.dropout: unknown key 'low'."),
+        (
+            "0.1",
+            "model.dropout must be a list of values, {values, when, grow} or {low, high, log, step, when}, got 0.1. "
+            "Write [0.1].",
+        ),
+        ("null", "model.dropout must be a list of values, {values, when, grow} or"),
+        ("{low: 0.1}", "model.dropout must be an interval with high, or have values, got {'low': 0.1}."),
+        ("{when: {model.num_layers: 2}}", "model.dropout must be an interval with low, or have values, got"),
+        ("{low: a, high: 0.5}", "model.dropout: low must be a number, got 'a'."),
+        ("{low: 0.1, high: 0.5, when: 3}", "model.dropout: when must be settings by path, each with a value or"),
+        ("{values: 0.1}", "model.dropout: values must be a list of numbers, names, true or false, got 0.1."),
+        ("[[0.1]]", "model.dropout must be a list of numbers, names, true or false, got [[0.1]]."),
+    ],
+)
+def test_a_dimension_that_is_none_is_answered_with_what_one_may_be(written: str, message: str, tmp_path: Path) -> None:
+    space = f"model.kernel_l1: [0.1]\n    model.dropout: {written}"
+    (tmp_path / "lstmreg.yaml").write_text(f"data: {{path: table.csv, target: y}}\nsearch:\n  space:\n    {space}\n")
+    with pytest.raises(ConfigError) as caught:
+        parsed(tmp_path)
+    assert str(caught.value).startswith(f"search.space: {message}")
+
+
+def test_an_option_that_is_no_space_is_answered_with_its_key() -> None:
+    space = "--search.space={model.dropout: {lo: 0.1, high: 0.5}}"
+    with pytest.raises(ConfigError, match=r"^search\.space: model\.dropout: unknown key 'lo'\. Did you mean 'low'"):
+        parse(["search", "--data.path=table.csv", "--data.target=y", space])
+
+
+def test_a_number_in_scientific_notation_is_one(tmp_path: Path) -> None:
+    text = (
+        "data: {path: table.csv, target: y}\nsearch: {space: {model.kernel_l1: {low: 1e-3, high: 1e-1, log: true}}}\n"
+    )
+    (tmp_path / "lstmreg.yaml").write_text(text)
+    assert parsed(tmp_path).search.dimensions == {"model.kernel_l1": Range(0.001, 0.1, log=True)}
 
 
 def parsed(folder: Path) -> Config:

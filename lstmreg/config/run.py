@@ -16,7 +16,7 @@ from .data import DataConfig
 from .model import ModelConfig
 from .search import SearchConfig
 from .searched import check_space
-from .settings import check_known, replaced, searchable_settings
+from .settings import LAYERS, check_known, replaced, searchable_settings, with_layers
 from .space import Range, Scalar, Values
 from .training import TrainingConfig
 
@@ -79,13 +79,17 @@ def with_settings(config: Config, settings: Mapping[str, Scalar]) -> Config:
     """Return a copy of ``config`` with some settings, named by path, replaced.
 
     A path may name the value of one layer, such as ``model.dropout[1]``; whole settings go first, the number of layers
-    among them. A whole number given as a float becomes an int where the setting is one.
+    before all. With fewer layers, those that are left keep their values. A whole number given as a float becomes an int
+    where the setting is one.
     """
     sections: dict[str, Any] = {}
-    for path in sorted(settings, key=lambda path: layer_of(path) is not None):
+    for path in sorted(settings, key=lambda path: (path != LAYERS, layer_of(path) is not None)):
         if path != "training.seed":
             check_known(path)
         section = path.split(".")[0]
+        if path == LAYERS:
+            sections[section] = with_layers(config.model, settings[path])
+            continue
         sections[section] = replaced(sections.get(section, getattr(config, section)), path, settings[path])
     return dataclasses.replace(config, **sections)
 

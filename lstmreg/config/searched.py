@@ -12,11 +12,9 @@ from lstmreg.setting_path import SettingPath, layer_of, whole
 
 from .model import ModelConfig
 from .search import SearchConfig
-from .settings import Sections, check_known, configured, kind_of, replaced
+from .settings import LAYERS, Sections, check_known, configured, kind_of, replaced
 from .space import Condition, Dimension, Range, Scalar
 from .training import TrainingConfig
-
-_LAYERS = "model.num_layers"
 
 #: What may grow by doubling.
 SIZES = ("model.hidden_size", "model.embedding_size")
@@ -68,8 +66,22 @@ class _Check:
         else:
             values = dimension
             require(len(values) > 0, f"search.space: {path}", "a list with at least one value", values)
+        section = self._section(path)
+        self._check_layer(path, section)
         for value in values:
-            replaced(self._section(path), path, value)  # raises where it breaks the setting's rule
+            replaced(section, path, value)  # raises where it breaks the setting's rule
+
+    def _check_layer(self, path: str, section: Any) -> None:
+        """Say of a layer that is there at times, and of which no condition says so, how that is said."""
+        layer, searched = layer_of(path), self.dimensions.get(LAYERS)
+        if layer is None or searched is None or layer < section.num_layers or LAYERS in self.conditions[path]:
+            return
+        if enough := [count for count in self._possible(LAYERS, searched) or [] if int(count) > layer]:
+            needed = enough[0] if len(enough) == 1 else enough
+            raise ConfigError(
+                f"search.space: {path}: there is no such layer where {LAYERS} is {section.num_layers}. Search it only "
+                f"where there is one: when: {{{LAYERS}: {needed}}}."
+            )
 
     def _section(self, path: str) -> Any:
         """Return the section in which a value must be able to stand, with as many layers as there are at least."""
@@ -88,10 +100,10 @@ class _Check:
 
     def _layers_at_least(self, path: str) -> int:
         """Return how many layers there are at least where a dimension is searched."""
-        if (needed := self.conditions[path].get(_LAYERS)) is not None:
+        if (needed := self.conditions[path].get(LAYERS)) is not None:
             return min(int(layers) for layers in needed)
-        searched = self.dimensions.get(_LAYERS)
-        values = [] if searched is None else self._possible(_LAYERS, searched) or []
+        searched = self.dimensions.get(LAYERS)
+        values = [] if searched is None else self._possible(LAYERS, searched) or []
         return min([self.config.model.num_layers, *(int(layers) for layers in values)])
 
     def _check_condition(self, path: str) -> None:

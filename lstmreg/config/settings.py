@@ -17,6 +17,9 @@ from .training import TrainingConfig
 _SECTIONS = {"model": ModelConfig, "training": TrainingConfig}
 
 
+LAYERS = "model.num_layers"
+
+
 class Sections(Protocol):
     """What has both sections: a configuration."""
 
@@ -77,6 +80,23 @@ def replaced(section: Any, path: str, value: Scalar) -> Any:
         values[name.layer] = new
         new = values[0] if all(v == values[0] for v in values) else values
     return dataclasses.replace(section, **{name.name: new})
+
+
+def with_layers(model: ModelConfig, count: Scalar) -> ModelConfig:
+    """Return a network of so many layers; with fewer, those that are left keep their values.
+
+    Raises:
+        ConfigError: If ``count`` breaks its rule, or there are more layers than a setting lists values of.
+    """
+    layers = as_declared(LAYERS, count)
+    assert isinstance(layers, int)  # or it has been refused
+    listed: dict[str, Any] = {n: value for n in model.per_layer() if isinstance(value := getattr(model, n), list)}
+    kept = {name: values[: max(layers, 1)] for name, values in listed.items()}
+    as_one: dict[str, Any] = {
+        name: values[0] if all(v == values[0] for v in values) else values for name, values in kept.items()
+    }
+    fewer = as_one if layers < model.num_layers else {}
+    return dataclasses.replace(model, num_layers=layers, **fewer)
 
 
 def kind_of(path: str) -> Any:

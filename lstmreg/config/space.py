@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
-from lstmreg.errors import ConfigError
+from lstmreg.errors import ConfigError, did_you_mean
 from lstmreg.knobs import KNOBS
 from lstmreg.rules import POSITIVE, require
 
@@ -84,6 +87,72 @@ class Values:
 #: What a search tries for one setting: an interval, or some values.
 Dimension = Range | list[Scalar]
 
+#: What may be written of one setting.
+DIMENSION_IN_WORDS = "a list of values, {values, when, grow} or {low, high, log, step, when}"
+
+
+def check_written(space: Mapping[str, Any]) -> None:
+    """Check what a file or an option says of each setting, before a space is made of it.
+
+    Raises:
+        ConfigError: If a dimension is none, has a key that there is not, lacks one, or has a value of another type.
+    """
+    for path, written in space.items():
+        where = f"search.space: {path}"
+        if not isinstance(written, (list, dict)):
+            is_value = isinstance(written, (int, float, str))
+            hint = f" Write {[written]}." if is_value else ""
+            raise ConfigError(f"{where} must be {DIMENSION_IN_WORDS}, got {written!r}.{hint}")
+        for key, value in {"values": written}.items() if isinstance(written, list) else written.items():
+            _check_key(where, written, key, value)
+        if isinstance(written, dict) and "values" not in written:
+            for needed in ("low", "high"):
+                require(needed in written, where, f"an interval with {needed}, or have values", written)
+
+
+def _check_key(where: str, written: Any, key: str, value: Any) -> None:
+    kinds: list[type[Values] | type[Range]] = [Range]
+    if "values" in written or isinstance(written, list):
+        kinds = [Values]
+    elif not {"low", "high", "log", "step"} & set(written):  # which of the two is meant, none of its keys says
+        kinds = [Range, Values]
+    known = list(dict.fromkeys(field.name for kind in kinds for field in dataclasses.fields(kind)))
+    if key not in known:
+        raise ConfigError(f"{where}: unknown key {key!r}.{did_you_mean(str(key), known)} It is {DIMENSION_IN_WORDS}.")
+    words, holds = _WRITTEN[key]
+    require(holds(value), where if isinstance(written, list) else f"{where}: {key}", words, value)
+
+
+def _is_number(value: object) -> bool:
+    if isinstance(value, str):  # as YAML 1.1 reads 1e-3
+        with contextlib.suppress(ValueError):
+            return math.isfinite(float(value))
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_list_of_values(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(each, (int, float, str)) for each in value)
+
+
+def _is_condition(value: object) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(each, (int, float, str)) or _is_list_of_values(each) for each in value.values()
+    )
+
+
+_WRITTEN: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "low": ("a number", _is_number),
+    "high": ("a number", _is_number),
+    "log": ("true or false", lambda value: isinstance(value, bool)),
+    "step": ("a number or null", lambda value: value is None or _is_number(value)),
+    "values": ("a list of numbers, names, true or false", _is_list_of_values),
+    "when": (
+        "settings by path, each with a value or a list of values, or null",
+        lambda value: value is None or _is_condition(value),
+    ),
+    "grow": ("true, false or null", lambda value: value is None or isinstance(value, bool)),
+}
+
 #: The values that a setting must have for another one to be searched, by path.
 Condition = dict[str, tuple[Scalar, ...]]
 
@@ -107,8 +176,9 @@ def conditions(space: Mapping[str, Range | Values | list[Scalar]]) -> dict[str, 
             for needed, values in _when(space[path]).items():
                 if needed not in space:
                     raise ConfigError(
-                        f"search.space: {path}: when must name settings that are searched too, got {needed!r}. "
-                        f"Search it, or set what it is in the configuration and leave the condition out."
+                        f"search.space: {path}: when must name settings that are searched too, got {needed!r}."
+                        f"{did_you_mean(needed, space)} Search it, or set what it is in the configuration and leave "
+                        f"the condition out."
                     )
                 for other, allowed in [*visit(needed, (*waiting, path)).items(), (needed, values)]:
                     condition[other] = tuple(v for v in condition.get(other, allowed) if v in allowed)

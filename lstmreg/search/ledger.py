@@ -104,7 +104,10 @@ class Ledger:
         with reading(path):
             self._storage = optuna.storages.RDBStorage(f"sqlite:///{path.absolute()}")
             self._studies = self._open()
-            self._is_older = _OLDER in self._studies["rates"].user_attrs
+            attributes = self._studies["rates"].user_attrs
+            self._is_older = _OLDER in attributes
+            if _BEGUN in attributes:  # perhaps of other data, which is said where they are compared
+                self._sha256 = read_card(config).sha256
             self._records = {stage: self._read(stage) for stage in STAGES}
 
     def _open(self) -> dict[Stage, optuna.Study]:

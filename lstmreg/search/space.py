@@ -201,7 +201,7 @@ def distributions(dimensions: dict[str, Dimension]) -> dict[str, BaseDistributio
 
 
 def baseline_config(config: Config, learning_rate: float, input_columns: int) -> Config:
-    """Return ``config`` with every searched knob off, at the baseline's learning rate.
+    """Return ``config`` with every searched knob off, at the baseline's learning rate; nothing is left to be searched.
 
     With a single input column, what a searched knob needs beside it there is set, unless the configuration says
     otherwise.
@@ -213,11 +213,14 @@ def baseline_config(config: Config, learning_rate: float, input_columns: int) ->
     if input_columns == 1:
         needed = dict(knob.with_one_column for knob in searched if knob.with_one_column is not None)
         base |= {path: value for path, value in needed.items() if configured(config, path) is None}
-    return with_settings(config, {**base, "training.learning_rate": learning_rate})
+    return trained_config(config, {**base, "training.learning_rate": learning_rate})
 
 
 def trained_config(base: Config, setting: Setting) -> Config:
-    """Return what a setting trains: the baseline with it, in which nothing is left to be searched."""
+    """Return what a setting trains: the baseline with it, in which nothing is left to be searched.
+
+    What the user's space needs of the user's network is no rule for a network that the search has made.
+    """
     return with_settings(dataclasses.replace(base, search=dataclasses.replace(base.search, space={})), setting)
 
 

@@ -21,9 +21,12 @@ from lstmreg.errors import ConfigError, CorruptFileError, LstmregError
 def owned(directory: Path) -> Iterator[None]:
     """Hold a run's folder for this process alone; the operating system lets go when the process ends.
 
+    A folder that was made for it and in which nothing was kept is taken away again.
+
     Raises:
         ConfigError: If another process holds it.
     """
+    is_new = not directory.exists()
     directory.mkdir(parents=True, exist_ok=True)
     owner = directory / "owner.pid"
     lock = filelock.FileLock(directory / ".lock")
@@ -40,6 +43,9 @@ def owned(directory: Path) -> Iterator[None]:
     finally:
         with suppress(OSError):  # the folder may be gone
             owner.unlink()
+            if is_new and [path.name for path in directory.iterdir()] == [".lock"]:
+                (directory / ".lock").unlink()
+                directory.rmdir()
         lock.release()
 
 

@@ -17,6 +17,7 @@ from lstmreg.config import Config, DataConfig, ModelConfig, SearchConfig, Traini
 from lstmreg.errors import ConfigError, DataError
 from lstmreg.knobs import KNOBS, layer_arguments
 from lstmreg.rules import require
+from lstmreg.setting_path import layer_of, whole
 
 from .task import Split, Splits, Task, Values
 
@@ -83,6 +84,12 @@ class Own(Task):
         """Make a block of each module but the last, where the configuration leaves open how many there are."""
         require(config.model.members == 1, "model.members", "1 for a network of your own", config.model.members)
         for path in config.search.dimensions:
+            if layer_of(path) is not None:
+                raise ConfigError(
+                    f"search.space: {path}: single layers are searched in networks that a configuration makes. In a "
+                    f"network of your own a knob is the same in all LSTM layers. "
+                    f"Name it without a layer: {whole(path)}."
+                )
             if path not in KNOBS and not path.startswith("training."):
                 raise ConfigError(f"search.space: {path} is not known of a network of your own; its knobs are.")
         search = config.search

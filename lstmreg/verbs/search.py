@@ -12,8 +12,9 @@ from jsonargparse import ArgumentParser, Namespace
 
 from lstmreg.config import Config
 from lstmreg.errors import ConfigError
-from lstmreg.recipes import RECIPES, file_of
-from lstmreg.terminal import Console, TrialLines, show_answer
+from lstmreg.recipes import RECIPES, file_of, recipe
+from lstmreg.terminal import Console, TrialLines, say, show_answer
+from lstmreg.yaml_file import read_yaml
 
 from .settings import VerbWithSettings
 
@@ -38,7 +39,12 @@ class Search(VerbWithSettings):
 
     def run(self, arguments: Namespace, out: Console) -> None:
         """Search as configured."""
-        self.search(self.config(arguments), out)
+        config = self.config(arguments)
+        if (beneath := arguments.get("__default_config__")) is not None:  # the parser keeps which file it began with
+            files = [str(path) for path in arguments.get("config") or []]
+            if said := about_recipe(Path(str(beneath)).stem, config, files):
+                say(out, said)
+        self.search(config, out)
 
     def search(self, config: Config, out: Console) -> None:
         """Run the experiment, write the answer, and show it."""
@@ -60,6 +66,30 @@ class Search(VerbWithSettings):
         answer = report.answer(evidence)
         report.write(answer, config.directory)
         show_answer(answer, config.directory, out)
+
+
+def about_recipe(name: str, config: Config, files: Sequence[str]) -> str:
+    """Say in one line which settings of a recipe are otherwise in a configuration; empty if none.
+
+    Args:
+        name: Of the recipe.
+        config: What is searched.
+        files: Those of the user, from which settings come that are not given as options.
+    """
+    written = [(file, read_yaml(Path(file))) for file in files if Path(file).is_file()]
+    others = []
+    for section, settings in read_yaml(file_of(name)).items():
+        for key in settings:
+            said, own = getattr(recipe(name)[section], key), getattr(getattr(config, section), key)
+            if said != own:
+                sources = [file for file, content in written if key in (content.get(section) or {})]
+                source = sources[-1] if sources else "the options"
+                path = f"{section}.{key}"
+                if isinstance(own, dict):
+                    others.append(f"{path} of {source}, where the recipe has one of its own")
+                else:
+                    others.append(f"{path}: {own} of {source}, where the recipe says {said}")
+    return f"Not as the recipe {name} has it: {'; '.join(others)}." if others else ""
 
 
 class _Beneath(argparse.Action):

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from lstmreg import report, search
-from lstmreg.config import Values
+from lstmreg.cli import main, parse
+from lstmreg.config import ModelConfig, Values, with_settings
+from lstmreg.errors import ConfigError
 from lstmreg.search import Evidence
 from lstmreg.search.config_file import read_config
 from lstmreg.search.space import key
-from tests.tiny import smallest_config
+from tests.tiny import smallest_config, tiny_config
 
 DEEP, RELU = {"model.num_layers": 2}, {"model.num_layers": 2, "model.activation[1]": "relu"}
 DROPPED = {"model.num_layers": 2, "model.dropout[1]": 0.2}
@@ -70,3 +76,54 @@ def test_what_was_only_proposed_is_not_called_unsearched(tmp_path: Path) -> None
     verdicts = {knob.path: knob.verdict for knob in answer.knobs}
     assert {verdicts[path] for path in space} <= {"not tried alone", "use", "cannot tell", "harms"}
     assert verdicts["model.kernel_l1"] == "not searched"
+
+
+# ---------------------------------------------------------------------- the example of the docs
+
+
+def documented_space() -> dict[str, Any]:
+    """Return the space with a condition as ``docs/search.md`` writes it."""
+    page = (Path(__file__).parents[2] / "docs" / "search.md").read_text()
+    (example,) = (block for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "when:" in block)
+    space: dict[str, Any] = yaml.safe_load(example)["search"]["space"]
+    return space
+
+
+@pytest.mark.parametrize("model", [{}, {"num_layers": 2, "dropout": 0.4}])
+def test_the_documented_example_is_searched_from_the_command_line(model: dict[str, Any], tmp_path: Path) -> None:
+    least = dataclasses.asdict(smallest_config(tmp_path))
+    least["search"] |= {"space": documented_space(), "trials": 4, "batch": 4}
+    least["model"] |= model
+    (tmp_path / "lstmreg.yaml").write_text(yaml.safe_dump(least))
+    assert main(["search", "-c", str(tmp_path / "lstmreg.yaml")]) == 0
+    found = search.read(tmp_path / "runs" / "waves")
+    tried = [record.setting for record in found.records["choose"]]
+    base = model.get("num_layers", 1)
+    for setting in tried:
+        assert setting.get("model.num_layers", base) == 2 or not any(path.endswith("[1]") for path in setting)
+    assert {"model.dropout[0]": 0.1} in tried
+    assert {"model.dropout[1]": 0.3} | ({} if base == 2 else {"model.num_layers": 2}) in tried
+    assert {"model.num_layers": 3 - base} in tried
+    assert all(record.failure is None for record in found.records["choose"])
+    # The file that it kept asks the same elsewhere.
+    verb, again = parse(["search", "-c", str(tmp_path / "runs" / "waves" / "config.yaml")])
+    assert verb.config(again).search == found.config.search  # type: ignore[attr-defined]
+
+
+def test_a_setting_of_fewer_layers_keeps_what_the_others_have(tmp_path: Path) -> None:
+    config = dataclasses.replace(smallest_config(tmp_path), model=ModelConfig(num_layers=3, dropout=[0.1, 0.2, 0.3]))
+    assert with_settings(config, {"model.num_layers": 2}).model == ModelConfig(num_layers=2, dropout=[0.1, 0.2])
+    assert with_settings(config, {"model.num_layers": 2, "model.dropout[1]": 0.1}).model == ModelConfig(
+        num_layers=2, dropout=0.1
+    )
+    # What a further layer would have, nobody has said.
+    with pytest.raises(ConfigError, match=r"a list of model\.num_layers=4 values"):
+        with_settings(config, {"model.num_layers": 4})
+
+
+def test_a_refused_search_leaves_no_folder(tmp_path: Path) -> None:
+    too_large = ModelConfig(hidden_size=16384, num_layers=900)
+    config = dataclasses.replace(tiny_config(tmp_path), model=too_large)
+    with pytest.raises(ConfigError, match=r"Lower model\.hidden_size"):
+        search.run(config)
+    assert not config.directory.exists()

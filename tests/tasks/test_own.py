@@ -208,6 +208,8 @@ def test_what_cannot_be_searched_is_refused_before_anything_runs(arguments, erro
 def test_sizes_of_a_network_of_ones_own_are_not_searched_and_it_is_not_asked_for_by_name() -> None:
     with pytest.raises(ConfigError, match=r"model\.hidden_size is not known of a network of your own"):
         own().completed(config(Path("unused"), space={"model.hidden_size": [4, 8]}))
+    with pytest.raises(ConfigError, match=r"dropout\[0\]: single layers .* Name it without a layer: model\.dropout\."):
+        own().completed(config(Path("unused"), space={"model.dropout[0]": [0.1]}))
     with pytest.raises(ConfigError, match="asked from Python"):
         read_task(dataclasses.replace(config(Path("unused")), task="own"))
 
