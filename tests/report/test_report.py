@@ -34,8 +34,10 @@ from lstmreg.models import Network
 from lstmreg.report import diagnosis, documents, figures, numbers, tested, words
 from lstmreg.report.answers import Answer, Columns, Dose, Trials, Verdict
 from lstmreg.report.code import saved_model, snippets
+from lstmreg.search.card import DataCard, make_card
 from lstmreg.search.evidence import Effect, Resolution
 from lstmreg.search.method import judge
+from lstmreg.tasks import task_named
 from lstmreg.terminal import show_answer
 from tests.report import answers
 from tests.report.answers import (
@@ -1115,6 +1117,58 @@ def test_pasted_code_has_weight_decay_and_the_optimizer_that_knows_it() -> None:
 def test_pasted_code_has_a_learning_rate_that_was_found() -> None:
     setting = {"model.dropout": 0.2, "training.learning_rate": 0.01}
     assert "torch.optim.Adam([*layers.parameters(), *head.parameters()], lr=0.01)" in snippets(use(setting))[0].code
+
+
+@pytest.mark.parametrize("size", [None, 3])
+@pytest.mark.parametrize("alone", [False, True])
+def test_pasted_code_embeds_tokens_as_the_saved_network_does(size: int | None, alone: bool) -> None:
+    features, counts = (["word"], {0: 12}) if alone else (["wave", "day", "load", "shop"], {1: 7, 3: 12})
+    setting = {"model.dropout": 0.2, "training.learning_rate": 0.01, "model.embedding_dropout": 0.1}
+    answer = use(setting)
+    answer = dataclasses.replace(answer, settings=answer.settings | {"model.embedding_size": size})
+    by_name = {features[column]: count for column, count in counts.items()}
+    shown = with_data(answer, features=features, vocabularies=by_name)
+    lstmreg_code, torch_code, keras_code = (s.code for s in snippets(shown))
+    config = ModelConfig(16, dropout=0.2, embedding_size=size, embedding_dropout=0.1)
+    network = Network(config, len(features), 4, vocabularies=counts)
+
+    ours: dict[str, Any] = {}
+    exec(lstmreg_code, ours)
+    assert repr(ours["embeddings"]) == repr(network.embeddings)
+    wanted = [repr(layer).replace(", activity_steps='last'", "") for layer in network.layers]  # it penalises none
+    assert [repr(layer) for layer in ours["layers"]] == wanted
+    ours["loss"].backward()
+    assert sum(len(group["params"]) for group in ours["optimizer"].param_groups) == len(list(network.parameters()))
+
+    plain: dict[str, Any] = {}
+    exec(torch_code, plain)
+    x = torch.rand(5, 24, len(features))
+    for column, count in counts.items():
+        x[..., column] = torch.randint(count + 1, (5, 24)).float()
+        with torch.no_grad():
+            plain["embeddings"][str(column)].weight[1:] = network.embeddings.table(column)
+    torch.testing.assert_close(plain["embedded"](x), network.eval().embeddings(x))
+    assert plain["lstm"](plain["embedded"](x))[0].shape == (5, 24, 16)
+
+    names: dict[str, Any] = {}
+    exec(keras_code, names)
+    (lstm,) = (layer for layer in names["model"].layers if type(layer).__name__ == "LSTM")
+    assert lstm.cell.kernel.shape[0] == network.layers[0].input_size
+    assert names["model"](x).shape == (5, 4)
+
+
+def test_the_card_of_a_run_says_how_many_tokens_its_columns_have(tmp_path: Path) -> None:
+    days = ["mon", "tue", "wed", "thu", "fri"]
+    rows = [f"{math.sin(k / 3):.4f},{days[k % 5]}" for k in range(200)]
+    (tmp_path / "days.csv").write_text("\n".join(["wave,day", *rows]))
+    config = tiny_config(tmp_path)
+    data = dataclasses.replace(config.data, path=str(tmp_path / "days.csv"), target="wave", time=None, tokens=["day"])
+    config = dataclasses.replace(config, data=data)
+    task = task_named(config.task).read(config.data)
+    config = task.completed(config)
+    card = make_card(config, task, task.splits(config.search), 8)
+    assert card.vocabularies == {"day": 5}
+    assert DataCard.from_kept(json.loads(json.dumps(dataclasses.asdict(card)))) == card
 
 
 @each_answer
