@@ -34,6 +34,7 @@ from lstmreg.models import Network
 from lstmreg.report import diagnosis, documents, figures, numbers, tested, words
 from lstmreg.report.answers import Answer, Columns, Dose, Trials, Verdict
 from lstmreg.report.code import saved_model, snippets
+from lstmreg.report.words.writing import bounds
 from lstmreg.search.card import DataCard, make_card
 from lstmreg.search.evidence import Effect, Resolution
 from lstmreg.search.method import judge
@@ -960,6 +961,43 @@ def test_how_it_was_found_counts_every_training() -> None:
     assert sum(count for count, _ in made().course.values()) == 24 + 264 + 8 + 144 + 192 + 15 + 88
     assert "2 failed" in figures.course(made(course=made().course | {"race": [96, 2]}))
     assert "not needed" in figures.course(answers.ruled_out())
+
+
+# ---------------------------------------------------------------------- plain words
+
+
+def test_an_effect_that_the_judge_rules_out_is_said_to_be_ruled_out() -> None:
+    plain = nothing_shown()
+    assert plain.judged is not None
+    words_of = {}
+    for high in (0.015, 0.025):
+        found = dataclasses.replace(plain.judged, effect=Effect(-0.001, -0.012, high, BLOCKS))
+        words_of[high] = [words.headline(one := dataclasses.replace(plain, judged=found)), *words.sentences(one)]
+    assert words_of[0.015][0] == (
+        "Nothing worth having was found: of kernel_l1 = 0.03, which looked best, an effect of 2 % beyond early "
+        "stopping is ruled out."
+    )
+    assert any(sentence.endswith("An effect of 2 % is ruled out.") for sentence in words_of[0.015])
+    assert not any("To decide takes" in sentence for sentence in words_of[0.015][1:3])
+    assert words_of[0.025][0].startswith("Nothing could be shown")
+    assert not any("ruled out" in sentence for sentence in words_of[0.025])
+
+
+def test_what_is_one_is_spoken_of_as_one() -> None:
+    plain = nothing_shown()
+    (first, *others) = [knob for knob in plain.knobs if knob.resolution is not None]
+    shut = [dataclasses.replace(knob, verdict="off for certain") for knob in others]
+    said = words.sentences(dataclasses.replace(plain, knobs=[first, *shut]))
+    assert any(f"Of {first.name} nothing can be told by itself" in sentence for sentence in said)
+    assert any("nothing can be told by themselves" in sentence for sentence in words.sentences(plain))
+    assert plain.where is not None
+    few = dataclasses.replace(plain, where=dataclasses.replace(plain.where, cases=20, worst_twentieth=0.2))
+    assert any("of the 20 windows; the worst one carries 20 %." in sentence for sentence in words.sentences(few))
+
+
+def test_an_interval_that_rounds_to_nothing_is_said_to_be_small() -> None:
+    assert bounds(Effect(0.0, -0.0002, 0.0004, 8)) == "less than 0.05 % either way"
+    assert bounds(Effect(0.0, -0.0002, 0.0006, 8)) == "+0.0 % to +0.1 %"
 
 
 # ---------------------------------------------------------------------- the code
