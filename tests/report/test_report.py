@@ -963,6 +963,37 @@ def test_how_it_was_found_counts_every_training() -> None:
     assert "not needed" in figures.course(answers.ruled_out())
 
 
+def test_names_and_the_axis_of_the_losses_are_whole_and_within_the_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    swapped = with_data(made(), floors={"a ridge regression": JUDGED.losses["floor"]}, simple_models=[])
+    name = "a ridge regression on the window and on all"
+    monkeypatch.setattr(figures, "short_floor_name", lambda answer, of: name)
+    figure = drawn_figure(monkeypatch, figures.losses, swapped)
+    FigureCanvasAgg(figure).draw()
+    (ax,) = figure.axes
+    whole = figure.bbox
+    texts = [ax.xaxis.label, *ax.get_yticklabels()]
+    for text in texts:
+        extent = text.get_window_extent()
+        assert whole.x0 <= extent.x0 <= extent.x1 <= whole.x1 + 1, text.get_text()
+        assert whole.y0 <= extent.y0, text.get_text()
+    said = [text.get_text().replace("\n", " ") for text in texts]
+    assert said[0] == f"loss / that of {name} (left is better)"
+    assert name in said[1:]
+
+
+def test_lines_and_bands_of_the_doses_end_at_the_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    figure = drawn_figure(monkeypatch, figures.dose_response, nothing_shown())
+    for ax in (ax for ax in figure.axes if ax.get_visible()):
+        low, high = ax.get_ylim()
+        drawn = [np.asarray(line.get_ydata(), float) for line in ax.lines if line.get_label() == "a block"]
+        drawn += [path.vertices[:, 1] for band in ax.collections for path in band.get_paths()]
+        for ys in drawn:
+            known = ys[np.isfinite(ys)]
+            assert low <= known.min() <= known.max() <= high
+    first = figure.axes[0]
+    assert any(first.get_ylim()[1] in np.asarray(line.get_ydata()) for line in first.lines)  # they reach it
+
+
 # ---------------------------------------------------------------------- plain words
 
 
