@@ -209,8 +209,8 @@ def _draw_doses(ax: Axes, knob: Knob, smallest_effect: float) -> None:
     low, high = ([*off, *(float(np.clip(x, -1e4, 1e4)) for x in values)] for values in ends)
     of_ends = [_up_to_limits(range(first + len(places)), end, limits) for end in (low, high)]
     xs = np.union1d(of_ends[0][0], of_ends[1][0])
-    low, high = (np.clip(np.interp(xs, *end), *limits) for end in of_ends)
-    ax.fill_between(xs, low, high, color=color, alpha=0.18, linewidth=0, label="band")
+    below, above = (np.clip(np.interp(xs, *end), *limits) for end in of_ends)
+    ax.fill_between(xs, below, above, color=color, alpha=0.18, linewidth=0, label="band")
     means = [100 * d.effect.mean for d in knob.doses]
     ax.plot(range(first + len(places)), [*off, *means], "-", color=color, linewidth=1.4)
     for is_grown, mark, label in ((False, "o", "a value"), (True, "D", "a value that the ladder grew to")):
