@@ -100,7 +100,7 @@ def losses(answer: Answer) -> str:
 
 
 #: So many letters stand beside each other below the losses, and beside them.
-_LINE, _BESIDE = 40, 24
+_LINE, _BESIDE = 44, 24
 
 
 def _in_two_lines(name: str) -> str:
@@ -212,7 +212,8 @@ def _draw_doses(ax: Axes, knob: Knob, smallest_effect: float) -> None:
     below, above = (np.clip(np.interp(xs, *end), *limits) for end in of_ends)
     ax.fill_between(xs, below, above, color=color, alpha=0.18, linewidth=0, label="band")
     means = [100 * d.effect.mean for d in knob.doses]
-    ax.plot(range(first + len(places)), [*off, *means], "-", color=color, linewidth=1.4)
+    xs, ys = _up_to_limits(range(first + len(places)), [*off, *means], limits)
+    ax.plot(xs, np.where((ys >= limits[0]) & (ys <= limits[1]), ys, np.nan), "-", color=color, linewidth=1.4)
     for is_grown, mark, label in ((False, "o", "a value"), (True, "D", "a value that the ladder grew to")):
         chosen = [n for n, d in enumerate(knob.doses) if d.is_grown == is_grown]
         if chosen:
