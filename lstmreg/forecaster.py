@@ -206,8 +206,9 @@ class Forecaster:
         groups = np.repeat(series.groups.of(rows - 1), self.windower.horizon)
         numbers, bands = number_columns(self.targets, found.by_step(self.windower.horizon))
         columns: dict[str, NDArray[Any]] = {}
-        if self.question.group is not None:
-            columns[free_heading(self.question.group, numbers)] = np.array(series.groups.names, dtype=object)[groups]
+        group = None if self.question.group is None else free_heading(self.question.group, numbers)
+        if group is not None:
+            columns[group] = np.array(series.groups.names, dtype=object)[groups]
         if self.windower.horizon > 1:
             columns[free_heading(STEP, numbers)] = np.tile(np.arange(1, self.windower.horizon + 1), len(rows))
         columns |= numbers
@@ -227,9 +228,10 @@ class Forecaster:
         if marked is not None and trained is not None:
             columns[marked] = np.where(trained, "yes", "").astype(object)
         heading = self.reading.get("time") if series.labels else None
-        in_time = self.question.group is None
         notes = (*notes, *found.notes)
-        return Predictions(names, columns, heading or "row", bands, trained=marked, notes=notes, in_time=in_time)
+        return Predictions(
+            names, columns, heading or "row", bands, trained=marked, notes=notes, in_time=True, group=group
+        )
 
     def _trained(self, times: Sequence[str]) -> NDArray[np.bool_] | None:
         """Tell which times the model was trained on; ``None`` where that is not known."""

@@ -39,7 +39,8 @@ class Predictions:
         trained: Heading of a column that says "yes" of each row that the model was trained on.
         truth: Heading of the column of true classes, where they are known; "" in a row is none.
         notes: What a reader must know, a sentence each.
-        in_time: Whether the rows follow each other in time, so that they are drawn as a line.
+        in_time: Whether the rows follow each other in time, of each group by itself, so that they are drawn as a line.
+        group: Heading of the column of groups, where there are several series.
 
     Raises:
         ValueError: If a column has another length, or is called as the names are.
@@ -62,6 +63,7 @@ class Predictions:
     trained: str | None = None
     notes: tuple[str, ...] = ()
     in_time: bool = False
+    group: str | None = None
 
     def __post_init__(self) -> None:
         for heading, column in self.columns.items():

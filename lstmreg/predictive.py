@@ -139,6 +139,10 @@ class Predictive:
             return []
         own, count = len(calibration.own_groups(confidence)), len(calibration.groups)
         notes = [f"{own} of {count} groups have intervals by their own errors, the others by those of all."]
+        if own == count:
+            notes = ["Each group has intervals by its own errors."]
+        elif own == 0:
+            notes = ["No group has validation cases enough for intervals by its own errors: all go by those of all."]
         unusual = list(calibration.unusual_groups(confidence).items())[:_MOST_GROUPS]
         return notes + [f"In {name!r} they {coverage}." for name, coverage in unusual]
 

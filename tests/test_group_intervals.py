@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -69,6 +70,13 @@ def test_a_group_with_enough_cases_has_intervals_by_its_own_errors_and_any_other
         radius = (found.columns["sales_high"] - found.columns["sales"])[rows]
         np.testing.assert_allclose(radius, expected, rtol=1e-6)
     assert "2 of 3 groups have intervals by their own errors, the others by those of all." in found.notes
+    narrow = model.predictions(frame(), confidence=0.99)  # for which a group alone has too few cases
+    none = "No group has validation cases enough for intervals by its own errors: all go by those of all."
+    assert none in narrow.notes
+    assert model.calibration is not None
+    known = {shop: scores for shop, scores in model.calibration.groups.items() if shop != "new"}
+    each = dataclasses.replace(model, calibration=dataclasses.replace(model.calibration, groups=known))
+    assert "Each group has intervals by its own errors." in each.predictions(frame(), confidence=0.9).notes
 
 
 def test_coverage_is_that_of_each_groups_own_intervals(made: tuple[str, Forecast, HeldOut]) -> None:

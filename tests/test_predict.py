@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import resource
 import shutil
 from pathlib import Path
@@ -282,6 +283,36 @@ def test_pictures_of_what_is_no_series(has_truth: bool, tmp_path: Path) -> None:
     drawn = (tmp_path / "p.svg").read_text()
     assert "<img>" not in drawn
     assert ">P(a)<" in drawn or ">interval<" in drawn
+
+
+def test_each_group_of_a_forecast_has_a_panel_of_its_own_with_its_times(tmp_path: Path) -> None:
+    from lstmreg.report.predicted import draw
+
+    groups = [f"shop {k}" for k in range(8)]
+    steps = np.tile([1, 2], 8 * 250)
+    shops = np.repeat(np.array(groups, dtype=object), 500)
+    names = tuple(f"{shop[-1]}-{row // 2 + step:03d}" for shop in groups for row in range(0, 500, 2) for step in (0, 1))
+    values = np.random.default_rng(0).normal(size=4000)
+    columns = {"shop": shops, "step": steps, "y": values, "low": values - 1, "high": values + 1}
+    given = Predictions(names, columns, bands=(Band("y", "low", "high"),), in_time=True, group="shop")
+    draw(given, tmp_path / "p.svg")
+    drawn = (tmp_path / "p.svg").read_text()
+    assert [name for name in groups if f">{name}<" in drawn] == groups[:6]
+    assert "The first 6 of 8 groups; 2 are left out. The last 200 steps of each group." in drawn
+    ticks = re.findall(r">(\d-\d\d\d)<", drawn)
+    assert [{tick for tick in ticks if tick[0] == str(k)} for k in range(8)] == [
+        {f"{k}-{51 + n * 34:03d}" for n in range(6)} if k < 6 else set() for k in range(8)
+    ]
+
+
+def test_forecasts_of_several_series_are_said_to_be_in_time_and_of_groups(tmp_path: Path) -> None:
+    rows = [f"{k},{g},{np.sin(k / 2) + j:.4f}" for j, g in enumerate("ab") for k in range(60)]
+    (tmp_path / "two.csv").write_text("\n".join(["day,shop,wave", *rows]))
+    arguments = ["fit", f"--data.path={tmp_path / 'two.csv'}", *FIT, *SHORT, "--data.group=shop"]
+    assert main([*arguments, f"--runs={tmp_path / 'runs'}"]) == 0
+    found = lstmreg.load(tmp_path / "runs" / "waves" / "fit").predictions(tmp_path / "two.csv")
+    assert (found.in_time, found.group) == (True, "shop")
+    assert found.columns["shop"].tolist() == ["a", "a", "b", "b"]
 
 
 # ---------------------------------------------------------------------- what was saved

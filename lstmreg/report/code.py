@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from lstmreg.knobs import KNOBS, Knob, layer_arguments
+from lstmreg.layers.embedding import usual_size
 from lstmreg.search.space import WEIGHT_DECAY, short
 from lstmreg.setting_path import SettingPath, layer_of
 from lstmreg.tasks import task_named
@@ -109,6 +110,31 @@ def _by_layer(value: Any, layers: int) -> list[Any]:
     return value if isinstance(value, list) else [value] * layers
 
 
+@dataclass(frozen=True)
+class _TokenColumn:
+    """An input column of tokens: its place and name, how many tokens it has, and the size of their vectors."""
+
+    place: int
+    name: str
+    count: int
+    size: int
+
+
+def _token_columns(answer: Answer, size: int | None) -> list[_TokenColumn]:
+    """Return the columns that hold tokens, in their order."""
+    counts = answer.data.vocabularies
+    return [
+        _TokenColumn(place, _in_a_comment(name), counts[name], usual_size(counts[name]) if size is None else int(size))
+        for place, name in enumerate(answer.data.features)
+        if name in counts
+    ]
+
+
+def _in_a_comment(name: str) -> str:
+    """Return a name that ends no comment, whatever is in it."""
+    return " ".join(name.split())
+
+
 class _Recipe:
     """The recommended sizes and knobs, and their spelling."""
 
@@ -121,6 +147,9 @@ class _Recipe:
         self.activations = {name: _by_layer(sizes[name], self.layers) for name in _USUAL_ACTIVATIONS}
         self.bidirectional = bool(sizes["bidirectional"])
         self.features = len(answer.data.features)
+        self.tokens = _token_columns(answer, sizes.get("embedding_size"))
+        self.embedding_size, self.embedding_dropout = sizes.get("embedding_size"), sizes.get("embedding_dropout", 0.0)
+        self.width = self.features + sum(column.size - 1 for column in self.tokens)
         self.window = answer.data.length or answer.settings.get("data.window")
         self.outputs = answer.data.outputs or answer.settings.get("data.horizon")
         self.at_steps, self.of_classes = answer.data.steps == "all", bool(answer.data.classes)
@@ -168,11 +197,13 @@ class _Recipe:
         names = ["LSTM", "penalties", *({"L1L2"} if self._has_penalties() else ())]
         lines = [
             f"from lstmreg import {', '.join(sorted(names))}",
+            *(["from lstmreg.layers.embedding import Embeddings"] if self.tokens else []),
             "import torch",
             "",
+            *self._embeddings(),
             "layers = torch.nn.ModuleList([",
         ]
-        width = self.features
+        width = self.width
         for index, hidden in enumerate(self.hidden_sizes):
             top = index == len(self.hidden_sizes) - 1
             lines.append(
@@ -184,14 +215,50 @@ class _Recipe:
             f"head = torch.nn.Linear({width}, {self.outputs})",
             "",
             f"x, y = torch.randn(32, {self.window}, {self.features}), {self._targets()}  # your batch",
+            *self._tokens_of_a_batch(),
+            *(["x = embeddings(x)"] if self.tokens else []),
             "for layer in layers:",
             "    x, (h_n, _) = layer(x)",
             f"prediction = head({'x' if self.at_steps else 'h_n.transpose(0, 1).flatten(1)'})",
             f"loss = {self._loss()} + sum(penalties(layers).values())",
         ]
         if self.optimizer:
-            lines.append(f"optimizer = {self._optimizer('[*layers.parameters(), *head.parameters()]')}")
+            ours = "*embeddings.parameters(), " if self.tokens else ""
+            lines.append(f"optimizer = {self._optimizer(f'[{ours}*layers.parameters(), *head.parameters()]')}")
         return "\n".join(lines)
+
+    def _embeddings(self) -> list[str]:
+        """Write what puts vectors in the places of tokens."""
+        if not self.tokens:
+            return []
+        counts = ", ".join(f"{column.place}: {column.count}" for column in self.tokens)
+        size = "" if self.embedding_size is None else f", size={self.embedding_size}"
+        dropout = f", dropout={short(self.embedding_dropout)}" if self.embedding_dropout else ""
+        return [*self._about_tokens(), f"embeddings = Embeddings({self.features}, {{{counts}}}{size}{dropout})"]
+
+    def _about_tokens(self) -> list[str]:
+        """Say which columns hold tokens, and as what."""
+        named = [f"#   column {c.place} ({c.name}): 1 to {c.count}, a vector of {c.size}" for c in self.tokens]
+        return ["# These columns hold the numbers of tokens, or 0 for an unknown one, and become vectors:", *named]
+
+    def _tokens_of_a_batch(self) -> list[str]:
+        shape = f"(32, {self.window})"
+        return [f"x[..., {c.place}] = torch.randint({c.count + 1}, {shape}).float()  # tokens" for c in self.tokens]
+
+    def _about_dropped_tokens(self, library: str) -> list[str]:
+        if not (self.tokens and self.embedding_dropout):
+            return []
+        rate = short(self.embedding_dropout)
+        return [f"# embedding_dropout={rate} drops whole tokens, for which {library} has no argument."]
+
+    def _parts(self, x: str, vector: Callable[[_TokenColumn], str]) -> list[str]:
+        """Write the columns of ``x`` in their order, each of tokens as a vector."""
+        parts, begin = [], 0
+        for column in self.tokens:
+            parts += [f"{x}[..., {begin}:{column.place}]"] if begin < column.place else []
+            parts.append(vector(column))
+            begin = column.place + 1
+        return [*parts, *([f"{x}[..., {begin}:]"] if begin < self.features else [])]
 
     def _optimizer(self, parameters: str) -> str:
         """Write torch's optimizer of some parameters."""
@@ -244,18 +311,21 @@ class _Recipe:
         unusual = dict.fromkeys(written for index in range(self.layers) for written in self._activations(index))
         if unusual:
             lines.append(f"# torch.nn.LSTM knows no {' and no '.join(unusual)}: use lstmreg.LSTM, or Keras.")
+        lines += self._embeddings_in_torch()
         hidden = self.hidden_sizes[0]
+        both = ", bidirectional=True" if self.bidirectional else ""
+        use = f"  # of embedded(x), {self.width} numbers a step" if self.tokens else ""
         if len(set(self.hidden_sizes)) == 1:
             layers = f", num_layers={len(self.hidden_sizes)}" if len(self.hidden_sizes) > 1 else ""
-            both = ", bidirectional=True" if self.bidirectional else ""
-            lines.append(f"lstm = torch.nn.LSTM({self.features}, {hidden}{layers}, batch_first=True{both})")
+            lines.append(f"lstm = torch.nn.LSTM({self.width}, {hidden}{layers}, batch_first=True{both}){use}")
         else:
             lines.append("# one torch.nn.LSTM for each layer, because their sizes differ:")
-            widths = [self.features, *(h * (2 if self.bidirectional else 1) for h in self.hidden_sizes[:-1])]
+            widths = [self.width, *(h * (2 if self.bidirectional else 1) for h in self.hidden_sizes[:-1])]
             made = ", ".join(
-                f"torch.nn.LSTM({w}, {h}, batch_first=True)" for w, h in zip(widths, self.hidden_sizes, strict=True)
+                f"torch.nn.LSTM({w}, {h}, batch_first=True{both})"
+                for w, h in zip(widths, self.hidden_sizes, strict=True)
             )
-            lines.append(f"lstm = torch.nn.ModuleList([{made}])")
+            lines.append(f"lstm = torch.nn.ModuleList([{made}]){use}")
         penalised = list(dict.fromkeys(knob.weights for knob in turned if knob.weights is not None))
         if penalised:
             lines += ["", "penalty = 0.0", "for name, weight in lstm.named_parameters():"]
@@ -263,8 +333,32 @@ class _Recipe:
                 lines += self._penalty(weights, [knob for knob in turned if knob.weights == weights])
             lines.append("# the loss of a batch: " + f"{self._loss()} + penalty")
         if self.optimizer:
-            lines.append(f"optimizer = {self._optimizer('lstm.parameters()')}  # and those of your head")
+            parameters = "[*embeddings.parameters(), *lstm.parameters()]" if self.tokens else "lstm.parameters()"
+            lines.append(f"optimizer = {self._optimizer(parameters)}  # and those of your head")
         return "\n".join(lines)
+
+    def _embeddings_in_torch(self) -> list[str]:
+        """Write a table for each column of tokens, and the function that looks them up."""
+        if not self.tokens:
+            return []
+        tables = [f'    "{c.place}": torch.nn.Embedding({c.count + 1}, {c.size}, padding_idx=0),' for c in self.tokens]
+        parts = self._parts("x", lambda c: f'embeddings["{c.place}"](x[..., {c.place}].long())')
+        return [
+            *self._about_tokens(),
+            *self._about_dropped_tokens("torch.nn.Embedding"),
+            "embeddings = torch.nn.ModuleDict({",
+            *tables,
+            "})",
+            "",
+            "",
+            "def embedded(x):",
+            "    parts = [",
+            *(f"        {part}," for part in parts),
+            "    ]",
+            "    return torch.cat(parts, dim=-1)",
+            "",
+            "",
+        ]
 
     def _penalty(self, weights: str, knobs: list[Knob]) -> list[str]:
         """Write what a kind of weight adds; where layers differ, a strength for each."""
@@ -293,17 +387,41 @@ class _Recipe:
                 "# dropout was found with a mask of the input for each gate, which Keras 3 draws only where there is",
                 "# recurrent_dropout too; else it draws one mask for all gates.",
             ]
-        lines += [f"layers = [keras.Input(({self.window}, {self.features}))]"]
+        lines += self._embeddings_in_keras() or [f"layers = [keras.Input(({self.window}, {self.features}))]"]
         for index, hidden in enumerate(self.hidden_sizes):
             top = index == len(self.hidden_sizes) - 1
             arguments = [str(hidden), *([] if top and not self.at_steps else ["return_sequences=True"])]
             arguments += [*self._activations(index), *self._knobs(index, "keras.regularizers.L1L2")]
             layer = f"keras.layers.LSTM({', '.join(arguments)})"
             lines.append(f"layers.append({f'keras.layers.Bidirectional({layer})' if self.bidirectional else layer})")
-        lines += [f"layers.append(keras.layers.Dense({self.outputs}))", "model = keras.Sequential(layers)"]
+        lines.append(f"layers.append(keras.layers.Dense({self.outputs}))")
+        if self.tokens:
+            lines += ["for layer in layers:", "    x = layer(x)", "model = keras.Model(inputs, x)"]
+        else:
+            lines.append("model = keras.Sequential(layers)")
         optimizer = f", optimizer={self.optimizer[1]}" if self.optimizer else ""
         lines.append(f"model.compile(loss={self.loss[1]}{optimizer})")
         return "\n".join(lines)
+
+    def _embeddings_in_keras(self) -> list[str]:
+        """Write what looks the tokens up; Keras' vector of an unknown one is learned too."""
+        if not self.tokens:
+            return []
+        parts = self._parts(
+            "inputs", lambda c: f"keras.layers.Embedding({c.count + 1}, {c.size})(tokens[..., {c.place}])"
+        )
+        return [
+            *self._about_tokens(),
+            "# Keras learns a vector of unknown ones too, which is zero in lstmreg.",
+            *self._about_dropped_tokens("keras.layers.Embedding"),
+            f"inputs = keras.Input(({self.window}, {self.features}))",
+            'tokens = keras.ops.cast(inputs, "int32")',
+            "parts = [",
+            *(f"    {part}," for part in parts),
+            "]",
+            f"x = {'keras.layers.Concatenate()(parts)' if len(parts) > 1 else 'parts[0]'}",
+            "layers = []",
+        ]
 
     def _activations(self, index: int) -> list[str]:
         """Write the activations of a layer that are not the usual ones."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
+import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,7 +74,8 @@ def losses(answer: Answer) -> str:
     sides = _sides(answer)
     if not sides:
         return ""
-    with canvas(1, 1, 0.9 + 0.42 * len(sides), NARROW) as (figure, (ax,)):
+    below = textwrap.fill(f"loss / that of {sides[0].name} (left is better)", _LINE, max_lines=3, placeholder="…")
+    with canvas(1, 1, 0.75 + 0.15 * len(below.splitlines()) + 0.42 * len(sides), NARROW) as (figure, (ax,)):
         for row, side in enumerate(reversed(sides)):
             ys = row + np.linspace(-0.16, 0.16, len(side.of_blocks))
             ax.plot(side.of_blocks, ys, "o", color=GREY, markersize=3.5, label="a block" if row == 0 else None)
@@ -81,7 +84,6 @@ def losses(answer: Answer) -> str:
                 ax.plot(ends, [row, row], color=side.color, linewidth=2.2, label="interval" if row == 0 else None)
                 mean = "mean" if row == 0 else None
                 ax.plot([1 + side.effect.mean], [row], "D", color=side.color, markersize=7, label=mean)
-        unit = sides[0].name
         ax.axvline(1, color="black", linewidth=0.8)
         limits = _within(sides)
         if 0 < limits[0] < limits[1] / _FAR:
@@ -90,11 +92,19 @@ def losses(answer: Answer) -> str:
             ax.xaxis.set_minor_formatter(lambda x, _: f"{x:g}" if f"{x:e}"[0] in "235" else "")
         ax.set_xlim(*limits)
         ax.set_ylim(-0.5, len(sides) - 0.5)
-        ax.set_yticks(range(len(sides)), [clipped(side.name) for side in reversed(sides)])
+        ax.set_yticks(range(len(sides)), [_in_two_lines(side.name) for side in reversed(sides)])
         ax.grid(visible=False, axis="y")
-        ax.set_xlabel(f"loss / that of {clipped(unit)} (left is better)")
+        ax.set_xlabel(below)
         legend(figure, ax)
         return svg(figure)
+
+
+#: So many letters stand beside each other below the losses, and beside them.
+_LINE, _BESIDE = 44, 24
+
+
+def _in_two_lines(name: str) -> str:
+    return textwrap.fill(name, _BESIDE, max_lines=2, placeholder="…")
 
 
 @dataclass(frozen=True)
@@ -188,16 +198,22 @@ def _draw_doses(ax: Axes, knob: Knob, smallest_effect: float) -> None:
     first = 0 if knob.role == "setting" else 1
     places = list(range(first, first + len(knob.doses)))
     off = [] if knob.role == "setting" else [0.0]
+    limits = _limits(knob.doses)
     for block in range(max(len(d.by_block) for d in knob.doses)):
         of_block = [100 * d.by_block[block] if block < len(d.by_block) else math.nan for d in knob.doses]
-        ax.plot(range(first + len(places)), [*off, *of_block], color=GREY, linewidth=0.6, alpha=0.55, label="a block")
+        xs, ys = _up_to_limits(range(first + len(places)), [*off, *of_block], limits)
+        inside = np.where((ys >= limits[0]) & (ys <= limits[1]), ys, np.nan)
+        ax.plot(xs, inside, color=GREY, linewidth=0.6, alpha=0.55, label="a block")
     color = _VERDICT_COLORS.get(knob.verdict, "#334155")
     ends = [[100 * getattr(d.effect, end) for d in knob.doses] for end in ("low", "high")]
-    limits = _limits(knob.doses)
     low, high = ([*off, *(float(np.clip(x, -1e4, 1e4)) for x in values)] for values in ends)
-    ax.fill_between(range(first + len(places)), low, high, color=color, alpha=0.18, linewidth=0, label="band")
+    of_ends = [_up_to_limits(range(first + len(places)), end, limits) for end in (low, high)]
+    xs = np.union1d(of_ends[0][0], of_ends[1][0])
+    below, above = (np.clip(np.interp(xs, *end), *limits) for end in of_ends)
+    ax.fill_between(xs, below, above, color=color, alpha=0.18, linewidth=0, label="band")
     means = [100 * d.effect.mean for d in knob.doses]
-    ax.plot(range(first + len(places)), [*off, *means], "-", color=color, linewidth=1.4)
+    xs, ys = _up_to_limits(range(first + len(places)), [*off, *means], limits)
+    ax.plot(xs, np.where((ys >= limits[0]) & (ys <= limits[1]), ys, np.nan), "-", color=color, linewidth=1.4)
     for is_grown, mark, label in ((False, "o", "a value"), (True, "D", "a value that the ladder grew to")):
         chosen = [n for n, d in enumerate(knob.doses) if d.is_grown == is_grown]
         if chosen:
@@ -220,6 +236,21 @@ def _draw_doses(ax: Axes, knob: Knob, smallest_effect: float) -> None:
     is_tight = sum(len(label) + 2 for label in labels) > LETTERS
     ax.set_xticks(range(first + len(places)), labels, rotation=60 if is_tight else 0)
     ax.set_title(f"{knob.name}: {knob.verdict}"[:TITLE], loc="left", fontsize=9)
+
+
+def _up_to_limits(
+    places: Sequence[int], values: Sequence[float], limits: tuple[float, float]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return a line with further points where it crosses limits, so that it can end there in every viewer."""
+    xs, ys = np.asarray(places, dtype=np.float64), np.asarray(values, dtype=np.float64)
+    crossings = []
+    for limit in limits:
+        (begins,) = np.nonzero((ys[:-1] - limit) * (ys[1:] - limit) < 0)
+        shares = (limit - ys[begins]) / (ys[begins + 1] - ys[begins])
+        crossings += [(xs[k] + share * (xs[k + 1] - xs[k]), limit) for k, share in zip(begins, shares, strict=True)]
+    points = sorted([*zip(xs.tolist(), ys.tolist(), strict=True), *crossings], key=lambda point: point[0])
+    found = np.array(points, dtype=np.float64).reshape(-1, 2)
+    return found[:, 0], found[:, 1]
 
 
 def _limits(doses: list[Dose]) -> tuple[float, float]:

@@ -462,9 +462,11 @@ def _settings(evidence: Evidence) -> dict[str, Scalar | list[Scalar] | None]:
 
 
 #: Settings that are shown where they are not as usual.
-_USUAL: dict[str, Scalar] = {
+_USUAL: dict[str, Scalar | None] = {
     "model.activation": "tanh",
     "model.recurrent_activation": "sigmoid",
+    "model.embedding_size": None,
+    "model.embedding_dropout": 0.0,
     "training.proximal": False,
 }
 

@@ -12,12 +12,15 @@ from lstmreg.errors import DataError
 from lstmreg.files import write_atomically
 from lstmreg.predictions import STEP, Band, Predictions
 
-from .canvas import canvas, image, legend
+from .canvas import TITLE, canvas, image, legend
 
 _COLOR, _TRUTH = "#0f766e", "black"
 
-#: So many rows are drawn of names one by one, and so many steps of a series; of more classes not all are named.
-_MOST_NAMES, _MOST_STEPS, _MOST_CLASSES = 60, 2_000, 20
+#: So many rows are drawn of names one by one, and so many of numbers; of more classes not all are named.
+_MOST_NAMES, _MOST_ROWS, _MOST_CLASSES = 60, 2_000, 20
+
+#: So many steps of a series are drawn, since more intervals would be one blob; and so many groups, a panel each.
+_MOST_STEPS, _MOST_GROUPS = 200, 6
 
 
 def draw(predictions: Predictions, path: Path) -> None:
@@ -29,26 +32,54 @@ def draw(predictions: Predictions, path: Path) -> None:
     kinds = [*predictions.bands, *([None] if predictions.shares else [])]
     if not kinds or not len(predictions):
         raise DataError("there is nothing to draw: no row of numbers or probabilities.")
-    with canvas(len(kinds), 1, 2.8 * len(kinds) + 0.4) as (figure, axes):
-        for ax, band in zip(axes, kinds, strict=True):
+    groups = _groups(predictions)
+    parts = [(band, name) for band in kinds for name in (groups if band is not None else list(groups)[:1])]
+    with canvas(len(parts), 1, (2.8 if len(groups) == 1 else 2.0) * len(parts) + 0.4) as (figure, axes):
+        for ax, (band, group) in zip(axes, parts, strict=True):
             if band is None and predictions.truth is not None:
                 _draw_confusion(ax, predictions, predictions.truth)
             elif band is None:
                 _draw_shares(ax, predictions)
             elif predictions.in_time:
-                _draw_in_time(ax, predictions, band)
+                _draw_in_time(ax, predictions, band, _rows_in_time(predictions, groups[group]))
+                ax.set_title(group[:TITLE], loc="left", fontsize=9.5)
             elif band.truth is not None:
                 _draw_against_truth(ax, predictions, band)
             else:
                 _draw_by_name(ax, predictions, band)
         if axes[0].get_legend_handles_labels()[0]:
             legend(figure, axes[0])
+        if said := _left_out(predictions, groups):
+            figure.supxlabel(said, fontsize=8)
         write_atomically(path, image(figure, path.suffix[1:]))
 
 
-def _draw_in_time(ax: Axes, predictions: Predictions, band: Band) -> None:
-    """Draw a line; where each step was forecast from several rows, that from the row before it, and the last ones."""
-    rows = _rows_in_time(predictions)[-_MOST_STEPS:]
+def _groups(predictions: Predictions) -> dict[str, NDArray[np.int64]]:
+    """Return the rows of each of the first groups that are drawn apart, by name; without groups all rows, unnamed."""
+    if predictions.group is None or not predictions.in_time:
+        return {"": np.arange(len(predictions))}
+    names = predictions.columns[predictions.group]
+    return {name: np.flatnonzero(names == name) for name in list(dict.fromkeys(names.tolist()))[:_MOST_GROUPS]}
+
+
+def _left_out(predictions: Predictions, groups: dict[str, NDArray[np.int64]]) -> str:
+    """Say which groups and which steps are not drawn."""
+    if not predictions.in_time:
+        return ""
+    said = []
+    if predictions.group is not None:
+        count = len(set(predictions.columns[predictions.group].tolist()))
+        said += [f"The first {len(groups)} of {count} groups; {count - len(groups)} are left out."] * (
+            count > len(groups)
+        )
+    if any(len(_rows_in_time(predictions, rows)) > _MOST_STEPS for rows in groups.values()):
+        said.append(f"The last {_MOST_STEPS} steps{' of each group' if len(groups) > 1 else ''}.")
+    return " ".join(said)
+
+
+def _draw_in_time(ax: Axes, predictions: Predictions, band: Band, rows: NDArray[np.int64]) -> None:
+    """Draw a line over the last of some rows."""
+    rows = rows[-_MOST_STEPS:]
     places = np.arange(len(rows))
     values = _numbers(predictions, band.value)[rows]
     if band.truth is not None:
@@ -62,13 +93,14 @@ def _draw_in_time(ax: Axes, predictions: Predictions, band: Band) -> None:
     ax.set_ylabel(band.value[:40])
 
 
-def _rows_in_time(predictions: Predictions) -> NDArray[np.int64]:
-    """Return one row for each time: that of the first step ahead, and of the last forecast all."""
+def _rows_in_time(predictions: Predictions, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return one of a group's rows for each time: that of the first step ahead, and of the last forecast all."""
     if STEP not in predictions.columns:
-        return np.arange(len(predictions))
-    steps = predictions.columns[STEP]
+        return rows
+    steps = predictions.columns[STEP][rows]
     last = len(steps) - 1 - int(np.argmax(steps[::-1] == 1))
-    return np.flatnonzero((steps == 1) | (np.arange(len(steps)) >= last))
+    kept: NDArray[np.int64] = rows[(steps == 1) | (np.arange(len(steps)) >= last)]
+    return kept
 
 
 def _draw_against_truth(ax: Axes, predictions: Predictions, band: Band) -> None:
@@ -84,7 +116,7 @@ def _draw_against_truth(ax: Axes, predictions: Predictions, band: Band) -> None:
 
 
 def _draw_by_name(ax: Axes, predictions: Predictions, band: Band) -> None:
-    shown = min(len(predictions), _MOST_STEPS)
+    shown = min(len(predictions), _MOST_ROWS)
     places, rows = np.arange(shown, dtype=np.float64), np.arange(shown)
     _draw_intervals(ax, predictions, band, places, rows)
     ax.plot(places, _numbers(predictions, band.value)[:shown], "o", color=_COLOR, markersize=3, label="prediction")

@@ -57,6 +57,7 @@ class DataCard:
             strength 1; nothing of networks of somebody's own, nor in older runs.
         targets: Names of the targets; older runs have none.
         test_groups: What each test case belongs to, where there are groups; older runs have none.
+        vocabularies: How many tokens each input column has that holds some, by name; older runs have none.
     """
 
     path: str
@@ -86,6 +87,7 @@ class DataCard:
     initial_penalties: dict[str, float] = field(default_factory=dict)
     targets: list[str] = field(default_factory=list)
     test_groups: list[str] = field(default_factory=list)
+    vocabularies: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def from_kept(cls, kept: Any) -> DataCard:
@@ -190,7 +192,12 @@ def _sizes(lesson: Lesson) -> dict[str, Any]:
     if lesson.task.has_own_networks:
         return {}
     network = lesson.task.network(ModelConfig(hidden_size=1))
-    return {"outputs": network.output_size, "steps": network.steps, "length": lesson.cases.inputs.shape[1]}
+    return {
+        "outputs": network.output_size,
+        "steps": network.steps,
+        "length": lesson.cases.inputs.shape[1],
+        "vocabularies": {lesson.task.features[column]: count for column, count in network.vocabularies.items()},
+    }
 
 
 def _is_in_all(name: str, per_block: list[dict[str, float]]) -> bool:

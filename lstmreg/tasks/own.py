@@ -225,6 +225,21 @@ class Own(Task):
 
     # ---------------------------------------------------------------- out
 
+    def labels(self, cases: NDArray[np.int64]) -> list[str]:
+        """Name cases of the last module, which alone meets the test, by their place in its batches of a kind.
+
+        Modules and cases are counted from 0, in the order in which batches come.
+        """
+        last = self.hold_out()
+        (place,), train, known = last.key, len(last.train), len(last.train) + len(last.validation)
+        kinds = [("training", 0, train), ("validation", train, known), ("test", known, known + len(last.judged))]
+        return [
+            f"module {place}, {kind} case {case - first}"
+            for case in cases.tolist()
+            for kind, first, end in kinds
+            if first <= case < end
+        ]
+
     def predictor(self, network: nn.Module, encoder: Any, val_loss: float | None = None) -> OwnWeights:
         """Return the network's weights, which are all that can be saved of it."""
         return OwnWeights(network, val_loss)

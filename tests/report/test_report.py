@@ -34,8 +34,11 @@ from lstmreg.models import Network
 from lstmreg.report import diagnosis, documents, figures, numbers, tested, words
 from lstmreg.report.answers import Answer, Columns, Dose, Trials, Verdict
 from lstmreg.report.code import saved_model, snippets
+from lstmreg.report.words.writing import bounds
+from lstmreg.search.card import DataCard, make_card
 from lstmreg.search.evidence import Effect, Resolution
 from lstmreg.search.method import judge
+from lstmreg.tasks import task_named
 from lstmreg.terminal import show_answer
 from tests.report import answers
 from tests.report.answers import (
@@ -960,6 +963,74 @@ def test_how_it_was_found_counts_every_training() -> None:
     assert "not needed" in figures.course(answers.ruled_out())
 
 
+def test_names_and_the_axis_of_the_losses_are_whole_and_within_the_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    swapped = with_data(made(), floors={"a ridge regression": JUDGED.losses["floor"]}, simple_models=[])
+    name = "a ridge regression on the window and on all"
+    monkeypatch.setattr(figures, "short_floor_name", lambda answer, of: name)
+    figure = drawn_figure(monkeypatch, figures.losses, swapped)
+    FigureCanvasAgg(figure).draw()
+    (ax,) = figure.axes
+    whole = figure.bbox
+    texts = [ax.xaxis.label, *ax.get_yticklabels()]
+    for text in texts:
+        extent = text.get_window_extent()
+        assert whole.x0 <= extent.x0 <= extent.x1 <= whole.x1 + 1, text.get_text()
+        assert whole.y0 <= extent.y0, text.get_text()
+    said = [text.get_text().replace("\n", " ") for text in texts]
+    assert said[0] == f"loss / that of {name} (left is better)"
+    assert name in said[1:]
+
+
+def test_lines_and_bands_of_the_doses_end_at_the_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    figure = drawn_figure(monkeypatch, figures.dose_response, nothing_shown())
+    for ax in (ax for ax in figure.axes if ax.get_visible()):
+        low, high = ax.get_ylim()
+        drawn = [np.asarray(line.get_ydata(), float) for line in ax.lines if line.get_label() == "a block"]
+        drawn += [path.vertices[:, 1] for band in ax.collections for path in band.get_paths()]
+        for ys in drawn:
+            known = ys[np.isfinite(ys)]
+            assert low <= known.min() <= known.max() <= high
+    first = figure.axes[0]
+    assert any(first.get_ylim()[1] in np.asarray(line.get_ydata()) for line in first.lines)  # they reach it
+
+
+# ---------------------------------------------------------------------- plain words
+
+
+def test_an_effect_that_the_judge_rules_out_is_said_to_be_ruled_out() -> None:
+    plain = nothing_shown()
+    assert plain.judged is not None
+    words_of = {}
+    for high in (0.015, 0.025):
+        found = dataclasses.replace(plain.judged, effect=Effect(-0.001, -0.012, high, BLOCKS))
+        words_of[high] = [words.headline(one := dataclasses.replace(plain, judged=found)), *words.sentences(one)]
+    assert words_of[0.015][0] == (
+        "Nothing worth having was found: of kernel_l1 = 0.03, which looked best, an effect of 2 % beyond early "
+        "stopping is ruled out."
+    )
+    assert any(sentence.endswith("An effect of 2 % is ruled out.") for sentence in words_of[0.015])
+    assert not any("To decide takes" in sentence for sentence in words_of[0.015][1:3])
+    assert words_of[0.025][0].startswith("Nothing could be shown")
+    assert not any("ruled out" in sentence for sentence in words_of[0.025])
+
+
+def test_what_is_one_is_spoken_of_as_one() -> None:
+    plain = nothing_shown()
+    (first, *others) = [knob for knob in plain.knobs if knob.resolution is not None]
+    shut = [dataclasses.replace(knob, verdict="off for certain") for knob in others]
+    said = words.sentences(dataclasses.replace(plain, knobs=[first, *shut]))
+    assert any(f"Of {first.name} nothing can be told by itself" in sentence for sentence in said)
+    assert any("nothing can be told by themselves" in sentence for sentence in words.sentences(plain))
+    assert plain.where is not None
+    few = dataclasses.replace(plain, where=dataclasses.replace(plain.where, cases=20, worst_twentieth=0.2))
+    assert any("of the 20 windows; the worst one carries 20 %." in sentence for sentence in words.sentences(few))
+
+
+def test_an_interval_that_rounds_to_nothing_is_said_to_be_small() -> None:
+    assert bounds(Effect(0.0, -0.0002, 0.0004, 8)) == "less than 0.05 % either way"
+    assert bounds(Effect(0.0, -0.0002, 0.0006, 8)) == "+0.0 % to +0.1 %"
+
+
 # ---------------------------------------------------------------------- the code
 
 
@@ -1115,6 +1186,58 @@ def test_pasted_code_has_weight_decay_and_the_optimizer_that_knows_it() -> None:
 def test_pasted_code_has_a_learning_rate_that_was_found() -> None:
     setting = {"model.dropout": 0.2, "training.learning_rate": 0.01}
     assert "torch.optim.Adam([*layers.parameters(), *head.parameters()], lr=0.01)" in snippets(use(setting))[0].code
+
+
+@pytest.mark.parametrize("size", [None, 3])
+@pytest.mark.parametrize("alone", [False, True])
+def test_pasted_code_embeds_tokens_as_the_saved_network_does(size: int | None, alone: bool) -> None:
+    features, counts = (["word"], {0: 12}) if alone else (["wave", "day", "load", "shop"], {1: 7, 3: 12})
+    setting = {"model.dropout": 0.2, "training.learning_rate": 0.01, "model.embedding_dropout": 0.1}
+    answer = use(setting)
+    answer = dataclasses.replace(answer, settings=answer.settings | {"model.embedding_size": size})
+    by_name = {features[column]: count for column, count in counts.items()}
+    shown = with_data(answer, features=features, vocabularies=by_name)
+    lstmreg_code, torch_code, keras_code = (s.code for s in snippets(shown))
+    config = ModelConfig(16, dropout=0.2, embedding_size=size, embedding_dropout=0.1)
+    network = Network(config, len(features), 4, vocabularies=counts)
+
+    ours: dict[str, Any] = {}
+    exec(lstmreg_code, ours)
+    assert repr(ours["embeddings"]) == repr(network.embeddings)
+    wanted = [repr(layer).replace(", activity_steps='last'", "") for layer in network.layers]  # it penalises none
+    assert [repr(layer) for layer in ours["layers"]] == wanted
+    ours["loss"].backward()
+    assert sum(len(group["params"]) for group in ours["optimizer"].param_groups) == len(list(network.parameters()))
+
+    plain: dict[str, Any] = {}
+    exec(torch_code, plain)
+    x = torch.rand(5, 24, len(features))
+    for column, count in counts.items():
+        x[..., column] = torch.randint(count + 1, (5, 24)).float()
+        with torch.no_grad():
+            plain["embeddings"][str(column)].weight[1:] = network.embeddings.table(column)
+    torch.testing.assert_close(plain["embedded"](x), network.eval().embeddings(x))
+    assert plain["lstm"](plain["embedded"](x))[0].shape == (5, 24, 16)
+
+    names: dict[str, Any] = {}
+    exec(keras_code, names)
+    (lstm,) = (layer for layer in names["model"].layers if type(layer).__name__ == "LSTM")
+    assert lstm.cell.kernel.shape[0] == network.layers[0].input_size
+    assert names["model"](x).shape == (5, 4)
+
+
+def test_the_card_of_a_run_says_how_many_tokens_its_columns_have(tmp_path: Path) -> None:
+    days = ["mon", "tue", "wed", "thu", "fri"]
+    rows = [f"{math.sin(k / 3):.4f},{days[k % 5]}" for k in range(200)]
+    (tmp_path / "days.csv").write_text("\n".join(["wave,day", *rows]))
+    config = tiny_config(tmp_path)
+    data = dataclasses.replace(config.data, path=str(tmp_path / "days.csv"), target="wave", time=None, tokens=["day"])
+    config = dataclasses.replace(config, data=data)
+    task = task_named(config.task).read(config.data)
+    config = task.completed(config)
+    card = make_card(config, task, task.splits(config.search), 8)
+    assert card.vocabularies == {"day": 5}
+    assert DataCard.from_kept(json.loads(json.dumps(dataclasses.asdict(card)))) == card
 
 
 @each_answer

@@ -242,6 +242,15 @@ def test_losses_of_the_test_are_case_by_case() -> None:
     np.testing.assert_allclose(losses[:, 0], expected.numpy(), rtol=1e-6)
 
 
+def test_a_case_of_the_test_is_named_by_its_module_and_its_place_in_the_test_batches() -> None:
+    task = own()
+    split = task.hold_out()
+    named = dict(zip(task.labels(split.judged), split.judged.tolist(), strict=True))
+    rows = torch.cat([y for _, y in Module(3).test_dataloader()])
+    assert list(named) == [f"module 3, test case {k}" for k in range(len(rows))]
+    assert task.labels(np.array([0, len(split.train)])) == ["module 3, training case 0", "module 3, validation case 0"]
+
+
 def test_each_block_is_judged_on_its_own_modules_test_batches() -> None:
     task = own()
     asked = task.completed(config(Path("unused")))

@@ -12,6 +12,7 @@ from .naming import (
     has_sure_effect,
     is_cut_short,
     places_of,
+    rules_out_an_effect,
     the_candidate,
     tried_knobs,
     worth_having,
@@ -47,6 +48,11 @@ def headline(answer: Answer) -> str:
     knobs = tried_knobs(answer)
     if knobs and all(k.verdict in ("off for certain", "harms") for k in knobs):
         return f"Leave every knob off: none brings {worth_having(answer)} beyond {beyond_what(answer)}."
+    if rules_out_an_effect(answer):
+        return (
+            f"Nothing worth having was found: of {the_candidate(answer)}, which looked best, an effect of "
+            f"{worth_having(answer)} beyond {beyond_what(answer)} is ruled out."
+        )
     return f"Nothing could be shown: no knob helps for certain beyond {beyond_what(answer)}."
 
 

@@ -8,14 +8,19 @@ import shlex
 from lstmreg.report.answers import Answer
 from lstmreg.search.evidence import Resolution
 
-from .naming import is_cut_short, task
+from .naming import is_cut_short, rules_out_an_effect, task
 from .writing import counted_seeds, half_of, listed
 
 
 def about_deciding(answer: Answer) -> list[str]:
     """Say what would show more, where the judge left something open."""
     judged, is_open = answer.judged, not answer.is_confirmed and not is_cut_short(answer)
-    if not is_open or judged is None or not {"interval", "smallest effect"} & set(judged.against):
+    if (
+        not is_open
+        or judged is None
+        or rules_out_an_effect(answer)
+        or not {"interval", "smallest effect"} & set(judged.against)
+    ):
         return []
     found = judged.resolution
     shown = f"effects within {half_of(found.half_width)} cannot be told from none"
@@ -105,7 +110,7 @@ def about_open_knobs(answer: Answer) -> list[str]:
     nearest = min(open_ones, key=lambda k: _distance(k.resolution))
     found = nearest.resolution
     assert found is not None
-    said = f"Of {names} nothing can be told by themselves"
+    said = f"Of {names} nothing can be told by {'themselves' if len(open_ones) > 1 else 'itself'}"
     if not found.more_blocks:
         return [f"{said}."]
     which = f"{nearest.name} would be decided first, by" if len(open_ones) > 1 else "It would be decided by"

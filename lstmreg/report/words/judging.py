@@ -9,6 +9,7 @@ from .naming import (
     better_simple_model,
     beyond_what,
     is_rival,
+    rules_out_an_effect,
     short_floor_name,
     the_candidate,
     tried_knobs,
@@ -76,7 +77,8 @@ def _why_not(answer: Answer, judged: Judged) -> str:
         "simple model": f"{better_simple_model(answer)} is better for certain",
         "failures": "its training fails more often than that without it",
     }
-    return f"It is not recommended, because {listed([why[reason] for reason in judged.against])}."
+    ruled_out = f" An effect of {worth_having(answer)} is ruled out." if rules_out_an_effect(answer) else ""
+    return f"It is not recommended, because {listed([why[reason] for reason in judged.against])}.{ruled_out}"
 
 
 def about_rival(answer: Answer) -> list[str]:

@@ -46,7 +46,7 @@ def table_note(answer: Answer) -> str:
             f"off for certain: the bands of all its values rule out an improvement of {worth_having(answer)}.",
         ),
         ("harms" in verdicts, "harms: the bands of all its values lie above zero."),
-        ("cannot tell" in verdicts, "cannot tell: none of these."),
+        ("cannot tell" in verdicts, "cannot tell: neither a gain nor its absence is certain."),
         ("not tried alone" in verdicts, "not tried alone: it was tried together with others only."),
         ("not searched" in verdicts, "not searched: it was not tried."),
     )

@@ -56,6 +56,12 @@ def has_sure_effect(answer: Answer) -> bool:
     return judged is not None and not {"interval", "smallest effect"} & set(judged.against)
 
 
+def rules_out_an_effect(answer: Answer) -> bool:
+    """Whether the judge's interval lies within the smallest effect on both sides."""
+    effect = None if answer.judged is None or not answer.candidate else answer.judged.effect
+    return effect is not None and -answer.smallest_effect < effect.low <= effect.high < answer.smallest_effect
+
+
 def worth_having(answer: Answer) -> str:
     """Say the least improvement that counts."""
     return percent(answer.smallest_effect)

@@ -33,7 +33,8 @@ def about_where(answer: Answer) -> list[str]:
     cases = task(answer).cases_are
     few = max(1, round(where.cases * 0.05))
     half, worst, of_stretch = _share(where.half), _share(where.worst_twentieth), where.stretch_share
-    said = [f"Half of the loss on the test lies in {half} of the {where.cases} {cases}; the worst {few} carry {worst}."]
+    carry = f"{few} carry" if few > 1 else "one carries"
+    said = [f"Half of the loss on the test lies in {half} of the {where.cases} {cases}; the worst {carry} {worst}."]
     if of_stretch is not None and of_stretch * _MUCH <= 0.5:
         between = " and ".join(where.stretch)
         said.append(f"Half of it also lies between {between}, in {_share(of_stretch)} of the {cases}.")

@@ -90,9 +90,14 @@ def interval(effect: Effect, answer: Answer) -> str:
 
 
 def bounds(effect: Effect) -> str:
-    """Write the two ends of an interval."""
+    """Write the two ends of an interval, unless both round to nothing."""
+    if max(abs(effect.low), abs(effect.high)) < _NOTHING:
+        return "less than 0.05 % either way"
     return f"{change(effect.low)} to {change(effect.high)}"
 
+
+#: A smaller change is written as zero.
+_NOTHING = 0.0005
 
 #: From here on a change is written as a factor.
 _TIMES = 10.0
