@@ -84,6 +84,7 @@ REFUSED = {
     "search.smallest_effect": NO_FRACTION,
     "search.confidence": NO_FRACTION,
     "search.sampler": ("tpee", ""),
+    "search.cases": (49, 0, -1),
     "search.effort": ("much", ""),
     "search.explain": ("some", 1),
     "search.seed": (-1, 2**32),
