@@ -14,6 +14,7 @@ import torch
 
 from lstmreg import LSTM, ModelConfig, Network, Population, TrainingConfig, fit_population
 from lstmreg.config import Config, DataConfig, SearchConfig, default_space, with_settings
+from lstmreg.config import settings as config_settings
 from lstmreg.errors import ConfigError
 from lstmreg.knobs import KNOBS, Knob, layer_arguments
 from lstmreg.layers.population import SERVED
@@ -80,7 +81,10 @@ def test_a_knob_that_populations_do_not_serve_is_named(zoneout: None) -> None:
         Population(networks)
 
 
-def test_a_knob_that_is_added_is_searched_turned_off_and_counted(zoneout: None) -> None:
+def test_a_knob_that_is_added_is_searched_turned_off_and_counted(
+    zoneout: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(config_settings._SECTIONS, "model", WithZoneout)  # as a field of ModelConfig would be
     assert default_space()["model.zoneout"] == [0.1, 0.3]
     setting = {"model.hidden_size": 8, "model.zoneout": 0.1}
     assert knobs_of(setting) == ["model.zoneout"]
@@ -97,7 +101,7 @@ def test_a_knob_that_is_added_is_written_in_every_dialect(zoneout: None) -> None
         kept_on={},
         settings=settings | {"data.window": 5, "data.horizon": 1, "training.loss": "mse"},
         task="forecast",
-        data=SimpleNamespace(features=["a", "b"], length=5, outputs=1, steps="last", classes=[]),
+        data=SimpleNamespace(features=["a", "b"], length=5, outputs=1, steps="last", classes=[], vocabularies={}),
     )
     ours, pytorch, theirs = (snippet.code for snippet in snippets(answer))
     assert "zoneout=0.1, kernel_regularizer=L1L2(l1=0.01)" in ours

@@ -16,6 +16,7 @@ import math
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -76,15 +77,25 @@ def measure(world: World, number: int, options: argparse.Namespace, runs: Path) 
 def table(lines: list[dict[str, Any]]) -> str:
     """Return a row of Markdown for each world."""
     rows = [
-        "| world | recommends | in vain | what, mostly | it says | true | half-width | covers "
+        "| world | recommends | in vain | if not, hindered by | what, mostly | it says | true | half-width | covers "
         "| best trial promises | and keeps | in vain |",
-        "|---|--:|--:|---|--:|--:|--:|--:|--:|--:|--:|",
+        "|---|--:|--:|---|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for world in WORLDS:
         own = [line for line in lines if line["world"] == world.name]
         if own:
             rows.append(_row(world, own))
-    return "\n".join(rows)
+    return "\n".join([*rows, "", _in_all(lines)])
+
+
+def _in_all(lines: list[dict[str, Any]]) -> str:
+    judged = [line for line in lines if "effect" in line]
+    said = [line for line in judged if line["recommends"]]
+    return (
+        f"In all {len(lines)} searches: {len(said)} recommend something, {sum(map(_is_in_vain, said))} of them in "
+        f"vain; {sum(map(_covers, judged))} of {len(judged)} intervals hold the truth; the best trial is in vain in "
+        f"{sum(line['best_trial_true'] > _SMALLEST for line in lines)}."
+    )
 
 
 def _row(world: World, lines: list[dict[str, Any]]) -> str:
@@ -94,15 +105,20 @@ def _row(world: World, lines: list[dict[str, Any]]) -> str:
     mostly = max(picks, key=picks.count) if picks else "nothing"
     widths = [(line["effect"][2] - line["effect"][1]) / 2 for line in judged]
     covered = [_covers(line) for line in judged]
-    in_vain = sum(line["pick_true"] > _SMALLEST for line in said)
+    hindered = Counter(reason for line in judged if not line["recommends"] for reason in line["against"])
     trials_in_vain = sum(line["best_trial_true"] > _SMALLEST for line in lines)
     return (
-        f"| {world.name}: {world.about} | {len(said)} of {len(lines)} | {in_vain} | {mostly} | "
-        f"{_percent([line['effect'][0] for line in judged])} | {_percent([line['true'][0] for line in judged])} | "
+        f"| {world.name}: {world.about} | {len(said)} of {len(lines)} | {sum(map(_is_in_vain, said))} | "
+        f"{', '.join(f'{reason} {count}' for reason, count in hindered.most_common())} | {mostly} | "
+        f"{_percent([line['effect'][0] for line in judged])} | {_percent([line['true'] for line in judged])} | "
         f"{np.mean(widths):.2f} | {sum(covered)} of {len(covered)} | "
         f"{_percent([line['best_trial_promised'] for line in lines])} | "
         f"{_percent([line['best_trial_true'] for line in lines])} | {trials_in_vain} |"
     )
+
+
+def _is_in_vain(line: dict[str, Any]) -> bool:
+    return bool(line["pick_true"] > _SMALLEST)
 
 
 def _covers(line: dict[str, Any]) -> bool:
@@ -120,7 +136,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("worlds", nargs="*", metavar="WORLD", help=f"of {', '.join(names)}; all if none is named")
     parser.add_argument("--runs", type=int, default=6, help="searches in each world (default: %(default)s)")
-    parser.add_argument("--trials", type=int, default=100, help="of the rival's study (default: %(default)s)")
+    parser.add_argument("--trials", type=int, default=60, help="of the rival's study (default: %(default)s)")
     parser.add_argument("--draws", type=int, default=8, help="data sets to judge the truth on (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=4, help="networks a block for the truth (default: %(default)s)")
     parser.add_argument("--results", type=Path, default=HERE / "results", help="folder of the measurements")

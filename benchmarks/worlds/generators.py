@@ -151,7 +151,9 @@ WORLDS = (
         "forecast",
         {"target": "y", "window": 24},
     ),
-    World("d-plenty", "1,500 rows, a small network: nothing", _driven(1500, 3, 0, 0.5), "forecast", _FORECAST, 4),
+    World(
+        "d-plenty", "1,500 rows, a small network: next to nothing", _driven(1500, 3, 0, 0.5), "forecast", _FORECAST, 4
+    ),
     World("e-noise", "noise: nothing", _noise, "forecast", _FORECAST),
     World("f-two", "few pictures among idle columns: two knobs", _shapes(300, idle=16), "classify", _CLASSIFY),
     World(
