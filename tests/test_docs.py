@@ -135,8 +135,9 @@ def test_the_demos_data_are_the_sunspots() -> None:
     assert series.target[1810 - 1700] == 0
 
 
-def test_the_table_of_real_data_is_that_of_what_was_measured() -> None:
-    command = [sys.executable, str(ROOT / "benchmarks" / "real"), "--table"]
+@pytest.mark.parametrize(("script", "page"), [("real", "real-data.md"), ("worlds", "method.md")])
+def test_the_table_on_the_page_is_that_of_what_was_measured(script: str, page: str) -> None:
+    command = [sys.executable, str(ROOT / "benchmarks" / script), "--table"]
     printed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=240).stdout
-    assert printed in (ROOT / "docs" / "real-data.md").read_text()
+    assert printed in (ROOT / "docs" / page).read_text()
     assert printed.count("\n") > 10
