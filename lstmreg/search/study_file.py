@@ -152,6 +152,8 @@ def _checked(path: Path, mode: Literal["rw", "ro"]) -> str:
             return str(connection.execute("PRAGMA integrity_check").fetchone()[0])
     except sqlite3.DatabaseError as error:
         return str(error)
+    except UnicodeDecodeError:  # what SQLite says quotes names of the file, which may be damaged too
+        return "its names are no text"
 
 
 def damaged(path: Path, reason: str) -> CorruptFileError:

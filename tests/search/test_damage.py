@@ -97,6 +97,13 @@ def test_a_flipped_bit_is_refused_or_changes_nothing(run: Path, evidence: Eviden
     flip(run, evidence, FLIPS, seed=0)
 
 
+def test_a_name_in_the_file_that_is_no_text_any_more_is_refused(run: Path) -> None:
+    content = bytearray((run / "study.db").read_bytes())
+    content[content.index(b"sqlite_autoindex_trial_values_1") + 3] ^= 0x80  # SQLite quotes it in what it says
+    (run / "study.db").write_bytes(content)
+    assert "the study is damaged" in refusal(run)
+
+
 @pytest.mark.storm
 @pytest.mark.parametrize("seed", range(1, 11))
 def test_thousands_of_flipped_bits_are_refused_or_change_nothing(run: Path, evidence: Evidence, seed: int) -> None:
