@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import MISSING, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from lstmreg.layers import penalties
 from lstmreg.tasks import Splits, Task
 from lstmreg.training.single import Lesson, floor_losses
 
-from .kept import fits
+from .kept import fields_of
 
 #: A loss below this, in units of the target's variance, is no loss but the rounding of 32 bits.
 _ROUNDING = 1e-12
@@ -96,16 +96,7 @@ class DataCard:
         Raises:
             ValueError: If something is missing, or is not what it must be.
         """
-        if not isinstance(kept, dict):
-            raise ValueError(f"its data card is no mapping: {kept!r}")
-        declared = get_type_hints(cls)
-        for field_ in dataclasses.fields(cls):
-            name, needed = field_.name, field_.default is MISSING and field_.default_factory is MISSING
-            if name not in kept and needed:
-                raise ValueError(f"its data card has no {name}")
-            if name in kept and not fits(kept[name], declared[name]):
-                raise ValueError(f"its data card has {name}={kept[name]!r}")
-        return cls(**{name: kept[name] for name in declared if name in kept})
+        return cls(**fields_of(cls, kept, "data card"))
 
     @property
     def best_floor(self) -> str | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import MISSING
 from types import UnionType
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 _SEAL = "seal"
 
@@ -33,14 +35,33 @@ def check_seal(kept: Mapping[str, Any], place: str) -> None:
         raise ValueError("it is not what was written")
 
 
-def is_sealed(kept: Mapping[str, Any]) -> bool:
-    """Tell whether it has a seal, as earlier versions gave none."""
-    return _SEAL in kept
-
-
 def _digest(kept: Mapping[str, Any], place: str) -> str:
     content = json.dumps([place, kept], sort_keys=True).encode()
     return hashlib.blake2b(content, digest_size=12).hexdigest()
+
+
+def fields_of(kind: type[Any], kept: Any, what: str) -> dict[str, Any]:
+    """Return of what went through JSON the fields of a dataclass; what a later version kept beside them is left out.
+
+    Args:
+        kind: The dataclass.
+        kept: What was kept.
+        what: Its name, for what is said of damage.
+
+    Raises:
+        ValueError: If a field is missing that has no default, or is not of its declared type.
+    """
+    if not isinstance(kept, dict):
+        raise ValueError(f"its {what} is no mapping: {kept!r}")
+    declared, found = get_type_hints(kind), {}
+    for each in dataclasses.fields(kind):
+        if each.name in kept:
+            found[each.name] = kept[each.name]
+            if not fits(found[each.name], declared[each.name]):
+                raise ValueError(f"its {what} has {each.name}={found[each.name]!r}")
+        elif each.default is MISSING and each.default_factory is MISSING:
+            raise ValueError(f"its {what} has no {each.name}")
+    return found
 
 
 def fits(value: Any, declared: Any) -> bool:

@@ -72,7 +72,7 @@ Runner = Callable[[list[Job], Tell], None]
 
 
 class Ledger:
-    """The Optuna studies of one run.
+    """The Optuna studies of one run, whose file has been looked at (:func:`~.study_file.check_file`).
 
     Args:
         config: The run.
@@ -94,20 +94,18 @@ class Ledger:
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         path = config.directory / "study.db"
-        check_file(path)
         self.config = config
         self.learning_rate: float | None = None
         on = {"test": [card.final_key]}
         self._splits = {stage: [tuple(k) for k in on.get(stage, card.block_keys)] for stage in STAGES}
         self._heard = heard
-        self._sha256 = card.sha256
         with reading(path):
             self._storage = optuna.storages.RDBStorage(f"sqlite:///{path.absolute()}")
             self._studies = self._open()
             attributes = self._studies["rates"].user_attrs
             self._is_older = _OLDER in attributes
-            if _BEGUN in attributes:  # perhaps of other data, which is said where they are compared
-                self._sha256 = read_card(config).sha256
+            # Perhaps of other data than those now: that is said where they are compared.
+            self._sha256 = (_begun_with(config, attributes) or card).sha256
             self._records = {stage: self._read(stage) for stage in STAGES}
 
     def _open(self) -> dict[Stage, optuna.Study]:
@@ -135,13 +133,11 @@ class Ledger:
             DataError: If the data are not those the run began with.
         """
         study = self._studies["rates"]
-        if study.user_attrs.keys() & {_BEGUN, _OLDER}:
-            known = read_card(self.config)
-            if known.sha256 != card.sha256:
-                raise DataError(
-                    f"{card.path}: not what run {self.config.run_name!r} began with. "
-                    f"Give the run a new name, or bring the old back."
-                )
+        if self._sha256 != card.sha256:
+            raise DataError(
+                f"{card.path}: not what run {self.config.run_name!r} began with. "
+                f"Give the run a new name, or bring the old back."
+            )
         if not self._is_older:
             begun = {
                 "schema": SCHEMA,
@@ -312,11 +308,23 @@ def read_card(config: Config) -> DataCard:
         name = f"{config.run_name}/rates"
         known = name in optuna.get_all_study_names(storage)
         attributes = optuna.load_study(storage=storage, study_name=name).user_attrs if known else {}
-        if _BEGUN in attributes:
-            return _card(config, attributes[_BEGUN])
-        if _OLDER in attributes:
-            return DataCard.from_kept(attributes[_OLDER])
-    raise CorruptFileError(f"{config.directory}: the search has not begun. Run 'lstmreg search'.")
+        card = _begun_with(config, attributes)
+    if card is None:
+        raise CorruptFileError(f"{config.directory}: the search has not begun. Run 'lstmreg search'.")
+    return card
+
+
+def _begun_with(config: Config, attributes: dict[str, Any]) -> DataCard | None:
+    """Return the data card that the attributes of the first study hold; ``None`` before a run has begun.
+
+    Raises:
+        ConfigError: If the run's ``config.yaml`` was changed since.
+        CorruptFileError: If a newer version wrote them.
+        ValueError: If they are not what was written.
+    """
+    if _BEGUN in attributes:
+        return _card(config, attributes[_BEGUN])
+    return DataCard.from_kept(attributes[_OLDER]) if _OLDER in attributes else None
 
 
 def _card(config: Config, begun: Any) -> DataCard:

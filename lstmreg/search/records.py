@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal, get_args
 
 from .card import log_loss
-from .kept import fits
+from .kept import fields_of
 from .space import Setting, key
 
 #: A stage of the experiment: one Optuna study.
@@ -90,13 +90,7 @@ class Result:
         Raises:
             ValueError: If something is missing, or is not what it must be.
         """
-        if not isinstance(kept, dict):
-            raise ValueError(f"its result is no mapping: {kept!r}")
-        declared = get_type_hints(cls)
-        result: dict[str, Any] = {name: kept.get(name) for name in declared}
-        for name, value in result.items():
-            if not fits(value, declared[name]):
-                raise ValueError(f"its result has {name}={value!r}" if name in kept else f"its result has no {name}")
+        result = fields_of(cls, kept, "result")
         if not len(result["train"]) == len(result["val"]) > result["best_epoch"] >= 0:
             raise ValueError("of its result the curves and the best epoch contradict each other")
         return cls(**result)
