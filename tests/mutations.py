@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lstmreg.errors import LstmregError
+
 VALUES = [0, 1, 2, 0x7F, 0x80, 0xFF, 0xFFFF, 1 << 31, (1 << 32) - 1, 1 << 40, (1 << 63) - 1, (1 << 64) - 1]
 
 
@@ -98,3 +100,27 @@ def limits() -> Iterator[None]:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def fault(use: Callable[[], object], seconds: int, *, must_be_printable: bool = False) -> str | None:
+    """Use a damaged file within :func:`limits`; return what is wrong with how that ended.
+
+    Args:
+        use: What uses it; returns what is wrong with what it found, or nothing.
+        seconds: It may take.
+        must_be_printable: Whether a refusal must have no control characters.
+    """
+    signal.alarm(seconds)
+    try:
+        wrong = use()
+        return None if wrong is None else str(wrong)
+    except LstmregError as error:
+        message = str(error)
+        is_one_line = len(message.splitlines()) == 1 and (message.isprintable() or not must_be_printable)
+        return None if is_one_line else f"says {message[:300]!r}"
+    except TooLongError:
+        return "takes too long"
+    except Exception as error:  # noqa: BLE001
+        return f"ends in {type(error).__name__}: {str(error)[:300]}"
+    finally:
+        signal.alarm(0)

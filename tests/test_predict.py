@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import random
 import re
 import resource
 import shutil
@@ -18,7 +16,6 @@ import lstmreg
 from lstmreg import search
 from lstmreg.cli import main
 from lstmreg.config import from_dict
-from lstmreg.errors import CorruptFileError, LstmregError
 from lstmreg.predictions import Band, Predictions
 from lstmreg.tasks import read_task
 from tests.tiny import smallest_config, write_series
@@ -313,68 +310,3 @@ def test_forecasts_of_several_series_are_said_to_be_in_time_and_of_groups(tmp_pa
     found = lstmreg.load(tmp_path / "runs" / "waves" / "fit").predictions(tmp_path / "two.csv")
     assert (found.in_time, found.group) == (True, "shop")
     assert found.columns["shop"].tolist() == ["a", "a", "b", "b"]
-
-
-# ---------------------------------------------------------------------- what was saved
-
-
-def test_a_mutated_model_is_loaded_or_refused_and_never_more(fitted: Path, tmp_path: Path) -> None:
-    """A few hundred changes of model.json: it predicts as before, or finitely otherwise, or exit code 4 is all."""
-    source = fitted / "runs" / "waves" / "fit"
-    shutil.copy(source / "model.safetensors", tmp_path)
-    whole, generator = json.loads((source / "model.json").read_text()), random.Random(0)
-    hostile = [
-        None,
-        True,
-        -1,
-        0,
-        10**400,
-        1e308,
-        float("nan"),
-        float("inf"),
-        "",
-        "../../x",
-        "=cmd()",
-        [],
-        {},
-        [[]],
-        "\x00",
-        "é" * 999,
-    ]
-    places = list(_places(whole["about"]))
-    for number in range(300):
-        changed = json.loads(json.dumps(whole))
-        at, *path = list(generator.choice(places))[::-1]
-        inner = changed["about"]
-        for key in path[::-1]:
-            inner = inner[key]
-        if number % 7 == 0:
-            del inner[at]
-        else:
-            inner[at] = generator.choice(hostile)
-        (tmp_path / "model.json").write_text(json.dumps(changed))
-        said = _loaded_and_asked(tmp_path, fitted / "waves.csv")
-        assert said in (None, 2) or (isinstance(said, str) and "\n" not in said), said
-
-
-def _loaded_and_asked(folder: Path, data: Path) -> str | int | None:
-    """Return how many steps a model predicts, what refuses it, or nothing of what is no predictor."""
-    try:
-        model = lstmreg.load(folder)
-    except CorruptFileError as error:
-        return str(error)
-    if not isinstance(model, lstmreg.Forecaster):
-        return None
-    try:
-        return len(model.predictions(data))
-    except LstmregError as error:  # such as another name of the time column, which the table has not
-        return str(error)
-
-
-def _places(value: object, path: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
-    inner = value.items() if isinstance(value, dict) else enumerate(value[:3]) if isinstance(value, list) else ()
-    found = [(*path, key) for key, _ in inner]
-    inner = value.items() if isinstance(value, dict) else enumerate(value[:3]) if isinstance(value, list) else ()
-    for key, each in inner:
-        found += _places(each, (*path, key))
-    return found

@@ -6,7 +6,6 @@ import dataclasses
 import gzip
 import io
 import random
-import signal
 import subprocess
 import sys
 import zipfile
@@ -23,10 +22,9 @@ import yaml
 from lstmreg import Config, DataConfig, ModelConfig, Network
 from lstmreg.data.sequences import Sequences, read_sequences
 from lstmreg.data.table import read_series
-from lstmreg.errors import LstmregError
 from lstmreg.models import load, save
 from lstmreg.yaml_file import read_yaml
-from tests.mutations import TooLongError, limits, mutated_bytes
+from tests.mutations import fault, limits, mutated_bytes
 
 FILES, MANY = 40, 1_200  #: of each form in the ordinary run, and behind the marker
 SECONDS = 10  #: for each file
@@ -112,24 +110,6 @@ def assert_whole(sequences: Sequences) -> None:
     assert all(sequences.targets)
 
 
-def fault(path: Path) -> str | None:
-    """Use a damaged file; return what is wrong with how that ended."""
-    signal.alarm(SECONDS)
-    try:
-        use(path)
-    except LstmregError as error:
-        message = str(error)
-        if len(message.splitlines()) != 1 or not message.isprintable():
-            return f"says {message[:300]!r}"
-    except TooLongError:
-        return "takes too long"
-    except Exception as error:  # noqa: BLE001
-        return f"ends in {type(error).__name__}: {str(error)[:300]}"
-    finally:
-        signal.alarm(0)
-    return None
-
-
 def whole(name: str, folder: Path) -> bytes:
     if name == "model.json":
         save(folder, Network(ModelConfig(hidden_size=3), 2, 1), {"target": "y"})
@@ -154,7 +134,7 @@ def faults(name: str, folder: Path, count: int, seed: str) -> dict[int, str]:
     with limits():
         for index in range(count):
             (folder / name).write_bytes(damaged(name, content, rng))
-            wrong = fault(folder / name)
+            wrong = fault(lambda: use(folder / name), SECONDS, must_be_printable=True)
             if wrong is not None:
                 found[index] = wrong
     assert {path.name for path in folder.iterdir()} == before
@@ -183,7 +163,7 @@ def test_a_file_of_nothing_but_ends_of_lines_fills_no_memory(name, tmp_path):
     head = b",".join(b"c%d" % k for k in range(1_000)) + b",id,y"
     (tmp_path / name).write_bytes(head + b"\n" * 3_000_000)
     with limits():
-        assert fault(tmp_path / name) is None
+        assert fault(lambda: use(tmp_path / name), SECONDS, must_be_printable=True) is None
 
 
 # ---------------------------------------------------------------------- large tables
