@@ -258,15 +258,20 @@ run()
 )
 
 
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_a_signal_is_answered_before_anything_heavy_is_loaded(sent: signal.Signals, code: int) -> None:
+def interrupted(program: str, line: str, sent: signal.Signals) -> tuple[int, str]:
+    """Send a signal to a program as soon as it prints a line; return its exit code and what it says of it."""
     with subprocess.Popen(
-        [sys.executable, "-c", SLOW_IMPORTS], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
-        wait_for(process, "importing")
+        wait_for(process, line)
         process.send_signal(sent)
         _, said = process.communicate(timeout=60)
-    assert (process.returncode, said) == (code, "Interrupted.\n")
+    return process.returncode, said
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_is_answered_before_anything_heavy_is_loaded(sent: signal.Signals, code: int) -> None:
+    assert interrupted(SLOW_IMPORTS, "importing", sent) == (code, "Interrupted.\n")
 
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
@@ -306,13 +311,7 @@ while True:
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_who_does_not_end_in_order_is_ended(sent: signal.Signals, code: int) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", DEAF], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        wait_for(process, "ready")
-        process.send_signal(sent)
-        _, said = process.communicate(timeout=60)
-    assert (process.returncode, said) == (code, "Interrupted.\n")
+    assert interrupted(DEAF, "ready", sent) == (code, "Interrupted.\n")
 
 
 def test_a_signal_that_is_ignored_as_by_nohup_stays_so() -> None:

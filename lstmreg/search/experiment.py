@@ -125,7 +125,7 @@ def run(
     task = read_task(config, data) if task is None else task
     with owned(config.directory), usable_study(config.directory, writes=True), told_if_it_ends(config, task):
         config = settle(task.completed(config), task)
-        task.splits(config.search)
+        _trained_splits(config, task)  # raises where there are too few cases, before anything is written
         check_file(config.directory / "study.db")
         _check_all_fit(config, task)
         planner = None if (config.directory / "config.yaml").exists() else Planner(config, task)

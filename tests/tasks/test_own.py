@@ -117,6 +117,14 @@ def test_a_network_of_ones_own_is_searched_and_its_weights_are_saved(tmp_path: P
         search.run(config(tmp_path), task=Own([Module(s) for s in (9, 8, 7, 6)], Net, nn.functional.cross_entropy))
 
 
+def test_modules_that_say_what_trains_cannot_be_thinned_and_the_refusal_leaves_no_run(tmp_path: Path) -> None:
+    asked = config(tmp_path)
+    asked = dataclasses.replace(asked, search=dataclasses.replace(asked.search, cases=50))
+    with pytest.raises(lstmreg.errors.ConfigError, match=r"search\.cases must be null where data modules"):
+        search.run(asked, task=own())
+    assert not (asked.directory / "config.yaml").exists()
+
+
 def test_another_network_or_loss_or_case_is_another_question() -> None:
     class Wider(Net):
         def __init__(self) -> None:
