@@ -274,44 +274,43 @@ def test_a_signal_is_answered_before_anything_heavy_is_loaded(sent: signal.Signa
     assert interrupted(SLOW_IMPORTS, "importing", sent) == (code, "Interrupted.\n")
 
 
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_the_second_signal_ends_at_once_with_the_code_of_the_first(
-    folder: Path, sent: signal.Signals, code: int
-) -> None:
-    with talkative(folder, "search", "-c", "lstmreg.yaml") as process:
-        wait_for(process, r" +\d+/\d+ ")
-        process.send_signal(sent)
-        while process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=60)
-    assert process.returncode == code
-    assert said.startswith("Interrupted.\n")
-    assert "Traceback" not in said
-
-
-#: Swallows what ends it, as a library may.
-DEAF = (
-    """
+def deaf(seconds: float) -> str:
+    """Return a program that swallows what ends it, as a library may, and is ended after some time."""
+    return f"""
 import signal, time
 from lstmreg import signals
-signals._SECONDS_TO_END = 0.1
-"""
-    + HEARING
-    + """
+signals._SECONDS_TO_END = {seconds}
+{HEARING}
 signals.answer_signals()
+said = "ready"
 while True:
     try:
-        print("ready", flush=True)
-        time.sleep(60)
+        print(said, flush=True)
+        time.sleep(600)
     except BaseException:
-        pass
+        said = "swallowed"
 """
-)
 
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_who_does_not_end_in_order_is_ended(sent: signal.Signals, code: int) -> None:
-    assert interrupted(DEAF, "ready", sent) == (code, "Interrupted.\n")
+    assert interrupted(deaf(0.1), "ready", sent) == (code, "Interrupted.\n")
+
+
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(("first", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_the_second_signal_ends_at_once_with_the_code_of_the_first(
+    first: signal.Signals, code: int, second: signal.Signals
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", deaf(600)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        wait_for(process, "ready")
+        process.send_signal(first)
+        wait_for(process, "swallowed")
+        process.send_signal(second)
+        _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (code, "Interrupted.\n")
 
 
 def test_a_signal_that_is_ignored_as_by_nohup_stays_so() -> None:
