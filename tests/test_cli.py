@@ -12,6 +12,8 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -258,11 +260,21 @@ run()
 )
 
 
-def interrupted(program: str, line: str, sent: signal.Signals) -> tuple[int, str]:
-    """Send a signal to a program as soon as it prints a line; return its exit code and what it says of it."""
+@contextmanager
+def running(program: str) -> Iterator[subprocess.Popen[str]]:
+    """Start a program, which does not outlive the test."""
     with subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def interrupted(program: str, line: str, sent: signal.Signals) -> tuple[int, str]:
+    """Send a signal to a program as soon as it prints a line; return its exit code and what it says of it."""
+    with running(program) as process:
         wait_for(process, line)
         process.send_signal(sent)
         _, said = process.communicate(timeout=60)
@@ -302,9 +314,7 @@ def test_who_does_not_end_in_order_is_ended(sent: signal.Signals, code: int) -> 
 def test_the_second_signal_ends_at_once_with_the_code_of_the_first(
     first: signal.Signals, code: int, second: signal.Signals
 ) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", deaf(600)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+    with running(deaf(600)) as process:
         wait_for(process, "ready")
         process.send_signal(first)
         wait_for(process, "swallowed")
