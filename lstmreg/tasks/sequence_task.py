@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from lstmreg.config import DataConfig, ModelConfig, SearchConfig
 from lstmreg.data.cases import Cases
 from lstmreg.data.encoding import SequenceEncoder
+from lstmreg.data.fingerprint import Fingerprint
 from lstmreg.data.sequences import Sequences, from_arrays, read_sequences
 from lstmreg.data.sources.given import parts_given, table_given
 from lstmreg.data.sources.raw import Kind
@@ -49,6 +50,19 @@ class SequenceTask(Task):
         self.path, self.sha256, self.notes = sequences.path, sequences.sha256, sequences.notes
         self.size = len(sequences)
         self.features, self.target = sequences.features, ", ".join(sequences.target_names)
+
+    def fingerprint(self) -> Fingerprint:
+        """Return that of the sequences."""
+        sequences = self.sequences
+        starts, by_step = sequences.starts, len(sequences.targets) != len(sequences)
+
+        def content(first: int, last: int) -> bytes:
+            steps = slice(starts[first], starts[last])
+            names = "\n".join(sequences.names[first:last]).encode()
+            targets = sequences.targets[steps] if by_step else sequences.targets[first:last]
+            return names + sequences.inputs[steps].tobytes() + "\n".join(map(str, targets.tolist())).encode()
+
+        return Fingerprint.of(len(sequences), content)
 
     @classmethod
     def read(cls, data: DataConfig, given: Any = None) -> Self:
