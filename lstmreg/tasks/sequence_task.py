@@ -6,7 +6,7 @@ import hashlib
 from abc import abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,7 @@ class SequenceTask(Task):
         sequences: The sequences.
     """
 
+    kind: ClassVar[Kind]  #: of their targets
     cases_are: ClassVar[str] = "sequences"
     parts_are: ClassVar[str] = "sequences"
     settings_shown: ClassVar[tuple[str, ...]] = ("split_by", "test_fraction", "group", "tokens", "weight")
@@ -71,7 +72,7 @@ class SequenceTask(Task):
         Arrays are ``(x, y)``, ``(x, y, groups)`` or ``(x, y, groups, weights)``, of which groups may be ``None``. Of
         them ``data.target`` names the target, and ``data.features`` the columns.
         """
-        kind = cast(Kind, cls.name)
+        kind = cls.kind
         if given is None:
             return cls(data, read_sequences(data, kind))
         parts = parts_given(given, data)
