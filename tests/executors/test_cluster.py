@@ -21,7 +21,7 @@ from lstmreg.executors import Dispatch, Failure, Here, opened
 from lstmreg.executors.orders import Parcel
 
 from . import work
-from .work import MARKER, THE_ONE, Work, trained
+from .work import THE_ONE, Work, trained
 
 if os.environ.get("CI") != "true":  # where nothing may be skipped
     pytest.importorskip("distributed")
@@ -94,9 +94,7 @@ def cluster_of(folder: Path, workers: int = 2, protocol: str = "tcp") -> Iterato
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealCluster]:
-    folder = tmp_path_factory.mktemp("cluster")
-    os.environ[MARKER] = str(folder / "done")
-    with cluster_of(folder) as started:
+    with cluster_of(tmp_path_factory.mktemp("cluster")) as started:
         yield started
 
 
@@ -133,6 +131,7 @@ def test_a_cluster_gives_the_same_digits_and_tells_how_it_goes(
 def test_a_killed_worker_costs_what_it_had_not_finished(
     cluster: RealCluster, some: Work, undisturbed: dict[int, object]
 ) -> None:
+    some.begin_anew()
     with opened(SearchConfig(cluster=cluster.address), some.material) as executor:
         told = trained(executor, some.assignments, work.kills_once)
     assert told.outcomes == undisturbed
@@ -148,7 +147,7 @@ def test_what_kills_its_workers_is_set_aside(cluster: RealCluster, some: Work, u
 
 
 def test_a_worker_that_hangs_is_started_again(cluster: RealCluster, some: Work, undisturbed: dict[int, object]) -> None:
-    Path(os.environ[MARKER]).unlink()
+    some.begin_anew()
     parcel = Parcel.of(some.material)
     crew = Cluster(cluster.address, parcel)
     with Dispatch(crew, parcel.digest, len(some.task.features), silence=2.0) as executor:
