@@ -10,6 +10,7 @@ from lstmreg.errors import ConfigError
 from lstmreg.rules import FLAG_OR_NULL, FRACTION, POSITIVE, SEED, between, check_section, require, ruled
 
 from .space import Condition, Dimension, Range, Scalar, Values, conditions, default_space
+from .storage import check_storage
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,8 @@ class SearchConfig:
         explain: Whether further trainings, after the test, say what leaving a column out does, and what each knob does
             without early stopping. They decide nothing. Null: none where effort is quick, all where it is thorough, and
             else as many as make a search at most 15 % longer.
+        storage: Where the study is kept: null is a file in the run's folder, else a PostgreSQL database, such as
+            postgresql+psycopg://anna@db.example.org/studies; its password is read from PGPASSWORD or ~/.pgpass.
     """
 
     space: dict[str, Range | Values | list[Scalar]] | None = None
@@ -91,9 +94,11 @@ class SearchConfig:
     seed: int = field(default=0, metadata=ruled(SEED))
     effort: Literal["quick", "default", "thorough"] = "default"
     explain: bool | None = field(default=None, metadata=ruled(FLAG_OR_NULL))
+    storage: str | None = None
 
     def __post_init__(self) -> None:
         check_section(self, "search.")
+        check_storage(self.storage)
         proposes = self.screen or self.trials > 0
         require(proposes, "search.trials", "above 0 where search.screen is false, so that something is tried", 0)
         _ = self.conditions  # raises where they cannot be
