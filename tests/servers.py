@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -75,6 +78,11 @@ class PostgreSQL:
         line = ["psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-p", str(self.port), "-U", "keeper"]
         return self._run(*line, "-d", database, "-c", statement)
 
+    def dump(self) -> str:
+        """Return all that the database holds, as text."""
+        line = ["-h", "127.0.0.1", "-p", str(self.port), "-U", "keeper", "-d", DATABASE]
+        return self._run("pg_dump", "--inserts", *line)
+
     def _run(self, program: str, *arguments: str) -> str:
         done = subprocess.run(
             [str(self._programs / program), *arguments],
@@ -87,6 +95,56 @@ class PostgreSQL:
         )
         assert done.returncode == 0, done.stderr
         return str(done.stdout)
+
+
+class Cutting:
+    """What stands before a server, and once cuts the connection when a request was served and not yet answered.
+
+    Args:
+        port: The server's.
+        after: A text that a client must have sent on a connection first.
+        at: The text of the request whose answer is lost.
+    """
+
+    def __init__(self, port: int, after: str, at: str) -> None:
+        self._server, self._after, self._at = port, after.encode(), at.encode()
+        self._door = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._door.getsockname()[1])
+        self.has_cut = False
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._admit, daemon=True).start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._door.shutdown(socket.SHUT_RDWR)
+        self._door.close()
+
+    def _admit(self) -> None:
+        while True:
+            try:
+                client, _ = self._door.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._carry, args=(client,), daemon=True).start()
+
+    def _carry(self, client: socket.socket) -> None:
+        """Carry one question after another, each with what is answered to it."""
+        has_begun = False
+        with client, socket.create_connection(("127.0.0.1", self._server)) as server:
+            while True:
+                for sender in select.select([client, server], [], [])[0]:
+                    data = sender.recv(65536)
+                    if not data:
+                        return
+                    if sender is client:
+                        has_begun = has_begun or self._after in data
+                        server.sendall(data)
+                        if has_begun and self._at in data and not self.has_cut:
+                            self.has_cut = bool(server.recv(65536))  # it is served
+                            return
+                    else:
+                        client.sendall(data)
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from lstmreg.training.memory import OutOfMemoryError
 from .card import DataCard
 from .config_file import differences
 from .kept import check_seal, fits, sealed
+from .parameters import distributions, parameters
 from .records import ROLES, STAGE_OF, STAGES, Record, Replicate, Result, Role, Stage
 from .space import Setting, key
 from .storage import Storage
@@ -100,6 +101,7 @@ class Ledger:
         on = {"test": [card.final_key]}
         self._splits = {stage: [tuple(k) for k in on.get(stage, card.block_keys)] for stage in STAGES}
         self._heard = heard
+        self._distributions = distributions(config)
         self._storage = storage
         with storage.reading():
             self._opened = storage.opened()
@@ -206,7 +208,14 @@ class Ledger:
             place = self._place(stage)
             if place is not None:
                 attributes = sealed({**attributes, "value": value}, place)
-            ended = optuna.trial.create_trial(state=state, value=value, user_attrs=attributes)
+            shown = parameters(job.setting, self._distributions)
+            ended = optuna.trial.create_trial(
+                state=state,
+                value=value,
+                params=shown,
+                distributions={path: self._distributions[path] for path in shown},
+                user_attrs=attributes,
+            )
             ended.number = self._storage.write(self._opened, study, ended)
             self._keep(_record(stage, ended, place))
 

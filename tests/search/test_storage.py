@@ -6,21 +6,19 @@ import dataclasses
 import json
 import os
 import socket
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import optuna
 import pytest
 
 from lstmreg import cli, search
-from lstmreg.config import Config, with_settings
+from lstmreg.config import Config
 from lstmreg.errors import ConfigError, CorruptFileError
 from lstmreg.search import Progress, study_server
 from lstmreg.search.evidence import Evidence
 from lstmreg.search.records import STAGES
-from tests.servers import DATABASE, PASSWORD, PostgreSQL, postgresql
+from lstmreg.yaml_file import write_yaml
+from tests.servers import DATABASE, PASSWORD, Cutting, PostgreSQL, postgresql
 from tests.tiny import smallest_config
 
 
@@ -118,25 +116,72 @@ def test_another_storage_under_the_name_of_a_run_is_refused(config: Config, in_a
 
 
 def test_a_run_that_another_process_holds_is_refused_with_its_name(config: Config, tmp_path: Path) -> None:
-    """From another folder, whose lock says nothing of it."""
+    """From another folder, whose lock says nothing of it; to the database any other connection is another process."""
     elsewhere = dataclasses.replace(config, runs=str(tmp_path / "elsewhere"))
     refused: list[str] = []
 
     def second() -> None:
-        program = (
-            "import sys, yaml; from lstmreg import search; from lstmreg.config import from_dict; "
-            "from lstmreg.errors import ConfigError\n"
-            "try: search.run(from_dict(yaml.safe_load(sys.stdin)))\n"
-            "except ConfigError as error: print(error)"
-        )
-        settings = json.dumps(dataclasses.asdict(elsewhere))
-        line = [sys.executable, "-c", program]
-        refused.append(subprocess.run(line, input=settings, capture_output=True, text=True, check=True).stdout)
+        with pytest.raises(ConfigError) as caught:
+            search.run(elsewhere)
+        refused.append(str(caught.value))
 
     search.run(config, at_record(1, second))
     assert f"process {os.getpid()} on {socket.gethostname()[:30]} is working on the run" in refused[0]
     assert "/studies: " in refused[0]
     assert not Path(elsewhere.runs).exists() or not list(Path(elsewhere.runs).rglob("config.yaml"))
+
+
+# ---------------------------------------------------------------------- secrets and damage
+
+
+def command_line(config: Config, folder: Path) -> list[str]:
+    """Return what searches as configured."""
+    write_yaml(config, folder / "lstmreg.yaml")
+    return ["search", "-c", str(folder / "lstmreg.yaml")]
+
+
+def test_the_password_is_nowhere_but_in_the_environment(
+    config: Config, server: PostgreSQL, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    line = command_line(config, tmp_path)
+    assert cli.main(line) == 0
+    assert cli.main(["report", str(config.directory)]) == 0
+    said = "".join(capfd.readouterr())
+    assert "report.html" in said
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert config.directory / "config.yaml" in files
+    for kept in (said, server.dump(), *(path.read_bytes().decode("latin-1") for path in files)):
+        assert PASSWORD not in kept
+
+
+@pytest.mark.parametrize("verbose", [[], ["-v"]])
+def test_a_wrong_password_is_said_with_the_remedy_and_not_shown(
+    config: Config,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    verbose: list[str],
+) -> None:
+    monkeypatch.setenv("PGPASSWORD", "wrong-Swordfish")
+    assert cli.main([*command_line(config, tmp_path), *verbose]) == 1
+    said = "".join(capfd.readouterr())
+    assert "password authentication failed" in said
+    assert "PGPASSWORD or ~/.pgpass" in said
+    assert "wrong-Swordfish" not in said
+
+
+def test_a_digit_that_changed_in_the_database_is_no_other_answer(config: Config, server: PostgreSQL) -> None:
+    search.run(config)
+    first = f"SELECT trial_id FROM trials JOIN studies USING (study_id) WHERE study_name = '{config.run_name}/rates'"
+    server.ask(
+        "UPDATE trial_user_attributes SET value_json = "
+        "jsonb_set(value_json::jsonb, '{loss}', to_jsonb((value_json::jsonb ->> 'loss')::float8 * 0.5))::text "
+        f"WHERE key = 'result' AND trial_id = ({first} ORDER BY trial_id LIMIT 1)"
+    )
+    with pytest.raises(CorruptFileError, match="trial 0 of stage 'rates': it is not what was written") as caught:
+        search.read(config.directory)
+    assert caught.value.exit_code == 4
+    assert f"127.0.0.1:{server.port}/{DATABASE}: the study" in str(caught.value)
 
 
 # ---------------------------------------------------------------------- the server goes away
@@ -155,12 +200,26 @@ def test_a_server_that_restarts_changes_nothing_in_the_answer(
     assert counts(server, config.run_name) == f"COMPLETE|{trainings(in_a_file)}"
 
 
+def test_a_trial_whose_commit_was_not_answered_is_not_written_twice(
+    config: Config, server: PostgreSQL, in_a_file: Evidence
+) -> None:
+    """Between the two stands what takes the first trial's commit to the server, and never brings the answer back."""
+    with Cutting(server.port, "INSERT INTO trials ", "COMMIT") as cutting:
+        address = server.url.replace(str(server.port), str(cutting.port))
+        found = search.run(dataclasses.replace(config, search=dataclasses.replace(config.search, storage=address)))
+    assert cutting.has_cut
+    assert told(found) == told(in_a_file)
+    assert counts(server, config.run_name) == f"COMPLETE|{trainings(in_a_file)}"
+
+
 def test_a_server_that_is_gone_ends_the_search_in_one_line_and_it_goes_on_later(
     config: Config,
     server: PostgreSQL,
     in_a_file: Evidence,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(study_server, "PAUSES", (0.01, 0.01))
     with pytest.raises(OSError, match=r"cannot be reached.*told of are kept.*run the search again") as caught:
@@ -170,8 +229,10 @@ def test_a_server_that_is_gone_ends_the_search_in_one_line_and_it_goes_on_later(
         said = [record.getMessage() for record in caplog.records if record.name == "lstmreg"]
         assert len(said) == 1
         assert "trying again" in said[0]
-        with pytest.raises(OSError, match="cannot be reached"):
-            search.run(config)
+        assert cli.main(command_line(config, tmp_path)) == 1
+        (line,) = capfd.readouterr().err.splitlines()
+        assert "the database cannot be reached" in line
+        assert "See that the server runs" in line
     finally:
         server.start()
     assert counts(server, config.run_name) == "COMPLETE|4"  # the fifth was told after the server's end
