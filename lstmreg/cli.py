@@ -24,7 +24,7 @@ from lstmreg.config.space import check_written
 from lstmreg.errors import ConfigError, LstmregError, did_you_mean, printable, without_passwords
 from lstmreg.terminal import Console, open_console, say, say_unbroken
 from lstmreg.verbs import VERBS, Verb
-from lstmreg.verbs.settings import VerbWithSettings, check_files, check_sections, how_a_file_is_given
+from lstmreg.verbs.settings import VerbWithSettings, check_files, check_passwords, check_sections, how_a_file_is_given
 from lstmreg.yaml_file import declared_type
 
 
@@ -88,6 +88,7 @@ def parse(arguments: list[str], verbs: Sequence[Verb] = VERBS) -> tuple[Verb, Na
         options += of_verb._option_string_actions
     wanted = next((by_name[argument] for argument in arguments if argument in by_name), None)
     check_files(arguments)
+    check_passwords(arguments)
     if wanted is None or isinstance(wanted, VerbWithSettings):
         check_sections(arguments)
     try:

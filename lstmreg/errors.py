@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 
 #: What stands before a password, and it: in an address, and as an option of one.
-_PASSWORDS = re.compile(r"(://[^\s:/@]*:)\S+(?=@)|(password(?:=|%3d))[^\s&'\"]+", re.IGNORECASE)
+_PASSWORDS = re.compile(r"(:/+[^\s:/@]*:)\S+(?=@)|(password(?:=|%3d))[^\s&'\"]+", re.IGNORECASE)
 
 
 def without_passwords(text: str) -> str:

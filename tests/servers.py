@@ -1,4 +1,4 @@
-"""Real servers for tests: PostgreSQL, on a free port and in a folder of its own, which does not outlive the tests."""
+"""Real servers for tests, on free ports, none of which outlives them: PostgreSQL and optuna-dashboard."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Self
 
@@ -164,6 +166,33 @@ def postgresql() -> Iterator[PostgreSQL]:
         if server is not None:
             server.stop()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def dashboard(storage: str) -> Iterator[str]:
+    """Run optuna-dashboard on a study, and return its address."""
+    if find_spec("optuna_dashboard") is None:
+        assert os.environ.get("CI") != "true", "optuna-dashboard is missing, and nothing may be skipped here"
+        pytest.skip("optuna-dashboard is missing")
+    port = _free_port()
+    program = "from optuna_dashboard._cli import main; main()"
+    with subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", program, storage, "--host", "127.0.0.1", "--port", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    ) as process:
+        try:
+            while not _answers(port):
+                assert process.poll() is None, process.stderr and process.stderr.read()
+                time.sleep(0.1)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.kill()
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as visitor:
+        return visitor.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _free_port() -> int:

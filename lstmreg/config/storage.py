@@ -30,18 +30,27 @@ def check_storage(address: str | None) -> None:
     """
     if address is None:
         return
+    check_no_password(address)
     plain = unquote(address)
-    if _has_password(plain):
-        raise ConfigError(
-            "search.storage must be an address without a password, got one with a password in it. Take it out, and "
-            "give it as the environment variable PGPASSWORD or in ~/.pgpass, where only you can read it."
-        )
     scheme, _, rest = address.partition("://")
     found = _ADDRESS.fullmatch(rest) if f"{scheme}://" == _SCHEME else None
     if found is None or (found["user"] is not None and ":" in unquote(found["user"])) or "dbname" in _names(plain):
         shown = f"{scheme}://..." if rest else repr(address)
         got = f", got {shown}" if re.fullmatch(r"[\w.+/-]+", scheme) else ""
         raise ConfigError(f"search.storage must be {_SCHEME}HOST/DATABASE, such as {_EXAMPLE}{got}.")
+
+
+def check_no_password(written: str) -> None:
+    """See that there is no password in what is written as ``search.storage``.
+
+    Raises:
+        ConfigError: If there is; it does not show it.
+    """
+    if _has_password(unquote(written)):
+        raise ConfigError(
+            "search.storage must be an address without a password, got one with a password in it. Take it out, and "
+            "give it as the environment variable PGPASSWORD or in ~/.pgpass, where only you can read it."
+        )
 
 
 def _has_password(plain: str) -> bool:

@@ -6,8 +6,10 @@ import dataclasses
 import json
 import os
 import socket
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +20,7 @@ from lstmreg.search import Progress, study_server
 from lstmreg.search.evidence import Evidence
 from lstmreg.search.records import STAGES
 from lstmreg.yaml_file import write_yaml
-from tests.servers import DATABASE, PASSWORD, Cutting, PostgreSQL, postgresql
+from tests.servers import DATABASE, PASSWORD, Cutting, PostgreSQL, dashboard, postgresql
 from tests.tiny import smallest_config
 
 
@@ -110,6 +112,33 @@ def test_another_storage_under_the_name_of_a_run_is_refused(config: Config, in_a
     other = dataclasses.replace(in_a_file.config, search=config.search)
     with pytest.raises(ConfigError, match=r"search\.storage: None then, 'postgresql\+psycopg://anna@127"):
         search.run(other)
+
+
+# ---------------------------------------------------------------------- who watches
+
+
+def got(address: str) -> Any:
+    with urllib.request.urlopen(address, timeout=30) as answered:
+        return json.load(answered)
+
+
+@pytest.mark.parametrize("place", ["file", "database"])
+def test_the_dashboard_shows_trials_with_their_values_and_what_they_tried(
+    place: str, in_a_file: Evidence, request: pytest.FixtureRequest
+) -> None:
+    evidence, address = in_a_file, f"sqlite:///{in_a_file.config.directory / 'study.db'}"
+    if place == "database":
+        config: Config = request.getfixturevalue("config")
+        evidence, address = search.run(config), str(config.search.storage)
+    with dashboard(address) as shown:
+        studies = {study["study_name"]: study["study_id"] for study in got(f"{shown}/api/studies")["study_summaries"]}
+        for stage, records in evidence.records.items():
+            found = got(f"{shown}/api/studies/{studies[f'{evidence.config.run_name}/{stage}']}")
+            values = {trial["number"]: trial.get("values") for trial in found["trials"]}
+            assert values == {r.number: [r.result.test_error if stage == "test" else r.result.loss] for r in records}
+            tried = {t["number"]: {p["name"]: p["param_internal_value"] for p in t["params"]} for t in found["trials"]}
+            if stage != "explain":  # where columns are left out, which nobody searches
+                assert tried == {r.number: r.setting for r in records}
 
 
 # ---------------------------------------------------------------------- one process alone
