@@ -195,9 +195,12 @@ class StudyServer(Storage):
         Raises:
             OSError: If another process has worked on the run since the connection was lost.
         """
-        count = self._count()
+        assert self._held is not None  # who does not hold it does not write
+        with self._held.engine.connect():  # which asks whether it is alive, and makes another if it is not
+            pass
         if in_doubt is None and self._connections == self._known_connection:
             return None
+        count = self._count()
         there = None if in_doubt is None else self._number_of(study, in_doubt)
         if count != self._known_trials + (there is not None):
             raise OSError(errno.EIO, _MEANWHILE, self.where)
@@ -215,13 +218,13 @@ class StudyServer(Storage):
         return None if found is None else int(found)
 
     def _count(self) -> int:
-        """Count the trials of the run; the connection is made anew if it was lost."""
+        """Count the trials of the run."""
         names = "SELECT count(*) FROM trials JOIN studies USING (study_id) WHERE starts_with(study_name, :name)"
         return int(self._asked(names, name=f"{self._run_name}/") or 0)
 
     def _asked(self, query: str, **values: object) -> Any:
         """Return the first value of the first row; ``None`` if there is none."""
-        assert self._held is not None  # who has not looked does not write
+        assert self._held is not None
         with self._held.engine.connect() as connection:
             return connection.execute(text(query), values).scalar()
 

@@ -8,9 +8,12 @@ import os
 import socket
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
+import optuna
+import psycopg
 import pytest
 
 from lstmreg import cli, search
@@ -141,6 +144,25 @@ def test_the_dashboard_shows_trials_with_their_values_and_what_they_tried(
                 assert tried == {r.number: r.setting for r in records}
 
 
+def test_who_may_only_read_can_report_and_watch(
+    config: Config, server: PostgreSQL, in_a_file: Evidence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = server.url.replace("anna@", "")
+    monkeypatch.setenv("PGUSER", "anna")
+    search.run(dataclasses.replace(config, search=dataclasses.replace(config.search, storage=address)))
+    server.ask(f"CREATE ROLE ben LOGIN PASSWORD '{PASSWORD}'; GRANT SELECT ON ALL TABLES IN SCHEMA public TO ben")
+    monkeypatch.setenv("PGUSER", "ben")
+    assert told(search.read(config.directory)) == told(in_a_file)
+    with dashboard(address) as shown:
+        names = [study["study_name"] for study in got(f"{shown}/api/studies")["study_summaries"]]
+        assert f"{config.run_name}/judge" in names
+        assert got(f"{shown}/api/studies/1")["trials"]
+    with pytest.raises(OSError, match="permission denied"):
+        search.run(
+            dataclasses.replace(config, name="of_ben", search=dataclasses.replace(config.search, storage=address))
+        )
+
+
 # ---------------------------------------------------------------------- one process alone
 
 
@@ -227,6 +249,38 @@ def test_a_server_that_restarts_changes_nothing_in_the_answer(
     assert told(found) == told(in_a_file)
     assert told(search.read(config.directory)) == told(in_a_file)
     assert counts(server, config.run_name) == f"COMPLETE|{trainings(in_a_file)}"
+
+
+def test_what_another_process_wrote_while_the_connection_was_lost_is_not_mixed_in(
+    config: Config, server: PostgreSQL, in_a_file: Evidence
+) -> None:
+    def restart_and_write() -> None:
+        server.stop()
+        server.start()
+        others = optuna.storages.RDBStorage(str(config.search.storage))
+        optuna.load_study(storage=others, study_name=f"{config.run_name}/explain").add_trial(
+            optuna.create_trial(value=1.0)
+        )
+        others.engine.dispose()
+
+    with pytest.raises(OSError, match="another process has worked on this run") as caught:
+        search.run(config, at_record(4, restart_and_write))
+    assert caught.value.filename == f"127.0.0.1:{server.port}/{DATABASE}"
+    assert told(search.run(config)) == told(in_a_file)
+
+
+def test_a_lost_connection_to_which_the_server_still_holds_is_no_other_process(server: PostgreSQL) -> None:
+    storage = study_server.StudyServer(server.url, "lost")
+    with closing(storage._locked()) as lost:
+        with pytest.raises(study_server._LostError):
+            storage._locked()  # which ends the other
+        with pytest.raises(psycopg.OperationalError):
+            lost.execute("SELECT 1")
+    for _ in range(100):  # as soon as the server has let go
+        with suppress(study_server._LostError), closing(storage._locked()):
+            break
+    else:
+        pytest.fail("it still holds")
 
 
 def test_a_trial_whose_commit_was_not_answered_is_not_written_twice(
