@@ -13,6 +13,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, LiteralString
 
 import optuna
@@ -38,6 +39,9 @@ _IMPATIENT = {
     "keepalives_count": "4",
     "tcp_user_timeout": "30000",
 }
+
+#: The name of a connection has room for 63 characters.
+_HOST = socket.gethostname()[:30]
 
 _log = logging.getLogger("lstmreg")
 
@@ -67,7 +71,7 @@ class StudyServer(Storage):
         self._arguments: dict[str, Any] = {**_IMPATIENT, **url.get_dialect()().create_connect_args(url)[1]}
         self.where = _where(url)
         # A name of this process for those whom it keeps out; the last part tells it from its like in another container.
-        self._own_name = f"{socket.gethostname()[:30]}/{os.getpid()}/{secrets.token_hex(3)}"
+        self._own_name = f"{_HOST}/{os.getpid()}/{secrets.token_hex(3)}"
         self._lock = int.from_bytes(
             hashlib.blake2b(f"lstmreg/{run_name}".encode(), digest_size=8).digest(), signed=True
         )
@@ -104,7 +108,7 @@ class StudyServer(Storage):
         with self.usable(kept=_KEPT):
             try:
                 self._made()
-                self._held = self._made_over_one_connection()
+                self._held = self._taken()
                 self._known_trials, self._known_connection = self._count(), self._connections
                 yield
             finally:
@@ -243,15 +247,25 @@ class StudyServer(Storage):
             except RuntimeError as error:
                 raise ConfigError(f"{self.where}: {error}") from None
 
-    def _made_over_one_connection(self) -> RDBStorage:
-        """Open what is made; the lock of the run is held from here until its connection is closed."""
+    def _taken(self) -> RDBStorage:
+        """Open what is made over one connection, which holds the lock of the run from here until it is closed.
+
+        Of a process that was just killed the server knows in a moment.
+        """
         pool = {"poolclass": QueuePool, "pool_size": 1, "max_overflow": 0, "pool_pre_ping": True}
-        return RDBStorage(
-            self._address,
-            engine_kwargs={"creator": self._locked, **pool},
-            skip_table_creation=True,
-            skip_compatibility_check=True,  # Optuna would take a second connection for it
-        )
+        for pause in (0.1, 0.3, 1, 3, None):
+            try:
+                return RDBStorage(
+                    self._address,
+                    engine_kwargs={"creator": self._locked, **pool},
+                    skip_table_creation=True,
+                    skip_compatibility_check=True,  # Optuna would take a second connection for it
+                )
+            except _LostError:
+                if pause is None:
+                    raise
+                time.sleep(pause)
+        raise AssertionError("the last attempt returns or raises")
 
     def _connect(self) -> psycopg.Connection[Any]:
         if not self._may_connect:
@@ -276,23 +290,29 @@ class StudyServer(Storage):
         return connection
 
     def _refuse(self, connection: psycopg.Connection[Any]) -> None:
-        """Say who holds the lock; if that is this process over a connection that it has lost, end that.
+        """Say who holds the lock; if that is this process, over a connection that it has lost, end that.
 
         Raises:
             ConfigError: If another process holds it.
             _LostError: If it will be free.
         """
         lock = self._lock % 2**64
-        found = connection.execute(_WHO, (lock >> 32, lock % 2**32)).fetchone()
-        number, name = found or (None, "")
+        number, name = connection.execute(_WHO, (lock >> 32, lock % 2**32)).fetchone() or (None, "")
         if name == f"lstmreg {self._own_name}":
             _value(connection, "SELECT pg_terminate_backend(%s)", number)
-            raise _LostError("the server still holds the lost connection")
         host, _, process = name.removeprefix("lstmreg ").partition("/")
-        who = f"process {process.partition('/')[0]} on {host}" if process else "another process"
+        process = process.partition("/")[0]
+        if number is None or name == f"lstmreg {self._own_name}" or _has_ended(host, process):
+            raise _LostError("the server still holds a connection that was lost")
+        who = f"process {process} on {host}" if process else "another process"
         raise ConfigError(
             f"{self.where}: {who} is working on the run {self._run_name!r}. Wait for it, or choose another name."
         )
+
+
+def _has_ended(host: str, process: str) -> bool:
+    """Tell whether a process of this machine is there no more."""
+    return host == _HOST and process.isdigit() and not Path(f"/proc/{process}").exists() and Path("/proc/self").exists()
 
 
 _WHO = """

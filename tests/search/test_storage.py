@@ -6,6 +6,8 @@ import dataclasses
 import json
 import os
 import socket
+import subprocess
+import sys
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
@@ -109,6 +111,20 @@ def test_a_search_that_was_cut_goes_on_from_the_database(
     state, _, number = counts(server, config.run_name).partition("|")
     assert (state, 5 <= int(number) < trainings(in_a_file)) == ("COMPLETE", True)
     assert told(search.run(config)) == told(in_a_file)
+
+
+def test_a_search_that_was_killed_goes_on_from_the_database_at_once(
+    config: Config, server: PostgreSQL, in_a_file: Evidence, tmp_path: Path
+) -> None:
+    line = [sys.executable, "-m", "lstmreg", *command_line(config, tmp_path)]
+    with subprocess.Popen(line, stdout=subprocess.DEVNULL, cwd=tmp_path) as searching:
+        try:
+            while server.ask("SELECT to_regclass('trials')") == "\n" or not counts(server, config.run_name):
+                assert searching.poll() is None
+        finally:
+            searching.kill()
+    assert told(search.run(config)) == told(in_a_file)
+    assert counts(server, config.run_name) == f"COMPLETE|{trainings(in_a_file)}"
 
 
 def test_another_storage_under_the_name_of_a_run_is_refused(config: Config, in_a_file: Evidence) -> None:
