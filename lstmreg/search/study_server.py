@@ -68,10 +68,11 @@ class StudyServer(Storage):
         self._address = address
         self._run_name = run_name
         url = make_url(address)
-        self._arguments: dict[str, Any] = {**_IMPATIENT, **url.get_dialect()().create_connect_args(url)[1]}
         self.where = _where(url)
         # A name of this process for those whom it keeps out; the last part tells it from its like in another container.
         self._own_name = f"{_HOST}/{os.getpid()}/{secrets.token_hex(3)}"
+        given = url.get_dialect()().create_connect_args(url)[1]
+        self._arguments: dict[str, Any] = {**_IMPATIENT, **given, "application_name": f"lstmreg {self._own_name}"}
         self._lock = int.from_bytes(
             hashlib.blake2b(f"lstmreg/{run_name}".encode(), digest_size=8).digest(), signed=True
         )
@@ -105,16 +106,16 @@ class StudyServer(Storage):
             ConfigError: If another process holds them.
             OSError: If they cannot be reached or written.
         """
-        with self.usable(kept=_KEPT):
-            try:
-                self._made()
-                self._held = self._taken()
+        with self.usable():
+            self._made()
+            self._held = self._taken()
+        try:
+            with self.usable(kept=_KEPT):
                 self._known_trials, self._known_connection = self._count(), self._connections
                 yield
-            finally:
-                if self._held is not None:
-                    self._held.engine.dispose()
-                    self._held = None
+        finally:
+            self._held.engine.dispose()
+            self._held = None
 
     @contextmanager
     def usable(self, kept: str = "") -> Iterator[None]:
@@ -270,7 +271,7 @@ class StudyServer(Storage):
     def _connect(self) -> psycopg.Connection[Any]:
         if not self._may_connect:
             raise _LostError("the connection was lost")
-        return psycopg.connect(**self._arguments, application_name=f"lstmreg {self._own_name}")
+        return psycopg.connect(**self._arguments)
 
     def _locked(self) -> psycopg.Connection[Any]:
         """Return a new connection that holds the run's lock.

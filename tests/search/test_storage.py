@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
@@ -24,6 +25,7 @@ from lstmreg.errors import ConfigError, CorruptFileError
 from lstmreg.search import Progress, study_server
 from lstmreg.search.evidence import Evidence
 from lstmreg.search.records import STAGES
+from lstmreg.search.study_place import storage_of
 from lstmreg.yaml_file import write_yaml
 from tests.servers import DATABASE, PASSWORD, Cutting, PostgreSQL, dashboard, postgresql
 from tests.tiny import smallest_config
@@ -121,6 +123,7 @@ def test_a_search_that_was_killed_goes_on_from_the_database_at_once(
         try:
             while server.ask("SELECT to_regclass('trials')") == "\n" or not counts(server, config.run_name):
                 assert searching.poll() is None
+                time.sleep(0.2)  # who asks less often leaves it more of the machine
         finally:
             searching.kill()
     assert told(search.run(config)) == told(in_a_file)
@@ -131,6 +134,14 @@ def test_another_storage_under_the_name_of_a_run_is_refused(config: Config, in_a
     other = dataclasses.replace(in_a_file.config, search=config.search)
     with pytest.raises(ConfigError, match=r"search\.storage: None then, 'postgresql\+psycopg://anna@127"):
         search.run(other)
+
+
+def test_without_what_speaks_with_the_database_the_remedy_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lstmreg.extras.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"search\.storage needs psycopg.*pip install 'lstmreg\[postgresql\]'"):
+        storage_of(smallest_config(tmp_path, storage="postgresql+psycopg://db/studies"))
 
 
 # ---------------------------------------------------------------------- who watches
@@ -163,7 +174,7 @@ def test_the_dashboard_shows_trials_with_their_values_and_what_they_tried(
 def test_who_may_only_read_can_report_and_watch(
     config: Config, server: PostgreSQL, in_a_file: Evidence, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    address = server.url.replace("anna@", "")
+    address = server.url.replace("anna@", "") + "?application_name=ours&sslmode=prefer"
     monkeypatch.setenv("PGUSER", "anna")
     search.run(dataclasses.replace(config, search=dataclasses.replace(config.search, storage=address)))
     server.ask(f"CREATE ROLE ben LOGIN PASSWORD '{PASSWORD}'; GRANT SELECT ON ALL TABLES IN SCHEMA public TO ben")
