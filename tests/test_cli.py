@@ -461,6 +461,44 @@ def test_what_is_wrong_is_said_in_one_line_with_its_exit_code(
     assert not (folder / "runs").exists() or not any((folder / "runs").rglob("study.db"))
 
 
+WITH_PASSWORD = "postgresql+psycopg://anna:hidden-Swordfish@db/studies"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [f"--search.storage={WITH_PASSWORD}"],
+        ["--search.storage", WITH_PASSWORD],
+        ["--search.storage", WITH_PASSWORD, "-v"],
+        [f"--search={{storage: '{WITH_PASSWORD}'}}"],
+        [f"--search.storag={WITH_PASSWORD}"],
+        ["--search.trials", WITH_PASSWORD],
+        ["--search.space", WITH_PASSWORD],
+        [WITH_PASSWORD],
+        ["-c", WITH_PASSWORD],
+        ["-c", "secret.yaml"],
+        ["-c", "secret.yaml", "-v"],
+        ["--search.storage", WITH_PASSWORD, "--print_config"],
+        ["-c", "secret.yaml", "--print_config"],
+        [f"--search={{storage: '{WITH_PASSWORD}'}}", "--print_config"],
+        ["--search.storage", WITH_PASSWORD.replace("anna:", "anna@db/x?password="), "-v"],
+    ],
+)
+def test_a_password_in_an_address_is_refused_and_never_shown(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    monkeypatch.chdir(folder)
+    (folder / "secret.yaml").write_text(yaml.safe_dump({"search": {"storage": WITH_PASSWORD}}))
+    try:
+        code: object = main(["search", "-c", "lstmreg.yaml", *arguments])
+    except SystemExit as ended:
+        code = ended.code
+    said = "".join(capfd.readouterr())
+    assert "Swordfish" not in said
+    assert code == 2
+    assert not (folder / "runs").exists()
+
+
 REQUIRED = ["--data.path", "waves.csv", "--data.target", "wave"]
 
 

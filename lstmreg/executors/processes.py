@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import ForkServerContext, ForkServerProcess, SpawnContext, SpawnProcess
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import torch
@@ -98,8 +98,8 @@ class Processes(Crew):
         Args:
             module: What it needs beside this file.
         """
-        context = _context()
-        if isinstance(context, ForkServerContext):  # of several, the first search says what is loaded
+        context: Any = multiprocessing.get_context(_METHOD)
+        if _METHOD == "forkserver":  # of several, the first search says what is loaded
             context.set_forkserver_preload([__name__, module])
         ours, theirs = context.Pipe()
         process = context.Process(target=_serve, args=(theirs, self._threads), name="lstmreg worker", daemon=True)
@@ -156,7 +156,7 @@ class _Process:
         blame: Why it was killed, if it was.
     """
 
-    process: ForkServerProcess | SpawnProcess
+    process: BaseProcess
     connection: Connection[Any, Any]
     order: int | None = None
     is_gone: bool = False
@@ -170,10 +170,8 @@ def _how_it_ended(code: int) -> str:
     return f"it was ended by {signal.Signals(-code).name}{killed}"
 
 
-def _context() -> ForkServerContext | SpawnContext:
-    if sys.platform == "linux":
-        return multiprocessing.get_context("forkserver")
-    return multiprocessing.get_context("spawn")
+#: How processes are started: as copies of one that has done nothing yet, where that is safe.
+_METHOD = "forkserver" if sys.platform == "linux" else "spawn"
 
 
 def _cores() -> int:

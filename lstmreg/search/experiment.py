@@ -35,7 +35,9 @@ from .planning import Clock, Planner, most_blocks, trainings
 from .proposals import propose
 from .records import STAGE_OF, STAGES, Record, Replicate, Result, Role, Stage
 from .space import Setting, about_configured_knobs, baseline_config, conditions, dimensions, key, trained_config
-from .study_file import check_file, owned, usable_study
+from .storage import Storage
+from .study_file import owned
+from .study_place import storage_of
 
 
 @dataclass(frozen=True)
@@ -136,31 +138,34 @@ def run(
         The evidence; :func:`lstmreg.report.answer` draws the answer from it.
 
     Raises:
-        ConfigError: If the run's folder holds another configuration, or another process works on it; or if there is not
-            enough memory for a size that it would try, or for the baseline.
+        ConfigError: If the run's folder holds another configuration, or another process works on the run; or if there
+            is not enough memory for a size that it would try, or for the baseline.
         DataError: If the data cannot be used, or have too few rows for the blocks.
         NoUsableTrialError: If there is nothing to answer from.
-        CorruptFileError: If the study's file is damaged.
-        OSError: If it cannot be written, as when the disk is full; what was told before is kept.
+        CorruptFileError: If the study is damaged.
+        OSError: If it cannot be written, as when the disk is full or the database's server is gone; what was told
+            before is kept.
         KeyboardInterrupt: On Ctrl-C; what had ended is kept.
     """
     task = read_task(config, data) if task is None else task
-    with owned(config.directory), usable_study(config.directory, writes=True), told_if_it_ends(config, task):
+    with owned(config.directory), contextlib.ExitStack() as held, told_if_it_ends(config, task):
         config = settle(task.completed(config), task)
+        storage = storage_of(config)
+        held.enter_context(storage.held())
         _trained_splits(config, task)  # raises where there are too few cases, before anything is written
-        check_file(config.directory / "study.db")
+        storage.check()
         _check_all_fit(config, task)
         planner = None if (config.directory / "config.yaml").exists() else Planner(config, task)
         if planner is not None:
             config = dataclasses.replace(config, search=planner.choose())
-        splits = _trained_splits(config, task)
-        with opened(config.search, _material(task, splits), executor) as trains:
+        with opened(config.search, _material(config, task), executor) as trains:
             write_config(config)
-            return _Experiment(config, task, splits, listener, planner, trains).run()
+            return _Experiment(config, task, listener, planner, storage, trains).run()
 
 
-def _material(task: Task, splits: Splits) -> Material:
+def _material(config: Config, task: Task) -> Material:
     """Return what whoever trains must know."""
+    splits = _trained_splits(config, task)
     return Material(task, {split.key: split for split in (*splits.blocks, splits.final)})
 
 
@@ -184,9 +189,10 @@ def read(directory: Path) -> Evidence:
         CorruptFileError: If it is not one, or damaged.
     """
     config = read_config(directory)
-    with usable_study(directory):
-        card = read_card(config)
-        ledger = Ledger(config, card)
+    storage = storage_of(config)
+    with storage.usable():
+        card = read_card(config, storage)
+        ledger = Ledger(config, card, storage)
         evidence = Evidence(config, card)
         evidence.records["rates"] = ledger.records("rates")
         if evidence.records["rates"]:
@@ -202,14 +208,15 @@ class _Experiment:
         self,
         config: Config,
         task: Task,
-        splits: Splits,
         listener: Listener,
         planner: Planner | None,
+        storage: Storage,
         executor: Executor,
     ) -> None:
-        self.task, self.splits, self.executor = task, splits, executor
+        self.task, self.executor = task, executor
+        self.splits = _trained_splits(config, task)
         card = make_card(config, task, self.splits, most_blocks(config, task))
-        self.ledger = Ledger(config, card, self._heard)
+        self.ledger = Ledger(config, card, storage, self._heard)
         self.ledger.keep_beginning(card)
         self.evidence = Evidence(config, card)
         self.listener = listener

@@ -122,7 +122,8 @@ def show_answer(answer: Answer, directory: Path, out: Console) -> None:
     say(out, f"\n{printable(words.table_note(answer))}", "dim")
     out.print()
     say_unbroken(out, f"Report: {directory / 'report.html'}", "bold")
-    say(out, "Also there: answer.json, answer.md, model.json, model.safetensors, study.db")
+    study = ", study.db" if (directory / "study.db").exists() else ""  # it may be in a database
+    say(out, f"Also there: answer.json, answer.md, model.json, model.safetensors{study}")
 
 
 def show_predictions(predictions: Predictions, out: Console) -> None:

@@ -28,6 +28,7 @@ class Search(VerbWithSettings):
         "trials": "search.trials",
         "workers": "search.workers",
         "cluster": "search.cluster",
+        "storage": "search.storage",
     }
     is_resumable = True
 

@@ -53,6 +53,9 @@ VALUES = [
     WEIGHT_DECAY,
 ]
 
+#: Of the trainings that explain: no search tries them.
+NOT_SHOWN = ("keep", "max_epochs", "patience", "without")
+
 
 class Searched(NamedTuple):
     """A search that has come to its end, and all that it told."""
@@ -126,6 +129,17 @@ def test_records_are_what_the_studies_hold(evidence: Evidence) -> None:
             trial = study.trials[record.number]
             assert record.result.to_attribute() == trial.user_attrs["result"]
             assert trial.value == (record.result.test_error if stage == "test" else record.result.loss)
+
+
+def test_what_was_tried_stands_in_optunas_own_parameters_with_one_distribution_each(evidence: Evidence) -> None:
+    for stage, study in studies(evidence.config.directory).items():
+        known: dict[str, set[str]] = {}
+        for trial in study.trials:
+            tried = {path: v for path, v in trial.user_attrs["setting"].items() if path.split(".")[1] not in NOT_SHOWN}
+            assert trial.params == tried, stage
+            for path, distribution in trial.distributions.items():
+                known.setdefault(path, set()).add(repr(distribution))
+        assert all(len(of_path) == 1 for of_path in known.values())
 
 
 def test_a_training_ends_by_its_best_epoch_and_not_its_last(evidence: Evidence) -> None:
