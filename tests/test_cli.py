@@ -24,7 +24,7 @@ from lstmreg import __version__
 from lstmreg.cli import main, parse
 from lstmreg.config import Config, DataConfig, from_dict
 from lstmreg.errors import ConfigError, DataError
-from lstmreg.search.experiment import Progress, Shown
+from lstmreg.search import Progress, Shown
 from lstmreg.terminal import Console, FitLines, Pulse, TrialLines, say
 from lstmreg.verbs import VERBS, Verb
 from lstmreg.verbs.settings import VerbWithSettings
@@ -528,10 +528,13 @@ def test_an_interrupted_search_closes_its_trial_and_the_same_line_goes_on(
             wait_for(process, r" +\d+/\d+ ")  # a setting is done
         wait_for(process, r"  .+, epoch \d+, \d+ of \d+ trainings; ")  # others are on their way
         process.send_signal(sent)
-        _, said = process.communicate(timeout=60)
+        shown, said = process.communicate(timeout=60)
     assert process.returncode == code
     assert "Every finished trial is kept. Go on with: lstmreg search -c lstmreg.yaml" in said
     assert "Traceback" not in said
+    assert "What is known so far: runs/waves/report.html, answer.md, answer.json" in shown
+    known = json.loads((folder / "runs/waves/answer.json").read_text())
+    assert known["unfinished"]["go_on"] == "lstmreg search -c runs/waves/config.yaml"
     with sqlite3.connect(folder / "runs/waves/study.db") as database:
         states = [state for (state,) in database.execute("SELECT state FROM trials")]
     assert "RUNNING" not in states

@@ -15,6 +15,15 @@ from .support import details as details
 from .support import sentences as sentences
 from .support import summary as summary
 from .training import starts_note as starts_note
+from .unfinished import DOING as DOING
+from .unfinished import about_unfinished as about_unfinished
+from .unfinished import doing as doing
+from .unfinished import headline_so_far as headline_so_far
+from .unfinished import sentences_so_far as sentences_so_far
+from .unfinished import shown_row as shown_row
+from .unfinished import shown_table as shown_table
+from .unfinished import table_so_far_note as table_so_far_note
+from .unfinished import where_it_stands as where_it_stands
 from .where import about_where as about_where
 from .where import parts_tables as parts_tables
 from .where import where_note as where_note
