@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import NoneType, UnionType
@@ -55,6 +56,10 @@ FRACTION = Rule("between 0 and 1", lambda value: math.isfinite(value) and 0 < va
 RATE = Rule("in [0, 1)", lambda value: math.isfinite(value) and 0 <= value < 1)
 FLAG_OR_NULL = Rule("true, false or null", lambda value: isinstance(value, bool))
 SEED = between(0, 2**32 - 1)
+ADDRESS = Rule(
+    "the address of a scheduler, such as tcp://host:8786 or tls://host:8786",
+    lambda value: re.fullmatch(r"(tcp|tls)://[\w.-]+:\d{1,5}|(tcp|tls)://\[[0-9a-fA-F:]+\]:\d{1,5}", value) is not None,
+)
 ONE_CHARACTER = Rule("one character", lambda value: len(value) == 1)
 
 

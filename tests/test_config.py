@@ -87,6 +87,7 @@ REFUSED = {
     "search.cases": (49, 0, -1),
     "search.effort": ("much", ""),
     "search.explain": ("some", 1),
+    "search.workers": (-1, 257),
     "search.seed": (-1, 2**32),
 }
 

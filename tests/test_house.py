@@ -51,13 +51,14 @@ FLOORS = {
     "loading": 5,
     "tasks": 5,
     "training": 6,
-    "search": 7,
-    "report": 8,
-    "terminal": 9,
-    "verbs": 10,
+    "executors": 7,
+    "search": 8,
+    "report": 9,
+    "terminal": 10,
+    "verbs": 11,
     "signals": 0,
-    "cli": 11,
-    "__main__": 12,
+    "cli": 12,
+    "__main__": 13,
 }
 
 #: The same inside ``interop``, whose rooms are folders; of those on one floor no two files import each other.
@@ -96,6 +97,9 @@ ROOMS = {
     "h5py": {"interop"},
     "onnxscript": {"interop"},
     "keras": set(),
+    "distributed": {"executors/cluster.py"},
+    "cloudpickle": {"executors/orders.py"},
+    "multiprocessing": {"executors", "interop"},
 }
 
 

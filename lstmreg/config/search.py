@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from lstmreg.errors import ConfigError
-from lstmreg.rules import FLAG_OR_NULL, FRACTION, POSITIVE, SEED, between, check_section, require, ruled
+from lstmreg.rules import ADDRESS, FLAG_OR_NULL, FRACTION, POSITIVE, SEED, between, check_section, require, ruled
 
 from .space import Condition, Dimension, Range, Scalar, Values, conditions, default_space
 
@@ -70,6 +70,9 @@ class SearchConfig:
         explain: Whether further trainings, after the test, say what leaving a column out does, and what each knob does
             without early stopping. They decide nothing. Null: none where effort is quick, all where it is thorough, and
             else as many as make a search at most 15 % longer.
+        workers: So many processes of this machine train side by side, each with its share of the cores; 0: this process
+            alone. It changes no digit.
+        cluster: Address of a Dask scheduler, such as tcp://host:8786, whose workers train in their place.
     """
 
     space: dict[str, Range | Values | list[Scalar]] | None = None
@@ -91,11 +94,15 @@ class SearchConfig:
     seed: int = field(default=0, metadata=ruled(SEED))
     effort: Literal["quick", "default", "thorough"] = "default"
     explain: bool | None = field(default=None, metadata=ruled(FLAG_OR_NULL))
+    workers: int = field(default=0, metadata=ruled(between(0, 256)))
+    cluster: str | None = field(default=None, metadata=ruled(ADDRESS))
 
     def __post_init__(self) -> None:
         check_section(self, "search.")
         proposes = self.screen or self.trials > 0
         require(proposes, "search.trials", "above 0 where search.screen is false, so that something is tried", 0)
+        is_alone = self.cluster is None or not self.workers
+        require(is_alone, "search.workers", "0 where search.cluster says who trains", self.workers)
         _ = self.conditions  # raises where they cannot be
         for path, dimension in self.dimensions.items():
             if self.sampler == "grid" and isinstance(dimension, Range) and dimension.step is None:

@@ -12,8 +12,8 @@ from lstmreg.errors import ConfigError, CorruptFileError
 from lstmreg.tasks import Task
 from lstmreg.yaml_file import read_yaml, write_yaml
 
-#: What may change between two sittings: where the folder lies.
-_FREE = {"runs", "name"}
+#: What may change between two sittings: where the folder lies, and who trains.
+_FREE = {"runs", "name", "search.workers", "search.cluster"}
 
 
 def settle(config: Config, task: Task) -> Config:

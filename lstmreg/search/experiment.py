@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from concurrent import futures
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,21 +16,20 @@ from numpy.typing import NDArray
 
 from lstmreg.config import Config
 from lstmreg.errors import ConfigError, NoUsableTrialError
+from lstmreg.executors import Executor, Failure, Material, Place, Value, Worker, opened
 from lstmreg.tasks import Split, Splits, Task, read_task
-from lstmreg.training import DivergedError
-from lstmreg.training.fitting import Epoch
-from lstmreg.training.memory import Outgrown, check_fits, told_if_it_ends
-from lstmreg.training.population.together import Assignment, populations, train_together
+from lstmreg.training.memory import check_fits, told_if_it_ends
+from lstmreg.training.population.together import Assignment, train_together
 from lstmreg.training.single import Trained, train_configured
 
-from . import arms, decisions, explaining, held_out, method
+from . import arms, decisions, explaining, held_out, method, valuing
 from . import shown as showing
 from .arms import LEARNING_RATE
 from .card import kept, make_card
 from .config_file import read_config, settle, write_config
 from .decisions import Conclusion
 from .evidence import Evidence
-from .ledger import Job, Ledger, Outcome, Runner, Tell, read_card
+from .ledger import Job, Ledger, Outcome, Tell, read_card
 from .method import BASELINE, Candidate
 from .planning import Clock, Planner, most_blocks, trainings
 from .proposals import proposer
@@ -52,8 +51,11 @@ class Progress:
         together: Trainings that run at once in this step, at most; 0 if all have been.
         epoch: The epoch that just ended, counted from 1; 0 where a step begins.
         seconds_left: How long it will take from here, about; ``None`` where that cannot be said yet.
-        notes: What to know before it starts, a sentence each.
+        notes: What to know before it starts, or has happened to those who train, a sentence each.
         shown: At the end of a step: what its settings have shown.
+        step: How many trainings this step began with.
+        ended: How many of them have ended.
+        workers: Who trains at this moment.
     """
 
     role: Role | Literal["plan"]
@@ -65,16 +67,33 @@ class Progress:
     seconds_left: float | None = None
     notes: tuple[str, ...] = ()
     shown: tuple[Shown, ...] = ()
+    step: int = 0
+    ended: int = 0
+    workers: tuple[Worker, ...] = ()
+
+    @property
+    def alive(self) -> int:
+        """How many trainings go on at this moment."""
+        return sum(worker.trainings for worker in self.workers)
 
 
 Listener = Callable[[Progress], None]
 
-#: What a trained job is worth, and what the study keeps of it; an exception if that is no number.
-Valued = Callable[[Job, Trained], Outcome | Exception]
+#: What the study keeps of what came back of a training, and its trial's value.
+Kept = Callable[[Any], Outcome]
+
+
+def _outcome_of(result: Result) -> Outcome:
+    return Outcome(result.loss, result)
 
 
 def run(
-    config: Config, listener: Listener = lambda progress: None, *, data: Any = None, task: Task | None = None
+    config: Config,
+    listener: Listener = lambda progress: None,
+    *,
+    data: Any = None,
+    task: Task | None = None,
+    executor: futures.Executor | None = None,
 ) -> Evidence:
     """Run the experiment in ``config.directory``, or go on with it.
 
@@ -88,6 +107,8 @@ def run(
             frame, columns by name, or an array; of sequences also ``(x, y)``, ``(x, y, groups)`` or a ``Dataset``.
         task: In place of both: a task with its data, such as :class:`lstmreg.tasks.Own` of data modules and a network
             of one's own.
+        executor: Where trainings run, in place of ``config.search.workers`` and ``config.search.cluster``: any executor
+            of ``concurrent.futures``, such as loky's, mpi4py's or Ray's. It stays open.
 
     Returns:
         The evidence; :func:`lstmreg.report.answer` draws the answer from it.
@@ -110,8 +131,15 @@ def run(
         planner = None if (config.directory / "config.yaml").exists() else Planner(config, task)
         if planner is not None:
             config = dataclasses.replace(config, search=planner.choose())
-        write_config(config)
-        return _Experiment(config, task, listener, planner).run()
+        splits = _trained_splits(config, task)
+        with opened(config.search, _material(task, splits), executor) as trains:
+            write_config(config)
+            return _Experiment(config, task, splits, listener, planner, trains).run()
+
+
+def _material(task: Task, splits: Splits) -> Material:
+    """Return what whoever trains must know."""
+    return Material(task, {split.key: split for split in (*splits.blocks, splits.final)})
 
 
 def _check_all_fit(config: Config, task: Task) -> None:
@@ -148,15 +176,21 @@ def read(directory: Path) -> Evidence:
 class _Experiment:
     """One sitting: asks the method what to run next, and has the ledger run it."""
 
-    def __init__(self, config: Config, task: Task, listener: Listener, planner: Planner | None) -> None:
-        self.task = task
-        self.splits = _trained_splits(config, task)
+    def __init__(
+        self,
+        config: Config,
+        task: Task,
+        splits: Splits,
+        listener: Listener,
+        planner: Planner | None,
+        executor: Executor,
+    ) -> None:
+        self.task, self.splits, self.executor = task, splits, executor
         card = make_card(config, task, self.splits, most_blocks(config, task))
         self.ledger = Ledger(config, card, self._heard)
         self.ledger.keep_beginning(card)
         self.evidence = Evidence(config, card)
         self.listener = listener
-        self.outgrown = Outgrown()
         self.progress = Progress("learning rate", None, 0, 0)
         # What is searched is off from the first training on.
         self.base = baseline_config(config, config.search.learning_rates[0], len(task.features))
@@ -184,7 +218,7 @@ class _Experiment:
             for seed in range(arms.BASELINE_SEEDS)
             for block in range(search.amount.blocks)
         ]
-        self._run_jobs("learning rate", jobs, self._judged)
+        self._run_jobs("learning rate", jobs)
         self._tell(
             "learning rate",
             showing.alone(self.evidence, [{LEARNING_RATE: float(rate)} for rate in search.learning_rates], "rates"),
@@ -200,7 +234,7 @@ class _Experiment:
         for step in method.steps(plan, known, proposer(self.evidence.config, self.base)):
             missing = [cell for cell in step.cells if cell not in known]
             jobs = [Job(cell.candidate.setting, Replicate(cell.block, cell.seed), step.stage) for cell in missing]
-            self._run_jobs(step.stage, jobs, self._judged)
+            self._run_jobs(step.stage, jobs)
             wanted = set(missing)
             for record in self.ledger.records(STAGE_OF[step.stage]):
                 if (cell := decisions.cell(record)) in wanted:
@@ -218,14 +252,15 @@ class _Experiment:
             for seed in range(self.evidence.config.search.amount.test_seeds)
         ]
 
-        def tested(job: Job, trained: Trained) -> Outcome:
-            predictions = trained.predict(self.splits.final.judged)
-            test_error = held_out.error(self.evidence, predictions)
-            result = dataclasses.replace(_result(trained), test_error=test_error, predictions=_rounded(predictions))
-            return Outcome(test_error, result)
+        def outcome(tested: valuing.Tested) -> Outcome:
+            test_error = held_out.error(self.evidence, tested.predictions)
+            predictions = _rounded(tested.predictions)
+            return Outcome(
+                test_error, dataclasses.replace(tested.result, test_error=test_error, predictions=predictions)
+            )
 
         self.planned["test"] = len(jobs)
-        self._run_jobs("test", jobs, tested)
+        self._run_jobs("test", jobs, valuing.tested, outcome)
         self._tell("test", showing.alone(self.evidence, conclusion.tested, "test"))
 
     def _explain(self, conclusion: Conclusion) -> None:
@@ -234,7 +269,7 @@ class _Experiment:
         jobs = explaining.jobs(self.evidence, conclusion, extent)
         self.planned["explain"] = len(jobs)
         with contextlib.suppress(NoUsableTrialError):
-            self._run_jobs("explain", jobs, self._judged)
+            self._run_jobs("explain", jobs)
         self._refresh("explain")
         if jobs:
             settings = {key(job.setting): job.setting for job in jobs}
@@ -262,34 +297,43 @@ class _Experiment:
 
     # ------------------------------------------------------------------ trainings
 
-    def _run_jobs(self, role: Role, jobs: list[Job], valued: Valued) -> None:
+    def _run_jobs(
+        self, role: Role, jobs: list[Job], value: Value = valuing.judged, kept_of: Kept = _outcome_of
+    ) -> None:
+        """Have those trained that have not been, and kept.
+
+        Args:
+            role: Why they run.
+            jobs: All that are wanted.
+            value: What comes back of each.
+            kept_of: What is kept of that.
+        """
         stage = STAGE_OF[role]
         done = {r.identity for r in self.ledger.records(stage)}
         missing = [job for job in jobs if job.identity not in done]
         if missing:
-            together = max(len(p) for p in populations([self._assignment(job) for job in missing]))
-            self.progress = dataclasses.replace(self.progress, role=role, together=together, shown=())
+            assignments = [self._assignment(job) for job in missing]
+            together = self.executor.at_once(assignments)
+            self.progress = dataclasses.replace(
+                self.progress, role=role, together=together, shown=(), step=len(missing), ended=0, workers=()
+            )
             self._say(record=None, epoch=0)
-            self.ledger.run_jobs(stage, missing, self._runner(valued))
+
+            def run(jobs: list[Job], tell: Tell) -> None:
+                def ended(number: int, outcome: Any | Failure, place: Place) -> None:
+                    tell(number, outcome if isinstance(outcome, Failure) else kept_of(outcome), place)
+
+                self.executor.train(assignments, value, ended, self._hear_of)
+
+            self.ledger.run_jobs(stage, missing, run)
         self._refresh(stage)
 
-    def _runner(self, valued: Valued) -> Runner:
-        """Return what trains jobs at once, and tells what each is worth."""
-
-        def run(jobs: list[Job], tell: Tell) -> None:
-            def ended(number: int, outcome: Trained | Exception) -> None:
-                tell(number, outcome if isinstance(outcome, Exception) else valued(jobs[number], outcome))
-
-            def epoch_ended(number: int, epochs: Sequence[Epoch]) -> bool:
-                if len(epochs) > self.progress.epoch:
-                    self._say(record=None, epoch=len(epochs))
-                return False
-
-            self.progress = dataclasses.replace(self.progress, epoch=0)
-            assignments = [self._assignment(job) for job in jobs]
-            train_together(assignments, self.task, ended, epoch_ended, self.outgrown)
-
-        return run
+    def _hear_of(self, workers: tuple[Worker, ...], notes: tuple[str, ...]) -> None:
+        """Tell who works, and what happened to them."""
+        if notes or workers != self.progress.workers:
+            self.progress = dataclasses.replace(self.progress, workers=workers, notes=notes)
+            self._say(record=None, epoch=max((worker.epoch for worker in workers), default=0))
+            self.progress = dataclasses.replace(self.progress, notes=())
 
     def _assignment(self, job: Job) -> Assignment:
         setting, column = explaining.apart(job.setting)
@@ -299,13 +343,6 @@ class _Experiment:
         seed = _seed(self.base.search.seed, "test" if is_test else "blocks", split, job.replicate.seed)
         config = dataclasses.replace(config, training=dataclasses.replace(config.training, seed=seed))
         return Assignment(config, split, None if column is None else self.task.features.index(column))
-
-    def _judged(self, job: Job, trained: Trained) -> Outcome | Exception:
-        """Value a training by its loss on the cases that had no part in it."""
-        result = _result(trained)
-        if not math.isfinite(result.loss):
-            return DivergedError(len(result.val), "judged", result.loss)
-        return Outcome(result.loss, result)
 
     # ------------------------------------------------------------------ telling
 
@@ -317,12 +354,13 @@ class _Experiment:
 
     def _heard(self, record: Record) -> None:
         self.clock.heard(record)
+        self.progress = dataclasses.replace(self.progress, ended=self.progress.ended + 1)
         self._say(record=record, epoch=self.progress.epoch)
 
     def _say(self, *, record: Record | None, epoch: int) -> None:
         done = self._done()
         total = self._total(done)
-        left = self.clock.seconds_left(total - done.total())
+        left = self.clock.seconds_left(total - done.total(), self.executor.width)
         self.progress = dataclasses.replace(
             self.progress, record=record, epoch=epoch, done=done.total(), planned=total, seconds_left=left
         )
@@ -368,33 +406,6 @@ def _trained_splits(config: Config, task: Task) -> Splits:
 
 #: Nobody judges with so many seeds.
 _MANY = 1_000_000
-
-
-def _result(trained: Trained) -> Result:
-    """Return what the study keeps of a training."""
-    fit = trained.result
-    return Result(
-        val_loss=fit.val_loss,
-        train_loss=fit.train_loss,
-        best_epoch=fit.best_epoch,
-        stopped=fit.stopped,
-        train=[float(f"{epoch.train_loss:.5g}") for epoch in fit.history],
-        val=[float(f"{epoch.val_loss:.5g}") for epoch in fit.history],
-        seconds=round(fit.seconds, 4),
-        loss=float(trained.judged_losses().mean()),
-        columns=_columns(trained),
-    )
-
-
-#: Of more columns nobody looks at each.
-_MOST_COLUMNS = 100
-
-
-def _columns(trained: Trained) -> list[float] | None:
-    weights = trained.column_weights()
-    if weights is None or len(weights) > _MOST_COLUMNS:
-        return None
-    return [float(f"{weight:.4g}") for weight in weights]
 
 
 _KINDS = {"blocks": 0, "test": 2}

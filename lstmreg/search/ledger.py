@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,8 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from lstmreg.config import Config
 from lstmreg.errors import ConfigError, CorruptFileError, DataError, NoUsableTrialError
-from lstmreg.training import DivergedError
-from lstmreg.training.memory import OutOfMemoryError
+from lstmreg.executors import Failure, Place
 
 from .card import DataCard
 from .config_file import differences
@@ -64,8 +62,8 @@ class Outcome:
     result: Result
 
 
-#: Told of each job that has ended: its number, and how; an exception if it failed.
-Tell = Callable[[int, Outcome | Exception], None]
+#: Told of each job that has ended: its number, how, and where it ran.
+Tell = Callable[[int, Outcome | Failure, Place], None]
 
 #: Runs some jobs at once, and tells of each.
 Runner = Callable[[list[Job], Tell], None]
@@ -192,9 +190,10 @@ class Ledger:
     def run_jobs(self, stage: Stage, jobs: list[Job], run: Runner) -> None:
         """Run ``jobs``; each becomes a trial of the stage's study when it has ended, so that none is left open."""
 
-        def tell(number: int, outcome: Outcome | Exception) -> None:
+        def tell(number: int, outcome: Outcome | Failure, place_of_training: Place) -> None:
             study, job = self._studies[stage], jobs[number]
             attributes, value = self._attributes(stage, job), None
+            attributes |= {"place": place_of_training.name, "machine": place_of_training.machine}
             if isinstance(outcome, Outcome):
                 attributes["result"], value = outcome.result.to_attribute(), outcome.value
                 state = TrialState.COMPLETE
@@ -227,12 +226,10 @@ class Ledger:
         _stop_if_hopeless(self._records[record.stage])
 
 
-def _reasons(error: Exception) -> dict[str, str]:
+def _reasons(failure: Failure) -> dict[str, str]:
     """Return what the study keeps of a failure."""
-    if isinstance(error, (DivergedError, OutOfMemoryError)):  # a fault of the setting, and of no other one
-        return {"failure": str(error)}
-    details = "".join(traceback.format_exception(error, chain=False))
-    return {"failure": f"{type(error).__name__}: {error}", "traceback": details}
+    found = {"failure": failure.reason}
+    return found if failure.traceback is None else found | {"traceback": failure.traceback}
 
 
 def _stop_if_hopeless(records: list[Record]) -> None:
@@ -270,6 +267,8 @@ def _record(stage: Stage, trial: FrozenTrial, place: str | None) -> Record:
             traceback=attributes.get("traceback"),
             split=tuple(attributes["split"]),
             learning_rate=attributes.get("learning_rate"),
+            place=attributes.get("place"),
+            machine=attributes.get("machine"),
         )
         if place is not None:
             check_seal(attributes, place)
@@ -289,6 +288,8 @@ _TYPES: dict[str, Any] = {
     "failure": str | None,
     "traceback": str | None,
     "learning_rate": float | None,
+    "place": str | None,
+    "machine": str | None,
 }
 
 

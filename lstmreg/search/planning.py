@@ -262,12 +262,12 @@ class Clock:
         if record.result is not None:
             self._seconds.append(record.result.seconds)
 
-    def seconds_left(self, trainings: int) -> float | None:
-        """Estimate how long so many further trainings will take."""
+    def seconds_left(self, trainings: int, width: int = 1) -> float | None:
+        """Estimate how long so many further trainings will take, of which some go on side by side."""
         each = sum(self._seconds) / len(self._seconds) if self._seconds else self._expected
         if each is None or not math.isfinite(each):
             return None
-        return max(0.0, each * trainings - (time.monotonic() - self._latest))
+        return max(0.0, each * trainings / width - (time.monotonic() - self._latest))
 
 
 def duration(seconds: float) -> str:

@@ -110,6 +110,8 @@ class Record:
         traceback: Of an error that is no divergence.
         split: The key of its split, by which it is known whatever other splits there are.
         learning_rate: That of the baseline from which the setting differs; ``None`` in the stage that chooses it.
+        place: Host and process where it ran; ``None`` where an earlier version did not keep it.
+        machine: Kind of processor and version of torch there.
     """
 
     number: int
@@ -121,6 +123,8 @@ class Record:
     traceback: str | None = None
     split: tuple[int, ...] = ()
     learning_rate: float | None = None
+    place: str | None = None
+    machine: str | None = None
 
     @property
     def stage(self) -> Stage:

@@ -26,7 +26,11 @@ class Search(VerbWithSettings):
 
     name = "search"
     help = "find out by experiment which knobs to turn, and to what value"
-    shorthands: ClassVar[Mapping[str, str]] = {"trials": "search.trials"}
+    shorthands: ClassVar[Mapping[str, str]] = {
+        "trials": "search.trials",
+        "workers": "search.workers",
+        "cluster": "search.cluster",
+    }
     is_resumable = True
 
     def add_arguments(self, parser: ArgumentParser) -> None:

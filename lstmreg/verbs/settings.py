@@ -12,6 +12,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from lstmreg.config import Config, from_dict
 from lstmreg.errors import ConfigError
+from lstmreg.rules import declared
 from lstmreg.yaml_file import read_yaml
 
 from .verb import Verb
@@ -24,7 +25,8 @@ class VerbWithSettings(Verb):
         """Add ``-c``, the shorthands, and an option for each setting."""
         parser.add_argument("-c", "--config", action="config", help="a YAML file with settings")
         for name, setting in self.shorthands.items():  # no settings themselves, so not in --print_config
-            parser.add_argument(f"--{name}", type=int, default=argparse.SUPPRESS, help=f"short for --{setting}")
+            kind = _kind_of(setting)
+            parser.add_argument(f"--{name}", type=kind, default=argparse.SUPPRESS, help=f"short for --{setting}")
         parser.add_class_arguments(Config)
 
     def config(self, arguments: Namespace) -> Config:
@@ -43,6 +45,14 @@ class VerbWithSettings(Verb):
     def about_stray(self, argument: str) -> str:
         """Say how a file is given."""
         return how_a_file_is_given(argument)
+
+
+def _kind_of(setting: str) -> type:
+    """Return the type of a setting's value, where it is not null."""
+    section, _, field = setting.partition(".")
+    sections = declared(Config)
+    kind: type = declared(sections[section].type)[field].kinds[0]
+    return kind
 
 
 def how_a_file_is_given(argument: str) -> str:

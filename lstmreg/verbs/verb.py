@@ -20,7 +20,7 @@ class Verb(ABC):
     Attributes:
         name: The word to type.
         help: What it does, in a line of ``lstmreg --help``.
-        shorthands: Arguments for whole numbers, and the settings that each is short for.
+        shorthands: Arguments, and the settings that each is short for.
         is_resumable: Whether the same line goes on where it was interrupted.
     """
 
