@@ -63,11 +63,12 @@ class Search(VerbWithSettings):
 
         page = report.ProvisionalPage(config.run_name, config.directory)
         try:
-            with TrialLines(out) as lines:
+            with report.StatusFile(config.run_name, config.directory) as status, TrialLines(out) as lines:
 
                 def hear(progress: search.Progress) -> None:
                     lines.show(progress)
                     page.show(progress)
+                    status.show(progress)
 
                 evidence = search.run(config, hear, task=task)
         except (KeyboardInterrupt, Terminated):

@@ -11,6 +11,8 @@ from .naming import floor_name as floor_name
 from .naming import short_floor_name as short_floor_name
 from .naming import stopping as stopping
 from .naming import task as task
+from .status import line_of_status as line_of_status
+from .status import rows_of_status as rows_of_status
 from .support import details as details
 from .support import sentences as sentences
 from .support import summary as summary
