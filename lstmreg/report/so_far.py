@@ -16,7 +16,7 @@ from lstmreg.search import Shown, Standing, decisions, standing_of
 from lstmreg.search.arms import LEARNING_RATE, arms
 from lstmreg.search.decisions import Conclusion
 from lstmreg.search.evidence import Effect, Evidence
-from lstmreg.search.method import BASELINE, Arm, Candidate, LogLosses, Plan, arms_of
+from lstmreg.search.method import BASELINE, Arm, LogLosses, Plan, arms_of
 from lstmreg.search.method.candidates import parts
 from lstmreg.search.records import STAGES, Record
 from lstmreg.search.shown import alone, compared, failures_by_reason, on_blocks
@@ -104,12 +104,9 @@ def _judging(plan: Plan | None, known: LogLosses | None, records: Sequence[Recor
 
 
 def _beside_nothing(known: LogLosses, seeds: range, records: Sequence[Record]) -> list[Shown]:
-    def failure_of(candidate: Candidate) -> str | None:
-        of_it = [r.failure for r in records if r.failure and decisions.cell(r).candidate == candidate]
-        return of_it[-1] if of_it else None
-
+    failures = {decisions.cell(record).candidate: record.failure for record in records if record.failure is not None}
     tried = dict.fromkeys(cell.candidate for cell in known if cell.seed in seeds and cell.candidate != BASELINE)
-    shown = compared(known, list(tried), seeds, failure_of)
+    shown = compared(known, list(tried), seeds, failures.get)
     return sorted(shown, key=lambda each: math.inf if each.ratio is None else each.ratio)
 
 

@@ -45,9 +45,12 @@ def compared(
     failure_of: Callable[[Candidate], str | None],
 ) -> Iterator[Shown]:
     """Say what candidates have shown with some of the seeds, beside the baseline with the same seeds."""
-    cells = [cell for cell in known if cell.seed in seeds]
+    cells: dict[Candidate, list[Cell]] = {candidate: [] for candidate in candidates}
+    for cell in known:
+        if cell.seed in seeds and cell.candidate in cells:
+            cells[cell.candidate].append(cell)
     for candidate in candidates:
-        own = [cell for cell in cells if cell.candidate == candidate]
+        own = cells[candidate]
         pairs = _pairs(known, own)
         of_blocks = _of_blocks(pairs)
         failed = sum(not math.isfinite(known[cell]) for cell in own)
@@ -64,7 +67,9 @@ def compared(
 
 def on_blocks(known: LogLosses, candidate: Candidate, seeds: range) -> dict[int, float]:
     """Return a candidate's log ratio to the baseline on each block on which the two compare, with some of the seeds."""
-    return _of_blocks(_pairs(known, [cell for cell in known if cell.candidate == candidate and cell.seed in seeds]))
+    table = known.table(candidate, seeds.stop, seeds.start)
+    own = [Cell(candidate, block, seeds.start + seed) for block, seed in np.argwhere(~np.isnan(table)).tolist()]
+    return _of_blocks(_pairs(known, own))
 
 
 def _pairs(known: LogLosses, own: Iterable[Cell]) -> list[tuple[int, float, float]]:
