@@ -17,7 +17,10 @@ from lstmreg.config import Config, DataConfig, SearchConfig, default_space, with
 from lstmreg.config import settings as config_settings
 from lstmreg.errors import ConfigError
 from lstmreg.knobs import KNOBS, Knob, layer_arguments
+from lstmreg.layers import arguments
+from lstmreg.layers import settings as layer_settings
 from lstmreg.layers.population import SERVED
+from lstmreg.models import drops
 from lstmreg.report.code import snippets
 from lstmreg.search.space import baseline_config, knobs_of
 
@@ -37,10 +40,16 @@ def zoneout(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("knob", KNOBS.values(), ids=lambda knob: knob.name)
 def test_every_knob_is_a_setting_and_an_argument_here_and_in_keras(knob: Knob) -> None:
     assert knob.path == f"model.{knob.name}"
-    assert knob.name in {field.name for field in dataclasses.fields(ModelConfig)}
-    assert knob.argument in inspect.signature(LSTM).parameters
-    assert knob.argument in inspect.signature(keras.layers.LSTM).parameters
-    assert knob.argument in SERVED
+    fields = {field.name for field in dataclasses.fields(ModelConfig)}
+    assert knob.name in fields, "it has no field in ModelConfig (lstmreg/config/model.py)"
+    assert knob.argument in inspect.signature(LSTM).parameters, "LSTM has no such argument (lstmreg/layers/lstm.py)"
+    theirs = inspect.signature(keras.layers.LSTM).parameters
+    assert knob.argument in theirs, "Keras' LSTM has no such argument, so that the report could not write it for Keras"
+    assert knob.argument in arguments.SETTINGS, "it has no rule in SETTINGS (lstmreg/layers/arguments.py)"
+    per_layer = knob.argument in arguments._PER_LAYER or knob.name not in ModelConfig.per_layer()
+    assert per_layer, "it may differ by layer, and is not in _PER_LAYER (lstmreg/layers/arguments.py)"
+    assert knob.argument in layer_settings._DEFAULTS, "it has no default in _DEFAULTS (lstmreg/layers/settings.py)"
+    assert knob.argument in SERVED, "populations do not serve it: see SERVED (lstmreg/layers/population.py)"
     if knob.keyword is not None:
         assert knob.keyword in inspect.signature(keras.regularizers.L1L2).parameters
 
@@ -52,9 +61,11 @@ def test_every_knob_changes_what_a_network_trains_on(knob: Knob) -> None:
     x = torch.randn(4, 5, 2, generator=torch.Generator().manual_seed(0))
     if knob.kind == "strength":
         network(x)
-        assert layer.penalty() > 0
+        assert layer.penalty() > 0, "it costs nothing (penalty_terms in lstmreg/layers/cell.py, or activity in lstm.py)"
     else:
-        assert not torch.equal(network.train()(x), network.eval()(x))
+        is_seen = not torch.equal(network.train()(x), network.eval()(x))
+        assert is_seen, "it drops nothing: is it in _NOT_STOCK_IN_TRAINING (lstmreg/layers/lstm.py), and done to h_n?"
+        assert drops(network), "it drops, and drops (lstmreg/models.py), by which --samples knows, does not name it"
 
 
 @pytest.mark.parametrize("value", [5.0, 1.0, -0.1, float("nan")])

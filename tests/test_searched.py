@@ -58,7 +58,7 @@ def test_the_number_of_layers_goes_before_what_stands_in_one() -> None:
 
 def test_every_setting_that_may_differ_by_layer_can_be_named_in_one() -> None:
     may = [path for path in searchable(TWO) if path.removeprefix("model.") in ModelConfig.per_layer()]
-    assert len(may) == 13  # a size, two activations, ten knobs
+    assert len(may) == 13, "a size, two activations, ten knobs: one that is added is counted here"
     for path in may:
         own = configured(TWO, path)
         new = {float: 0.25, int: 5, str: "relu"}[type(own)]

@@ -6,8 +6,10 @@ import contextlib
 import dataclasses
 import json
 import math
+import os
 import resource
 import shutil
+import socket
 import sqlite3
 import time
 from collections import Counter
@@ -377,6 +379,32 @@ def test_the_same_run_twice_gives_the_same_evidence_to_the_last_digit(folder: Pa
     assert numbers.answer(twice).judged == numbers.answer(evidence).judged
     saved = [(e.config.directory / "model.safetensors").read_bytes() for e in (twice, evidence)]
     assert saved[0] == saved[1]
+
+
+def test_other_processes_give_the_same_evidence_to_the_last_digit_also_where_they_take_over(
+    folder: Path, evidence: Evidence
+) -> None:
+    """A sitting of this process, cut in the middle, then one of two processes; each trial says where it ran."""
+    config, told = dataclasses.replace(the_config(folder), name="elsewhere"), []
+
+    def stop(progress: Progress) -> None:
+        told.append(progress)
+        if progress.role == "race":
+            raise KeyboardInterrupt
+
+    with contextlib.suppress(KeyboardInterrupt):
+        search.run(config, stop)
+    begun = len([p for p in told if p.record is not None])
+    found = search.run(dataclasses.replace(config, search=dataclasses.replace(config.search, workers=2)), told.append)
+    assert trainings(found) == trainings(evidence)
+    assert numbers.answer(found).judged == numbers.answer(evidence).judged
+    places = Counter(r.place for r in all_records(found))
+    assert places[f"{socket.gethostname()}/{os.getpid()}"] == begun
+    assert len(places) == 3
+    assert len({r.machine for r in all_records(found)}) == 1
+    assert max(p.alive for p in told) > 1
+    judged = [p for p in told if p.role == "judge" and p.record is not None]
+    assert [p.ended for p in judged] == list(range(1, judged[0].step + 1))
 
 
 def test_a_finished_search_run_again_trains_nothing(folder: Path, searched: Searched) -> None:

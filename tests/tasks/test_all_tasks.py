@@ -36,7 +36,9 @@ def all_splits(task: Task) -> list[Split]:
 
 
 def test_every_task_has_its_question() -> None:
-    assert {make().name for make in KINDS.values()} == set(TASKS) - {"own"}  # whose data are the user's: test_own.py
+    asked = {make().name for make in KINDS.values()}
+    served = set(TASKS) - {"own"}  # whose data are the user's: test_own.py
+    assert asked == served, "a task of TASKS has a row in KINDS (tests/tasks/kinds.py), and each row's task is in TASKS"
 
 
 # ---------------------------------------------------------------------- splits
@@ -224,7 +226,8 @@ def test_what_is_encoded_and_decoded_is_as_it_was(kind: str) -> None:
     encoder = task.encoder(split)
     cases = np.arange(task.size)
     again = task.predictions(encoder, task.encoded(encoder).targets, cases)
-    assert np.allclose(again, task.truth(cases), rtol=1e-5, equal_nan=True)
+    is_as_it_was = np.allclose(again, task.truth(cases), rtol=1e-5, equal_nan=True)
+    assert is_as_it_was, "predictions() of the encoded targets must be the truth: encode what the network is to give"
 
 
 @each_of_sequences

@@ -117,6 +117,16 @@ def test_a_network_of_ones_own_is_searched_and_its_weights_are_saved(tmp_path: P
         search.run(config(tmp_path), task=Own([Module(s) for s in (9, 8, 7, 6)], Net, nn.functional.cross_entropy))
 
 
+def test_a_network_of_ones_own_is_trained_by_other_processes_to_the_same_digits(tmp_path: Path) -> None:
+    found = []
+    for workers in (0, 2):
+        evidence = search.run(config(tmp_path / str(workers), workers=workers), task=own())
+        results = [record for records in evidence.records.values() for record in records]
+        found.append([(r.role, r.identity, r.result.val, r.result.loss, r.result.test_error) for r in results])
+        assert len({r.place for r in results}) == max(1, workers)
+    assert found[0] == found[1]
+
+
 def test_modules_that_say_what_trains_cannot_be_thinned_and_the_refusal_leaves_no_run(tmp_path: Path) -> None:
     asked = config(tmp_path)
     asked = dataclasses.replace(asked, search=dataclasses.replace(asked.search, cases=50))
