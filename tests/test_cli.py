@@ -88,6 +88,7 @@ def test_a_search_ends_with_its_answer_and_its_files_and_goes_on_when_asked_agai
         "report.html",
         "model.json",
         "model.safetensors",
+        "status.json",
     }
     answer = json.loads((run / "answer.json").read_text())
     assert answer["headline"] in first.stdout
@@ -378,7 +379,7 @@ WITH_COUNT = [*VERBS, Count()]
         (
             [],
             2,
-            "lstmreg: name what to do: demo, init, fit, search, report, predict, convert, count. "
+            "lstmreg: name what to do: demo, init, fit, search, status, report, predict, convert, count. "
             "'lstmreg --help' says more.\n",
         ),
     ],
@@ -423,7 +424,7 @@ def test_printed_configuration_is_one_that_can_be_read_again(folder: Path) -> No
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        ([], 2, "name what to do: demo, init, fit, search, report"),
+        ([], 2, "name what to do: demo, init, fit, search, status, report"),
         (["report"], 2, "name the run's folder"),
         (["fit", "lstmreg.yaml"], 2, "given as -c lstmreg.yaml"),
         (["serch"], 2, "there is no 'serch'. Did you mean 'search'?"),
