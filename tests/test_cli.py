@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import json
@@ -12,6 +13,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -207,6 +209,7 @@ def talkative(folder: Path, *arguments: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
 
 
@@ -519,17 +522,21 @@ def test_a_bad_cell_is_named_by_line_and_column(folder: Path) -> None:
     assert "waves.csv, line 8, column 'wave': 'abc' is not a number" in refused.stderr
 
 
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize(
+    ("sent", "code", "workers"),
+    [(signal.SIGINT, 130, 0), (signal.SIGINT, 130, 2), (signal.SIGTERM, 143, 0), (signal.SIGHUP, 129, 2)],
+)
 def test_an_interrupted_search_closes_its_trial_and_the_same_line_goes_on(
-    folder: Path, sent: signal.Signals, code: int
+    folder: Path, sent: signal.Signals, code: int, workers: int
 ) -> None:
     arguments = ["search", "-c", "lstmreg.yaml", "--training.max_epochs=80", "--training.patience=80"]
-    with talkative(folder, *arguments) as process:
+    with talkative(folder, *arguments, f"--workers={workers}") as process:
         for _ in range(2):
             wait_for(process, r" +\d+/\d+ ")  # a setting is done
         wait_for(process, r"  .+, epoch \d+, \d+ of \d+ trainings; ")  # others are on their way
-        process.send_signal(sent)
+        os.killpg(process.pid, sent)  # as a terminal does
         shown, said = process.communicate(timeout=60)
+        wait_until_all_have_ended(process.pid)
     assert process.returncode == code
     assert "Every finished trial is kept. Go on with: lstmreg search -c lstmreg.yaml" in said
     assert "Traceback" not in said
@@ -540,6 +547,16 @@ def test_an_interrupted_search_closes_its_trial_and_the_same_line_goes_on(
         states = [state for (state,) in database.execute("SELECT state FROM trials")]
     assert "RUNNING" not in states
     assert states.count("COMPLETE") >= 2
+
+
+def wait_until_all_have_ended(group: int) -> None:
+    """See that no process of a group is left, once the first is gone and the others have noticed it."""
+    deadline = time.monotonic() + 60
+    with contextlib.suppress(ProcessLookupError):
+        while time.monotonic() < deadline:
+            os.killpg(group, 0)
+            time.sleep(0.02)
+        pytest.fail("a process outlived the search")
 
 
 def test_a_reader_that_leaves_does_not_stop_the_search(folder: Path) -> None:

@@ -103,7 +103,7 @@ class Ledger:
             attributes = self._studies["rates"].user_attrs
             self._is_older = _OLDER in attributes
             # Perhaps of other data than those now: that is said where they are compared.
-            self._sha256 = (_begun_with(config, attributes) or card).sha256
+            self._began_with = _begun_with(config, attributes) or card
             self._records = {stage: self._read(stage) for stage in STAGES}
 
     def _open(self) -> dict[Stage, optuna.Study]:
@@ -131,9 +131,10 @@ class Ledger:
             DataError: If the data are not those the run began with.
         """
         study = self._studies["rates"]
-        if self._sha256 != card.sha256:
+        if self._began_with.sha256 != card.sha256:
+            difference = self._began_with.difference(card)
             raise DataError(
-                f"{card.path}: not what run {self.config.run_name!r} began with. "
+                f"{card.path}: not what run {self.config.run_name!r} began with{difference and f' ({difference})'}. "
                 f"Give the run a new name, or bring the old back."
             )
         if not self._is_older:
@@ -161,7 +162,7 @@ class Ledger:
 
     def _place(self, stage: Stage) -> str | None:
         """Name where the seals of a stage's trials belong; ``None`` where an earlier version gave them none."""
-        return None if self._is_older else f"{self._sha256}/{stage}"
+        return None if self._is_older else f"{self._began_with.sha256}/{stage}"
 
     def records(self, stage: Stage) -> list[Record]:
         """Return the finished trials of a stage, in an order that does not depend on which of them ended first.

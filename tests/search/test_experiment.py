@@ -7,6 +7,7 @@ import dataclasses
 import json
 import math
 import os
+import re
 import resource
 import shutil
 import socket
@@ -646,9 +647,27 @@ def test_a_plan_is_kept_with_the_run_and_never_made_again(tmp_path: Path, monkey
 def test_changed_data_under_the_same_name_are_refused(tmp_path: Path) -> None:
     config = tiny_config(tmp_path)
     interrupted_at(config, "plan")
-    write_series(tmp_path / "waves.csv", seed=1)
-    with pytest.raises(DataError, match="not what run 'waves' began with"):
-        search.run(config)
+    path, kept = tmp_path / "waves.csv", (tmp_path / "waves.csv").read_text()
+    rows = kept.splitlines()
+    changed = {
+        "row 8 is not the same": [*rows[:8], rows[8] + "1", *rows[9:]],
+        "120 rows then, 119 now": rows[:-1],
+        "120 rows then, 119 now; rows 1 to 119 are not the same": [rows[0], *rows[2:]],
+        "rows 3 to 4, 9 are not the same": [
+            row + "1" if number in (3, 4, 9) else row for number, row in enumerate(rows)
+        ],
+        "other columns (gone: noise; new: din)": [rows[0].replace("noise", "din"), *rows[1:]],
+        "no value of the rows in use, but how it is written, or what is not in use": [
+            *rows[:8],
+            rows[8] + "0",
+            *rows[9:],
+        ],
+    }
+    for said, lines in changed.items():
+        path.write_text("\n".join(lines) + "\n")
+        with pytest.raises(DataError, match=re.escape(f"not what run 'waves' began with ({said}). Give the run")):
+            search.run(config)
+    path.write_text(kept)
     assert search.read(config.directory).card.size == 120
 
 
