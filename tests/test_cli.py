@@ -26,7 +26,7 @@ from lstmreg import __version__
 from lstmreg.cli import main, parse
 from lstmreg.config import Config, DataConfig, from_dict
 from lstmreg.errors import ConfigError, DataError
-from lstmreg.search.experiment import Progress, Shown
+from lstmreg.search import Progress, Shown
 from lstmreg.terminal import Console, FitLines, Pulse, TrialLines, say
 from lstmreg.verbs import VERBS, Verb
 from lstmreg.verbs.settings import VerbWithSettings
@@ -90,6 +90,7 @@ def test_a_search_ends_with_its_answer_and_its_files_and_goes_on_when_asked_agai
         "report.html",
         "model.json",
         "model.safetensors",
+        "status.json",
     }
     answer = json.loads((run / "answer.json").read_text())
     assert answer["headline"] in first.stdout
@@ -381,7 +382,7 @@ WITH_COUNT = [*VERBS, Count()]
         (
             [],
             2,
-            "lstmreg: name what to do: demo, init, fit, search, report, predict, convert, count. "
+            "lstmreg: name what to do: demo, init, fit, search, status, report, predict, convert, count. "
             "'lstmreg --help' says more.\n",
         ),
     ],
@@ -426,7 +427,7 @@ def test_printed_configuration_is_one_that_can_be_read_again(folder: Path) -> No
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        ([], 2, "name what to do: demo, init, fit, search, report"),
+        ([], 2, "name what to do: demo, init, fit, search, status, report"),
         (["report"], 2, "name the run's folder"),
         (["fit", "lstmreg.yaml"], 2, "given as -c lstmreg.yaml"),
         (["serch"], 2, "there is no 'serch'. Did you mean 'search'?"),
@@ -572,11 +573,14 @@ def test_an_interrupted_search_closes_its_trial_and_the_same_line_goes_on(
             wait_for(process, r" +\d+/\d+ ")  # a setting is done
         wait_for(process, r"  .+, epoch \d+, \d+ of \d+ trainings; ")  # others are on their way
         os.killpg(process.pid, sent)  # as a terminal does
-        _, said = process.communicate(timeout=60)
+        shown, said = process.communicate(timeout=60)
         wait_until_all_have_ended(process.pid)
     assert process.returncode == code
     assert "Every finished trial is kept. Go on with: lstmreg search -c lstmreg.yaml" in said
     assert "Traceback" not in said
+    assert "What is known so far: runs/waves/report.html, answer.md, answer.json" in shown
+    known = json.loads((folder / "runs/waves/answer.json").read_text())
+    assert known["unfinished"]["go_on"] == "lstmreg search -c runs/waves/config.yaml"
     with sqlite3.connect(folder / "runs/waves/study.db") as database:
         states = [state for (state,) in database.execute("SELECT state FROM trials")]
     assert "RUNNING" not in states

@@ -33,7 +33,7 @@ def owned(directory: Path) -> Iterator[None]:
     owner = directory / "owner.pid"
     lock = filelock.FileLock(directory / ".lock")
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=_ASKED)
     except filelock.Timeout:
         pid = owner.read_text().strip() if owner.exists() else "unknown"
         raise ConfigError(
@@ -49,6 +49,29 @@ def owned(directory: Path) -> Iterator[None]:
                 (directory / ".lock").unlink()
                 directory.rmdir()
         lock.release()
+
+
+#: In seconds: who asks whether a folder is owned holds it for an instant, which is no reason to refuse a search.
+_ASKED = 0.5
+
+
+def is_owned(directory: Path) -> bool:
+    """Tell whether a process of this machine holds a run's folder.
+
+    To ask takes the lock for an instant if nobody has it.
+    """
+    path = directory / ".lock"
+    if not path.exists():
+        return False
+    lock = filelock.FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        return True
+    except OSError:  # whoever may not write there cannot ask
+        return False
+    lock.release()
+    return False
 
 
 class StudyFile(Storage):

@@ -55,7 +55,7 @@ def config(server: PostgreSQL, tmp_path: Path, request: pytest.FixtureRequest) -
 
 
 def told(evidence: Evidence) -> dict[str, list[str]]:
-    """What ran and what came out, to the last digit, in the order of the records; how long it took, and where, aside."""
+    """What ran and what came out, to the last digit, in the order of the records; not how long it took, and where."""
 
     def one(record: object) -> str:
         plain = dataclasses.asdict(record) | {"place": None}  # type: ignore[call-overload]
