@@ -22,21 +22,30 @@ REFRESH, _SILENCE = 1.0, 30.0
 
 
 def show_status(status: Status, out: Console) -> None:
-    """Show how far a search is, as a small table."""
-    out.print(_table(status))
+    """Show how far a search is, a line for each thing, of which none is broken: one is there to be pasted."""
+    rows = list(_rows(status))
+    width = max(len(name) for name, _ in rows)
+    for name, said in rows:
+        say_unbroken(out, f"{name:<{width}}  {said}")
 
 
 def _table(status: Status) -> Table:
-    from lstmreg.report import words
-
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
+    for name, said in _rows(status):
+        table.add_row(name, Text(said))
+    return table
+
+
+def _rows(status: Status) -> Iterator[tuple[str, str]]:
+    """Yield what there is to say; a name that stood in the line above is not said again."""
+    from lstmreg.report import words
+
     before = ""
     for name, said in words.rows_of_status(status):
-        table.add_row("" if name == before else name, Text(printable(said)))
+        yield "" if name == before else name, printable(said)
         before = name
-    return table
 
 
 def watch_status(
