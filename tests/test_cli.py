@@ -587,6 +587,12 @@ def test_an_interrupted_search_closes_its_trial_and_the_same_line_goes_on(
     assert states.count("COMPLETE") >= 2
 
 
+def test_a_folder_that_cannot_be_written_is_named_before_anything_is_trained(folder: Path) -> None:
+    refused = lstmreg(folder, "search", "-c", "lstmreg.yaml", "--runs=/proc/runs")  # where nobody can
+    assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (1, "", 1)
+    assert refused.stderr.startswith("lstmreg: /proc/runs")
+
+
 def wait_until_all_have_ended(group: int) -> None:
     """See that no process of a group is left, once the first is gone and the others have noticed it."""
     deadline = time.monotonic() + 60

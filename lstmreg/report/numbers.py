@@ -112,6 +112,7 @@ def answer(evidence: Evidence, unfinished: Unfinished | None = None) -> Answer:
         smallest_effect=found.plan.smallest_effect,
         seconds=seconds(evidence),
         versions=versions(),
+        machines=machines(evidence),
         left_out=explaining.about_columns(evidence, found),
         unstopped=explaining.about_unstopped(evidence, found),
         unfinished=unfinished,
@@ -449,6 +450,12 @@ def _mean_errors(evidence: Evidence, predicted: list[NDArray[np.float64]]) -> di
 def seconds(evidence: Evidence) -> float:
     """Return how long all trainings took."""
     return sum(r.result.seconds for stage in STAGES for r in evidence.records[stage] if r.result is not None)
+
+
+def machines(evidence: Evidence) -> dict[str, int]:
+    """Count the trainings by the kind of machine they ran on, the most frequent first."""
+    of_each = (record.machine for stage in STAGES for record in evidence.records[stage])
+    return dict(Counter(machine for machine in of_each if machine is not None).most_common())
 
 
 def versions() -> dict[str, str]:

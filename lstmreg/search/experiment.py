@@ -195,7 +195,7 @@ class _Experiment:
         self.splits = _trained_splits(config, task)
         card = make_card(config, task, self.splits, most_blocks(config, task))
         self.ledger = Ledger(config, card, storage, self._heard)
-        self.ledger.keep_beginning(card)
+        self.ledger.keep_beginning(card, task.fingerprint())
         self.evidence = Evidence(config, card)
         self.listener = listener
         self.progress = Progress("learning rate", None, 0, 0)

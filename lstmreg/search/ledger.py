@@ -13,12 +13,13 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from lstmreg.config import Config
+from lstmreg.data.fingerprint import Fingerprint
 from lstmreg.errors import ConfigError, CorruptFileError, DataError, NoUsableTrialError
 from lstmreg.executors import Failure, Place
 
 from .card import DataCard
 from .config_file import differences
-from .kept import check_seal, fits, sealed
+from .kept import check_seal, fields_of, fits, sealed
 from .parameters import distributions, parameters
 from .records import ROLES, STAGE_OF, STAGES, Record, Replicate, Result, Role, Stage
 from .space import Setting, key
@@ -108,6 +109,7 @@ class Ledger:
             self._is_older = _OLDER in attributes
             # Perhaps of other data than those now: that is said where they are compared.
             self._began_with = _begun_with(config, storage, attributes) or card
+            self._fingerprint = _fingerprint_of(attributes)
             self._records = {stage: self._read(stage) for stage in STAGES}
 
     def _open(self) -> dict[Stage, optuna.Study]:
@@ -128,15 +130,19 @@ class Ledger:
                 studies[stage] = optuna.create_study(storage=self._opened, study_name=name)
         return studies
 
-    def keep_beginning(self, card: DataCard) -> None:
+    def keep_beginning(self, card: DataCard, fingerprint: Fingerprint) -> None:
         """Keep with the study what it was begun with, so that a report needs the data no more.
+
+        Args:
+            card: The data.
+            fingerprint: By which it can be said where others differ from them.
 
         Raises:
             DataError: If the data are not those the run began with.
         """
         study = self._studies["rates"]
         if self._began_with.sha256 != card.sha256:
-            difference = self._began_with.difference(card)
+            difference = self._began_with.other_columns(card) or self._fingerprint.difference(fingerprint)
             raise DataError(
                 f"{card.path}: not what run {self.config.run_name!r} began with{difference and f' ({difference})'}. "
                 f"Give the run a new name, or bring the old back."
@@ -147,6 +153,7 @@ class Ledger:
                 "stages": list(STAGES),
                 "config": dataclasses.asdict(self.config),
                 "card": dataclasses.asdict(card),
+                "fingerprint": dataclasses.asdict(fingerprint),
             }
             as_kept = json.loads(json.dumps(sealed(begun, _BEGUN)))
             if study.user_attrs.get(_BEGUN) != as_kept:
@@ -361,6 +368,16 @@ def _card(config: Config, storage: Storage, begun: Any) -> DataCard:
             f"back, or give another run another name (--name=...)."
         )
     return DataCard.from_kept(begun["card"])
+
+
+def _fingerprint_of(attributes: dict[str, Any]) -> Fingerprint:
+    """Return the fingerprint of the data that a run was begun with; an empty one where none was kept.
+
+    Raises:
+        ValueError: If it is not what was written.
+    """
+    kept = attributes.get(_BEGUN, {}).get("fingerprint")
+    return Fingerprint() if kept is None else Fingerprint(**fields_of(Fingerprint, kept, "fingerprint"))
 
 
 def _stages(attributes: dict[str, Any]) -> list[Stage]:
