@@ -9,20 +9,9 @@ from contextlib import suppress
 from lstmreg.errors import ConfigError
 
 from .dispatch import Crew
-from .orders import (
-    Begun,
-    Done,
-    Ended,
-    Event,
-    Lost,
-    MissingMaterialError,
-    Order,
-    Parcel,
-    carry_out_here,
-    keep_material,
-    pack,
-    unpack,
-)
+from .events import Begun, Done, Ended, Event, Lost
+from .orders import Order, carry_out_here
+from .parcels import MissingMaterialError, Parcel, keep_material, pack, unpack
 
 
 class Futures(Crew):

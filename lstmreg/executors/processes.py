@@ -20,7 +20,9 @@ import torch
 from lstmreg.errors import ConfigError
 
 from .dispatch import Crew
-from .orders import Done, Event, Failure, Lost, Order, Parcel, carry_out_here, keep_material, pack, unpack
+from .events import Done, Event, Failure, Lost
+from .orders import Order, carry_out_here
+from .parcels import Parcel, keep_material, pack, unpack
 
 #: What reaches the whole group of a terminal's processes; what becomes of the workers then, the search decides.
 _OF_THE_TERMINAL = ("SIGINT", "SIGHUP")

@@ -18,7 +18,7 @@ import pytest
 from lstmreg.config import SearchConfig
 from lstmreg.errors import ConfigError
 from lstmreg.executors import Dispatch, Failure, Here, opened
-from lstmreg.executors.orders import Parcel
+from lstmreg.executors.parcels import Parcel
 
 from . import work
 from .work import THE_ONE, Work, trained

@@ -13,6 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ from lstmreg.errors import ConfigError
 from lstmreg.executors import Dispatch, Failure, Here, Material
 from lstmreg.executors.dispatch import Crew
 from lstmreg.executors.futures import Futures
-from lstmreg.executors.orders import Parcel
+from lstmreg.executors.parcels import Parcel
 from lstmreg.executors.processes import Processes
 
 from . import work
@@ -190,6 +191,23 @@ def test_any_executor_gives_the_same_digits_and_gets_the_data_when_they_are_miss
     with ThreadPoolExecutor(2) as threads:  # which share torch's generator
         told = trained(by(Futures(threads, parcel), some, parcel), some.assignments, work.curve)
     assert told.outcomes == undisturbed
+
+
+def test_searches_that_share_workers_send_their_data_once_each(tmp_path: Path) -> None:
+    sent: list[str] = []
+
+    class Counting(ThreadPoolExecutor):
+        def submit(self, work: Any, order: bytes, material: Parcel | None) -> Any:
+            sent.extend([] if material is None else [material.digest])
+            return super().submit(work, order, material)
+
+    (tmp_path / "other").mkdir()
+    searches = [Work(tmp_path, count=2), Work(tmp_path / "other", count=3)]
+    parcels = [Parcel.of(search.material) for search in searches]
+    with Counting(1) as threads:
+        for search, parcel in zip(searches * 2, parcels * 2, strict=True):
+            trained(by(Futures(threads, parcel), search, parcel), search.assignments, work.curve)
+    assert sent == [parcel.digest for parcel in parcels]
 
 
 def test_an_executor_that_breaks_is_named(some: Work) -> None:
