@@ -30,6 +30,7 @@ from lstmreg.search import Progress, Shown
 from lstmreg.terminal import Console, FitLines, Pulse, TrialLines, say
 from lstmreg.verbs import VERBS, Verb
 from lstmreg.verbs.settings import VerbWithSettings
+from tests.program import completed
 from tests.tiny import write_series
 
 SETTINGS = {
@@ -60,6 +61,9 @@ def command(*arguments: str) -> list[str]:
 
 
 def lstmreg(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line to its end; where an interpreter must find its environment, in a new one."""
+    if not environment:
+        return completed(folder, *arguments)
     return subprocess.run(
         command(*arguments),
         cwd=folder,

@@ -131,6 +131,8 @@ class Dispatch(Executor):
         elif isinstance(event, Done):
             del step.open[number]
             self._slowest = max(self._slowest, piece.longest / piece.work)
+            if piece.left:
+                self._again(step, piece, Lost("it ended without a word of them"))
         else:
             del step.open[number]
             self._again(step, piece, event)

@@ -454,8 +454,8 @@ def seconds(evidence: Evidence) -> float:
 
 def machines(evidence: Evidence) -> dict[str, int]:
     """Count the trainings by the kind of machine they ran on, the most frequent first."""
-    of_each = (record.machine for stage in STAGES for record in evidence.records[stage])
-    return dict(Counter(machine for machine in of_each if machine is not None).most_common())
+    ended = (record for stage in STAGES for record in evidence.records[stage] if record.result is not None)
+    return dict(Counter(record.machine for record in ended if record.machine is not None).most_common())
 
 
 def versions() -> dict[str, str]:
