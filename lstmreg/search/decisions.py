@@ -19,7 +19,6 @@ from .arms import LEARNING_RATE
 from .card import log_loss
 from .evidence import Evidence
 from .method import Candidate, Cell, Interval, Judgement, LogLosses, Plan, Row
-from .records import Record
 from .space import Setting
 
 
@@ -47,19 +46,19 @@ def plan(evidence: Evidence) -> Plan:
     return arms.plan(evidence.config, chosen_learning_rate(evidence))
 
 
-def cell(record: Record) -> Cell:
-    """Return what a training was, as the method knows it."""
-    setting = {} if record.role == "learning rate" else record.setting
-    return Cell(Candidate.of(setting), record.replicate.block, record.replicate.seed)
-
-
 def log_losses(evidence: Evidence) -> LogLosses:
     """Return what all trainings on the blocks showed, those of the baseline at its chosen rate among them."""
     rate = chosen_learning_rate(evidence)
     known = LogLosses(evidence.config.search.amount.blocks)
     baseline = [r for r in evidence.records["rates"] if r.setting[LEARNING_RATE] == rate]
+    candidates: dict[str, Candidate] = {}  # one for all of its trainings, so that it is soon found
     for record in [*baseline, *evidence.records["choose"], *evidence.records["judge"]]:
-        known.add(cell(record), None if record.result is None else record.result.log_loss)
+        name = "{}" if record.role == "learning rate" else record.key
+        candidate = candidates.get(name)
+        if candidate is None:
+            candidate = candidates[name] = Candidate.of({} if name == "{}" else record.setting)
+        of_record = Cell(candidate, record.replicate.block, record.replicate.seed)
+        known.add(of_record, None if record.result is None else record.result.log_loss)
     return known
 
 

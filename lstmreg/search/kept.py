@@ -6,9 +6,9 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 _SEAL = "seal"
@@ -50,9 +50,14 @@ def check_sealed_texts(texts: Mapping[str, str], kept: Mapping[str, Any], place:
     Raises:
         ValueError: If it is not.
     """
-    content = ", ".join(f"{json.dumps(name)}: {texts[name]}" for name in sorted(texts) if name != _SEAL)
+    content = spliced({name: text for name, text in texts.items() if name != _SEAL})
     if kept.get(_SEAL) != _of_text(f"[{json.dumps(place)}, {{{content}}}]"):
         check_seal(kept, place)
+
+
+def spliced(texts: Mapping[str, str]) -> str:
+    """Return JSON texts as the content of a mapping, their names in order."""
+    return ", ".join([f"{_quoted(name)}: {texts[name]}" for name in sorted(texts)])
 
 
 def _digest(kept: Mapping[str, Any], place: str) -> str:
@@ -88,6 +93,9 @@ def fields_of(kind: type[Any], kept: Any, what: str) -> dict[str, Any]:
     return found
 
 
+_quoted = functools.cache(json.dumps)
+
+
 @functools.cache
 def _hints(kind: Any) -> dict[str, Any]:
     return get_type_hints(kind)
@@ -100,24 +108,44 @@ def fits(value: Any, declared: Any) -> bool:
 
 @functools.cache
 def _test_of(declared: Any) -> Callable[[Any], bool]:
-    """Return what tells whether a value is of a type: it is made once, and asked for each number of a study."""
+    """Return what tells whether a value is of a type: it is made once, and asked for all that a study keeps."""
     if declared is Any:  # numbers of any number of axes, with nothing where there is none
         return lambda value: value is None or fits(value, float) or fits(value, list[Any])
     origin, of = get_origin(declared), get_args(declared)
-    tests = [_test_of(each) for each in of if origin in (list, tuple, dict, UnionType) and each is not Any]
-    if origin is list and of[0] is float:  # curves, whose many values are looked at together
-        return lambda value: isinstance(value, list) and {*map(type, value)} <= {int, float}
+    if origin is None:
+        return _test_of_any((declared,))
+    if origin is UnionType:
+        return _test_of_any(of)
     if origin is list:
-        return lambda value: isinstance(value, list) and all(fits(each, of[0]) for each in value)
+        return _test_of_all(list, iter, of[0])
+    if origin is dict and of[1] is Any:
+        return lambda value: isinstance(value, dict)
+    if origin is dict:
+        return _test_of_all(dict, dict.values, of[1])
     if origin is tuple:  # which JSON keeps as a list
         return lambda value: isinstance(value, list) and len(value) == len(of) and all(map(fits, value, of))
-    if origin is dict:
-        return lambda value: isinstance(value, dict) and (of[1] is Any or all(map(tests[1], value.values())))
-    if origin is Literal:
-        return lambda value: value in of
-    if origin is UnionType:
-        return lambda value: any(test(value) for test in tests)
-    if declared is bool:
-        return lambda value: isinstance(value, bool)
-    kinds = (int, float) if declared is float else declared
-    return lambda value: isinstance(value, kinds) and not isinstance(value, bool)
+    assert origin is Literal
+    return lambda value: value in of
+
+
+def _test_of_any(kinds: tuple[Any, ...]) -> Callable[[Any], bool]:
+    if all(get_origin(kind) is None for kind in kinds):
+        plain = _plain(kinds)
+        return lambda value: type(value) in plain
+    tests = [_test_of(kind) for kind in kinds]
+    return lambda value: any(test(value) for test in tests)
+
+
+def _test_of_all(holds: type[Any], parts: Callable[[Any], Iterable[Any]], kind: Any) -> Callable[[Any], bool]:
+    """Return what tells whether a value holds parts of a type; plain ones are looked at together."""
+    kinds = get_args(kind) if get_origin(kind) is UnionType else (kind,)
+    if kind is not Any and all(get_origin(each) is None for each in kinds):
+        plain = _plain(kinds)
+        return lambda value: isinstance(value, holds) and plain.issuperset(map(type, parts(value)))
+    return lambda value: isinstance(value, holds) and all(fits(part, kind) for part in parts(value))
+
+
+def _plain(kinds: Iterable[Any]) -> frozenset[type[Any]]:
+    """Return as which types JSON gives back values of some plain types."""
+    found = {NoneType if kind is None else kind for kind in kinds}
+    return frozenset(found | {int} if float in found else found)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
 
 import optuna
 import sqlalchemy
 from optuna.trial import FrozenTrial, TrialState
+
+from .kept import spliced
 
 #: Attributes are fetched of so many trials at a time, or the rows of a large study would fill the memory.
 _AT_ONCE = 5000
@@ -49,7 +53,8 @@ class KeptTrial:
 
     def attributes(self) -> dict[str, Any]:
         """Return its attributes."""
-        return {name: json.loads(text) for name, text in self.texts.items()}
+        found: dict[str, Any] = json.loads(f"{{{spliced(self.texts)}}}")
+        return found
 
 
 def kept_trials(storage: optuna.storages.RDBStorage, study: optuna.Study) -> Iterator[KeptTrial]:
@@ -64,7 +69,7 @@ def kept_trials(storage: optuna.storages.RDBStorage, study: optuna.Study) -> Ite
             some = trials[first : first + _AT_ONCE]
             texts: dict[int, dict[str, str]] = {trial.trial_id: {} for trial in some}
             bounds = {"study": study._study_id, "first": some[0].trial_id, "last": some[-1].trial_id}
-            for trial_id, name, text in connection.execute(_ATTRIBUTES, bounds):
+            for trial_id, name, text in connection.execute(_ATTRIBUTES, bounds).all():
                 texts[trial_id][name] = text
             for trial in some:
                 value = _value(trial.value, trial.value_type)
@@ -74,3 +79,15 @@ def kept_trials(storage: optuna.storages.RDBStorage, study: optuna.Study) -> Ite
 def _value(value: float | None, kind: str | None) -> float | None:
     """Return a value, of which Optuna keeps beside it whether it is infinite."""
     return {None: None, "FINITE": value, "INF_POS": math.inf, "INF_NEG": -math.inf}[kind]
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Have Python not look for garbage: where all that is made is kept, it would look at all of it again and again."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

@@ -20,7 +20,7 @@ from lstmreg.executors import Failure, Place
 from .card import DataCard
 from .config_file import differences
 from .kept import check_seal, check_sealed_texts, fits, sealed
-from .kept_trials import KeptTrial, kept_trials
+from .kept_trials import KeptTrial, kept_trials, uncollected
 from .records import ROLES, STAGE_OF, STAGES, Record, Replicate, Result, Role, Stage
 from .space import Setting, key
 from .study_file import check_file, reading
@@ -103,7 +103,8 @@ class Ledger:
             self._is_older = _OLDER in attributes
             # Perhaps of other data than those now: that is said where they are compared.
             self._sha256 = (_begun_with(config, attributes) or card).sha256
-            self._records = {stage: self._read(stage) for stage in STAGES}
+            with uncollected():
+                self._records = {stage: self._read(stage) for stage in STAGES}
         self.learning_rate = None
 
     def _open(self) -> dict[Stage, optuna.Study]:
@@ -244,8 +245,8 @@ class Ledger:
         _stop_if_hopeless(self._records[record.stage])
 
 
-def _order(record: Record) -> tuple[int, tuple[str, Replicate]]:
-    return _RANK[record.role], record.identity
+def _order(record: Record) -> tuple[int, str, int, int]:
+    return _RANK[record.role], record.key, record.replicate.block, record.replicate.seed
 
 
 _ROLES_OF = {stage: [role for role, its_stage in STAGE_OF.items() if its_stage == stage] for stage in STAGES}
