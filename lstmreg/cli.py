@@ -21,10 +21,10 @@ from jsonargparse import ArgumentParser, Namespace
 
 from lstmreg import __version__, signals
 from lstmreg.config.space import check_written
-from lstmreg.errors import ConfigError, LstmregError, did_you_mean, printable
+from lstmreg.errors import ConfigError, LstmregError, did_you_mean, printable, without_passwords
 from lstmreg.terminal import Console, open_console, say, say_unbroken
 from lstmreg.verbs import VERBS, Verb
-from lstmreg.verbs.settings import VerbWithSettings, check_files, check_sections, how_a_file_is_given
+from lstmreg.verbs.settings import VerbWithSettings, check_files, check_passwords, check_sections, how_a_file_is_given
 from lstmreg.yaml_file import declared_type
 
 
@@ -47,8 +47,8 @@ def main(arguments: Sequence[str] | None = None, verbs: Sequence[Verb] = VERBS) 
 def _refuse(err: Console, message: str, code: int, arguments: Sequence[str]) -> int:
     """Say in one line what is wrong; with -v also where."""
     if "-v" in arguments or "--verbose" in arguments:
-        say(err, traceback.format_exc())
-    say_unbroken(err, f"lstmreg: {printable(message)}", "bold red")
+        say(err, without_passwords(traceback.format_exc()))
+    say_unbroken(err, f"lstmreg: {printable(without_passwords(message))}", "bold red")
     return code
 
 
@@ -56,7 +56,8 @@ def _interrupted(err: Console, arguments: Sequence[str], verbs: Sequence[Verb]) 
     if not signals.is_said():
         say(err, "Interrupted.", "bold")
     if any(verb.is_resumable for verb in verbs if [verb.name] == arguments[:1]):
-        say_unbroken(err, f"Every finished trial is kept. Go on with: {shlex.join(['lstmreg', *arguments])}")
+        line = without_passwords(shlex.join(["lstmreg", *arguments]))
+        say_unbroken(err, f"Every finished trial is kept. Go on with: {line}")
     return signals.exit_code() or 130
 
 
@@ -87,6 +88,7 @@ def parse(arguments: list[str], verbs: Sequence[Verb] = VERBS) -> tuple[Verb, Na
         options += of_verb._option_string_actions
     wanted = next((by_name[argument] for argument in arguments if argument in by_name), None)
     check_files(arguments)
+    check_passwords(arguments)
     if wanted is None or isinstance(wanted, VerbWithSettings):
         check_sections(arguments)
     try:

@@ -6,7 +6,16 @@ They are ``ValueError`` too, so that a library user catches what Python's own fu
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+
+#: What stands before a password, and it: in an address, and as an option of one.
+_PASSWORDS = re.compile(r"(:/+[^\s:/@]*:)\S+(?=@)|(password(?:=|%3d))[^\s&'\"]+", re.IGNORECASE)
+
+
+def without_passwords(text: str) -> str:
+    """Return a text in which the passwords of addresses are asterisks."""
+    return _PASSWORDS.sub(lambda found: f"{found[1] or found[2]}***", text)
 
 
 def printable(text: str) -> str:
@@ -21,7 +30,7 @@ class LstmregError(ValueError):
 
     def __init__(self, message: str) -> None:
         """Keep the message on one line and readable, whatever names from files it quotes."""
-        shown = printable(message)
+        shown = printable(without_passwords(message))
         super().__init__(shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]} ...")
 
 

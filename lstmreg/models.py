@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from lstmreg import initializers, saved
 from lstmreg.config import ModelConfig
 from lstmreg.errors import ConfigError
-from lstmreg.knobs import layer_arguments
+from lstmreg.knobs import KNOBS, layer_arguments
 from lstmreg.layers import LSTM
 from lstmreg.layers.embedding import Embeddings
 from lstmreg.layers.lengths import check_lengths, steps_within
@@ -257,7 +257,7 @@ def drops(network: Network | Ensemble) -> bool:
     """Tell whether a network drops anything in training, so that its masks can be drawn in prediction too."""
     config = network.config
     layers = [config.layer(index) for index in range(config.num_layers)]
-    rates = [layer[name] for layer in layers for name in ("dropout", "recurrent_dropout")]
+    rates = [layer[knob.name] for layer in layers for knob in KNOBS.values() if knob.kind == "rate"]
     return any(rate > 0 for rate in [*rates, config.embedding_dropout])
 
 

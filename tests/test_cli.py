@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import json
@@ -12,6 +13,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +26,7 @@ from lstmreg import __version__
 from lstmreg.cli import main, parse
 from lstmreg.config import Config, DataConfig, from_dict
 from lstmreg.errors import ConfigError, DataError
-from lstmreg.search.experiment import Progress, Shown
+from lstmreg.search import Progress, Shown
 from lstmreg.terminal import Console, FitLines, Pulse, TrialLines, say
 from lstmreg.verbs import VERBS, Verb
 from lstmreg.verbs.settings import VerbWithSettings
@@ -88,6 +90,7 @@ def test_a_search_ends_with_its_answer_and_its_files_and_goes_on_when_asked_agai
         "report.html",
         "model.json",
         "model.safetensors",
+        "status.json",
     }
     answer = json.loads((run / "answer.json").read_text())
     assert answer["headline"] in first.stdout
@@ -206,6 +209,7 @@ def talkative(folder: Path, *arguments: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
 
 
@@ -378,7 +382,7 @@ WITH_COUNT = [*VERBS, Count()]
         (
             [],
             2,
-            "lstmreg: name what to do: demo, init, fit, search, report, predict, convert, count. "
+            "lstmreg: name what to do: demo, init, fit, search, status, report, predict, convert, count. "
             "'lstmreg --help' says more.\n",
         ),
     ],
@@ -423,7 +427,7 @@ def test_printed_configuration_is_one_that_can_be_read_again(folder: Path) -> No
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        ([], 2, "name what to do: demo, init, fit, search, report"),
+        ([], 2, "name what to do: demo, init, fit, search, status, report"),
         (["report"], 2, "name the run's folder"),
         (["fit", "lstmreg.yaml"], 2, "given as -c lstmreg.yaml"),
         (["serch"], 2, "there is no 'serch'. Did you mean 'search'?"),
@@ -456,6 +460,44 @@ def test_what_is_wrong_is_said_in_one_line_with_its_exit_code(
     assert len(refused.stderr.strip().splitlines()) == 1
     assert refused.stdout == ""
     assert not (folder / "runs").exists() or not any((folder / "runs").rglob("study.db"))
+
+
+WITH_PASSWORD = "postgresql+psycopg://anna:hidden-Swordfish@db/studies"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [f"--search.storage={WITH_PASSWORD}"],
+        ["--search.storage", WITH_PASSWORD],
+        ["--search.storage", WITH_PASSWORD, "-v"],
+        [f"--search={{storage: '{WITH_PASSWORD}'}}"],
+        [f"--search.storag={WITH_PASSWORD}"],
+        ["--search.trials", WITH_PASSWORD],
+        ["--search.space", WITH_PASSWORD],
+        [WITH_PASSWORD],
+        ["-c", WITH_PASSWORD],
+        ["-c", "secret.yaml"],
+        ["-c", "secret.yaml", "-v"],
+        ["--search.storage", WITH_PASSWORD, "--print_config"],
+        ["-c", "secret.yaml", "--print_config"],
+        [f"--search={{storage: '{WITH_PASSWORD}'}}", "--print_config"],
+        ["--search.storage", WITH_PASSWORD.replace("anna:", "anna@db/x?password="), "-v"],
+    ],
+)
+def test_a_password_in_an_address_is_refused_and_never_shown(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    monkeypatch.chdir(folder)
+    (folder / "secret.yaml").write_text(yaml.safe_dump({"search": {"storage": WITH_PASSWORD}}))
+    try:
+        code: object = main(["search", "-c", "lstmreg.yaml", *arguments])
+    except SystemExit as ended:
+        code = ended.code
+    said = "".join(capfd.readouterr())
+    assert "Swordfish" not in said
+    assert code == 2
+    assert not (folder / "runs").exists()
 
 
 REQUIRED = ["--data.path", "waves.csv", "--data.target", "wave"]
@@ -518,24 +560,41 @@ def test_a_bad_cell_is_named_by_line_and_column(folder: Path) -> None:
     assert "waves.csv, line 8, column 'wave': 'abc' is not a number" in refused.stderr
 
 
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize(
+    ("sent", "code", "workers"),
+    [(signal.SIGINT, 130, 0), (signal.SIGINT, 130, 2), (signal.SIGTERM, 143, 0), (signal.SIGHUP, 129, 2)],
+)
 def test_an_interrupted_search_closes_its_trial_and_the_same_line_goes_on(
-    folder: Path, sent: signal.Signals, code: int
+    folder: Path, sent: signal.Signals, code: int, workers: int
 ) -> None:
     arguments = ["search", "-c", "lstmreg.yaml", "--training.max_epochs=80", "--training.patience=80"]
-    with talkative(folder, *arguments) as process:
+    with talkative(folder, *arguments, f"--workers={workers}") as process:
         for _ in range(2):
             wait_for(process, r" +\d+/\d+ ")  # a setting is done
         wait_for(process, r"  .+, epoch \d+, \d+ of \d+ trainings; ")  # others are on their way
-        process.send_signal(sent)
-        _, said = process.communicate(timeout=60)
+        os.killpg(process.pid, sent)  # as a terminal does
+        shown, said = process.communicate(timeout=60)
+        wait_until_all_have_ended(process.pid)
     assert process.returncode == code
     assert "Every finished trial is kept. Go on with: lstmreg search -c lstmreg.yaml" in said
     assert "Traceback" not in said
+    assert "What is known so far: runs/waves/report.html, answer.md, answer.json" in shown
+    known = json.loads((folder / "runs/waves/answer.json").read_text())
+    assert known["unfinished"]["go_on"] == "lstmreg search -c runs/waves/config.yaml"
     with sqlite3.connect(folder / "runs/waves/study.db") as database:
         states = [state for (state,) in database.execute("SELECT state FROM trials")]
     assert "RUNNING" not in states
     assert states.count("COMPLETE") >= 2
+
+
+def wait_until_all_have_ended(group: int) -> None:
+    """See that no process of a group is left, once the first is gone and the others have noticed it."""
+    deadline = time.monotonic() + 60
+    with contextlib.suppress(ProcessLookupError):
+        while time.monotonic() < deadline:
+            os.killpg(group, 0)
+            time.sleep(0.02)
+        pytest.fail("a process outlived the search")
 
 
 def test_a_reader_that_leaves_does_not_stop_the_search(folder: Path) -> None:

@@ -132,6 +132,63 @@ def test_settings_of_a_forecast_that_do_not_fit_together_are_refused(settings, m
         DataConfig(**TABLE | settings)
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgresql+psycopg://db.example.org/studies",
+        "postgresql+psycopg://anna@db.example.org:5433/studies?sslmode=verify-full",
+        "postgresql+psycopg:///studies?host=/run/postgresql",
+        "postgresql+psycopg://anna@[::1]:5432/studies",
+    ],
+)
+def test_an_address_of_postgresql_may_keep_the_study(address):
+    assert SearchConfig(storage=address).storage == address
+
+
+@pytest.mark.parametrize(
+    ("address", "got"),
+    [
+        ("study.db", ", got 'study.db'"),
+        ("sqlite:///study.db", ", got sqlite://..."),
+        ("postgresql://anna@db/studies", ", got postgresql://..."),
+        ("postgresql+psycopg://db.example.org", ", got postgresql+psycopg://..."),
+        ("postgresql+psycopg:///", ", got postgresql+psycopg://..."),
+        ("postgresql+psycopg://db/studies?dbname=other", ", got postgresql+psycopg://..."),
+        ("postgresql+psycopg://db/{studies}", ", got postgresql+psycopg://..."),
+        ("hidden words", ""),
+        ("", ""),
+    ],
+)
+def test_another_place_for_the_study_is_refused_with_an_example(address, got):
+    with pytest.raises(ConfigError) as caught:
+        SearchConfig(storage=address)
+    rule = "search.storage must be postgresql+psycopg://HOST/DATABASE, such as postgresql+psycopg://anna@db.example.org"
+    assert str(caught.value) == f"{rule}/studies{got}."
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgresql+psycopg://anna:hidden@db/studies",
+        "postgresql+psycopg://anna:hidden/and@more@db/studies",
+        "postgresql+psycopg://anna%3Ahidden@db/studies",
+        "postgresql+psycopg://anna:@db/studies",
+        "postgresql+psycopg://db/studies?password=hidden",
+        "postgresql+psycopg://db/studies?sslmode=require&pass%77ord=hidden",
+        "postgresql+psycopg://db/studies?SSLPassword=hidden",
+        "postgresql+psycopg://db/studies?dbname=host%3Ddb%20password%3Dhidden",
+        "mysql://anna:hidden@db/studies",
+        "anna:hidden@db/studies",
+        "host=db password=hidden",
+    ],
+)
+def test_an_address_with_a_password_is_refused_without_showing_it(address):
+    with pytest.raises(ConfigError, match=r"PGPASSWORD or in ~/\.pgpass") as caught:
+        SearchConfig(storage=address)
+    assert "hidden" not in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
 def test_no_number_and_no_choice_is_without_a_rule():
     kinds = ("int", "float", "Literal", "list[float]", "bool | None")
     settings = {path for path, declared in DECLARED.items() if declared.startswith(kinds)}

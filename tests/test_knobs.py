@@ -65,7 +65,7 @@ def test_every_knob_changes_what_a_network_trains_on(knob: Knob) -> None:
     else:
         is_seen = not torch.equal(network.train()(x), network.eval()(x))
         assert is_seen, "it drops nothing: is it in _NOT_STOCK_IN_TRAINING (lstmreg/layers/lstm.py), and done to h_n?"
-        assert drops(network), "it drops, and drops (lstmreg/models.py), by which --samples knows, does not name it"
+        assert drops(network), "it drops, and drops (lstmreg/models.py), by which --samples knows, does not see it"
 
 
 @pytest.mark.parametrize("value", [5.0, 1.0, -0.1, float("nan")])

@@ -10,6 +10,7 @@ from lstmreg.errors import ConfigError
 from lstmreg.rules import ADDRESS, FLAG_OR_NULL, FRACTION, POSITIVE, SEED, between, check_section, require, ruled
 
 from .space import Condition, Dimension, Range, Scalar, Values, conditions, default_space
+from .storage import check_storage
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,8 @@ class SearchConfig:
         workers: So many processes of this machine train side by side, each with its share of the cores; 0: this process
             alone. It changes no digit.
         cluster: Address of a Dask scheduler, such as tcp://host:8786, whose workers train in their place.
+        storage: Where the study is kept: null is a file in the run's folder, else a PostgreSQL database, such as
+            postgresql+psycopg://anna@db.example.org/studies; its password is read from PGPASSWORD or ~/.pgpass.
     """
 
     space: dict[str, Range | Values | list[Scalar]] | None = None
@@ -96,9 +99,11 @@ class SearchConfig:
     explain: bool | None = field(default=None, metadata=ruled(FLAG_OR_NULL))
     workers: int = field(default=0, metadata=ruled(between(0, 256)))
     cluster: str | None = field(default=None, metadata=ruled(ADDRESS))
+    storage: str | None = None
 
     def __post_init__(self) -> None:
         check_section(self, "search.")
+        check_storage(self.storage)
         proposes = self.screen or self.trials > 0
         require(proposes, "search.trials", "above 0 where search.screen is false, so that something is tried", 0)
         is_alone = self.cluster is None or not self.workers

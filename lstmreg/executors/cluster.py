@@ -35,6 +35,9 @@ from .orders import (
 #: In seconds: for so long a scheduler may be away, and so long each try to reach it takes.
 _AWAY, _TRY = 600.0, 10.0
 
+#: Workers are counted so often, in seconds.
+_COUNTED = 5.0
+
 #: Workers send what there is to tell so often, in seconds.
 _NEWS = 0.5
 
@@ -62,7 +65,7 @@ class Cluster(Crew):
         self._address, self._material, self._away = address, material, away
         self._orders: dict[int, Order] = {}
         self._futures: dict[int, Future[Any]] = {}
-        self._missing = 0
+        self._missing, self._width, self._due = 0, 1, 0.0
         self._news: queue.SimpleQueue[tuple[int, Event] | _Ended | None] = queue.SimpleQueue()
         logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # it is said in other words
         try:
@@ -75,10 +78,12 @@ class Cluster(Crew):
 
     @property
     def width(self) -> int:
-        """How many workers there are now."""
-        with suppress(Exception):
-            return len(self._connection.client.scheduler_info(n_workers=-1)["workers"])
-        return 1
+        """How many workers there were a moment ago."""
+        if time.monotonic() >= self._due:
+            self._due = time.monotonic() + _COUNTED
+            with suppress(Exception):  # as it was, while the scheduler is away
+                self._width = len(self._connection.client.scheduler_info(n_workers=-1)["workers"])
+        return self._width
 
     def take(self, order: Order) -> None:
         """Submit an order."""

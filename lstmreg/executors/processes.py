@@ -5,13 +5,14 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import torch
@@ -28,7 +29,8 @@ _OF_THE_TERMINAL = ("SIGINT", "SIGHUP")
 class Processes(Crew):
     """So many processes, started when there is something to do, each with its share of the cores.
 
-    They are spawned and not forked: a copy of a process with threads may wait for ever for a lock that nobody holds.
+    They are no copies of this process, whose threads may hold locks that nobody would let go; on Linux they are copies
+    of one that has loaded what they need and done nothing else, so that many cost little more than one.
 
     Args:
         count: How many, at most.
@@ -82,7 +84,7 @@ class Processes(Crew):
         while self._waiting:
             idle = next((worker for worker in self._workers if worker.order is None), None)
             if idle is None and len(self._workers) < self._count:
-                idle = self._begun()
+                idle = self._begun(self._waiting[0].value.__module__)
             if idle is None:
                 return
             order = self._waiting.popleft()
@@ -90,8 +92,15 @@ class Processes(Crew):
             with suppress(OSError):  # it is gone, which is heard next
                 idle.connection.send_bytes(pack(order))
 
-    def _begun(self) -> _Process:
-        context = multiprocessing.get_context("spawn")
+    def _begun(self, module: str) -> _Process:
+        """Start a process.
+
+        Args:
+            module: What it needs beside this file.
+        """
+        context: Any = multiprocessing.get_context(_METHOD)
+        if _METHOD == "forkserver":  # of several, the first search says what is loaded
+            context.set_forkserver_preload([__name__, module])
         ours, theirs = context.Pipe()
         process = context.Process(target=_serve, args=(theirs, self._threads), name="lstmreg worker", daemon=True)
         with _not_of_the_terminal():
@@ -147,7 +156,7 @@ class _Process:
         blame: Why it was killed, if it was.
     """
 
-    process: SpawnProcess
+    process: BaseProcess
     connection: Connection[Any, Any]
     order: int | None = None
     is_gone: bool = False
@@ -159,6 +168,10 @@ def _how_it_ended(code: int) -> str:
         return f"it ended with exit code {code}"
     killed = ", as for want of memory" if code == -signal.SIGKILL else ""
     return f"it was ended by {signal.Signals(-code).name}{killed}"
+
+
+#: How processes are started: as copies of one that has done nothing yet, where that is safe.
+_METHOD = "forkserver" if sys.platform == "linux" else "spawn"
 
 
 def _cores() -> int:

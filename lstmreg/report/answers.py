@@ -10,6 +10,7 @@ from lstmreg.search.card import DataCard
 from lstmreg.search.evidence import Effect, Resolution
 from lstmreg.search.explaining import LeftOut, Unstopped
 from lstmreg.search.held_out import Averaging
+from lstmreg.search.shown import Shown
 from lstmreg.search.space import Setting
 
 from .diagnosis import Diagnosis
@@ -23,10 +24,11 @@ Verdict = Literal[
     "cannot tell",
     "not tried alone",
     "not searched",
+    "not judged yet",
 ]
 
 #: By this the readers of ``answer.json`` know what stands in it.
-SCHEMA = 3
+SCHEMA = 4
 
 
 @dataclass(frozen=True)
@@ -285,6 +287,75 @@ class Whereabouts:
 
 
 @dataclass(frozen=True)
+class Unfinished:
+    """Where a search stands that has not come to its end.
+
+    Attributes:
+        stage: What its next trainings are for, such as ``race``; ``save`` where the model of the answer is next.
+        done: Trainings that have ended.
+        planned: Trainings in all, at most.
+        go_on: The line that goes on with it; of data given from Python what to do there.
+        is_running: Whether a process of this machine is at it.
+    """
+
+    stage: str
+    done: int
+    planned: int
+    go_on: str
+    is_running: bool = False
+
+
+@dataclass(frozen=True)
+class SoFar:
+    """What is known before a search has met its test. It recommends nothing that the judge has not.
+
+    Attributes:
+        run: Name of the run.
+        task: Name of the task.
+        directory: Its folder.
+        unfinished: Where the search stands.
+        recommended: What the judge recommends; empty before it has judged, and where it recommends nothing.
+        candidate: What was judged; empty before.
+        is_confirmed: Whether the candidate is recommended.
+        judged: What the judge said; ``None`` before, and if nothing was judged.
+        learning_rate: That of the baseline; ``None`` while it is being chosen.
+        learning_rates: What each learning rate has shown, without regularization.
+        knobs: The table. Before the judge has judged every verdict of what is tried is ``not judged yet``, and effects
+            are means of what has ended, without intervals and without what failed.
+        tried: What was tried with the seeds that choose, the best first.
+        judging: What the seeds that judge have shown; empty before.
+        failures: How many trainings failed, by reason.
+        course: As in :class:`Answer`.
+        data: The data card.
+        confidence: Of the judge's intervals.
+        smallest_effect: The least relative improvement of the loss that is worth a knob.
+        seconds: Training time in all.
+        versions: Of what computed it.
+    """
+
+    run: str
+    task: str
+    directory: str
+    unfinished: Unfinished
+    recommended: Setting
+    candidate: Setting
+    is_confirmed: bool
+    judged: Judged | None
+    learning_rate: float | None
+    learning_rates: list[Shown]
+    knobs: list[Knob]
+    tried: list[Shown]
+    judging: list[Shown]
+    failures: dict[str, int]
+    course: dict[str, list[int]]
+    data: DataCard
+    confidence: float
+    smallest_effect: float
+    seconds: float
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
 class Answer:
     """Which knobs to turn, and the evidence.
 
@@ -325,6 +396,8 @@ class Answer:
         versions: Of what computed it.
         left_out: What leaving a column out does; ``None`` where that was not trained.
         unstopped: What becomes of trainings that nothing stops; likewise.
+        unfinished: Where the search stands, if only what explains the answer or its saved model is missing; ``None`` of
+            one that has come to its end.
     """
 
     run: str
@@ -361,3 +434,4 @@ class Answer:
     versions: dict[str, str]
     left_out: LeftOut | None = None
     unstopped: Unstopped | None = None
+    unfinished: Unfinished | None = None

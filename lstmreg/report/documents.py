@@ -9,34 +9,68 @@ from pathlib import Path
 from typing import Any
 
 from lstmreg.files import write_atomically
+from lstmreg.search import is_owned, read
 
 from . import words
-from .answers import SCHEMA, Answer
+from .answers import SCHEMA, Answer, SoFar
 from .code import saved_model, snippets
 from .figures import figures
 from .pages import page
+from .so_far import what_is_known
 
 
-def write(answer: Answer, directory: Path) -> None:
-    """Write the answer in its three forms, all drawn from the same numbers."""
-    drawn = figures(answer)
+def write(answer: Answer | SoFar, directory: Path, *, has_page: bool = True) -> None:
+    """Write the answer, or what is known so far, in its three forms, all drawn from the same numbers.
+
+    Args:
+        answer: What to write.
+        directory: The run's folder.
+        has_page: Whether ``report.html`` is written too; while a search runs it is its own page.
+    """
     write_atomically(directory / "answer.json", as_json(answer))
     write_atomically(directory / "answer.md", as_markdown(answer))
-    write_atomically(directory / "report.html", as_page(answer, drawn))
+    if has_page:  # whose pictures take longest, which is why it is last
+        drawn = page_so_far(answer) if isinstance(answer, SoFar) else as_page(answer, figures(answer))
+        write_atomically(directory / "report.html", drawn)
 
 
-def as_json(answer: Answer) -> str:
+def write_what_is_known(directory: Path) -> Answer | SoFar:
+    """Write what is known of a search into its folder, and return it.
+
+    While a process is at it, ``report.html`` is that process's page, and stays. What that process writes at its end is
+    never replaced by less: whoever wrote that there is no end yet looks again.
+    """
+    while True:
+        is_running = is_owned(directory)
+        evidence = read(directory)
+        known = what_is_known(evidence, is_running=is_running)
+        write(known, directory, has_page=not is_running)
+        if known.unfinished is None or not is_running or is_owned(directory):
+            return known
+
+
+def as_json(answer: Answer | SoFar) -> str:
     """Return the numbers and the words as JSON; an unbounded end of an interval is ``null``.
 
     ``docs/report.md`` says what each key means; what would mislead a reader of the keys changes :data:`SCHEMA`.
     """
     content = {
         "schema": SCHEMA,
-        "headline": words.headline(answer),
-        "sentences": words.sentences(answer),
+        "headline": headline(answer),
+        "sentences": sentences(answer),
         **dataclasses.asdict(answer),
     }
     return json.dumps(_finite(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def headline(answer: Answer | SoFar) -> str:
+    """Say in one sentence what to do."""
+    return words.headline_so_far(answer) if isinstance(answer, SoFar) else words.headline(answer)
+
+
+def sentences(answer: Answer | SoFar) -> list[str]:
+    """Say what supports that, most important first."""
+    return words.sentences_so_far(answer) if isinstance(answer, SoFar) else words.sentences(answer)
 
 
 def _finite(value: Any) -> Any:
@@ -47,19 +81,27 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def as_markdown(answer: Answer) -> str:
-    """Return the answer as Markdown: headline, sentences, table, code."""
-    header, *rows = words.table(answer)
-    lines = [f"# {words.headline(answer)}", ""]
-    lines += [f"{_one_line(sentence)}\n" for sentence in words.sentences(answer)]
-    lines += [_row(header), _row(["---"] * len(header)), *(_row(row) for row in rows), ""]
+def as_markdown(answer: Answer | SoFar) -> str:
+    """Return the answer as Markdown: headline, sentences, tables, code."""
+    lines = [f"# {headline(answer)}", ""]
+    lines += [f"{_one_line(sentence)}\n" for sentence in sentences(answer)]
+    lines += _table(words.table(answer))
+    if isinstance(answer, SoFar):
+        lines += [words.table_so_far_note(answer), ""]
+        for title, rows in _tables_so_far(answer):
+            lines += [f"## {title}", "", *_table(rows)]
+        return "\n".join(lines)
     lines += [words.table_note(answer), ""]
     if worst := words.worst_cases(answer):
-        lines += ["## The worst cases of the test", "", _row(worst[0]), _row(["---"] * len(worst[0]))]
-        lines += [*(_row(row) for row in worst[1:]), ""]
+        lines += ["## The worst cases of the test", "", *_table(worst)]
     for snippet in [saved_model(answer), *snippets(answer)]:
         lines += [f"## {snippet.title}", "", "```python", snippet.code, "```", ""]
     return "\n".join(lines)
+
+
+def _table(rows: list[list[str]]) -> list[str]:
+    header, *others = rows
+    return [_row(header), _row(["---"] * len(header)), *(_row(row) for row in others), ""]
 
 
 def _row(cells: list[str]) -> str:
@@ -82,6 +124,7 @@ def as_page(answer: Answer, drawn: dict[str, str]) -> str:
         "page.html.j2",
         answer=answer,
         headline=words.headline(answer),
+        unfinished=[_unbroken(paragraph) for paragraph in words.about_unfinished(answer)],
         summary=[_unbroken(paragraph) for paragraph in words.summary(answer)],
         details=[_unbroken(paragraph) for paragraph in words.details(answer) if paragraph not in where],
         where=[_unbroken(paragraph) for paragraph in where],
@@ -95,3 +138,30 @@ def as_page(answer: Answer, drawn: dict[str, str]) -> str:
         words=words,
         task=words.task(answer),
     )
+
+
+def page_so_far(known: SoFar) -> str:
+    """Return a page of what is known so far, which likewise loads and runs nothing."""
+    return page(
+        "so_far.html.j2",
+        run=known.run,
+        headline=words.headline_so_far(known),
+        sentences=[_unbroken(sentence) for sentence in words.sentences_so_far(known)],
+        done=known.unfinished.done,
+        planned=known.unfinished.planned,
+        tables=[
+            ("The knobs", words.table(known), words.table_so_far_note(known)),
+            *((title, rows, "") for title, rows in _tables_so_far(known)),
+        ],
+    )
+
+
+def _tables_so_far(known: SoFar) -> list[tuple[str, list[list[str]]]]:
+    """Return tables with their titles, those of which something is there."""
+    tables = {
+        "The judge's fresh seeds, so far": words.shown_table(known.judging),
+        "What was tried, beside no regularization": words.shown_table(known.tried),
+        "Learning rates of the network without regularization": words.shown_table(known.learning_rates, beside=False),
+        "Trainings": [["part", "trainings", "failed"], *([part, *map(str, of)] for part, of in known.course.items())],
+    }
+    return [(title, rows) for title, rows in tables.items() if len(rows) > 1]

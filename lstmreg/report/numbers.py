@@ -7,6 +7,7 @@ import importlib.metadata
 import math
 import platform
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -36,16 +37,21 @@ from lstmreg.search.space import (
 from lstmreg.setting_path import layer_of, of_layer
 from lstmreg.tasks import task_named
 
-from .answers import Answer, Columns, Curve, Dose, Judged, Knob, Test, Trials, Verdict
-from .diagnosis import MOSTLY, diagnose, gap, turn, unfinished
+from .answers import Answer, Columns, Curve, Dose, Judged, Knob, Test, Trials, Unfinished, Verdict
+from .diagnosis import MOSTLY, diagnose, gap, turn
+from .diagnosis import unfinished as unfinished_share
 from .whereabouts import whereabouts
 
 #: How many of the last test windows a picture shows.
 _SHOWN = 400
 
 
-def answer(evidence: Evidence) -> Answer:
-    """Draw the answer from a finished search.
+def answer(evidence: Evidence, unfinished: Unfinished | None = None) -> Answer:
+    """Draw the answer from a search that has met its test.
+
+    Args:
+        evidence: All that is known.
+        unfinished: Where the search stands, if something is missing that explains the answer.
 
     Raises:
         NoUsableTrialError: If the search has not come to its end, or its baseline failed there.
@@ -55,10 +61,8 @@ def answer(evidence: Evidence) -> Answer:
     candidate = found.candidate
     of_baseline = _of_baseline(evidence, found)
     of_candidate = evidence.results(candidate, "judge") if candidate else {}
-    baseline = list(of_baseline.values())
     has_patience = evidence.config.training.patience is not None
-    is_cut_short = has_patience and unfinished(baseline, has_patience=True) > MOSTLY
-    knobs = _knobs(evidence, found, baseline, is_cut_short=is_cut_short)
+    knobs = knobs_of(evidence, found)
     card = evidence.card
     diagnosis = diagnose(
         of_baseline,
@@ -71,12 +75,12 @@ def answer(evidence: Evidence) -> Answer:
     return Answer(
         run=evidence.config.run_name,
         task=evidence.config.task,
-        directory=_as_typed(evidence.config.directory),
+        directory=as_typed(evidence.config.directory),
         recommended=found.recommended,
         candidate=candidate,
         is_confirmed=found.is_confirmed,
         learning_rate=decisions.chosen_learning_rate(evidence),
-        judged=None if found.judged is None else _judged(evidence, found, found.judged),
+        judged=judged(evidence, found),
         best_floor=evidence.card.best_floor,
         floor_effect=_perhaps(
             found.judged.against_floor if found.judged and found.is_confirmed else found.baseline_against(found.floor)
@@ -100,18 +104,16 @@ def answer(evidence: Evidence) -> Answer:
         where=whereabouts(evidence, found.candidate),
         data=evidence.card,
         trials=_trials(evidence),
-        course=_course(evidence),
+        course=course(evidence),
         settings=_settings(evidence),
         confidence=found.plan.confidence,
         table_confidence=found.plan.table_confidence,
         smallest_effect=found.plan.smallest_effect,
-        seconds=sum(r.result.seconds for s in STAGES for r in evidence.records[s] if r.result is not None),
-        versions={
-            "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in ("lstmreg", "torch", "lightning", "optuna")},
-        },
+        seconds=seconds(evidence),
+        versions=versions(),
         left_out=explaining.about_columns(evidence, found),
         unstopped=explaining.about_unstopped(evidence, found),
+        unfinished=unfinished,
     )
 
 
@@ -119,7 +121,7 @@ def answer(evidence: Evidence) -> Answer:
 _TINY = 1e-12
 
 
-def _as_typed(directory: Path) -> str:
+def as_typed(directory: Path) -> str:
     """Write a folder as somebody who works where this process does would type it."""
     here = Path.cwd()
     return str(directory.resolve().relative_to(here)) if directory.resolve().is_relative_to(here) else str(directory)
@@ -166,6 +168,11 @@ def _judging(found: Conclusion) -> Stage:
     return "choose" if found.judged is None else "judge"
 
 
+def judged(evidence: Evidence, found: Conclusion) -> Judged | None:
+    """Return what the judge said; ``None`` if nothing was judged."""
+    return None if found.judged is None else _judged(evidence, found, found.judged)
+
+
 def _judged(evidence: Evidence, found: Conclusion, judged: Judgement) -> Judged:
     picks = Counter(judged.picks.of_blocks)
     return Judged(
@@ -208,7 +215,11 @@ def _losses(evidence: Evidence, found: Conclusion, judged: Judgement) -> dict[st
 # ---------------------------------------------------------------------- the table
 
 
-def _knobs(evidence: Evidence, found: Conclusion, baseline: list[Result], *, is_cut_short: bool) -> list[Knob]:
+def knobs_of(evidence: Evidence, found: Conclusion) -> list[Knob]:
+    """Return the table."""
+    baseline = list(_of_baseline(evidence, found).values())
+    has_patience = evidence.config.training.patience is not None
+    is_cut_short = has_patience and unfinished_share(baseline, has_patience=True) > MOSTLY
     first_loss = float(np.exp(np.mean([np.log(max(result.train[0], _TINY)) for result in baseline])))
     starts = {
         path: cost / first_loss
@@ -218,22 +229,25 @@ def _knobs(evidence: Evidence, found: Conclusion, baseline: list[Result], *, is_
     }
     rows = {row.arm.path: row for row in found.rows}
     tried = {arm.path: arm for arm in found.plan.arms}
+    return [
+        _knob(found, path, tried.get(path), rows.get(path), starts.get(path), is_cut_short=is_cut_short)
+        for path in paths_of_rows(list(tried))
+    ]
+
+
+def paths_of_rows(tried: Sequence[str]) -> list[str]:
+    """Return what the table has rows of: the knobs, tried or not, then weight decay, then other settings."""
     turning = regularizers(tried)
     shown: list[str] = []
     for knob in KNOBS.values():  # in all layers, or in some
         places = [path for path in turning if knob_at(path) is knob]
         shown += places or ([knob.path] if knob.by_default else [])
     shown += [path for path in (WEIGHT_DECAY,) if path in tried]
-    shown += [path for path in tried if path not in shown]
-    return [
-        _knob(found, path, tried.get(path), rows.get(path), starts.get(path), is_cut_short=is_cut_short)
-        for path in shown
-    ]
+    return [*shown, *(path for path in tried if path not in shown)]
 
 
-def _knob(
-    found: Conclusion, path: str, arm: Arm | None, row: Row | None, start: float | None, *, is_cut_short: bool
-) -> Knob:
+def untold(path: str, arm: Arm | None) -> Knob:
+    """Return a row of which nothing is told but what it is of."""
     name, keras = path.split(".")[1], ""
     role: Literal["knob", "rival", "setting"] = "setting"
     if knob := knob_at(path):
@@ -241,20 +255,22 @@ def _knob(
         role, keras = "knob", knob.spoken if layer is None else f"{knob.spoken}, {of_layer(layer).removeprefix('the ')}"
     elif path == WEIGHT_DECAY:
         role, keras = "rival", "AdamW, weight_decay"
-    used = found.recommended.get(path)
-    if arm is None:
-        return Knob(path, name, keras, role, "not searched", None, None, None, [], None)
-    if arm.requires and (beside := {path: value for path, value in arm.beside if path in dict(arm.requires)}):
+    if arm and arm.requires and (beside := {p: value for p, value in arm.beside if p in dict(arm.requires)}):
         name = f"{name} (with {describe(beside)})"
+    return Knob(path, name, keras, role, "not searched", None, None, None, [], None)
+
+
+def _knob(
+    found: Conclusion, path: str, arm: Arm | None, row: Row | None, start: float | None, *, is_cut_short: bool
+) -> Knob:
+    row_of, used = untold(path, arm), found.recommended.get(path)
+    if arm is None:
+        return row_of
     if row is None:
-        verdict: Verdict = "not tried alone" if used is None else "use"
-        return Knob(path, name, keras, role, verdict, used, None, None, [], None)
+        return dataclasses.replace(row_of, verdict="not tried alone" if used is None else "use", value=used)
     best = next((dose for dose in row.doses if dose.value == used), row.best)
-    return Knob(
-        path=path,
-        name=name,
-        keras=keras,
-        role=role,
+    return dataclasses.replace(
+        row_of,
         verdict=_verdict(row.verdict, is_confirmed=found.is_confirmed, is_cut_short=is_cut_short),
         value=best.value if used is None else used,
         alone=_effect(best.band, best.failures),
@@ -429,7 +445,18 @@ def _mean_errors(evidence: Evidence, predicted: list[NDArray[np.float64]]) -> di
 # ---------------------------------------------------------------------- the run
 
 
-def _course(evidence: Evidence) -> dict[str, list[int]]:
+def seconds(evidence: Evidence) -> float:
+    """Return how long all trainings took."""
+    return sum(r.result.seconds for stage in STAGES for r in evidence.records[stage] if r.result is not None)
+
+
+def versions() -> dict[str, str]:
+    """Name the versions of what computes."""
+    ours = ("lstmreg", "torch", "lightning", "optuna")
+    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in ours}}
+
+
+def course(evidence: Evidence) -> dict[str, list[int]]:
     """Count the trainings of each part of the experiment, and those of them that failed."""
     counts = {role: [0, 0] for role in ROLES}
     for record in (record for stage in STAGES for record in evidence.records[stage]):

@@ -12,10 +12,10 @@ from lstmreg.files import write_atomically
 from lstmreg.search import Progress, Shown
 from lstmreg.search.planning import duration
 from lstmreg.search.records import STAGE_OF, Role, Stage
-from lstmreg.search.space import Setting, describe, key
+from lstmreg.search.space import key
 
 from .pages import page
-from .words import change
+from .words import DOING, shown_row
 
 #: In seconds: a page is written no sooner after another, and loaded again so often.
 REFRESH = 10.0
@@ -28,18 +28,6 @@ _TITLES: dict[Stage, str] = {
     "rates": "Learning rates of the network without regularization",
     "choose": "What was tried, beside no regularization",
     "judge": "The judge's fresh seeds, so far",
-}
-
-_DOING: dict[Role, str] = {
-    "learning rate": "choosing the learning rate",
-    "screen": "trying every value alone",
-    "grow": "going on where an end is best",
-    "propose": "trying what the sampler proposes",
-    "race": "giving more seeds to those about whom they may decide",
-    "combine": "trying combinations of the best",
-    "judge": "judging with fresh seeds",
-    "test": "meeting the test",
-    "explain": "explaining the answer",
 }
 
 
@@ -83,7 +71,7 @@ class ProvisionalPage:
             "provisional.html.j2",
             run=self._run,
             refresh=round(REFRESH),
-            doing=_DOING[role],
+            doing=DOING[role],
             done=progress.done,
             planned=progress.planned,
             left="" if left is None else duration(left),
@@ -92,19 +80,5 @@ class ProvisionalPage:
         )
 
     def _rows(self, stage: Stage) -> list[list[str]]:
-        return [_row(shown, stage) for (its_stage, _), shown in self._shown.items() if its_stage == stage]
-
-
-def _row(shown: Shown, stage: Stage) -> list[str]:
-    """Return the cells of a row: setting, loss, its change, on how many blocks it is better, how many failed."""
-    return [
-        _named(shown.setting, stage),
-        "–" if shown.loss is None else f"{shown.loss:.4g}",
-        "–" if shown.ratio is None else change(shown.ratio - 1),
-        "–" if shown.ratio is None else f"{shown.better} of {shown.blocks}",
-        f"{shown.failed}" if shown.failed else "–",
-    ]
-
-
-def _named(setting: Setting, stage: Stage) -> str:
-    return describe(setting) if setting or stage == "rates" else "no regularization"
+        own = [shown for (its_stage, _), shown in self._shown.items() if its_stage == stage]
+        return [shown_row(shown, is_baseline=not shown.setting and stage != "rates") for shown in own]

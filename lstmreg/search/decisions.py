@@ -19,6 +19,7 @@ from .arms import LEARNING_RATE
 from .card import log_loss
 from .evidence import Evidence
 from .method import Candidate, Cell, Interval, Judgement, LogLosses, Plan, Row
+from .records import Record
 from .space import Setting
 
 
@@ -44,6 +45,12 @@ def chosen_learning_rate(evidence: Evidence) -> float:
 def plan(evidence: Evidence) -> Plan:
     """Return the numbers of the experiment."""
     return arms.plan(evidence.config, chosen_learning_rate(evidence))
+
+
+def cell(record: Record) -> Cell:
+    """Return what a training was, as the method knows it."""
+    setting = {} if record.role == "learning rate" else record.setting
+    return Cell(Candidate.of(setting), record.replicate.block, record.replicate.seed)
 
 
 def log_losses(evidence: Evidence) -> LogLosses:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent import futures
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,41 +23,22 @@ from lstmreg.training.population.together import Assignment, train_together
 from lstmreg.training.single import Trained, train_configured
 
 from . import arms, decisions, explaining, held_out, method, valuing
+from . import shown as showing
 from .arms import LEARNING_RATE
 from .card import kept, make_card
 from .config_file import read_config, settle, write_config
 from .decisions import Conclusion
 from .evidence import Evidence
 from .ledger import Job, Ledger, Outcome, Tell, read_card
-from .method import BASELINE, Candidate, Cell, LogLosses
+from .method import BASELINE, Candidate
 from .planning import Clock, Planner, most_blocks, trainings
-from .proposals import propose
+from .proposals import proposer
 from .records import STAGE_OF, STAGES, Record, Replicate, Result, Role, Stage
-from .space import Setting, about_configured_knobs, baseline_config, conditions, dimensions, key, trained_config
-from .study_file import check_file, owned, usable_study
-
-
-@dataclass(frozen=True)
-class Shown:
-    """What a setting has shown so far.
-
-    Attributes:
-        setting: What differs from the baseline.
-        loss: Its mean loss; of a test its mean error.
-        ratio: The geometric mean of its losses relative to the baseline's; ``None`` where none compares.
-        better: On how many blocks it is better.
-        blocks: On how many it was tried.
-        failed: How many of its trainings failed.
-        failure: Why the last of them did.
-    """
-
-    setting: Setting
-    loss: float | None
-    ratio: float | None = None
-    better: int = 0
-    blocks: int = 0
-    failed: int = 0
-    failure: str | None = None
+from .shown import Shown
+from .space import about_configured_knobs, baseline_config, key, trained_config
+from .storage import Storage
+from .study_file import owned
+from .study_place import storage_of
 
 
 @dataclass(frozen=True)
@@ -136,31 +116,34 @@ def run(
         The evidence; :func:`lstmreg.report.answer` draws the answer from it.
 
     Raises:
-        ConfigError: If the run's folder holds another configuration, or another process works on it; or if there is not
-            enough memory for a size that it would try, or for the baseline.
+        ConfigError: If the run's folder holds another configuration, or another process works on the run; or if there
+            is not enough memory for a size that it would try, or for the baseline.
         DataError: If the data cannot be used, or have too few rows for the blocks.
         NoUsableTrialError: If there is nothing to answer from.
-        CorruptFileError: If the study's file is damaged.
-        OSError: If it cannot be written, as when the disk is full; what was told before is kept.
+        CorruptFileError: If the study is damaged.
+        OSError: If it cannot be written, as when the disk is full or the database's server is gone; what was told
+            before is kept.
         KeyboardInterrupt: On Ctrl-C; what had ended is kept.
     """
     task = read_task(config, data) if task is None else task
-    with owned(config.directory), usable_study(config.directory, writes=True), told_if_it_ends(config, task):
+    with owned(config.directory), contextlib.ExitStack() as held, told_if_it_ends(config, task):
         config = settle(task.completed(config), task)
+        storage = storage_of(config)
+        held.enter_context(storage.held())
         _trained_splits(config, task)  # raises where there are too few cases, before anything is written
-        check_file(config.directory / "study.db")
+        storage.check()
         _check_all_fit(config, task)
         planner = None if (config.directory / "config.yaml").exists() else Planner(config, task)
         if planner is not None:
             config = dataclasses.replace(config, search=planner.choose())
-        splits = _trained_splits(config, task)
-        with opened(config.search, _material(task, splits), executor) as trains:
+        with opened(config.search, _material(config, task), executor) as trains:
             write_config(config)
-            return _Experiment(config, task, splits, listener, planner, trains).run()
+            return _Experiment(config, task, listener, planner, storage, trains).run()
 
 
-def _material(task: Task, splits: Splits) -> Material:
+def _material(config: Config, task: Task) -> Material:
     """Return what whoever trains must know."""
+    splits = _trained_splits(config, task)
     return Material(task, {split.key: split for split in (*splits.blocks, splits.final)})
 
 
@@ -184,12 +167,13 @@ def read(directory: Path) -> Evidence:
         CorruptFileError: If it is not one, or damaged.
     """
     config = read_config(directory)
-    with usable_study(directory):
-        card = read_card(config)
-        ledger = Ledger(config, card)
+    storage = storage_of(config)
+    with storage.usable():
+        card = read_card(config, storage)
+        ledger = Ledger(config, card, storage)
         evidence = Evidence(config, card)
         evidence.records["rates"] = ledger.records("rates")
-        if evidence.records["rates"]:
+        if len(evidence.records["rates"]) == trainings(config, 0)["learning rate"]:  # or it is not chosen yet
             ledger.learning_rate = decisions.chosen_learning_rate(evidence)
             evidence.records |= {stage: ledger.records(stage) for stage in STAGES}
         return evidence
@@ -202,14 +186,15 @@ class _Experiment:
         self,
         config: Config,
         task: Task,
-        splits: Splits,
         listener: Listener,
         planner: Planner | None,
+        storage: Storage,
         executor: Executor,
     ) -> None:
-        self.task, self.splits, self.executor = task, splits, executor
+        self.task, self.executor = task, executor
+        self.splits = _trained_splits(config, task)
         card = make_card(config, task, self.splits, most_blocks(config, task))
-        self.ledger = Ledger(config, card, self._heard)
+        self.ledger = Ledger(config, card, storage, self._heard)
         self.ledger.keep_beginning(card)
         self.evidence = Evidence(config, card)
         self.listener = listener
@@ -243,7 +228,7 @@ class _Experiment:
         self._run_jobs("learning rate", jobs)
         self._tell(
             "learning rate",
-            self._shown_alone("rates", [{LEARNING_RATE: float(rate)} for rate in search.learning_rates]),
+            showing.alone(self.evidence, [{LEARNING_RATE: float(rate)} for rate in search.learning_rates], "rates"),
         )
         rate = decisions.chosen_learning_rate(self.evidence)
         self.ledger.learning_rate = rate
@@ -253,7 +238,7 @@ class _Experiment:
         """Go through the steps of the method; what ran in an earlier sitting is known."""
         self._refresh("choose", "judge")
         plan, known = decisions.plan(self.evidence), decisions.log_losses(self.evidence)
-        for step in method.steps(plan, known, self._propose):
+        for step in method.steps(plan, known, proposer(self.evidence.config, self.base)):
             missing = [cell for cell in step.cells if cell not in known]
             jobs = [Job(cell.candidate.setting, Replicate(cell.block, cell.seed), step.stage) for cell in missing]
             self._run_jobs(step.stage, jobs)
@@ -264,25 +249,8 @@ class _Experiment:
             if jobs:
                 tried = dict.fromkeys(cell.candidate for cell in step.cells if cell.candidate != BASELINE)
                 seeds = range(plan.most_seeds) if step.stage != "judge" else range(plan.most_seeds, _MANY)
-                self._tell(step.stage, _shown(known, list(tried), seeds, self._failure_of))
+                self._tell(step.stage, showing.compared(known, list(tried), seeds, self._failure_of))
         self.planned["experiment"] = self._done()["experiment"]
-
-    def _propose(self, known: Sequence[tuple[Candidate, float]], first: int, count: int) -> list[Candidate]:
-        """Have a sampler of Optuna propose candidates; what must stand beside a setting is not its affair."""
-        beside = {path: arms.always_beside(self.evidence.config, path) for path in dimensions(self.evidence.config)}
-        added = {path for settings in beside.values() for path in settings}
-
-        def plain(candidate: Candidate) -> Setting:
-            return {path: value for path, value in candidate.values if path not in added}
-
-        def whole(setting: Setting) -> Candidate:
-            needed = {path: value for turned in setting for path, value in beside.get(turned, {}).items()}
-            return Candidate.of(setting | needed)
-
-        points = [({}, 0.0), *((plain(candidate), effect) for candidate, effect in known)]
-        config = self.evidence.config
-        proposed = propose(self.base, dimensions(config), conditions(config), points, first, count)
-        return [whole(setting) for setting in proposed if setting]
 
     def _test(self, conclusion: Conclusion) -> None:
         jobs = [
@@ -300,7 +268,7 @@ class _Experiment:
 
         self.planned["test"] = len(jobs)
         self._run_jobs("test", jobs, valuing.tested, outcome)
-        self._tell("test", self._shown_alone("test", conclusion.tested))
+        self._tell("test", showing.alone(self.evidence, conclusion.tested, "test"))
 
     def _explain(self, conclusion: Conclusion) -> None:
         """Train what says more of the answer, which stands; so it does if these trainings all fail."""
@@ -312,7 +280,7 @@ class _Experiment:
         self._refresh("explain")
         if jobs:
             settings = {key(job.setting): job.setting for job in jobs}
-            self._tell("explain", self._shown_alone("explain", list(settings.values())))
+            self._tell("explain", showing.alone(self.evidence, list(settings.values()), "explain"))
 
     def _save_model(self, conclusion: Conclusion) -> None:
         """Train the answer's model once more, from the test seed that validated best, and save it."""
@@ -410,21 +378,6 @@ class _Experiment:
         self._say(record=None, epoch=self.progress.epoch)
         self.progress = dataclasses.replace(self.progress, shown=())
 
-    def _shown_alone(self, stage: Stage, settings: Sequence[Setting]) -> Iterator[Shown]:
-        """Say what settings have shown that nothing is compared with."""
-        for setting in settings:
-            trials = self.evidence.trials(setting, stage)
-            results = list(self.evidence.results(setting, stage).values())
-            losses = [r.loss if r.test_error is None else r.test_error for r in results]
-            failures = [r.failure for r in trials.values() if r.failure is not None]
-            yield Shown(
-                setting,
-                float(np.mean(losses)) if losses else None,
-                blocks=len({replicate.block for replicate in trials}),
-                failed=len(failures),
-                failure=failures[-1] if failures else None,
-            )
-
     def _failure_of(self, candidate: Candidate) -> str | None:
         stages: tuple[Stage, ...] = ("judge", "choose")
         failures = [r.failure for s in stages for r in self.evidence.trials(candidate.setting, s).values() if r.failure]
@@ -460,35 +413,6 @@ def _trained_splits(config: Config, task: Task) -> Splits:
 
 #: Nobody judges with so many seeds.
 _MANY = 1_000_000
-
-
-def _shown(
-    known: LogLosses,
-    candidates: Sequence[Candidate],
-    seeds: range,
-    failure_of: Callable[[Candidate], str | None],
-) -> Iterator[Shown]:
-    """Say what candidates have shown with some of the seeds, beside the baseline with the same seeds."""
-    cells = [cell for cell in known if cell.seed in seeds]
-    for candidate in candidates:
-        own = [cell for cell in cells if cell.candidate == candidate]
-        pairs = [(cell.block, known[cell], known.get(Cell(BASELINE, cell.block, cell.seed), math.inf)) for cell in own]
-        finite = [
-            (block, ours, theirs) for block, ours, theirs in pairs if math.isfinite(ours) and math.isfinite(theirs)
-        ]
-        of_blocks = {
-            block: float(np.mean([ours - theirs for b, ours, theirs in finite if b == block])) for block, *_ in finite
-        }
-        failed = sum(not math.isfinite(known[cell]) for cell in own)
-        yield Shown(
-            candidate.setting,
-            float(np.mean([math.exp(ours) for _, ours, _ in finite])) if finite else None,
-            math.exp(float(np.mean(list(of_blocks.values())))) if of_blocks else None,
-            sum(effect < 0 for effect in of_blocks.values()),
-            len(of_blocks),
-            failed,
-            failure_of(candidate) if failed else None,
-        )
 
 
 _KINDS = {"blocks": 0, "test": 2}

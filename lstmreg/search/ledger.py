@@ -1,4 +1,4 @@
-"""The studies of one run in its SQLite file: which trials are done, and running the rest."""
+"""The studies of one run where they are kept: which trials are done, and running the rest."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ from .card import DataCard
 from .config_file import differences
 from .kept import check_seal, check_sealed_texts, fits, sealed
 from .kept_trials import KeptTrial, kept_trials, uncollected
+from .parameters import distributions, parameters
 from .records import ROLES, STAGE_OF, STAGES, Record, Replicate, Result, Role, Stage
 from .space import Setting, key
-from .study_file import check_file, reading
+from .storage import Storage
 
 #: After so many identical errors in a row the search stops: the next trial would fail as well.
 _SAME_ERRORS = 5
@@ -72,37 +73,40 @@ Runner = Callable[[list[Job], Tell], None]
 
 
 class Ledger:
-    """The Optuna studies of one run, whose file has been looked at (:func:`~.study_file.check_file`).
+    """The Optuna studies of one run, whose storage has been looked at (:meth:`~.storage.Storage.check`).
 
     Args:
         config: The run.
         card: The data, which say what the splits are.
+        storage: Where the studies are kept.
         heard: Called with the record of each trial that ends.
 
     Raises:
-        CorruptFileError: If the study's file is damaged.
+        CorruptFileError: If the studies are damaged.
     """
 
     def __init__(
         self,
         config: Config,
         card: DataCard,
+        storage: Storage,
         heard: Callable[[Record], None] = lambda record: None,
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        path = config.directory / "study.db"
         self.config = config
         on = {"test": [card.final_key]}
         self._splits = {stage: [tuple(k) for k in on.get(stage, card.block_keys)] for stage in STAGES}
         self._blocks = {stage: {key: block for block, key in enumerate(keys)} for stage, keys in self._splits.items()}
         self._heard = heard
-        with reading(path):
-            self._storage = optuna.storages.RDBStorage(f"sqlite:///{path.absolute()}")
+        self._distributions = distributions(config)
+        self._storage = storage
+        with storage.reading():
+            self._opened = storage.opened()
             self._studies = self._open()
             attributes = self._studies["rates"].user_attrs
             self._is_older = _OLDER in attributes
             # Perhaps of other data than those now: that is said where they are compared.
-            self._sha256 = (_begun_with(config, attributes) or card).sha256
+            self._began_with = _begun_with(config, storage, attributes) or card
             with uncollected():
                 self._records = {stage: self._read(stage) for stage in STAGES}
         self.learning_rate = None
@@ -114,15 +118,15 @@ class Ledger:
             ValueError: If one of a run that has begun is missing.
         """
         names = {stage: f"{self.config.run_name}/{stage}" for stage in STAGES}
-        known = set(optuna.get_all_study_names(self._storage))
+        known = set(optuna.get_all_study_names(self._opened))
         studies: dict[Stage, optuna.Study] = {}
         for stage, name in names.items():  # the first is made first, and its attribute is written when all are there
             if name in known:
-                studies[stage] = optuna.load_study(storage=self._storage, study_name=name)
+                studies[stage] = optuna.load_study(storage=self._opened, study_name=name)
             elif stage in _stages(studies["rates"].user_attrs if studies else {}):
                 raise ValueError(f"its study {name!r} is missing")
             else:
-                studies[stage] = optuna.create_study(storage=self._storage, study_name=name)
+                studies[stage] = optuna.create_study(storage=self._opened, study_name=name)
         return studies
 
     def keep_beginning(self, card: DataCard) -> None:
@@ -132,9 +136,10 @@ class Ledger:
             DataError: If the data are not those the run began with.
         """
         study = self._studies["rates"]
-        if self._sha256 != card.sha256:
+        if self._began_with.sha256 != card.sha256:
+            difference = self._began_with.difference(card)
             raise DataError(
-                f"{card.path}: not what run {self.config.run_name!r} began with. "
+                f"{card.path}: not what run {self.config.run_name!r} began with{difference and f' ({difference})'}. "
                 f"Give the run a new name, or bring the old back."
             )
         if not self._is_older:
@@ -155,7 +160,7 @@ class Ledger:
             ValueError: If one is not as it was written, or missing.
         """
         records, numbers = [], []
-        for trial in kept_trials(self._storage, self._studies[stage]):
+        for trial in kept_trials(self._opened, self._studies[stage]):
             numbers.append(trial.number)
             if trial.state in (TrialState.COMPLETE, TrialState.FAIL) and "split" in trial.texts:
                 records.append(_record(stage, trial, self._place(stage)))
@@ -165,7 +170,7 @@ class Ledger:
 
     def _place(self, stage: Stage) -> str | None:
         """Name where the seals of a stage's trials belong; ``None`` where an earlier version gave them none."""
-        return None if self._is_older else f"{self._sha256}/{stage}"
+        return None if self._is_older else f"{self._began_with.sha256}/{stage}"
 
     @property
     def learning_rate(self) -> float | None:
@@ -219,10 +224,15 @@ class Ledger:
             place = self._place(stage)
             if place is not None:
                 attributes = sealed({**attributes, "value": value}, place)
-            # In one transaction, and not one for each attribute.
-            ended = optuna.trial.create_trial(state=state, value=value, user_attrs=attributes)
-            trial_id = self._storage.create_new_trial(study._study_id, template_trial=ended)
-            number = self._storage.get_trial_number_from_id(trial_id)
+            shown = parameters(job.setting, self._distributions)
+            ended = optuna.trial.create_trial(
+                state=state,
+                value=value,
+                params=shown,
+                distributions={path: self._distributions[path] for path in shown},
+                user_attrs=attributes,
+            )
+            number = self._storage.write(self._opened, study, ended)
             self._keep(_record(stage, KeptTrial.of(number, ended), place))
 
         run(jobs, tell)
@@ -325,29 +335,28 @@ _TYPES: dict[str, Any] = {
 }
 
 
-def read_card(config: Config) -> DataCard:
+def read_card(config: Config, storage: Storage) -> DataCard:
     """Return the data card of a run that has begun.
 
     Raises:
         ConfigError: If its ``config.yaml`` was changed since.
-        CorruptFileError: If there is none, or the study's file is damaged or missing.
+        CorruptFileError: If there is none, or the studies are damaged or missing.
     """
-    path = config.directory / "study.db"
-    if not path.exists():
-        raise CorruptFileError(f"{path}: no such study. Run 'lstmreg search' first.")
-    check_file(path)
-    with reading(path):
-        storage = optuna.storages.RDBStorage(f"sqlite:///{path.absolute()}")
+    if not storage.exists():
+        raise CorruptFileError(f"{storage.where}: no such study. Run 'lstmreg search' first.")
+    storage.check()
+    with storage.reading():
+        opened = storage.opened()
         name = f"{config.run_name}/rates"
-        known = name in optuna.get_all_study_names(storage)
-        attributes = optuna.load_study(storage=storage, study_name=name).user_attrs if known else {}
-        card = _begun_with(config, attributes)
+        known = name in optuna.get_all_study_names(opened)
+        attributes = optuna.load_study(storage=opened, study_name=name).user_attrs if known else {}
+        card = _begun_with(config, storage, attributes)
     if card is None:
         raise CorruptFileError(f"{config.directory}: the search has not begun. Run 'lstmreg search'.")
     return card
 
 
-def _begun_with(config: Config, attributes: dict[str, Any]) -> DataCard | None:
+def _begun_with(config: Config, storage: Storage, attributes: dict[str, Any]) -> DataCard | None:
     """Return the data card that the attributes of the first study hold; ``None`` before a run has begun.
 
     Raises:
@@ -356,11 +365,11 @@ def _begun_with(config: Config, attributes: dict[str, Any]) -> DataCard | None:
         ValueError: If they are not what was written.
     """
     if _BEGUN in attributes:
-        return _card(config, attributes[_BEGUN])
+        return _card(config, storage, attributes[_BEGUN])
     return DataCard.from_kept(attributes[_OLDER]) if _OLDER in attributes else None
 
 
-def _card(config: Config, begun: Any) -> DataCard:
+def _card(config: Config, storage: Storage, begun: Any) -> DataCard:
     """Return the data card of what a run was begun with.
 
     Raises:
@@ -370,9 +379,9 @@ def _card(config: Config, begun: Any) -> DataCard:
     """
     schema = begun.get("schema") if isinstance(begun, dict) else None
     if isinstance(schema, int) and schema > SCHEMA:
-        path = config.directory / "study.db"
         raise CorruptFileError(
-            f"{path}: written by a newer lstmreg (schema {schema}; this one reads up to {SCHEMA}). Upgrade lstmreg."
+            f"{storage.where}: written by a newer lstmreg (schema {schema}; this one reads up to {SCHEMA}). "
+            f"Upgrade lstmreg."
         )
     if not fits(begun, dict[str, Any]):
         raise ValueError(f"what it was begun with is no mapping: {begun!r}")

@@ -10,10 +10,38 @@ import optuna
 
 from lstmreg.config import Condition, Config, Dimension
 
-from .space import Setting, as_parameters, distributions, key, suggest
+from . import arms
+from .method import Candidate, Proposer
+from .space import Setting, as_parameters, conditions, dimensions, distributions, key, suggest
 
 #: So often a sampler is asked for something that has not been tried; a small space may have nothing more.
 _ASKED = 30
+
+
+def proposer(config: Config, base: Config) -> Proposer:
+    """Return what has a sampler propose candidates; what must stand beside a setting is not its affair.
+
+    Args:
+        config: The run.
+        base: It at its baseline.
+    """
+    searched, under = dimensions(config), conditions(config)
+    beside = {path: arms.always_beside(config, path) for path in searched}
+    added = {path for settings in beside.values() for path in settings}
+
+    def plain(candidate: Candidate) -> Setting:
+        return {path: value for path, value in candidate.values if path not in added}
+
+    def whole(setting: Setting) -> Candidate:
+        needed = {path: value for turned in setting for path, value in beside.get(turned, {}).items()}
+        return Candidate.of(setting | needed)
+
+    def proposed(known: Sequence[tuple[Candidate, float]], first: int, count: int) -> list[Candidate]:
+        points = [({}, 0.0), *((plain(candidate), effect) for candidate, effect in known)]
+        found = propose(base, searched, under, points, first, count)
+        return [whole(setting) for setting in found if setting]
+
+    return proposed
 
 
 def propose(

@@ -12,9 +12,11 @@ from typing import Literal
 
 import filelock
 import optuna
-from sqlalchemy.exc import SQLAlchemyError
+from optuna.trial import FrozenTrial
 
 from lstmreg.errors import ConfigError, CorruptFileError, LstmregError
+
+from .storage import FAILURES, UNREADABLE, Storage, added, first_line
 
 
 @contextmanager
@@ -31,7 +33,7 @@ def owned(directory: Path) -> Iterator[None]:
     owner = directory / "owner.pid"
     lock = filelock.FileLock(directory / ".lock")
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=_ASKED)
     except filelock.Timeout:
         pid = owner.read_text().strip() if owner.exists() else "unknown"
         raise ConfigError(
@@ -49,23 +51,105 @@ def owned(directory: Path) -> Iterator[None]:
         lock.release()
 
 
-@contextmanager
-def usable_study(directory: Path, *, writes: bool = False) -> Iterator[None]:
-    """Say it as an ``OSError`` if the study, sound as it was when it was opened, cannot be read or written.
+#: In seconds: who asks whether a folder is owned holds it for an instant, which is no reason to refuse a search.
+_ASKED = 0.5
+
+
+def is_owned(directory: Path) -> bool:
+    """Tell whether a process of this machine holds a run's folder.
+
+    To ask takes the lock for an instant if nobody has it.
+    """
+    path = directory / ".lock"
+    if not path.exists():
+        return False
+    lock = filelock.FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        return True
+    except OSError:  # whoever may not write there cannot ask
+        return False
+    lock.release()
+    return False
+
+
+class StudyFile(Storage):
+    """The SQLite file in a run's folder; who holds the folder holds it.
 
     Args:
         directory: The run's folder.
-        writes: Whether trainings were lost with it; then it is said which.
     """
-    try:
-        yield
-    except (SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError) as error:
-        if writes and not (directory / "study.db").is_file():
-            raise OSError(errno.EIO, _GONE, str(directory)) from error
-        if isinstance(error, OSError):
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / "study.db"
+        self.where = str(self.path)
+
+    def exists(self) -> bool:
+        """Tell whether there is a file."""
+        return self.path.exists()
+
+    def check(self) -> None:
+        """Look whether the file is sound.
+
+        Raises:
+            CorruptFileError: If it is not.
+        """
+        check_file(self.path)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Say of an error in writing which trainings were lost with it.
+
+        Raises:
+            OSError: If there was one.
+        """
+        try:
+            with self.usable(kept=_KEPT):
+                yield
+        except OSError as error:
+            if not self.path.is_file():
+                raise OSError(errno.EIO, _GONE, str(self.path.parent)) from error
             raise
-        reason = f"the study cannot be read or written ({_reason(error)})"
-        raise OSError(errno.EIO, f"{reason}{_KEPT if writes else ''}", str(directory / "study.db")) from error
+
+    @contextmanager
+    def usable(self, kept: str = "") -> Iterator[None]:
+        """Say it as an ``OSError`` if the file, sound as it was when it was opened, cannot be read or written."""
+        try:
+            yield
+        except FAILURES as error:
+            reason = f"the study cannot be read or written ({first_line(error)})"
+            raise OSError(errno.EIO, f"{reason}{kept}", self.where) from error
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Say that the study is damaged if what is in it cannot be read; SQLite looks at its own structure alone.
+
+        Raises:
+            CorruptFileError: If it cannot.
+        """
+        try:
+            yield
+        except LstmregError:
+            raise
+        except FAILURES as error:
+            if _is_of_the_machine(error):
+                raise
+            raise self.damaged(first_line(error)) from None
+        except UNREADABLE as error:  # the file is the only thing that is read here
+            raise self.damaged(first_line(error)) from None
+
+    def opened(self) -> optuna.storages.RDBStorage:
+        """Return it as Optuna knows it."""
+        return optuna.storages.RDBStorage(f"sqlite:///{self.path.absolute()}")
+
+    def write(self, storage: optuna.storages.RDBStorage, study: optuna.Study, trial: FrozenTrial) -> int:
+        """Keep a trial that has ended, and return its number."""
+        return added(storage, study, trial)
+
+    def damaged(self, reason: str) -> CorruptFileError:
+        """Say that the study is damaged, and what to do."""
+        return damaged(self.path, reason)
 
 
 _GONE = (
@@ -76,26 +160,6 @@ _KEPT = (
     ". The trainings that were told of are kept, those of this step are lost. See that the folder can be written and "
     "has room, and run the search again"
 )
-
-
-@contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Say that a study is damaged if what is in it cannot be read; SQLite looks at its own structure alone.
-
-    Raises:
-        CorruptFileError: If it cannot.
-    """
-    try:
-        yield
-    except LstmregError:
-        raise
-    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-        if _is_of_the_machine(error):
-            raise
-        raise damaged(path, _reason(error)) from None
-    # Whatever Optuna, JSON or text in other bytes make of it; the file is the only thing that is read here.
-    except (ValueError, TypeError, LookupError, AttributeError, AssertionError, RuntimeError, ArithmeticError) as error:
-        raise damaged(path, _reason(error)) from None
 
 
 #: What SQLite cannot do although the file may be sound: it may not, it is locked, there is no room.
@@ -117,11 +181,6 @@ def _is_of_the_machine(error: BaseException | None) -> bool:
             return getattr(error, "sqlite_errorcode", 0) & 0xFF in _OF_THE_MACHINE
         error = getattr(error, "orig", None) or error.__cause__
     return False
-
-
-def _reason(error: Exception) -> str:
-    """Return the first line of an error; of one that says nothing its name."""
-    return (str(error.__cause__ or error).splitlines() or [type(error).__name__])[0]
 
 
 def check_file(path: Path) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lstmreg.config import TrainingConfig
 from lstmreg.data.encoding import SequenceEncoder, class_names, numbers_of_classes
+from lstmreg.data.sources.raw import Kind
 from lstmreg.errors import DataError
 
 from .errors import errors_of_classes
@@ -29,6 +30,7 @@ class Classify(SequenceTask):
     """Predicts the probability of each class; the truth is the number of the class."""
 
     name: ClassVar[str] = "classify"
+    kind: ClassVar[Kind] = "classify"
     losses_by_name: ClassVar[tuple[str, ...]] = ("cross_entropy",)
     higher_is_better: ClassVar[frozenset[str]] = frozenset({"accuracy", "balanced accuracy", "macro F1", "AUROC"})
     floor_names: ClassVar[Mapping[str, str]] = {

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from lstmreg.config import DataConfig, ModelConfig, SearchConfig, TrainingConfig
 from lstmreg.data.blocks import Block, hold_out, make_blocks
 from lstmreg.data.cases import Cases
+from lstmreg.data.fingerprint import Fingerprint
 from lstmreg.data.floors import floor_predictions, naive_errors
 from lstmreg.data.sources.given import table_given
 from lstmreg.data.table import Series, read_series
@@ -75,6 +76,17 @@ class Forecast(Task):
     def read(cls, data: DataConfig, given: Any = None) -> Self:
         """Read the table: a file, or a frame, columns by name or an array ``(N, columns)``."""
         return cls(data, read_series(data, None if given is None else table_given(given, data)))
+
+    def fingerprint(self) -> Fingerprint:
+        """Return that of the rows, with all that is read of them."""
+        series = self.series
+        numbers = [a for a in (series.inputs, series.targets, series.ahead, series.weights) if a is not None]
+
+        def content(first: int, last: int) -> bytes:
+            labels = "\n".join(series.labels[first:last]).encode()
+            return labels + b"".join(array[first:last].tobytes() for array in numbers)
+
+        return Fingerprint.of(len(series), content)
 
     def _notes(self) -> list[str]:
         """Say what is left out."""

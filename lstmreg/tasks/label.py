@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lstmreg.config import TrainingConfig
 from lstmreg.data.encoding import SequenceEncoder, class_names, numbers_of_classes, padded, rows_of
+from lstmreg.data.sources.raw import Kind
 from lstmreg.errors import DataError
 
 from .classify import Classify
@@ -34,6 +35,7 @@ class Label(SequenceTask):
     """
 
     name: ClassVar[str] = "label"
+    kind: ClassVar[Kind] = "label"
     at_steps: ClassVar[bool] = True
     losses_by_name: ClassVar[tuple[str, ...]] = (*Classify.losses_by_name, *Regress.losses_by_name)
     higher_is_better: ClassVar[frozenset[str]] = Classify.higher_is_better | Regress.higher_is_better

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lstmreg.config import TrainingConfig
 from lstmreg.data.encoding import SequenceEncoder
+from lstmreg.data.sources.raw import Kind
 
 from .errors import errors_of_numbers
 from .floors import ridge
@@ -27,6 +28,7 @@ class Regress(SequenceTask):
     """Predicts the targets of each sequence, ``(M, O)``."""
 
     name: ClassVar[str] = "regress"
+    kind: ClassVar[Kind] = "regress"
     losses_by_name: ClassVar[tuple[str, ...]] = ("mse", "mae", "huber")
     higher_is_better: ClassVar[frozenset[str]] = frozenset({"R²"})
     floor_names: ClassVar[Mapping[str, str]] = {

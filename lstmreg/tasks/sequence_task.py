@@ -6,7 +6,7 @@ import hashlib
 from abc import abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from lstmreg.config import DataConfig, ModelConfig, SearchConfig
 from lstmreg.data.cases import Cases
 from lstmreg.data.encoding import SequenceEncoder
+from lstmreg.data.fingerprint import Fingerprint
 from lstmreg.data.sequences import Sequences, from_arrays, read_sequences
 from lstmreg.data.sources.given import parts_given, table_given
 from lstmreg.data.sources.raw import Kind
@@ -34,6 +35,7 @@ class SequenceTask(Task):
         sequences: The sequences.
     """
 
+    kind: ClassVar[Kind]  #: of their targets
     cases_are: ClassVar[str] = "sequences"
     parts_are: ClassVar[str] = "sequences"
     settings_shown: ClassVar[tuple[str, ...]] = ("split_by", "test_fraction", "group", "tokens", "weight")
@@ -50,6 +52,19 @@ class SequenceTask(Task):
         self.size = len(sequences)
         self.features, self.target = sequences.features, ", ".join(sequences.target_names)
 
+    def fingerprint(self) -> Fingerprint:
+        """Return that of the sequences."""
+        sequences = self.sequences
+        starts, by_step = sequences.starts, len(sequences.targets) != len(sequences)
+
+        def content(first: int, last: int) -> bytes:
+            steps = slice(starts[first], starts[last])
+            names = "\n".join(sequences.names[first:last]).encode()
+            targets = sequences.targets[steps] if by_step else sequences.targets[first:last]
+            return names + sequences.inputs[steps].tobytes() + "\n".join(map(str, targets.tolist())).encode()
+
+        return Fingerprint.of(len(sequences), content)
+
     @classmethod
     def read(cls, data: DataConfig, given: Any = None) -> Self:
         """Read the sequences: from a file, a folder, a frame, a dataset, or arrays.
@@ -57,7 +72,7 @@ class SequenceTask(Task):
         Arrays are ``(x, y)``, ``(x, y, groups)`` or ``(x, y, groups, weights)``, of which groups may be ``None``. Of
         them ``data.target`` names the target, and ``data.features`` the columns.
         """
-        kind = cast(Kind, cls.name)
+        kind = cls.kind
         if given is None:
             return cls(data, read_sequences(data, kind))
         parts = parts_given(given, data)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from lstmreg.config import Config, DataConfig, ModelConfig, SearchConfig, TrainingConfig
 from lstmreg.data.cases import Cases
+from lstmreg.data.fingerprint import Fingerprint
 from lstmreg.rules import require
 
 if TYPE_CHECKING:
@@ -200,6 +201,10 @@ class Task(ABC):
         Raises:
             DataError: If there are too few cases; it says how many are needed.
         """
+
+    def fingerprint(self) -> Fingerprint:
+        """Return by what it can be said which of the :attr:`parts_are` are others than they were."""
+        return Fingerprint()
 
     def labels(self, cases: NDArray[np.int64]) -> list[str]:
         """Return how a reader knows each of some cases: its time, its name."""

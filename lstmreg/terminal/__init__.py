@@ -13,5 +13,8 @@ from .results import show_coverage as show_coverage
 from .results import show_fit as show_fit
 from .results import show_layers as show_layers
 from .results import show_predictions as show_predictions
+from .results import show_so_far as show_so_far
 from .seen import show_question as show_question
 from .seen import show_sighting as show_sighting
+from .status import show_status as show_status
+from .status import watch_status as watch_status

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lstmreg.interop.summary import Found
     from lstmreg.intervals import Calibration
     from lstmreg.predictions import Predictions
-    from lstmreg.report import Answer
+    from lstmreg.report import Answer, SoFar
     from lstmreg.tasks import Predictor
     from lstmreg.training import FitResult
     from lstmreg.training.single import HeldOut
@@ -113,16 +113,36 @@ def show_answer(answer: Answer, directory: Path, out: Console) -> None:
     say(out, words.headline(answer), "bold green" if answer.is_confirmed else "bold")
     for sentence in words.sentences(answer):
         say(out, f"\n{printable(sentence)}")
-    header, *rows = words.table(answer)
+    _show_knobs(words.table(answer), words.table_note(answer), out)
+    say_unbroken(out, f"Report: {directory / 'report.html'}", "bold")
+    study = ", study.db" if (directory / "study.db").exists() else ""  # it may be in a database
+    say(out, f"Also there: answer.json, answer.md, model.json, model.safetensors{study}")
+
+
+def _show_knobs(rows: Sequence[Sequence[str]], note: str, out: Console) -> None:
+    header, *others = rows
     table = Table(*header, box=None, pad_edge=False, title_justify="left")
-    for row in rows:
+    for row in others:
         table.add_row(*row, style="bold" if row[-1] == "use" else None)
     out.print()
     out.print(table)
-    say(out, f"\n{printable(words.table_note(answer))}", "dim")
+    say(out, f"\n{printable(note)}", "dim")
     out.print()
-    say_unbroken(out, f"Report: {directory / 'report.html'}", "bold")
-    say(out, "Also there: answer.json, answer.md, model.json, model.safetensors, study.db")
+
+
+def show_so_far(known: SoFar, directory: Path, out: Console) -> None:
+    """Show what is known of a search that has not come to its end, in words and as the table of knobs."""
+    from lstmreg.report import words
+
+    out.print()
+    say(out, words.headline_so_far(known), "bold")
+    first, *others = words.sentences_so_far(known)
+    say_unbroken(out, f"\n{printable(first)}")
+    for sentence in others:
+        say(out, f"\n{printable(sentence)}")
+    _show_knobs(words.table(known), words.table_so_far_note(known), out)
+    names = ["answer.json", "answer.md", *([] if known.unfinished.is_running else ["report.html"])]
+    say_unbroken(out, f"Written into {directory}: {', '.join(names)}")
 
 
 def show_predictions(predictions: Predictions, out: Console) -> None:

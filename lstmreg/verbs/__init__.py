@@ -7,7 +7,8 @@ from .init import Init
 from .predict import Predict
 from .report import Report
 from .search import Search
+from .status import Status
 from .verb import Verb as Verb
 
 #: In the order in which ``lstmreg --help`` lists them.
-VERBS: tuple[Verb, ...] = (Demo(), Init(), Fit(), Search(), Report(), Predict(), Convert())
+VERBS: tuple[Verb, ...] = (Demo(), Init(), Fit(), Search(), Status(), Report(), Predict(), Convert())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -11,9 +12,10 @@ from typing import ClassVar
 from jsonargparse import ArgumentParser, Namespace
 
 from lstmreg.config import Config
-from lstmreg.errors import ConfigError
+from lstmreg.errors import UNEXPECTED, ConfigError
 from lstmreg.recipes import RECIPES, file_of, recipe
-from lstmreg.terminal import Console, TrialLines, say, show_answer
+from lstmreg.signals import Terminated
+from lstmreg.terminal import Console, TrialLines, say, say_unbroken, show_answer
 from lstmreg.yaml_file import read_yaml
 
 from .settings import VerbWithSettings
@@ -28,6 +30,7 @@ class Search(VerbWithSettings):
         "trials": "search.trials",
         "workers": "search.workers",
         "cluster": "search.cluster",
+        "storage": "search.storage",
     }
     is_resumable = True
 
@@ -60,16 +63,33 @@ class Search(VerbWithSettings):
         from lstmreg import report, search
 
         page = report.ProvisionalPage(config.run_name, config.directory)
-        with TrialLines(out) as lines:
+        try:
+            with report.StatusFile(config.run_name, config.directory) as status, TrialLines(out) as lines:
 
-            def hear(progress: search.Progress) -> None:
-                lines.show(progress)
-                page.show(progress)
+                def hear(progress: search.Progress) -> None:
+                    lines.show(progress)
+                    page.show(progress)
+                    status.show(progress)
 
-            evidence = search.run(config, hear, task=task)
+                evidence = search.run(config, hear, task=task)
+        except (KeyboardInterrupt, Terminated):
+            _report_what_is_known(config, out)
+            raise
         answer = report.answer(evidence)
         report.write(answer, config.directory)
         show_answer(answer, config.directory, out)
+
+
+def _report_what_is_known(config: Config, out: Console) -> None:
+    """Write what an interrupted search has found, which takes a moment, and say that it is there.
+
+    Whatever is in the way of that changes nothing of how the search ends.
+    """
+    from lstmreg import report
+
+    with contextlib.suppress(*UNEXPECTED, OSError):
+        report.write_what_is_known(config.directory)
+        say_unbroken(out, f"What is known so far: {config.directory / 'report.html'}, answer.md, answer.json")
 
 
 def about_recipe(name: str, config: Config, files: Sequence[str]) -> str:

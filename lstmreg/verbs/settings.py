@@ -11,6 +11,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from lstmreg.config import Config, from_dict
+from lstmreg.config.storage import check_no_password
 from lstmreg.errors import ConfigError
 from lstmreg.rules import declared
 from lstmreg.yaml_file import read_yaml
@@ -68,11 +69,25 @@ def check_files(arguments: Sequence[str]) -> None:
     """Look at configuration files before the parser does, which trusts them."""
     for before, argument in zip(["", *arguments], arguments, strict=False):
         if before in ("-c", "--config"):
-            read_yaml(Path(argument))
+            _check_file(argument)
         elif argument.startswith("--config="):
-            read_yaml(Path(argument.removeprefix("--config=")))
+            _check_file(argument.removeprefix("--config="))
         elif argument.startswith("-c") and argument != "-c":
-            read_yaml(Path(argument.removeprefix("-c").removeprefix("=")))
+            _check_file(argument.removeprefix("-c").removeprefix("="))
+
+
+def _check_file(path: str) -> None:
+    search = read_yaml(Path(path)).get("search")
+    if isinstance(search, dict):
+        check_no_password(str(search.get("storage")))
+
+
+def check_passwords(arguments: Sequence[str]) -> None:
+    """Refuse a password before the parser does, which would show it where it prints the configuration."""
+    for argument, after in zip_longest(arguments, arguments[1:], fillvalue=""):
+        option, has_value, value = argument.partition("=")
+        if option in ("--search", "--search.storage"):
+            check_no_password(value if has_value else after)
 
 
 _EXAMPLES = {

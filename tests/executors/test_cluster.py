@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,7 +21,7 @@ from lstmreg.executors import Dispatch, Failure, Here, opened
 from lstmreg.executors.orders import Parcel
 
 from . import work
-from .work import MARKER, THE_ONE, Work, trained
+from .work import THE_ONE, Work, trained
 
 if os.environ.get("CI") != "true":  # where nothing may be skipped
     pytest.importorskip("distributed")
@@ -41,19 +42,20 @@ class RealCluster:
     Args:
         folder: For what they write.
         workers: How many.
+        protocol: ``tcp``, or ``tls`` with settings for it in the environment.
     """
 
-    def __init__(self, folder: Path, workers: int = 2) -> None:
+    def __init__(self, folder: Path, workers: int = 2, protocol: str = "tcp") -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
-        self.folder, self.address = folder, f"tcp://127.0.0.1:{self.port}"
+        self.folder, self.address = folder, f"{protocol}://127.0.0.1:{self.port}"
         self.started: list[subprocess.Popen[bytes]] = []
         self.scheduler = self.start_scheduler()
         self.start_workers(workers)
 
     def start_scheduler(self) -> subprocess.Popen[bytes]:
-        return self._start("scheduler", "--host", "127.0.0.1", "--port", str(self.port), "--no-dashboard")
+        return self._start("scheduler", "--host", self.address, "--no-dashboard")
 
     def start_workers(self, count: int) -> subprocess.Popen[bytes]:
         options = ["--nworkers", str(count), "--nthreads", "1", "--no-dashboard", "--memory-limit", "0"]
@@ -80,8 +82,8 @@ class RealCluster:
 
 
 @contextmanager
-def cluster_of(folder: Path, workers: int = 2) -> Iterator[RealCluster]:
-    cluster = RealCluster(folder, workers)
+def cluster_of(folder: Path, workers: int = 2, protocol: str = "tcp") -> Iterator[RealCluster]:
+    cluster = RealCluster(folder, workers, protocol)
     try:
         with Client(cluster.address, timeout=60, set_as_default=False) as client:
             client.wait_for_workers(workers, timeout=60)
@@ -92,9 +94,7 @@ def cluster_of(folder: Path, workers: int = 2) -> Iterator[RealCluster]:
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealCluster]:
-    folder = tmp_path_factory.mktemp("cluster")
-    os.environ[MARKER] = str(folder / "done")
-    with cluster_of(folder) as started:
+    with cluster_of(tmp_path_factory.mktemp("cluster")) as started:
         yield started
 
 
@@ -131,6 +131,7 @@ def test_a_cluster_gives_the_same_digits_and_tells_how_it_goes(
 def test_a_killed_worker_costs_what_it_had_not_finished(
     cluster: RealCluster, some: Work, undisturbed: dict[int, object]
 ) -> None:
+    some.begin_anew()
     with opened(SearchConfig(cluster=cluster.address), some.material) as executor:
         told = trained(executor, some.assignments, work.kills_once)
     assert told.outcomes == undisturbed
@@ -146,7 +147,7 @@ def test_what_kills_its_workers_is_set_aside(cluster: RealCluster, some: Work, u
 
 
 def test_a_worker_that_hangs_is_started_again(cluster: RealCluster, some: Work, undisturbed: dict[int, object]) -> None:
-    Path(os.environ[MARKER]).unlink()
+    some.begin_anew()
     parcel = Parcel.of(some.material)
     crew = Cluster(cluster.address, parcel)
     with Dispatch(crew, parcel.digest, len(some.task.features), silence=2.0) as executor:
@@ -201,3 +202,55 @@ def test_where_nobody_answers_it_is_said_what_to_start(some: Work, monkeypatch: 
     monkeypatch.setattr("lstmreg.executors.cluster._TRY", 0.5)
     with pytest.raises(ConfigError, match=r"no scheduler of Dask answers at tcp://127.0.0.1:9 .* 'dask scheduler'"):
         opened(SearchConfig(cluster="tcp://127.0.0.1:9"), some.material)
+
+
+# ---------------------------------------------------------------------- TLS
+
+TLS = "DASK_DISTRIBUTED__COMM__TLS__"
+
+
+def write_certificate(folder: Path, name: str) -> dict[str, str]:
+    """Make a key and a certificate that vouches for itself, and return the settings that have Dask use them."""
+    if shutil.which("openssl") is None:
+        assert os.environ.get("CI") != "true", "openssl is missing, and nothing may be skipped here"
+        pytest.skip("needs openssl")
+    key, certificate = folder / f"{name}.key", folder / f"{name}.crt"
+    options = ["-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}"]
+    files = ["-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(["openssl", "req", "-x509", *options, *files], check=True, capture_output=True)
+    roles = [f"{TLS}{role}__{what}" for role in ("SCHEDULER", "WORKER", "CLIENT") for what in ("KEY", "CERT")]
+    found = {role: str(key if role.endswith("KEY") else certificate) for role in roles}
+    return {**found, f"{TLS}CA_FILE": str(certificate), "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "true"}
+
+
+SEARCH = """
+import sys
+from pathlib import Path
+from lstmreg import search
+from tests.tiny import smallest_config
+
+print(len(search.run(smallest_config(Path(sys.argv[1]), cluster=sys.argv[2])).records["judge"]))
+"""
+
+
+def test_over_tls_who_has_no_certificate_is_turned_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, others = write_certificate(tmp_path, "ours"), write_certificate(tmp_path, "others")
+    with monkeypatch.context() as patched:
+        for name, value in ours.items():
+            patched.setenv(name, value)
+        cluster = RealCluster(tmp_path, 1, "tls")
+    try:
+        known, unknown = (
+            subprocess.run(
+                [sys.executable, "-c", SEARCH, str(tmp_path), cluster.address],
+                env={**os.environ, **settings, "PYTHONPATH": str(ROOT)},
+                capture_output=True,
+                text=True,
+            )
+            for settings in (ours, others)
+        )
+    finally:
+        cluster.stop()
+    assert int(known.stdout) > 0, known.stderr
+    assert unknown.returncode == 1
+    assert "no scheduler of Dask answers at tls://" in unknown.stderr

@@ -24,7 +24,7 @@ from lstmreg.executors.orders import Parcel
 from lstmreg.executors.processes import Processes
 
 from . import work
-from .work import MARKER, THE_ONE, Told, Work, trained
+from .work import THE_ONE, Told, Work, trained
 
 
 @pytest.fixture(scope="module")
@@ -65,10 +65,8 @@ def test_two_processes_give_the_digits_of_one_and_of_none(some: Work, undisturbe
 
 
 @pytest.mark.usefixtures("small_pieces")
-def test_what_a_killed_worker_had_not_finished_is_trained_by_others(
-    some: Work, undisturbed: dict[int, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(MARKER, str(tmp_path / "done"))
+def test_what_a_killed_worker_had_not_finished_is_trained_by_others(some: Work, undisturbed: dict[int, object]) -> None:
+    some.begin_anew()
     with processes(some.material) as executor:
         told = trained(executor, some.assignments, work.kills_once)
     assert told.outcomes == undisturbed
@@ -87,9 +85,9 @@ def test_a_training_that_kills_its_worker_is_set_aside_and_no_other(some: Work, 
 
 @pytest.mark.usefixtures("small_pieces")
 def test_a_worker_that_hangs_is_ended_when_its_fellows_have_shown_their_pace(
-    some: Work, undisturbed: dict[int, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    some: Work, undisturbed: dict[int, object]
 ) -> None:
-    monkeypatch.setenv(MARKER, str(tmp_path / "done"))
+    some.begin_anew()
     with processes(some.material, silence=1.0) as executor:
         told = trained(executor, some.assignments, work.hangs_once)
     assert told.outcomes == undisturbed

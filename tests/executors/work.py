@@ -21,8 +21,8 @@ from tests.tiny import smallest_config
 #: Of the training that does something that it should not.
 THE_ONE = 5
 
-#: Where it is kept that it was done, if it is to be done once.
-MARKER = "LSTMREG_TEST_MARKER"
+#: A file in the folder of the runs, where it is kept that it was done, if it is to be done once.
+MARKER = "done"
 
 
 class Work:
@@ -34,12 +34,17 @@ class Work:
         self.config = self.task.completed(config)
         splits = self.task.splits(config.search)
         self.material = Material(self.task, {split.key: split for split in (*splits.blocks, splits.final)})
+        Path(self.config.runs).mkdir()
         training = {"training.max_epochs": epochs, "training.patience": epochs}
         each = [training | {"model.kernel_l2": 0.01 * k, "training.seed": k} for k in range(count)]
         self.assignments = [
             Assignment(with_settings(self.config, settings), splits.blocks[k % len(splits.blocks)])
             for k, settings in enumerate(each)
         ]
+
+    def begin_anew(self) -> None:
+        """Let what is to be done once be done once more."""
+        (Path(self.config.runs) / MARKER).unlink(missing_ok=True)
 
     def numbered(self, count: int) -> list[Assignment]:
         """Return so many of one architecture, each with its number as its seed."""
@@ -89,16 +94,16 @@ def _is_the_one(assignment: Assignment) -> bool:
     return assignment.config.training.seed == THE_ONE
 
 
-def _for_the_first_time() -> bool:
+def _for_the_first_time(assignment: Assignment) -> bool:
     try:
-        Path(os.environ[MARKER]).touch(exist_ok=False)
+        (Path(assignment.config.runs) / MARKER).touch(exist_ok=False)
     except FileExistsError:
         return False
     return True
 
 
 def kills_once(assignment: Assignment, trained: Trained) -> list[float]:
-    if _is_the_one(assignment) and _for_the_first_time():
+    if _is_the_one(assignment) and _for_the_first_time(assignment):
         os.kill(os.getpid(), signal.SIGKILL)
     return curve(assignment, trained)
 
@@ -110,7 +115,7 @@ def kills_always(assignment: Assignment, trained: Trained) -> list[float]:
 
 
 def hangs_once(assignment: Assignment, trained: Trained) -> list[float]:
-    if _is_the_one(assignment) and _for_the_first_time():
+    if _is_the_one(assignment) and _for_the_first_time(assignment):
         time.sleep(3600)
     return curve(assignment, trained)
 

@@ -146,7 +146,7 @@ def test_all_forms_say_the_same(kind: str) -> None:
 
 def test_the_json_says_its_version_first_and_the_page_on_it_names_every_key() -> None:
     content = json.loads(documents.as_json(made()))
-    assert next(iter(content.items())) == ("schema", 3)
+    assert next(iter(content.items())) == ("schema", 4)
     described = PAGE.read_text()
     kinds = [content, content["judged"], content["judged"]["effect"], content["judged"]["resolution"], content["test"]]
     assert content["knobs"][0]["doses"][0]["start"] == 0.09

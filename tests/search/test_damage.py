@@ -233,6 +233,19 @@ def test_a_study_without_seals_is_read_as_an_earlier_version_wrote_it(run: Path,
     assert search.read(run).records == evidence.records
 
 
+def test_a_run_that_knew_no_storage_is_read_as_it_was(run: Path, evidence: Evidence) -> None:
+    def earlier(begun: Any) -> object:
+        begun = {name: value for name, value in begun.items() if name != "seal"}
+        assert begun["config"]["search"].pop("storage") is None
+        return sealed(begun, "begun")
+
+    replaced(run, "study_user_attributes", "begun", earlier)
+    path = run / "config.yaml"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if "storage:" not in line))
+    assert search.read(run).records == evidence.records
+
+
 def test_a_seal_holds_for_its_place_alone() -> None:
     kept = sealed({"a": 1.5, "b": [1, None]}, "here")
     check_seal(json.loads(json.dumps(kept)), "here")

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import math
 import os
+import re
 import resource
 import shutil
 import socket
@@ -51,6 +52,9 @@ VALUES = [
     *({"model.recurrent_dropout": value} for value in (0.1, 0.3)),
     WEIGHT_DECAY,
 ]
+
+#: Of the trainings that explain: no search tries them.
+NOT_SHOWN = ("keep", "max_epochs", "patience", "without")
 
 
 class Searched(NamedTuple):
@@ -125,6 +129,17 @@ def test_records_are_what_the_studies_hold(evidence: Evidence) -> None:
             trial = study.trials[record.number]
             assert record.result.to_attribute() == trial.user_attrs["result"]
             assert trial.value == (record.result.test_error if stage == "test" else record.result.loss)
+
+
+def test_what_was_tried_stands_in_optunas_own_parameters_with_one_distribution_each(evidence: Evidence) -> None:
+    for stage, study in studies(evidence.config.directory).items():
+        known: dict[str, set[str]] = {}
+        for trial in study.trials:
+            tried = {path: v for path, v in trial.user_attrs["setting"].items() if path.split(".")[1] not in NOT_SHOWN}
+            assert trial.params == tried, stage
+            for path, distribution in trial.distributions.items():
+                known.setdefault(path, set()).add(repr(distribution))
+        assert all(len(of_path) == 1 for of_path in known.values())
 
 
 def test_a_training_ends_by_its_best_epoch_and_not_its_last(evidence: Evidence) -> None:
@@ -646,9 +661,27 @@ def test_a_plan_is_kept_with_the_run_and_never_made_again(tmp_path: Path, monkey
 def test_changed_data_under_the_same_name_are_refused(tmp_path: Path) -> None:
     config = tiny_config(tmp_path)
     interrupted_at(config, "plan")
-    write_series(tmp_path / "waves.csv", seed=1)
-    with pytest.raises(DataError, match="not what run 'waves' began with"):
-        search.run(config)
+    path, kept = tmp_path / "waves.csv", (tmp_path / "waves.csv").read_text()
+    rows = kept.splitlines()
+    changed = {
+        "row 8 is not the same": [*rows[:8], rows[8] + "1", *rows[9:]],
+        "120 rows then, 119 now": rows[:-1],
+        "120 rows then, 119 now; rows 1 to 119 are not the same": [rows[0], *rows[2:]],
+        "rows 3 to 4, 9 are not the same": [
+            row + "1" if number in (3, 4, 9) else row for number, row in enumerate(rows)
+        ],
+        "other columns (gone: noise; new: din)": [rows[0].replace("noise", "din"), *rows[1:]],
+        "no value of the rows in use, but how it is written, or what is not in use": [
+            *rows[:8],
+            rows[8] + "0",
+            *rows[9:],
+        ],
+    }
+    for said, lines in changed.items():
+        path.write_text("\n".join(lines) + "\n")
+        with pytest.raises(DataError, match=re.escape(f"not what run 'waves' began with ({said}). Give the run")):
+            search.run(config)
+    path.write_text(kept)
     assert search.read(config.directory).card.size == 120
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
-from lstmreg.report.answers import Answer
+from lstmreg.report.answers import Answer, SoFar
 from lstmreg.search.space import short
 
 from .naming import beyond_what, worth_having
 from .writing import bounds, change, percent
 
 
-def table(answer: Answer) -> list[list[str]]:
+def table(answer: Answer | SoFar) -> list[list[str]]:
     """Return the table: a header row, then a row for each knob, for weight decay and for each other setting."""
     rows = [["setting", "Keras", "value", "effect alone", "band", "verdict"]]
     for knob in answer.knobs:
@@ -21,7 +22,7 @@ def table(answer: Answer) -> list[list[str]]:
                 knob.keras or "–",
                 "–" if knob.value is None else short(knob.value),
                 "–" if knob.alone is None else change(knob.alone.mean),
-                "–" if knob.alone is None else bounds(knob.alone),
+                "–" if knob.alone is None or not math.isfinite(knob.alone.low) else bounds(knob.alone),
                 knob.verdict,
             ]
         )

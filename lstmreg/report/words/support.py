@@ -21,6 +21,7 @@ from .training import (
     about_strong_starts,
     about_trials,
 )
+from .unfinished import about_unfinished
 from .where import about_where
 
 
@@ -72,5 +73,5 @@ def details(answer: Answer) -> list[str]:
 
 
 def sentences(answer: Answer) -> list[str]:
-    """Say what supports the headline, most important first."""
-    return [*summary(answer), *details(answer)]
+    """Say what supports the headline, most important first; before all that the search has not ended, if so it is."""
+    return [*about_unfinished(answer), *summary(answer), *details(answer)]
