@@ -242,10 +242,10 @@ class _Experiment:
             missing = [cell for cell in step.cells if cell not in known]
             jobs = [Job(cell.candidate.setting, Replicate(cell.block, cell.seed), step.stage) for cell in missing]
             self._run_jobs(step.stage, jobs)
-            wanted = set(missing)
-            for record in self.ledger.records(STAGE_OF[step.stage]):
-                if (cell := decisions.cell(record)) in wanted:
-                    known.add(cell, None if record.result is None else record.result.log_loss)
+            ended = {record.identity: record for record in self.evidence.records[STAGE_OF[step.stage]]} if jobs else {}
+            for cell, job in zip(missing, jobs, strict=True):
+                result = ended[job.identity].result
+                known.add(cell, None if result is None else result.log_loss)
             if jobs:
                 tried = dict.fromkeys(cell.candidate for cell in step.cells if cell.candidate != BASELINE)
                 seeds = range(plan.most_seeds) if step.stage != "judge" else range(plan.most_seeds, _MANY)
