@@ -20,10 +20,10 @@ from lstmreg.executors import Executor, Here, Material, Place, dispatch, opened
 from lstmreg.search import valuing
 from lstmreg.search.card import make_card
 from lstmreg.search.config_file import settle, write_config
-from lstmreg.search.ledger import Job, Ledger, Outcome, Tell
 from lstmreg.search.planning import most_blocks
 from lstmreg.search.records import Replicate
-from lstmreg.search.study_place import storage_of
+from lstmreg.search.study.ledger import Job, Ledger, Outcome, Tell
+from lstmreg.search.study.place import storage_of
 from lstmreg.tasks import read_task
 from lstmreg.training.population.together import Assignment
 

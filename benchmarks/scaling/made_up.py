@@ -14,7 +14,9 @@ import numpy as np
 
 from lstmreg.config import Config, DataConfig, ModelConfig, SearchConfig, TrainingConfig
 from lstmreg.executors import Place
-from lstmreg.executors.orders import Ended, Order, pack, unpack
+from lstmreg.executors.events import Ended
+from lstmreg.executors.orders import Order
+from lstmreg.executors.parcels import pack, unpack
 from lstmreg.knobs import KNOBS
 from lstmreg.search import valuing
 from lstmreg.search.records import Result

@@ -17,7 +17,8 @@ from lstmreg import search
 from lstmreg.config import AMOUNTS, Amount, Config, with_settings
 from lstmreg.executors import Dispatch, Place
 from lstmreg.executors.dispatch import Crew
-from lstmreg.executors.orders import Begun, Done, Ended, Event, Order
+from lstmreg.executors.events import Begun, Done, Ended, Event
+from lstmreg.executors.orders import Order
 from lstmreg.search import Progress, valuing
 from lstmreg.tasks import read_task
 from lstmreg.training.population.together import Assignment

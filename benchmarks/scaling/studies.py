@@ -16,8 +16,8 @@ from harness import busy_share, say
 
 from lstmreg import search
 from lstmreg.search.config_file import read_config
-from lstmreg.search.ledger import Ledger, read_card
-from lstmreg.search.study_place import storage_of
+from lstmreg.search.study.ledger import Ledger, read_card
+from lstmreg.search.study.place import storage_of
 from lstmreg.tasks import read_task
 
 from .bulk import in_bulk

@@ -29,16 +29,16 @@ from .card import kept, make_card
 from .config_file import read_config, settle, write_config
 from .decisions import Conclusion
 from .evidence import Evidence
-from .ledger import Job, Ledger, Outcome, Tell, read_card
 from .method import BASELINE, Candidate
 from .planning import Clock, Planner, most_blocks, trainings
 from .proposals import proposer
 from .records import STAGE_OF, STAGES, Record, Replicate, Result, Role, Stage
 from .shown import Shown
 from .space import about_configured_knobs, baseline_config, key, trained_config
-from .storage import Storage
-from .study_file import owned
-from .study_place import storage_of
+from .study.file import owned
+from .study.ledger import Job, Ledger, Outcome, Tell, read_card
+from .study.place import storage_of
+from .study.storage import Storage
 
 
 @dataclass(frozen=True)

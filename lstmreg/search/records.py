@@ -8,8 +8,8 @@ from functools import cached_property
 from typing import Any, Literal, get_args
 
 from .card import log_loss
-from .kept import fields_of
 from .space import Setting, key
+from .study.kept import fields_of
 
 #: A stage of the experiment: one Optuna study.
 Stage = Literal["rates", "choose", "judge", "test", "explain"]

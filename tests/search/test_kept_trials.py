@@ -10,10 +10,10 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
-from lstmreg.search import kept_trials
 from lstmreg.search.evidence import Evidence
-from lstmreg.search.kept_trials import KeptTrial
 from lstmreg.search.records import Replicate
+from lstmreg.search.study import kept_trials
+from lstmreg.search.study.kept_trials import KeptTrial
 from tests.search.made_up import KNOB, made_up, ran
 
 

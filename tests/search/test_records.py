@@ -15,7 +15,7 @@ from typing import Any, get_args
 import pytest
 
 from lstmreg.search.records import ROLES, STAGE_OF, STAGES, Record, Replicate, Result, Role
-from lstmreg.search.study_file import check_file
+from lstmreg.search.study.file import check_file
 from tests.search.made_up import gave
 
 TESTED = gave(0.5, loss=0.7, test_error=2.0, predictions=[[1.0, 2.0], [3.0, float("nan")]])

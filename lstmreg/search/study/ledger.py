@@ -17,14 +17,14 @@ from lstmreg.config import Config
 from lstmreg.data.fingerprint import Fingerprint
 from lstmreg.errors import ConfigError, CorruptFileError, DataError, NoUsableTrialError
 from lstmreg.executors import Failure, Place
+from lstmreg.search.card import DataCard
+from lstmreg.search.config_file import differences
+from lstmreg.search.records import ROLES, STAGE_OF, STAGES, Record, Replicate, Result, Role, Stage
+from lstmreg.search.space import Setting, key
 
-from .card import DataCard
-from .config_file import differences
 from .kept import check_seal, check_sealed_texts, fields_of, fits, sealed
 from .kept_trials import KeptTrial, kept_trials, uncollected
 from .parameters import distributions, parameters
-from .records import ROLES, STAGE_OF, STAGES, Record, Replicate, Result, Role, Stage
-from .space import Setting, key
 from .storage import Storage
 
 #: After so many identical errors in a row the search stops: the next trial would fail as well.
