@@ -168,7 +168,7 @@ class _Process:
 def _how_it_ended(code: int) -> str:
     if code >= 0:
         return f"it ended with exit code {code}"
-    killed = ", as for want of memory" if code == -signal.SIGKILL else ""
+    killed = ", by somebody or for want of memory" if code == -signal.SIGKILL else ""
     return f"it was ended by {signal.Signals(-code).name}{killed}"
 
 

@@ -55,10 +55,11 @@ class RealCluster:
         self.start_workers(workers)
 
     def start_scheduler(self) -> subprocess.Popen[bytes]:
-        return self._start("scheduler", "--host", self.address, "--no-dashboard")
+        return self._start("scheduler", "--host", self.address, "--no-dashboard", "--idle-timeout", "600")
 
     def start_workers(self, count: int) -> subprocess.Popen[bytes]:
         options = ["--nworkers", str(count), "--nthreads", "1", "--no-dashboard", "--memory-limit", "0"]
+        options += ["--death-timeout", "60"]  # whatever becomes of the test, they end
         return self._start("worker", self.address, *options, "--local-directory", str(self.folder))
 
     def _start(self, *arguments: str) -> subprocess.Popen[bytes]:

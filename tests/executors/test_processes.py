@@ -72,7 +72,7 @@ def test_what_a_killed_worker_had_not_finished_is_trained_by_others(some: Work, 
         told = trained(executor, some.assignments, work.kills_once)
     assert told.outcomes == undisturbed
     (note,) = told.notes
-    assert "was lost: it was ended by SIGKILL, as for want of memory. Trainings that run again:" in note
+    assert "was lost: it was ended by SIGKILL, by somebody or for want of memory. Trainings that run again:" in note
 
 
 @pytest.mark.usefixtures("small_pieces")
@@ -217,6 +217,13 @@ def test_an_executor_that_breaks_is_named(some: Work) -> None:
             pool.submit(os._exit, 1).result()
         with pytest.raises(ConfigError, match="the executor is broken"):
             trained(by(Futures(pool, parcel), some, parcel), some.assignments, work.curve)
+
+
+def test_a_pool_that_forks_is_refused_with_the_remedy(some: Work) -> None:
+    parcel = Parcel.of(some.material)
+    with ProcessPoolExecutor(1, mp_context=get_context("fork")) as pool, pytest.raises(ConfigError) as caught:
+        Futures(pool, parcel)
+    assert "mp_context=multiprocessing.get_context('spawn'), or set search.workers instead" in str(caught.value)
 
 
 def test_workers_of_another_version_are_refused(some: Work, monkeypatch: pytest.MonkeyPatch) -> None:
