@@ -82,7 +82,7 @@ class Futures(Crew):
 
 
 def _check_start(executor: futures.Executor) -> None:
-    """Refuse Python's pool of processes where it forks: in a copy of a process that has computed, torch stands still."""
+    """Refuse Python's pool of processes where it forks: torch would stand still in such a copy of this process."""
     context = getattr(executor, "_mp_context", None)
     if isinstance(executor, futures.ProcessPoolExecutor) and context and context.get_start_method() == "fork":
         raise ConfigError(
