@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from .conditions import conditions
+    from .conditions import conditions, is_first
     from .running import Portion, Sitting, extent
     from .sets import SUBJECTS
 
@@ -46,6 +46,8 @@ def _run(options: argparse.Namespace) -> None:
     extents = {name: extent(name) for name in names}
     families = {name: SUBJECTS[name].family for name in names}
     order = conditions(extents, families, options.hidden, options.layers)
+    # Where nothing can be learnt once is enough to see it; the rest of it may wait.
+    order.sort(key=lambda c: SUBJECTS[c.subject].is_made_up and not is_first(c, extents[c.subject].cases))
     portions = [Portion(condition, seed) for seed in range(options.seeds) for condition in order]
     Sitting(options.results, options.minutes, options.workers).run(portions, extents)
 

@@ -66,6 +66,17 @@ class Extent:
         return float(cases * self.steps * condition.layers * (products + _STEP))
 
 
+def is_first(condition: Condition, least: int) -> bool:
+    """Tell whether a condition is that in which sets are compared: 16 units; 300 cases, or all where there are fewer.
+
+    Args:
+        condition: Which.
+        least: How many cases train on the block that has fewest.
+    """
+    has_fewer = condition.cases is None and least <= _FIRST_CASES * _HARDLY_MORE
+    return (condition.hidden, condition.layers) == (_FIRST_SIZE, 1) and (condition.cases == _FIRST_CASES or has_fewer)
+
+
 def conditions(
     extents: Mapping[str, Extent],
     families: Mapping[str, str],
@@ -75,7 +86,8 @@ def conditions(
     """Return all conditions, family by family of sets in turn.
 
     Of each family that with 16 units and 300 cases (all, where there are fewer) of its first set comes first, so that
-    what is there after the first round compares; then the cheapest. Within a round the cheapest comes first.
+    what is there after the first round compares. Then come the other amounts of cases, which differ in nothing else,
+    then the family's other sets, and then all else, always the cheapest first.
 
     Args:
         extents: How large each set is.
@@ -89,10 +101,22 @@ def conditions(
         of_families.setdefault(families[subject], []).extend(own)
     for own in of_families.values():
         first = own[0].subject
-        at_first = _FIRST_CASES if _FIRST_CASES in extents[first].amounts() else None
-        own.sort(key=lambda c: (c.key != (first, at_first, _FIRST_SIZE, 1), extents[c.subject].cost(c)))
+        own.sort(key=lambda c: (_rank(c, first, extents), _cost(c, extents)))
     found: list[Condition] = []
     for in_turn in zip_longest(*of_families.values()):
         there = [c for c in in_turn if c is not None]
-        found += sorted(there, key=lambda c: extents[c.subject].cost(c))
+        found += sorted(there, key=lambda c: _cost(c, extents))
     return found
+
+
+def _rank(condition: Condition, first: str, extents: Mapping[str, Extent]) -> int:
+    comes_first = is_first(condition, extents[condition.subject].cases)
+    if condition.subject != first:
+        return 2 if comes_first else 3
+    if comes_first:
+        return 0
+    return 1 if (condition.hidden, condition.layers) == (_FIRST_SIZE, 1) else 3
+
+
+def _cost(condition: Condition, extents: Mapping[str, Extent]) -> float:
+    return extents[condition.subject].cost(condition)

@@ -1,4 +1,4 @@
-"""What is tried on every set: each knob over a ladder, with the strengths and rates that people copy among its values."""
+"""What is tried on every set: each knob over a ladder, the strengths and rates that people copy among its values."""
 
 from __future__ import annotations
 
