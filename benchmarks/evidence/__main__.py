@@ -31,8 +31,10 @@ def main() -> None:
     run.add_argument("--hidden", type=int, nargs="+", default=[8, 16, 32], metavar="H", help="units of a layer")
     run.add_argument("--layers", type=int, nargs="+", default=[1], metavar="L", help="layers")
     run.add_argument("--workers", type=int, default=0, help="so many processes train; 0: this one")
+    verbs.add_parser("summary", help="print the sentences and tables of docs/evidence.md")
+    verbs.add_parser("sets", help="print the table of the sets")
     options = parser.parse_args()
-    {"run": _run}[options.verb](options)
+    {"run": _run, "summary": _summary, "sets": _sets}[options.verb](options)
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -50,6 +52,18 @@ def _run(options: argparse.Namespace) -> None:
     order.sort(key=lambda c: SUBJECTS[c.subject].is_made_up and not is_first(c, extents[c.subject].cases))
     portions = [Portion(condition, seed) for seed in range(options.seeds) for condition in order]
     Sitting(options.results, options.minutes, options.workers).run(portions, extents)
+
+
+def _summary(options: argparse.Namespace) -> None:
+    from .summary import summary
+
+    print(*summary(results.read(options.results)), sep="\n\n")
+
+
+def _sets(options: argparse.Namespace) -> None:
+    from .summary import subjects_table
+
+    print(subjects_table())
 
 
 if __name__ == "__main__":

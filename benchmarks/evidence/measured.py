@@ -121,12 +121,8 @@ class Measured:
         return Estimate.over(self.baseline - self.floors[floor])
 
     def change(self, setting: Setting) -> Array:
-        """Return the log ratio of a setting to no knob, on each block."""
-        return self.changes[_key(setting)]
-
-    def has(self, setting: Setting) -> bool:
-        """Tell whether a setting was tried."""
-        return _key(setting) in self.changes
+        """Return the log ratio of a setting to no knob, on each block; of nothing it is 0."""
+        return self.changes[_key(setting)] if setting else np.zeros(len(self.baseline))
 
     def ladder(self, path: str) -> Array:
         """Return the same of all values of a knob, ``(K, G)``."""

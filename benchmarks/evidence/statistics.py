@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 from scipy.special import stdtrit
 
 Array = NDArray[np.float64]
@@ -66,37 +65,31 @@ class Pooled:
     count: int
 
 
-def pooled(effects: Sequence[float], variances: Sequence[float], confidence: float = 0.95) -> Pooled:
-    r"""Return the random-effects summary of effects on many sets.
+def pooled(effects: Sequence[float] | Array, variances: Sequence[float] | Array, confidence: float = 0.95) -> Pooled:
+    r"""Return the random-effects summary of effects on many sets, in which each set counts alike.
 
-    .. math:: y_i \sim N(\theta_i, v_i), \qquad \theta_i \sim N(\mu, \tau^2)
+    .. math::
+        y_i \sim N(\theta_i, v_i), \quad \theta_i \sim N(\mu, \tau^2), \quad
+        \hat\mu = \bar y, \quad \hat\tau^2 = \max(0, s_y^2 - \bar v)
 
-    :math:`\tau^2` by Paule and Mandel (1982); the interval by Hartung and Knapp (2001), never narrower than the plain
-    one with Student's quantile; the prediction interval by Higgins, Thompson and Spiegelhalter (2009).
+    Weights by :math:`1 / v_i` would not do here: a set on which the choice is to leave a knob off has an effect of
+    exactly zero, known without an error, and would outweigh all others. The interval is Student's over the sets, so
+    that it holds whatever the variances are; the estimator of :math:`\tau^2` is that of Hedges and Olkin (1985), the
+    prediction interval that of Higgins, Thompson and Spiegelhalter (2009).
 
     Args:
         effects: One for each set, ``(N,)``.
         variances: Of each, what is known of it, ``(N,)``.
         confidence: Of both intervals.
     """
-    y, v = np.asarray(effects, dtype=float), np.maximum(np.asarray(variances, dtype=float), 1e-10)
-    count = len(y)
+    y = np.asarray(effects, dtype=float)
+    count, mean = len(y), float(y.mean())
     if count < 2:
-        return Pooled(float(y.mean()), -math.inf, math.inf, math.nan, (-math.inf, math.inf), count)
-
-    def spread(between: float) -> tuple[float, float, float]:
-        weights = 1 / (v + between)
-        mean = float((weights * y).sum() / weights.sum())
-        return float((weights * (y - mean) ** 2).sum()), mean, float(weights.sum())
-
-    most = 10 * float(y.var(ddof=1)) + 1e-6
-    between = 0.0
-    if spread(0.0)[0] > count - 1:
-        between = float(brentq(lambda t: spread(t)[0] - (count - 1), 0.0, most))
-    scatter, mean, weight = spread(between)
-    variance = max(1.0, scatter / (count - 1)) / weight
-    half = _quantile(count - 1, confidence) * math.sqrt(variance)
-    wide = _quantile(count - 2, confidence) * math.sqrt(between + variance)
+        return Pooled(mean, -math.inf, math.inf, math.nan, (-math.inf, math.inf), count)
+    scatter = float(y.var(ddof=1))
+    between = max(0.0, scatter - float(np.mean(variances)))
+    half = _quantile(count - 1, confidence) * math.sqrt(scatter / count)
+    wide = _quantile(count - 2, confidence) * math.sqrt(between + scatter / count)
     return Pooled(mean, mean - half, mean + half, math.sqrt(between), (mean - wide, mean + wide), count)
 
 

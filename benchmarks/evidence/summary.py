@@ -1,0 +1,373 @@
+"""Writes what the study says: sentences with their numbers, and the tables of ``docs/evidence.md``."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from statistics import median
+
+import numpy as np
+
+from . import comparing, settings
+from .comparing import WORTH, LeftOut, PairEffect, compared, left_out, pair_effects, picked
+from .measured import Measured, measured
+from .results import Line
+from .sets import SUBJECTS
+from .settings import KERAS_STRENGTH, LADDERS, Setting, alone, name
+from .statistics import Array, Estimate, Pooled
+
+#: What people write without having tried anything else.
+COPIED = {
+    **{path: KERAS_STRENGTH for path in LADDERS if path.endswith(("_l1", "_l2"))},
+    "model.dropout": settings.COPIED_RATE,
+    "model.recurrent_dropout": settings.COPIED_RATE,
+    "training.weight_decay": 0.01,
+}
+
+#: Fewer sets say nothing of all sets.
+_FEW = 3
+
+
+def summary(lines: Iterable[Line]) -> Iterator[str]:
+    """Yield paragraphs and tables."""
+    everything = measured(lines)
+    sets = compared(everything)
+    if len({_family(one.condition.subject) for one in sets}) < _FEW:
+        yield "Too few sets have been measured to say anything of all."
+        return
+    yield carried(everything, sets)
+    yield from (f"- {sentence}" for sentence in sentences(sets))
+    yield "## Each set"
+    yield sets_table(everything)
+    yield "## Each knob, over all sets"
+    yield knobs_table(sets)
+    yield "## Values that are copied"
+    yield copied_table(sets)
+    yield "## Pairs"
+    yield pairs_table(sets)
+    yield "## What the other sets would have proposed"
+    yield left_out_table(sets)
+    yield "## Near to the floor and far from it"
+    yield distance_table(sets)
+    yield "## With how many cases"
+    yield amounts_table(everything)
+
+
+# ---------------------------------------------------------------------- sentences
+
+
+def carried(everything: Sequence[Measured], sets: Sequence[Measured]) -> str:
+    """Say what was run."""
+    families = {_family(one.condition.subject) for one in sets}
+    trainings = sum(one.trainings for one in everything)
+    failures = sum(one.failures for one in everything)
+    blocks = sorted({len(one.trained_on) for one in sets})
+    seeds = sorted({one.seeds for one in sets})
+    return (
+        f"What this page carries: {trainings:,} trainings ({failures:,} of them failed) under {len(everything)} "
+        f"conditions. The sentences and the tables over sets stand on {len(sets)} real sets of {len(families)} "
+        f"families, one condition each: 16 units, one layer, at most 300 training cases, {_listed(blocks)} blocks, "
+        f"{_listed(seeds)} {'seed' if seeds == [1] else 'seeds'} a block."
+    )
+
+
+def sentences(sets: Sequence[Measured]) -> Iterator[str]:
+    """Say the answers, each with its interval."""
+    tuned = {path: comparing.tuned(sets, path) for path in LADDERS}
+    path = min(tuned, key=lambda p: tuned[p].pooled.mean)
+    best, everything = tuned[path], comparing.best_of_all(sets)
+    count = len(best.families)
+    by_others, of_others = comparing.knob_of_others(sets)
+    yield (
+        f"**If you can afford one knob**: `{name(path)}` has the best mean when its value is chosen on other blocks "
+        f"of the same data: {_change(best.pooled)}; worth having in {best.helped} of {count} sets, for certain in "
+        f"{best.helped_for_certain}. On another set: {_range(best.pooled.predicted)}. Where the other sets say which "
+        f"knob to tune, it is {_knobs(by_others)}, and brings {_change(of_others.pooled)}."
+    )
+    sure = ", ".join(f"`{name(p)}`" for p, o in tuned.items() if o.pooled.high < 0)
+    yield f"**Knobs whose tuned mean over sets is below zero for certain**: {sure or 'none'}."
+    yield (
+        f"**Early stopping alone against everything**: the best of {len(settings.singles())} values of all knobs, "
+        f"chosen on one half of the blocks, changes the loss on the other by {_change(everything.pooled)}; worth "
+        f"having in {everything.helped} of {count} sets, for certain in {everything.helped_for_certain}; it harms in "
+        f"{everything.harmed}."
+    )
+    parts = []
+    for p in ("model.kernel_l1", "model.kernel_l2", "model.recurrent_l1", "model.recurrent_l2"):
+        found = comparing.at(sets, alone(p, KERAS_STRENGTH))
+        parts.append(f"`{name(p)}` {_change(found.pooled)}, helps in {found.helped}, harms in {found.harmed}")
+    yield f"**Keras' default strength 0.01** on the weights, against none, in {count} sets: {'; '.join(parts)}."
+    for p in ("model.dropout", "model.recurrent_dropout"):
+        found = comparing.at(sets, alone(p, settings.COPIED_RATE))
+        beyond = comparing.tuned_beyond(sets, p, settings.COPIED_RATE)
+        yield (
+            f"**`{name(p)}` at 0.2**: {_change(found.pooled)} against none (helps in {found.helped}, harms in "
+            f"{found.harmed} of {count}); tuned it is {_change(beyond.pooled)} beyond that."
+        )
+    cells = np.array([one.change(setting).mean() for one in sets for setting in settings.singles()])
+    harmful, helpful = 100 * (cells > -WORTH).mean(), 100 * (cells < WORTH).mean()
+    yield (
+        f"**A value that is not tuned**: of all {len(cells):,} values of knobs on sets, {harmful:.0f} % raise the loss "
+        f"by more than 2 % and {helpful:.0f} % lower it by as much (estimates, noise included)."
+    )
+
+
+# ---------------------------------------------------------------------- tables
+
+
+def sets_table(everything: Sequence[Measured]) -> str:
+    """Return a row for each condition."""
+    header = ["set", "units", "train on", "rate", "no knob against the best floor", "against the simple model",
+              "best of all values", "its change", "picks of the halves"]  # fmt: skip
+    rows = []
+    for one in sorted(everything, key=lambda m: (not m.is_first, list(SUBJECTS).index(m.condition.subject))):
+        chosen, offered = one.best
+        picks = dict.fromkeys(settings_words(offered[int(pick)]) for pick in chosen.picks)
+        simple = one.best_simple_model
+        rows.append(
+            [
+                f"{one.condition.subject} ({one.task})",
+                str(one.condition.hidden),
+                _listed([min(one.trained_on), max(one.trained_on)]),
+                f"{one.rate:g}",
+                f"{one.best_floor} {_change(one.beyond(one.best_floor))}",
+                "–" if simple is None else f"{simple} {_change(one.beyond(simple))}",
+                settings_words(offered[chosen.overall]),
+                _change(Estimate.over(chosen.of_blocks)),
+                "; ".join(picks),
+            ]
+        )
+    return markdown(header, rows, numbers=(1, 2, 3))
+
+
+def knobs_table(sets: Sequence[Measured]) -> str:
+    """Return a row for each knob."""
+    header = ["knob", "tuned: mean change", "on another set", "sd between sets", "worth having", "for certain",
+              "values where it was", "best fixed value", "that of the other sets", "a value taken blindly"]  # fmt: skip
+    rows = []
+    for path in LADDERS:
+        tuned, at = comparing.tuned(sets, path), comparing.best_value(sets, path)
+        values = [
+            value
+            for one in sets
+            if Estimate.over(one.tuned(path).of_blocks).mean < WORTH
+            and (value := picked(one.tuned(path), path)) is not None
+        ]
+        rows.append(
+            [
+                name(path),
+                _change(tuned.pooled),
+                _range(tuned.pooled.predicted),
+                f"{tuned.pooled.between:.2f}",
+                f"{tuned.helped} of {len(tuned.families)}",
+                str(tuned.helped_for_certain),
+                f"{median(values):g} ({min(values):g} to {max(values):g})" if values else "–",
+                f"{at:g}",
+                _change(comparing.fixed_by_others(sets, path).pooled),
+                _change(comparing.blind(sets, path).pooled),
+            ]
+        )
+    return markdown(header, rows, numbers=range(1, len(header)))
+
+
+def copied_table(sets: Sequence[Measured]) -> str:
+    """Return a row for each value that is copied."""
+    header = ["copied", "against none", "on another set", "harms by 2 %", "helps by 2 %", "tuned, beyond it"]
+    rows = []
+    for path, value in COPIED.items():
+        at, beyond = comparing.at(sets, alone(path, value)), comparing.tuned_beyond(sets, path, value)
+        rows.append(
+            [
+                f"{name(path)} = {value:g}",
+                _change(at.pooled),
+                _range(at.pooled.predicted),
+                f"{at.harmed} of {len(at.families)}",
+                f"{at.helped} of {len(at.families)}",
+                _change(beyond.pooled),
+            ]
+        )
+    return markdown(header, rows, numbers=range(1, len(header)))
+
+
+def pairs_table(sets: Sequence[Measured]) -> str:
+    """Return a row for all pairs that were tried, and for each that was on several families of sets."""
+    found = sorted((effect for one in sets for effect in pair_effects(one)), key=lambda effect: effect.paths)
+    rows = [_pair_row("all that were tried", found)]
+    for paths, own in groupby(found, key=lambda effect: effect.paths):
+        effects = list(own)
+        if len({_family(effect.subject) for effect in effects}) >= _FEW:
+            rows.append(_pair_row(" + ".join(map(name, paths)), effects))
+    header = ["pair", "tried on", "both", "beyond the better one", "beyond the sum of both"]
+    return markdown(header, rows, numbers=range(1, len(header)))
+
+
+def _pair_row(words: str, effects: Sequence[PairEffect]) -> list[str]:
+    families = sorted({_family(effect.subject) for effect in effects})
+
+    def cell(value: Callable[[PairEffect], float]) -> str:
+        return _change(
+            Estimate.over([np.mean([value(e) for e in effects if _family(e.subject) == one]) for one in families])
+        )
+
+    return [
+        words,
+        f"{len(families)} sets",
+        cell(lambda e: e.together),
+        cell(lambda e: e.together - e.better),
+        cell(lambda e: e.together - e.sum),
+    ]
+
+
+def left_out_table(sets: Sequence[Measured]) -> str:
+    """Return a row for each family that the others propose something for."""
+    header = ["set", "proposed by the others", "its change", "proposed by those of the same task", "its change",
+              "kernel_l2 = 0.01", "dropout = 0.2", "own search, half of the blocks"]  # fmt: skip
+    proposals = {each.family: each for each in left_out(sets)}
+
+    def proposal(one: Measured) -> LeftOut:
+        return proposals[_family(one.condition.subject)]
+
+    columns = [
+        comparing.over(sets, lambda one: one.change(proposal(one).proposal)),
+        comparing.over(sets, lambda one: one.change(proposal(one).own_task)),
+        comparing.at(sets, alone("model.kernel_l2", KERAS_STRENGTH)),
+        comparing.at(sets, alone("model.dropout", settings.COPIED_RATE)),
+        comparing.best_of_all(sets),
+    ]
+    rows = []
+    for number, each in enumerate(proposals.values()):
+        cells = [_change(column.families[number].estimate) for column in columns]
+        rows.append([each.family, settings_words(each.proposal), cells[0], settings_words(each.own_task), *cells[1:]])
+    cells = [_change(column.pooled) for column in columns]
+    rows.append(["**all**", "", cells[0], "", *cells[1:]])
+    return markdown(header, rows, numbers=(2, 4, 5, 6, 7))
+
+
+def distance_table(sets: Sequence[Measured]) -> str:
+    """Return a row for the sets on which no knob is nearer to the best floor, and one for the others."""
+    ordered = sorted(sets, key=lambda one: -one.beyond(one.best_floor).mean)
+    middle = (len(ordered) + 1) // 2
+    header = ["sets", "no knob against the best floor", "best of all values", *map(name, _SHOWN)]
+    rows = []
+    for words, half in (("nearer", ordered[:middle]), ("farther", ordered[middle:])):
+        distance = comparing.over(half, lambda one: one.baseline - one.floors[one.best_floor])
+        rows.append(
+            [
+                f"{words}: {', '.join(one.condition.subject for one in half)}",
+                _change(distance.pooled),
+                _change(comparing.best_of_all(half).pooled),
+                *(_change(comparing.tuned(half, path).pooled) for path in _SHOWN),
+            ]
+        )
+    return markdown(header, rows, numbers=range(1, len(header)))
+
+
+def amounts_table(everything: Sequence[Measured]) -> str:
+    """Return a row for each set that was measured with several amounts of data, at 16 units."""
+    own = [
+        one
+        for one in everything
+        if (one.condition.hidden, one.condition.layers) == (16, 1) and not SUBJECTS[one.condition.subject].is_made_up
+    ]
+    several = [
+        (subject, sorted(group, key=lambda one: np.mean(one.trained_on)))
+        for subject, items in groupby(sorted(own, key=lambda m: m.condition.subject), lambda m: m.condition.subject)
+        if len(group := list(items)) > 1
+    ]
+    if not several:
+        return "No set has been measured with several amounts of data yet."
+    header = ["set", "train on", "no knob against the best floor", "best of all values", *map(name, _SHOWN)]
+    rows = []
+    for subject, group in several:
+        for one in group:
+            rows.append(
+                [
+                    subject,
+                    _listed([min(one.trained_on), max(one.trained_on)]),
+                    _change(one.beyond(one.best_floor)),
+                    _change(Estimate.over(one.best[0].of_blocks)),
+                    *(_change(Estimate.over(one.tuned(path).of_blocks)) for path in _SHOWN),
+                ]
+            )
+    if len(several) >= _FEW:
+        ends = [(group[0], group[-1]) for _, group in several]
+
+        def cell(effect: Callable[[Measured], Array]) -> str:
+            return _change(Estimate.over([effect(few).mean() - effect(many).mean() for few, many in ends]))
+
+        rows.append(
+            [
+                f"**fewest against most, {len(several)} sets**",
+                "",
+                "",
+                cell(lambda one: one.best[0].of_blocks),
+                *(cell(lambda one, path=path: one.tuned(path).of_blocks) for path in _SHOWN),
+            ]
+        )
+    return markdown(header, rows, numbers=range(1, len(header)))
+
+
+#: The knobs of the table by amounts.
+_SHOWN = ("model.kernel_l1", "model.dropout", "model.recurrent_dropout", "training.weight_decay")
+
+
+def subjects_table() -> str:
+    """Return a row for each set: what it is, why an LSTM, whose it is."""
+    header = ["set", "what is asked", "why an LSTM", "from", "licence of the data", "in"]
+    rows = [
+        [
+            f"{s.name} ({s.real.task})",
+            s.real.about,
+            s.why,
+            s.real.source,
+            s.real.licence,
+            s.real.wheel or ("numpy" if s.is_made_up else "lstmreg, scikit-learn"),
+        ]
+        for s in SUBJECTS.values()
+    ]
+    return markdown(header, rows)
+
+
+# ---------------------------------------------------------------------- words
+
+
+def _family(subject: str) -> str:
+    return SUBJECTS[subject].family
+
+
+def settings_words(setting: Setting) -> str:
+    """Say a setting in a cell."""
+    return ", ".join(f"{name(path)} {value:g}" for path, value in settings.turned(setting).items()) or "nothing"
+
+
+def _knobs(by_family: Mapping[str, str]) -> str:
+    """Say which knobs, the most frequent first, and how often where there are several."""
+    counted = Counter(by_family.values()).most_common()
+    many = len(counted) > 1
+    return ", ".join(f"`{name(path)}`" + (f" in {count}" if many else "") for path, count in counted)
+
+
+def _percent(log: float) -> str:
+    return f"{100 * math.expm1(log):+.0f}".replace("-", "−")
+
+
+def _change(found: Estimate | Pooled) -> str:
+    low, high = (_percent(x) if math.isfinite(x) else "?" for x in (found.low, found.high))
+    return f"{_percent(found.mean)} % ({low} to {high})"
+
+
+def _range(ends: tuple[float, float]) -> str:
+    return " to ".join(_percent(end) for end in ends) + " %" if all(map(math.isfinite, ends)) else "?"
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return " to ".join(map(str, dict.fromkeys(numbers)))
+
+
+def markdown(header: Sequence[str], rows: Iterable[Sequence[str]], numbers: Iterable[int] = ()) -> str:
+    """Return a table, with some columns at the right."""
+    right = set(numbers)
+    marks = ["--:" if column in right else "---" for column in range(len(header))]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [header, marks, *rows])
