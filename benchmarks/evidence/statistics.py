@@ -13,7 +13,8 @@ from scipy.special import stdtrit
 Array = NDArray[np.float64]
 
 
-def _quantile(degrees: int, confidence: float) -> float:
+def student(degrees: int, confidence: float = 0.95) -> float:
+    """Return Student's two-sided quantile; infinite without a degree of freedom."""
     return float(stdtrit(degrees, 0.5 + confidence / 2)) if degrees > 0 else math.inf
 
 
@@ -40,7 +41,7 @@ class Estimate:
         count = len(values)
         mean = float(values.mean())
         variance = float(values.var(ddof=1)) / count if count > 1 else math.inf
-        half = _quantile(count - 1, confidence) * math.sqrt(variance)
+        half = student(count - 1, confidence) * math.sqrt(variance)
         return cls(mean, variance, mean - half, mean + half)
 
 
@@ -88,8 +89,8 @@ def pooled(effects: Sequence[float] | Array, variances: Sequence[float] | Array,
         return Pooled(mean, -math.inf, math.inf, math.nan, (-math.inf, math.inf), count)
     scatter = float(y.var(ddof=1))
     between = max(0.0, scatter - float(np.mean(variances)))
-    half = _quantile(count - 1, confidence) * math.sqrt(scatter / count)
-    wide = _quantile(count - 2, confidence) * math.sqrt(between + scatter / count)
+    half = student(count - 1, confidence) * math.sqrt(scatter / count)
+    wide = student(count - 2, confidence) * math.sqrt(between + scatter / count)
     return Pooled(mean, mean - half, mean + half, math.sqrt(between), (mean - wide, mean + wide), count)
 
 

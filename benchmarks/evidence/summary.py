@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
@@ -16,7 +15,8 @@ from .measured import Measured, measured
 from .results import Line
 from .sets import SUBJECTS
 from .settings import KERAS_STRENGTH, LADDERS, Setting, alone, name
-from .statistics import Array, Estimate, Pooled
+from .statistics import Array, Estimate
+from .words import change, ends, listed, markdown
 
 #: What people write without having tried anything else.
 COPIED = {
@@ -38,7 +38,9 @@ def summary(lines: Iterable[Line]) -> Iterator[str]:
         yield "Too few sets have been measured to say anything of all."
         return
     yield carried(everything, sets)
-    yield from (f"- {sentence}" for sentence in sentences(sets))
+    yield "\n".join(f"- {sentence}" for sentence in [*sentences(sets), *controls(everything)])
+    yield "![What each knob does when it is tuned, on each set and over all](../benchmarks/results/evidence-knobs.svg)"
+    yield "![What each value of each knob does](../benchmarks/results/evidence-doses.svg)"
     yield "## Each set"
     yield sets_table(everything)
     yield "## Each knob, over all sets"
@@ -65,11 +67,14 @@ def carried(everything: Sequence[Measured], sets: Sequence[Measured]) -> str:
     failures = sum(one.failures for one in everything)
     blocks = sorted({len(one.trained_on) for one in sets})
     seeds = sorted({one.seeds for one in sets})
+    there = {_family(one.condition.subject) for one in everything}
+    missing = sorted({s.family for s in SUBJECTS.values()} - there)
     return (
         f"What this page carries: {trainings:,} trainings ({failures:,} of them failed) under {len(everything)} "
         f"conditions. The sentences and the tables over sets stand on {len(sets)} real sets of {len(families)} "
-        f"families, one condition each: 16 units, one layer, at most 300 training cases, {_listed(blocks)} blocks, "
-        f"{_listed(seeds)} {'seed' if seeds == [1] else 'seeds'} a block."
+        f"families, one condition each: 16 units, one layer, 300 training cases (all, where a block has hardly "
+        f"more), {listed(blocks)} blocks, {listed(seeds)} {'seed' if seeds == [1] else 'seeds'} a block. Not measured "
+        f"yet: {', '.join(missing) or 'none of the sets'}."
     )
 
 
@@ -82,29 +87,29 @@ def sentences(sets: Sequence[Measured]) -> Iterator[str]:
     by_others, of_others = comparing.knob_of_others(sets)
     yield (
         f"**If you can afford one knob**: `{name(path)}` has the best mean when its value is chosen on other blocks "
-        f"of the same data: {_change(best.pooled)}; worth having in {best.helped} of {count} sets, for certain in "
-        f"{best.helped_for_certain}. On another set: {_range(best.pooled.predicted)}. Where the other sets say which "
-        f"knob to tune, it is {_knobs(by_others)}, and brings {_change(of_others.pooled)}."
+        f"of the same data: {change(best.pooled)}; worth having in {best.helped} of {count} sets, for certain in "
+        f"{best.helped_for_certain}. On another set: {ends(best.pooled.predicted)}. Where the other sets say which "
+        f"knob to tune, it is {_knobs(by_others)}, and brings {change(of_others.pooled)}."
     )
     sure = ", ".join(f"`{name(p)}`" for p, o in tuned.items() if o.pooled.high < 0)
     yield f"**Knobs whose tuned mean over sets is below zero for certain**: {sure or 'none'}."
     yield (
         f"**Early stopping alone against everything**: the best of {len(settings.singles())} values of all knobs, "
-        f"chosen on one half of the blocks, changes the loss on the other by {_change(everything.pooled)}; worth "
+        f"chosen on one half of the blocks, changes the loss on the other by {change(everything.pooled)}; worth "
         f"having in {everything.helped} of {count} sets, for certain in {everything.helped_for_certain}; it harms in "
         f"{everything.harmed}."
     )
     parts = []
     for p in ("model.kernel_l1", "model.kernel_l2", "model.recurrent_l1", "model.recurrent_l2"):
         found = comparing.at(sets, alone(p, KERAS_STRENGTH))
-        parts.append(f"`{name(p)}` {_change(found.pooled)}, helps in {found.helped}, harms in {found.harmed}")
+        parts.append(f"`{name(p)}` {change(found.pooled)}, helps in {found.helped}, harms in {found.harmed}")
     yield f"**Keras' default strength 0.01** on the weights, against none, in {count} sets: {'; '.join(parts)}."
     for p in ("model.dropout", "model.recurrent_dropout"):
         found = comparing.at(sets, alone(p, settings.COPIED_RATE))
         beyond = comparing.tuned_beyond(sets, p, settings.COPIED_RATE)
         yield (
-            f"**`{name(p)}` at 0.2**: {_change(found.pooled)} against none (helps in {found.helped}, harms in "
-            f"{found.harmed} of {count}); tuned it is {_change(beyond.pooled)} beyond that."
+            f"**`{name(p)}` at 0.2**: {change(found.pooled)} against none (helps in {found.helped}, harms in "
+            f"{found.harmed} of {count}); tuned it is {change(beyond.pooled)} beyond that."
         )
     cells = np.array([one.change(setting).mean() for one in sets for setting in settings.singles()])
     harmful, helpful = 100 * (cells > -WORTH).mean(), 100 * (cells < WORTH).mean()
@@ -112,6 +117,14 @@ def sentences(sets: Sequence[Measured]) -> Iterator[str]:
         f"**A value that is not tuned**: of all {len(cells):,} values of knobs on sets, {harmful:.0f} % raise the loss "
         f"by more than 2 % and {helpful:.0f} % lower it by as much (estimates, noise included)."
     )
+
+
+def controls(everything: Sequence[Measured]) -> Iterator[str]:
+    """Say what the same does where there is nothing to be learnt."""
+    made_up = [one for one in everything if one.is_first and SUBJECTS[one.condition.subject].is_made_up]
+    if made_up:
+        said = "; ".join(f"{m.condition.subject} {change(Estimate.over(m.best[0].of_blocks))}" for m in made_up)
+        yield f"**Where nothing can be learnt** (made up), the best of all values, chosen and judged likewise: {said}."
 
 
 # ---------------------------------------------------------------------- tables
@@ -130,12 +143,12 @@ def sets_table(everything: Sequence[Measured]) -> str:
             [
                 f"{one.condition.subject} ({one.task})",
                 str(one.condition.hidden),
-                _listed([min(one.trained_on), max(one.trained_on)]),
+                listed([min(one.trained_on), max(one.trained_on)]),
                 f"{one.rate:g}",
-                f"{one.best_floor} {_change(one.beyond(one.best_floor))}",
-                "–" if simple is None else f"{simple} {_change(one.beyond(simple))}",
+                f"{one.best_floor} {change(one.beyond(one.best_floor))}",
+                "–" if simple is None else f"{simple} {change(one.beyond(simple))}",
                 settings_words(offered[chosen.overall]),
-                _change(Estimate.over(chosen.of_blocks)),
+                change(Estimate.over(chosen.of_blocks)),
                 "; ".join(picks),
             ]
         )
@@ -158,15 +171,15 @@ def knobs_table(sets: Sequence[Measured]) -> str:
         rows.append(
             [
                 name(path),
-                _change(tuned.pooled),
-                _range(tuned.pooled.predicted),
+                change(tuned.pooled),
+                ends(tuned.pooled.predicted),
                 f"{tuned.pooled.between:.2f}",
                 f"{tuned.helped} of {len(tuned.families)}",
                 str(tuned.helped_for_certain),
                 f"{median(values):g} ({min(values):g} to {max(values):g})" if values else "–",
                 f"{at:g}",
-                _change(comparing.fixed_by_others(sets, path).pooled),
-                _change(comparing.blind(sets, path).pooled),
+                change(comparing.fixed_by_others(sets, path).pooled),
+                change(comparing.blind(sets, path).pooled),
             ]
         )
     return markdown(header, rows, numbers=range(1, len(header)))
@@ -181,11 +194,11 @@ def copied_table(sets: Sequence[Measured]) -> str:
         rows.append(
             [
                 f"{name(path)} = {value:g}",
-                _change(at.pooled),
-                _range(at.pooled.predicted),
+                change(at.pooled),
+                ends(at.pooled.predicted),
                 f"{at.harmed} of {len(at.families)}",
                 f"{at.helped} of {len(at.families)}",
-                _change(beyond.pooled),
+                change(beyond.pooled),
             ]
         )
     return markdown(header, rows, numbers=range(1, len(header)))
@@ -207,7 +220,7 @@ def _pair_row(words: str, effects: Sequence[PairEffect]) -> list[str]:
     families = sorted({_family(effect.subject) for effect in effects})
 
     def cell(value: Callable[[PairEffect], float]) -> str:
-        return _change(
+        return change(
             Estimate.over([np.mean([value(e) for e in effects if _family(e.subject) == one]) for one in families])
         )
 
@@ -238,9 +251,9 @@ def left_out_table(sets: Sequence[Measured]) -> str:
     ]
     rows = []
     for number, each in enumerate(proposals.values()):
-        cells = [_change(column.families[number].estimate) for column in columns]
+        cells = [change(column.families[number].estimate) for column in columns]
         rows.append([each.family, settings_words(each.proposal), cells[0], settings_words(each.own_task), *cells[1:]])
-    cells = [_change(column.pooled) for column in columns]
+    cells = [change(column.pooled) for column in columns]
     rows.append(["**all**", "", cells[0], "", *cells[1:]])
     return markdown(header, rows, numbers=(2, 4, 5, 6, 7))
 
@@ -256,9 +269,9 @@ def distance_table(sets: Sequence[Measured]) -> str:
         rows.append(
             [
                 f"{words}: {', '.join(one.condition.subject for one in half)}",
-                _change(distance.pooled),
-                _change(comparing.best_of_all(half).pooled),
-                *(_change(comparing.tuned(half, path).pooled) for path in _SHOWN),
+                change(distance.pooled),
+                change(comparing.best_of_all(half).pooled),
+                *(change(comparing.tuned(half, path).pooled) for path in _SHOWN),
             ]
         )
     return markdown(header, rows, numbers=range(1, len(header)))
@@ -285,17 +298,17 @@ def amounts_table(everything: Sequence[Measured]) -> str:
             rows.append(
                 [
                     subject,
-                    _listed([min(one.trained_on), max(one.trained_on)]),
-                    _change(one.beyond(one.best_floor)),
-                    _change(Estimate.over(one.best[0].of_blocks)),
-                    *(_change(Estimate.over(one.tuned(path).of_blocks)) for path in _SHOWN),
+                    listed([min(one.trained_on), max(one.trained_on)]),
+                    change(one.beyond(one.best_floor)),
+                    change(Estimate.over(one.best[0].of_blocks)),
+                    *(change(Estimate.over(one.tuned(path).of_blocks)) for path in _SHOWN),
                 ]
             )
     if len(several) >= _FEW:
-        ends = [(group[0], group[-1]) for _, group in several]
+        least_and_most = [(group[0], group[-1]) for _, group in several]
 
         def cell(effect: Callable[[Measured], Array]) -> str:
-            return _change(Estimate.over([effect(few).mean() - effect(many).mean() for few, many in ends]))
+            return change(Estimate.over([effect(few).mean() - effect(many).mean() for few, many in least_and_most]))
 
         rows.append(
             [
@@ -347,27 +360,3 @@ def _knobs(by_family: Mapping[str, str]) -> str:
     counted = Counter(by_family.values()).most_common()
     many = len(counted) > 1
     return ", ".join(f"`{name(path)}`" + (f" in {count}" if many else "") for path, count in counted)
-
-
-def _percent(log: float) -> str:
-    return f"{100 * math.expm1(log):+.0f}".replace("-", "−")
-
-
-def _change(found: Estimate | Pooled) -> str:
-    low, high = (_percent(x) if math.isfinite(x) else "?" for x in (found.low, found.high))
-    return f"{_percent(found.mean)} % ({low} to {high})"
-
-
-def _range(ends: tuple[float, float]) -> str:
-    return " to ".join(_percent(end) for end in ends) + " %" if all(map(math.isfinite, ends)) else "?"
-
-
-def _listed(numbers: Sequence[int]) -> str:
-    return " to ".join(map(str, dict.fromkeys(numbers)))
-
-
-def markdown(header: Sequence[str], rows: Iterable[Sequence[str]], numbers: Iterable[int] = ()) -> str:
-    """Return a table, with some columns at the right."""
-    right = set(numbers)
-    marks = ["--:" if column in right else "---" for column in range(len(header))]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in [header, marks, *rows])

@@ -11,13 +11,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
-from benchmarks.evidence import comparing, results, running, sets, settings, summary
+from benchmarks.evidence import comparing, page, results, running, sets, settings, shampoo, summary
 from benchmarks.evidence.conditions import Condition, Extent, conditions, is_first
 from benchmarks.evidence.measured import Measured, measured
 from benchmarks.evidence.running import Portion, Sitting
 from benchmarks.evidence.statistics import Estimate, choose, pooled
+from lstmreg import ModelConfig, Network
 
 BLOCKS = 8
 
@@ -138,10 +140,17 @@ def test_no_pair_is_judged_on_a_block_that_chose_it() -> None:
 # ---------------------------------------------------------------------- statistics
 
 
+def chosen_by_all_others(effects: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the effect on each block of what all other blocks choose, and that."""
+    others = effects.sum(axis=1, keepdims=True) - effects
+    picks = others.argmin(axis=0)
+    return effects[picks, np.arange(effects.shape[1])], picks
+
+
 def test_a_choice_is_judged_without_a_bias_and_its_interval_covers() -> None:
     generator = np.random.default_rng(0)
     truth = np.array([0.0, -0.02, -0.05, -0.1, -0.05, 0.1, 0.4])
-    misses, covered, flattered = [], [], []
+    misses, covered, flattered, covered_by_others = [], [], [], []
     for _ in range(2000):
         effects = truth[:, None] + generator.normal(0, 0.15, (7, BLOCKS)) + generator.normal(0, 0.15, BLOCKS)
         effects[0] = 0.0  # to leave the knob off
@@ -150,9 +159,13 @@ def test_a_choice_is_judged_without_a_bias_and_its_interval_covers() -> None:
         misses.append(estimate.mean - true)
         flattered.append(effects[chosen.overall].mean() - truth[chosen.overall])
         covered.append(estimate.low <= true <= estimate.high)
+        of_blocks, picks = chosen_by_all_others(effects)
+        other = Estimate.over(of_blocks)
+        covered_by_others.append(other.low <= truth[picks].mean() <= other.high)
     assert abs(np.mean(misses)) < 0.005
     assert np.mean(flattered) < -0.02  # which is what the best mean of all blocks would claim
     assert 0.90 < np.mean(covered) < 0.97
+    assert np.mean(covered_by_others) < np.mean(covered) - 0.02  # for which reason they do not judge
 
 
 @pytest.mark.parametrize("between", [0.0, 0.1])
@@ -303,3 +316,56 @@ def test_with_few_sets_nothing_is_said_of_all() -> None:
     assert list(summary.summary(made_up(known, ("digits", "watch")))) == [
         "Too few sets have been measured to say anything of all."
     ]
+
+
+def test_a_page_without_its_marks_is_refused() -> None:
+    with pytest.raises(ValueError, match="one part <!-- summary -->, got 0"):
+        page.filled("nothing")
+
+
+# ---------------------------------------------------------------------- the published experiment
+
+
+def test_the_sales_are_the_published_ones() -> None:
+    """Of which the tutorials give the mean, the deviation, and persistence's RMSE on the last year."""
+    assert shampoo.SALES.mean() == pytest.approx(312.6)
+    assert shampoo.SALES.std(ddof=1) == pytest.approx(148.937164)
+    assert np.sqrt((np.diff(shampoo.SALES)[-12:] ** 2).mean()) == pytest.approx(136.761, abs=0.001)
+
+
+def test_a_month_is_predicted_from_the_months_before_it_alone() -> None:
+    months = shampoo.Months(shampoo.SALES)
+    network = Network(ModelConfig(hidden_size=shampoo.UNITS, stateful=True), 1, 1)
+    before = months.squared_errors(network)
+    changed = shampoo.SALES.copy()
+    changed[-1] += 50.0  # the last month is an input of none
+    after = shampoo.Months(changed).squared_errors(network)
+    assert np.array_equal(before[:-1], after[:-1])
+    assert before[-1] != after[-1]
+
+
+def test_the_training_months_are_five_batches_in_order_of_time() -> None:
+    months = shampoo.Months(shampoo.SALES)
+    batches = months.batches()
+    assert [x.shape for x, _ in batches] == [(4, 1, 1)] * 5
+    assert torch.cat([x for x, _ in batches]).abs().max() <= 1 + 1e-6
+    differences = np.diff(shampoo.SALES)
+    y = torch.cat([y for _, y in batches])[:, 0].double().numpy()
+    assert (y + 1) / 2 * (months.high[1] - months.low[1]) + months.low[1] == pytest.approx(differences[3:23], abs=1e-3)
+
+
+def test_an_interval_over_months_covers_where_one_over_seeds_does_not() -> None:
+    """Thirty networks that agree on twelve months say nothing of the next twelve."""
+    generator = np.random.default_rng(2)
+    over_months, over_seeds = [], []
+    for _ in range(1000):
+        level = generator.gamma(2.0, 1.0, 12)
+        effect = np.exp(generator.normal(0.0, 0.3, 12)) / np.exp(0.045)  # of mean 1: there is none
+        baseline = level * np.exp(generator.normal(0, 0.05, (30, 12)))
+        own = level * effect * np.exp(generator.normal(0, 0.05, (30, 12)))
+        months = shampoo.over_time(own.mean(axis=0), baseline.mean(axis=0))
+        seeds = shampoo.over_seeds(own.mean(axis=1), baseline.mean(axis=1))
+        over_months.append(months.low <= 0 <= months.high)
+        over_seeds.append(seeds.low <= 0 <= seeds.high)
+    assert 0.88 < np.mean(over_months) < 0.97
+    assert np.mean(over_seeds) < 0.3
