@@ -142,6 +142,12 @@ def proposed(sets: Sequence[Measured]) -> Setting:
     return min([{}, *settings.singles()], key=lambda setting: _mean(sets, setting))
 
 
+def proposed_with_care(sets: Sequence[Measured]) -> Setting:
+    """Return the same of the values whose mean over sets is below zero for certain; nothing if there is none."""
+    sure = [setting for setting in settings.singles() if at(sets, setting).pooled.high < 0]
+    return min(sure, key=lambda setting: _mean(sets, setting), default={})
+
+
 @dataclass(frozen=True)
 class LeftOut:
     """What the other families propose for one that they do not know.
@@ -150,11 +156,13 @@ class LeftOut:
         family: Which is judged.
         proposal: What the others propose.
         own_task: What those of the others propose that ask the same; as the first, where there are fewer than two.
+        careful: What the others propose if they only propose what helps them for certain.
     """
 
     family: str
     proposal: Setting
     own_task: Setting
+    careful: Setting
 
 
 def left_out(sets: Sequence[Measured]) -> list[LeftOut]:
@@ -164,7 +172,8 @@ def left_out(sets: Sequence[Measured]) -> list[LeftOut]:
         (task,) = {one.task for one in sets if _family(one) == name}
         alike = [one for one in others if one.task == task]
         proposal = proposed(others)
-        found.append(LeftOut(name, proposal, proposed(alike) if len(set(map(_family, alike))) > 1 else proposal))
+        of_alike = proposed(alike) if len(set(map(_family, alike))) > 1 else proposal
+        found.append(LeftOut(name, proposal, of_alike, proposed_with_care(others)))
     return found
 
 

@@ -84,12 +84,12 @@ def sentences(sets: Sequence[Measured]) -> Iterator[str]:
     path = min(tuned, key=lambda p: tuned[p].pooled.mean)
     best, everything = tuned[path], comparing.best_of_all(sets)
     count = len(best.families)
-    by_others, of_others = comparing.knob_of_others(sets)
+    by_others, knob_of_others = comparing.knob_of_others(sets)
     yield (
         f"**If you can afford one knob**: `{name(path)}` has the best mean when its value is chosen on other blocks "
         f"of the same data: {change(best.pooled)}; worth having in {best.helped} of {count} sets, for certain in "
         f"{best.helped_for_certain}. On another set: {ends(best.pooled.predicted)}. Where the other sets say which "
-        f"knob to tune, it is {_knobs(by_others)}, and brings {change(of_others.pooled)}."
+        f"knob to tune, it is {_knobs(by_others)}, and brings {change(knob_of_others.pooled)}."
     )
     sure = ", ".join(f"`{name(p)}`" for p, o in tuned.items() if o.pooled.high < 0)
     yield f"**Knobs whose tuned mean over sets is below zero for certain**: {sure or 'none'}."
@@ -111,6 +111,13 @@ def sentences(sets: Sequence[Measured]) -> Iterator[str]:
             f"**`{name(p)}` at 0.2**: {change(found.pooled)} against none (helps in {found.helped}, harms in "
             f"{found.harmed} of {count}); tuned it is {change(beyond.pooled)} beyond that."
         )
+    proposals = {each.family: each for each in left_out(sets)}
+    of_others = comparing.over(sets, lambda one: one.change(proposals[_family(one.condition.subject)].proposal))
+    yield (
+        f"**A value that served others**: the one that is best over the other sets changes the loss on a set that had "
+        f"no say in it by {change(of_others.pooled)}; it helps in {of_others.helped} and harms in {of_others.harmed} "
+        f"of {count}."
+    )
     cells = np.array([one.change(setting).mean() for one in sets for setting in settings.singles()])
     harmful, helpful = 100 * (cells > -WORTH).mean(), 100 * (cells < WORTH).mean()
     yield (
@@ -235,8 +242,11 @@ def _pair_row(words: str, effects: Sequence[PairEffect]) -> list[str]:
 
 def left_out_table(sets: Sequence[Measured]) -> str:
     """Return a row for each family that the others propose something for."""
-    header = ["set", "proposed by the others", "its change", "proposed by those of the same task", "its change",
-              "kernel_l2 = 0.01", "dropout = 0.2", "own search, half of the blocks"]  # fmt: skip
+    header = [
+        *("set", "proposed by the others", "its change", "by those of the same task", "its change"),
+        *("by the others with care", "its change"),
+        *("kernel_l2 = 0.01", "dropout = 0.2", "own search, half of the blocks"),
+    ]
     proposals = {each.family: each for each in left_out(sets)}
 
     def proposal(one: Measured) -> LeftOut:
@@ -245,6 +255,7 @@ def left_out_table(sets: Sequence[Measured]) -> str:
     columns = [
         comparing.over(sets, lambda one: one.change(proposal(one).proposal)),
         comparing.over(sets, lambda one: one.change(proposal(one).own_task)),
+        comparing.over(sets, lambda one: one.change(proposal(one).careful)),
         comparing.at(sets, alone("model.kernel_l2", KERAS_STRENGTH)),
         comparing.at(sets, alone("model.dropout", settings.COPIED_RATE)),
         comparing.best_of_all(sets),
@@ -252,10 +263,11 @@ def left_out_table(sets: Sequence[Measured]) -> str:
     rows = []
     for number, each in enumerate(proposals.values()):
         cells = [change(column.families[number].estimate) for column in columns]
-        rows.append([each.family, settings_words(each.proposal), cells[0], settings_words(each.own_task), *cells[1:]])
+        words = [settings_words(setting) for setting in (each.proposal, each.own_task, each.careful)]
+        rows.append([each.family, words[0], cells[0], words[1], cells[1], words[2], *cells[2:]])
     cells = [change(column.pooled) for column in columns]
-    rows.append(["**all**", "", cells[0], "", *cells[1:]])
-    return markdown(header, rows, numbers=(2, 4, 5, 6, 7))
+    rows.append(["**all**", "", cells[0], "", cells[1], "", *cells[2:]])
+    return markdown(header, rows, numbers=(2, 4, 6, 7, 8, 9))
 
 
 def distance_table(sets: Sequence[Measured]) -> str:

@@ -14,7 +14,7 @@ import pytest
 import torch
 from scipy import stats
 
-from benchmarks.evidence import comparing, page, results, running, sets, settings, shampoo, summary
+from benchmarks.evidence import comparing, figures, page, results, running, sets, settings, shampoo, summary
 from benchmarks.evidence.conditions import Condition, Extent, conditions, is_first
 from benchmarks.evidence.measured import Measured, measured
 from benchmarks.evidence.running import Portion, Sitting
@@ -263,6 +263,9 @@ def test_the_summary_finds_the_knob_its_value_and_the_set_without_it() -> None:
     assert comparing.at(compared, {"model.dropout": 0.2}).harmed == 7
     assert comparing.tuned_beyond(compared, "model.dropout", 0.2).pooled.mean == pytest.approx(-0.05, abs=0.01)
     assert [each.proposal for each in comparing.left_out(compared)] == [{"model.kernel_l1": 0.03}] * 7
+    few = {each.family: each.careful for each in comparing.left_out(compared[-4:])}
+    # Of three others one is unlike, so that nothing is certain; the one that is unlike sees three that agree.
+    assert few == {"bike": {}, "sunspots": {"model.kernel_l1": 0.03}, "traffic": {}, "walmart": {}}
     harm = comparing.over(compared, lambda one: one.change({"model.kernel_l1": 0.03}))
     assert [f.name for f in harm.families if f.estimate.mean > 0] == ["sunspots"]
     said = "\n".join(summary.summary(made_up(known, SUBJECTS)))
@@ -316,6 +319,13 @@ def test_with_few_sets_nothing_is_said_of_all() -> None:
     assert list(summary.summary(made_up(known, ("digits", "watch")))) == [
         "Too few sets have been measured to say anything of all."
     ]
+
+
+def test_both_pictures_are_drawn(tmp_path: Path) -> None:
+    figures.draw(made_up(known, SUBJECTS[:3]), tmp_path)
+    knobs, doses = ((tmp_path / f"evidence-{name}.svg").read_text() for name in ("knobs", "doses"))
+    assert "best of all values" in knobs
+    assert all(settings.name(path) in knobs and settings.name(path) in doses for path in settings.LADDERS)
 
 
 def test_a_page_without_its_marks_is_refused() -> None:
