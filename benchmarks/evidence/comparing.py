@@ -70,13 +70,14 @@ def over(sets: Sequence[Measured], effect: Callable[[Measured], Sequence[float] 
     families = []
     for name, own in groupby(sorted(sets, key=_family), key=_family):
         estimates = [Estimate.over(effect(one)) for one in own]
-        mean, variance, low, high = (
-            float(np.mean([getattr(estimate, part) for estimate in estimates]))
-            for part in ("mean", "variance", "low", "high")
-        )
-        families.append(Family(name, Estimate(mean, variance, low, high)))
+        families.append(Family(name, _averaged(estimates)))
     together = pooled([f.estimate.mean for f in families], [f.estimate.variance for f in families])
     return Over(tuple(families), together)
+
+
+def _averaged(estimates: Sequence[Estimate]) -> Estimate:
+    parts = ((each.mean, each.variance, each.low, each.high) for each in estimates)
+    return Estimate(*(sum(column) / len(estimates) for column in zip(*parts, strict=True)))
 
 
 def at(sets: Sequence[Measured], setting: Setting) -> Over:

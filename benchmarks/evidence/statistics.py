@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from scipy.special import stdtrit
 Array = NDArray[np.float64]
 
 
+@cache
 def student(degrees: int, confidence: float = 0.95) -> float:
     """Return Student's two-sided quantile; infinite without a degree of freedom."""
     return float(stdtrit(degrees, 0.5 + confidence / 2)) if degrees > 0 else math.inf

@@ -37,8 +37,9 @@ def summary(lines: Iterable[Line]) -> Iterator[str]:
     if len({_family(one.condition.subject) for one in sets}) < _FEW:
         yield "Too few sets have been measured to say anything of all."
         return
+    proposals = {each.family: each for each in left_out(sets)}
     yield carried(everything, sets)
-    yield "\n".join(f"- {sentence}" for sentence in [*sentences(sets), *controls(everything)])
+    yield "\n".join(f"- {sentence}" for sentence in [*sentences(sets, proposals), *controls(everything)])
     yield "![What each knob does when it is tuned, on each set and over all](../benchmarks/results/evidence-knobs.svg)"
     yield "![What each value of each knob does](../benchmarks/results/evidence-doses.svg)"
     yield "## Each set"
@@ -50,7 +51,7 @@ def summary(lines: Iterable[Line]) -> Iterator[str]:
     yield "## Pairs"
     yield pairs_table(sets)
     yield "## What the other sets would have proposed"
-    yield left_out_table(sets)
+    yield left_out_table(sets, proposals)
     yield "## Near to the floor and far from it"
     yield distance_table(sets)
     yield "## With how many cases"
@@ -78,7 +79,7 @@ def carried(everything: Sequence[Measured], sets: Sequence[Measured]) -> str:
     )
 
 
-def sentences(sets: Sequence[Measured]) -> Iterator[str]:
+def sentences(sets: Sequence[Measured], proposals: Mapping[str, LeftOut]) -> Iterator[str]:
     """Say the answers, each with its interval."""
     tuned = {path: comparing.tuned(sets, path) for path in LADDERS}
     path = min(tuned, key=lambda p: tuned[p].pooled.mean)
@@ -111,7 +112,6 @@ def sentences(sets: Sequence[Measured]) -> Iterator[str]:
             f"**`{name(p)}` at 0.2**: {change(found.pooled)} against none (helps in {found.helped}, harms in "
             f"{found.harmed} of {count}); tuned it is {change(beyond.pooled)} beyond that."
         )
-    proposals = {each.family: each for each in left_out(sets)}
     of_others = comparing.over(sets, lambda one: one.change(proposals[_family(one.condition.subject)].proposal))
     yield (
         f"**A value that served others**: the one that is best over the other sets changes the loss on a set that had "
@@ -240,14 +240,13 @@ def _pair_row(words: str, effects: Sequence[PairEffect]) -> list[str]:
     ]
 
 
-def left_out_table(sets: Sequence[Measured]) -> str:
+def left_out_table(sets: Sequence[Measured], proposals: Mapping[str, LeftOut]) -> str:
     """Return a row for each family that the others propose something for."""
     header = [
         *("set", "proposed by the others", "its change", "by those of the same task", "its change"),
         *("by the others with care", "its change"),
         *("kernel_l2 = 0.01", "dropout = 0.2", "own search, half of the blocks"),
     ]
-    proposals = {each.family: each for each in left_out(sets)}
 
     def proposal(one: Measured) -> LeftOut:
         return proposals[_family(one.condition.subject)]
