@@ -27,8 +27,8 @@ def draw(lines: Sequence[Line], folder: Path) -> None:
     """Write both pictures into a folder."""
     sets = compared(measured(lines))
     with matplotlib.rc_context(STYLE):
-        save(_knobs(sets), folder / "evidence-knobs.svg")
-        save(_doses(sets), folder / "evidence-doses.svg")
+        save(knobs(sets), folder / "evidence-knobs.svg")
+        save(doses(sets), folder / "evidence-doses.svg")
 
 
 def _percent(log: float) -> float:
@@ -39,7 +39,7 @@ def _signed(value: float, place: object = None) -> str:
     return f"{value:+.0f} %".replace("-", "−").replace("+0", "0")
 
 
-def _knobs(sets: Sequence[Measured]) -> Figure:
+def knobs(sets: Sequence[Measured]) -> Figure:
     """Draw a row for each knob, tuned: a dot for each set, the mean with its interval, and that of another set."""
     figure = Figure(figsize=(8.2, 0.9 + 0.36 * (len(LADDERS) + 1)), layout="constrained")
     ax = figure.subplots()
@@ -66,7 +66,7 @@ def _knobs(sets: Sequence[Measured]) -> Figure:
     return figure
 
 
-def _doses(sets: Sequence[Measured]) -> Figure:
+def doses(sets: Sequence[Measured]) -> Figure:
     """Draw the effect of each value of each knob: a line for each set, and the mean over sets."""
     columns = 4
     figure = Figure(figsize=(8.2, 6.2), layout="constrained")

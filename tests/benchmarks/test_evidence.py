@@ -328,6 +328,16 @@ def test_both_pictures_are_drawn(tmp_path: Path) -> None:
     assert all(settings.name(path) in knobs and settings.name(path) in doses for path in settings.LADDERS)
 
 
+def test_the_notebook_runs_from_its_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(page.PAGE.parent)
+    notebook = json.loads(page.PAGE.with_suffix(".ipynb").read_text())
+    names: dict[str, Any] = {}
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            exec("".join(cell["source"]), names)
+    assert len(names["sets"]) >= 3
+
+
 def test_a_page_without_its_marks_is_refused() -> None:
     with pytest.raises(ValueError, match="one part <!-- summary -->, got 0"):
         page.filled("nothing")
