@@ -52,6 +52,8 @@ def summary(lines: Iterable[Line]) -> Iterator[str]:
     yield pairs_table(sets)
     yield "## What the other sets would have proposed"
     yield left_out_table(sets, proposals)
+    yield "## Kinds of sets"
+    yield kinds_table(sets)
     yield "## Near to the floor and far from it"
     yield distance_table(sets)
     yield "## With how many cases"
@@ -118,6 +120,13 @@ def sentences(sets: Sequence[Measured], proposals: Mapping[str, LeftOut]) -> Ite
         f"no say in it by {change(of_others.pooled)}; it helps in {of_others.helped} and harms in {of_others.harmed} "
         f"of {count}."
     )
+    kinds = {words: own for words, own in _kinds(sets).items() if len(own) >= _FEW}
+    said = "; ".join(
+        f"{words} ({', '.join(one.condition.subject for one in own)}): "
+        f"{change(comparing.at(own, alone('model.kernel_l1', KERAS_STRENGTH)).pooled)}"
+        for words, own in kinds.items()
+    )
+    yield f"**`kernel_l1` at 0.01 by kinds of sets**: {said or 'too few sets of a kind'}."
     cells = np.array([one.change(setting).mean() for one in sets for setting in settings.singles()])
     harmful, helpful = 100 * (cells > -WORTH).mean(), 100 * (cells < WORTH).mean()
     yield (
@@ -269,22 +278,39 @@ def left_out_table(sets: Sequence[Measured], proposals: Mapping[str, LeftOut]) -
     return markdown(header, rows, numbers=(2, 4, 6, 7, 8, 9))
 
 
+def kinds_table(sets: Sequence[Measured]) -> str:
+    """Return a row for each kind of set of which there are some: what is asked, and of one column or of several."""
+    return _groups_table(_kinds(sets))
+
+
+def _kinds(sets: Sequence[Measured]) -> dict[str, list[Measured]]:
+    return {
+        "forecasts from several columns": [one for one in sets if one.task == "forecast" and one.columns > 1],
+        "other questions, several columns": [one for one in sets if one.task != "forecast" and one.columns > 1],
+        "one column": [one for one in sets if one.columns == 1],
+    }
+
+
 def distance_table(sets: Sequence[Measured]) -> str:
     """Return a row for the sets on which no knob is nearer to the best floor, and one for the others."""
     ordered = sorted(sets, key=lambda one: -one.beyond(one.best_floor).mean)
     middle = (len(ordered) + 1) // 2
-    header = ["sets", "no knob against the best floor", "best of all values", *map(name, _SHOWN)]
-    rows = []
-    for words, half in (("nearer", ordered[:middle]), ("farther", ordered[middle:])):
-        distance = comparing.over(half, lambda one: one.baseline - one.floors[one.best_floor])
-        rows.append(
-            [
-                f"{words}: {', '.join(one.condition.subject for one in half)}",
-                change(distance.pooled),
-                change(comparing.best_of_all(half).pooled),
-                *(change(comparing.tuned(half, path).pooled) for path in _SHOWN),
-            ]
-        )
+    return _groups_table({"nearer": ordered[:middle], "farther": ordered[middle:]})
+
+
+def _groups_table(groups: Mapping[str, Sequence[Measured]]) -> str:
+    header = ["sets", "no knob against the best floor", "best of all values", "kernel_l1 = 0.01", *map(name, _SHOWN)]
+    rows = [
+        [
+            f"{words}: {', '.join(one.condition.subject for one in own)}",
+            change(comparing.over(own, lambda one: one.baseline - one.floors[one.best_floor]).pooled),
+            change(comparing.best_of_all(own).pooled),
+            change(comparing.at(own, alone("model.kernel_l1", KERAS_STRENGTH)).pooled),
+            *(change(comparing.tuned(own, path).pooled) for path in _SHOWN),
+        ]
+        for words, own in groups.items()
+        if len(own) >= _FEW
+    ]
     return markdown(header, rows, numbers=range(1, len(header)))
 
 
@@ -333,8 +359,8 @@ def amounts_table(everything: Sequence[Measured]) -> str:
     return markdown(header, rows, numbers=range(1, len(header)))
 
 
-#: The knobs of the table by amounts.
-_SHOWN = ("model.kernel_l1", "model.dropout", "model.recurrent_dropout", "training.weight_decay")
+#: The knobs of the tables by kinds, distance and amounts.
+_SHOWN = ("model.kernel_l1", "model.activity_l2", "model.dropout", "model.recurrent_dropout", "training.weight_decay")
 
 
 def subjects_table() -> str:

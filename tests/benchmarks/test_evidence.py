@@ -211,7 +211,7 @@ def made_up(effect: Effect, subjects: tuple[str, ...], noise: float = 0.02, seed
         head = {
             "rate": 0.01,
             "task": tasks.get(subject, "forecast"),
-            "columns": 3,
+            "columns": 1 if subject in ("sunspots", "tecator", "arrowhead") else 3,
             "trained_on": [200] * BLOCKS,
             "judged_on": [50] * BLOCKS,
             "floors": {"mean": [0.0] * BLOCKS, "ridge": [-0.5] * BLOCKS},
@@ -271,6 +271,14 @@ def test_the_summary_finds_the_knob_its_value_and_the_set_without_it() -> None:
     said = "\n".join(summary.summary(made_up(known, SUBJECTS)))
     assert "`kernel_l1` has the best mean" in said
     assert "worth having in 6 of 7 sets, for certain in 6" in said
+
+
+def test_kinds_of_sets_are_told_apart_where_there_are_some_of_each() -> None:
+    subjects = (*SUBJECTS, "arrowhead")
+    said = "\n".join(summary.summary(made_up(known, subjects, noise=1e-6)))
+    of_forecasts = "forecasts from several columns (walmart, traffic, bike): +5 % (+5 to +5)"
+    assert f"by kinds of sets**: {of_forecasts}; one column (tecator, sunspots, arrowhead): +5 % (+5 to +5)." in said
+    assert "other questions" not in said  # of which there are two
 
 
 def test_a_pair_that_adds_up_is_told_from_one_that_does_not() -> None:
