@@ -70,14 +70,14 @@ def carried(everything: Sequence[Measured], sets: Sequence[Measured]) -> str:
     failures = sum(one.failures for one in everything)
     blocks = sorted({len(one.trained_on) for one in sets})
     seeds = sorted({one.seeds for one in sets})
-    there = {_family(one.condition.subject) for one in everything}
-    missing = sorted({s.family for s in SUBJECTS.values()} - there)
+    there = {one.condition.subject for one in everything}
+    missing = ", ".join(subject for subject in SUBJECTS if subject not in there)
     return (
         f"What this page carries: {trainings:,} trainings ({failures:,} of them failed) under {len(everything)} "
         f"conditions. The sentences and the tables over sets stand on {len(sets)} real sets of {len(families)} "
         f"families, one condition each: 16 units, one layer, 300 training cases (all, where a block has hardly "
-        f"more), {listed(blocks)} blocks, {listed(seeds)} {'seed' if seeds == [1] else 'seeds'} a block. Not measured "
-        f"yet: {', '.join(missing) or 'none of the sets'}."
+        f"more), {listed(blocks)} blocks, {listed(seeds)} {'seed' if seeds == [1] else 'seeds'} a block."
+        + (f" Not measured yet: {missing}." if missing else "")
     )
 
 
