@@ -125,7 +125,7 @@ def prepared(config: Config, count: int, first: int = 0) -> Iterator[tuple[Ledge
     storage = storage_of(config)
     with storage.held():
         ledger = Ledger(config, card, storage)
-        ledger.keep_beginning(card)
+        ledger.keep_beginning(card, task.fingerprint())
         ledger.learning_rate = 0.01
         blocks = len(splits.blocks)
         jobs = [
