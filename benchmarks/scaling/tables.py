@@ -74,4 +74,5 @@ def _study(lines: list[Line]) -> list[str]:
 
 
 def _ms(seconds: float) -> str:
-    return f"{1e3 * seconds:.1f} ms"
+    """Write a time; what is left of a difference that is below zero was not seen in the noise."""
+    return f"{1e3 * seconds:.1f} ms" if seconds >= 0 else "lost in the noise"
