@@ -44,11 +44,11 @@ _ATTRIBUTES = table(
     "trial_user_attributes", column("trial_id", Integer), column("key", Text), column("value_json", Text)
 )
 
-_study = sqlalchemy.bindparam("study_id")
+_STUDY: sqlalchemy.BindParameter[int] = sqlalchemy.bindparam("study_id")
 #: One more than that of the study's last; trials are added by one process alone.
 _NEXT = sqlalchemy.func.coalesce(
     sqlalchemy.select(_TRIALS.c.number + 1)
-    .where(_TRIALS.c.study_id == _study)
+    .where(_TRIALS.c.study_id == _STUDY)
     .order_by(_TRIALS.c.trial_id.desc())
     .limit(1)
     .scalar_subquery(),
@@ -58,7 +58,7 @@ _ADD = (
     sqlalchemy.insert(_TRIALS)
     .values(
         number=_NEXT,
-        study_id=_study,
+        study_id=_STUDY,
         state=sqlalchemy.bindparam("state"),
         datetime_start=sqlalchemy.bindparam("start"),
         datetime_complete=sqlalchemy.bindparam("complete"),
@@ -78,7 +78,11 @@ def added(storage: RDBStorage, study: Study, trial: FrozenTrial) -> int:
     with storage.engine.begin() as connection:
         row = {"study_id": study._study_id, "state": trial.state, **_times(trial)}
         trial_id, number = connection.execute(_ADD, row).one()
-        for into, rows in ((_VALUES, _values(trial)), (_PARAMETERS, _parameters(trial)), (_ATTRIBUTES, _attributes(trial))):
+        for into, rows in (
+            (_VALUES, _values(trial)),
+            (_PARAMETERS, _parameters(trial)),
+            (_ATTRIBUTES, _attributes(trial)),
+        ):
             if rows:
                 connection.execute(sqlalchemy.insert(into), [{"trial_id": trial_id, **row} for row in rows])
     return int(number)
