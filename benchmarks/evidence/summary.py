@@ -15,7 +15,7 @@ from .measured import Measured, measured
 from .results import Line
 from .sets import SUBJECTS
 from .settings import KERAS_STRENGTH, LADDERS, Setting, alone, name
-from .statistics import Array, Estimate
+from .statistics import Array, Estimate, Pooled
 from .words import change, ends, listed, markdown
 
 #: What people write without having tried anything else.
@@ -39,7 +39,8 @@ def summary(lines: Iterable[Line]) -> Iterator[str]:
         return
     proposals = {each.family: each for each in left_out(sets)}
     yield carried(everything, sets)
-    yield "\n".join(f"- {sentence}" for sentence in [*sentences(sets, proposals), *controls(everything)])
+    said = [*sentences(sets, proposals), *amounts(everything), *controls(everything)]
+    yield "\n".join(f"- {sentence}" for sentence in said)
     yield "![What each knob does when it is tuned, on each set and over all](../benchmarks/results/evidence-knobs.svg)"
     yield "![What each value of each knob does](../benchmarks/results/evidence-doses.svg)"
     yield "## Each set"
@@ -58,6 +59,8 @@ def summary(lines: Iterable[Line]) -> Iterator[str]:
     yield distance_table(sets)
     yield "## With how many cases"
     yield amounts_table(everything)
+    yield "## With how many units"
+    yield sizes_table(everything)
 
 
 # ---------------------------------------------------------------------- sentences
@@ -132,6 +135,25 @@ def sentences(sets: Sequence[Measured], proposals: Mapping[str, LeftOut]) -> Ite
     yield (
         f"**A value that is not tuned**: of all {len(cells):,} values of knobs on sets, {harmful:.0f} % raise the loss "
         f"by more than 2 % and {helpful:.0f} % lower it by as much (estimates, noise included)."
+    )
+
+
+def amounts(everything: Sequence[Measured]) -> Iterator[str]:
+    """Say whether knobs bring more where there are fewer cases."""
+    several = _with_several_amounts(everything)
+    families = {_family(group[0].condition.subject) for group in several}
+    if len(families) < _FEW:
+        return
+    difference = _fewest_against_most(several, lambda one: one.best[0].of_blocks)
+    if difference.low > 0:
+        verdict = "No, less; perhaps because of few cases few are left to choose by"
+    elif difference.high < 0:
+        verdict = "Yes"
+    else:
+        verdict = "It cannot be told"
+    yield (
+        f"**Do knobs bring more with fewer cases?** {verdict}: what the best of all values does to the loss, tuned, is "
+        f"{change(difference)} with the fewest cases against what it does with the most, on {len(families)} sets."
     )
 
 
@@ -314,27 +336,41 @@ def _groups_table(groups: Mapping[str, Sequence[Measured]]) -> str:
     return markdown(header, rows, numbers=range(1, len(header)))
 
 
-def amounts_table(everything: Sequence[Measured]) -> str:
-    """Return a row for each set that was measured with several amounts of data, at 16 units."""
+def _with_several_amounts(everything: Sequence[Measured]) -> list[list[Measured]]:
+    """Return the sets that were measured with several amounts of data, at 16 units: the fewest cases first."""
     own = [
         one
         for one in everything
         if (one.condition.hidden, one.condition.layers) == (16, 1) and not SUBJECTS[one.condition.subject].is_made_up
     ]
-    several = [
-        (subject, sorted(group, key=lambda one: np.mean(one.trained_on)))
-        for subject, items in groupby(sorted(own, key=lambda m: m.condition.subject), lambda m: m.condition.subject)
+    return [
+        sorted(group, key=lambda one: np.mean(one.trained_on))
+        for _, items in groupby(sorted(own, key=lambda m: m.condition.subject), lambda m: m.condition.subject)
         if len(group := list(items)) > 1
     ]
+
+
+def _fewest_against_most(several: Sequence[Sequence[Measured]], effect: Callable[[Measured], Array]) -> Estimate:
+    """Return how an effect differs between a set's fewest cases and its most; stretches of one set count once."""
+    of_families: dict[str, list[float]] = {}
+    for group in several:
+        difference = effect(group[0]).mean() - effect(group[-1]).mean()
+        of_families.setdefault(_family(group[0].condition.subject), []).append(float(difference))
+    return Estimate.over([np.mean(own) for own in of_families.values()])
+
+
+def amounts_table(everything: Sequence[Measured]) -> str:
+    """Return a row for each set that was measured with several amounts of data, at 16 units."""
+    several = _with_several_amounts(everything)
     if not several:
         return "No set has been measured with several amounts of data yet."
     header = ["set", "train on", "no knob against the best floor", "best of all values", *map(name, _SHOWN)]
     rows = []
-    for subject, group in several:
+    for group in several:
         for one in group:
             rows.append(
                 [
-                    subject,
+                    one.condition.subject,
                     listed([min(one.trained_on), max(one.trained_on)]),
                     change(one.beyond(one.best_floor)),
                     change(Estimate.over(one.best[0].of_blocks)),
@@ -342,21 +378,42 @@ def amounts_table(everything: Sequence[Measured]) -> str:
                 ]
             )
     if len(several) >= _FEW:
-        least_and_most = [(group[0], group[-1]) for _, group in several]
-
-        def cell(effect: Callable[[Measured], Array]) -> str:
-            return change(Estimate.over([effect(few).mean() - effect(many).mean() for few, many in least_and_most]))
-
-        rows.append(
-            [
-                f"**fewest against most, {len(several)} sets**",
-                "",
-                "",
-                cell(lambda one: one.best[0].of_blocks),
-                *(cell(lambda one, path=path: one.tuned(path).of_blocks) for path in _SHOWN),
-            ]
-        )
+        tuned = [
+            change(_fewest_against_most(several, lambda one, path=path: one.tuned(path).of_blocks)) for path in _SHOWN
+        ]
+        best = change(_fewest_against_most(several, lambda one: one.best[0].of_blocks))
+        rows.append(["**fewest against most**", "", "", best, *tuned])
     return markdown(header, rows, numbers=range(1, len(header)))
+
+
+def sizes_table(everything: Sequence[Measured]) -> str:
+    """Return a row for each size of the network that was measured on some sets, beside the same sets at 16 units."""
+    reference = {one.condition.subject: one for one in compared(everything)}
+    sizes: dict[tuple[int, int], list[Measured]] = {}
+    for one in everything:
+        there = reference.get(one.condition.subject)
+        if there is not None and there.condition.cases == one.condition.cases:
+            sizes.setdefault((one.condition.layers, one.condition.hidden), []).append(one)
+    header = ["units", "layers", "sets", "no knob against 16 units", "best of all values", *map(name, _SHOWN)]
+    rows = [
+        [
+            str(hidden),
+            str(layers),
+            str(len({_family(one.condition.subject) for one in own})),
+            "–" if own[0].is_first else change(_against(own, reference)),
+            change(comparing.best_of_all(own).pooled),
+            *(change(comparing.tuned(own, path).pooled) for path in _SHOWN),
+        ]
+        for (layers, hidden), own in sorted(sizes.items())
+        if len({_family(one.condition.subject) for one in own}) >= _FEW
+    ]
+    if len(rows) < 2:
+        return "No other size has been measured on enough sets yet."
+    return markdown(header, rows, numbers=range(len(header)))
+
+
+def _against(own: Sequence[Measured], reference: Mapping[str, Measured]) -> Pooled:
+    return comparing.over(own, lambda one: one.baseline - reference[one.condition.subject].baseline).pooled
 
 
 #: The knobs of the tables by kinds, distance and amounts.

@@ -201,18 +201,20 @@ def test_a_set_that_leaves_a_knob_off_does_not_outweigh_the_others() -> None:
 Effect = Callable[[str, dict[str, float]], float]
 
 
-def made_up(effect: Effect, subjects: tuple[str, ...], noise: float = 0.02, seed: int = 0) -> list[results.Line]:
-    """Return lines of a first condition of sets on which every setting has a known effect."""
+def made_up(
+    effect: Effect, subjects: tuple[str, ...], noise: float = 0.02, seed: int = 0, **condition: int
+) -> list[results.Line]:
+    """Return lines of a condition of sets, the first unless it is said, on which every setting has a known effect."""
     generator = np.random.default_rng(seed)
     lines: list[results.Line] = []
     tasks = {"digits": "classify", "watch": "classify", "tecator": "regress"}
     for subject in subjects:
-        of = {"set": subject, "cases": None, "hidden": 16, "layers": 1, "seed": 0}
+        of = {"set": subject, "cases": None, "hidden": 16, "layers": 1, "seed": 0} | condition
         head = {
             "rate": 0.01,
             "task": tasks.get(subject, "forecast"),
             "columns": 1 if subject in ("sunspots", "tecator", "arrowhead") else 3,
-            "trained_on": [200] * BLOCKS,
+            "trained_on": [of["cases"] or 200] * BLOCKS,
             "judged_on": [50] * BLOCKS,
             "floors": {"mean": [0.0] * BLOCKS, "ridge": [-0.5] * BLOCKS},
             "simple_models": ["ridge"],
@@ -299,6 +301,32 @@ def test_a_pair_that_adds_up_is_told_from_one_that_does_not() -> None:
         (("dropout", "recurrent_l2"), -0.2, 0.0),
         (("kernel_l1", "recurrent_l2"), -0.2, 0.0),
     }
+
+
+def test_less_with_fewer_cases_is_told_from_more_and_from_what_cannot_be_told() -> None:
+    def times(factor: float, jitter: float = 0.0) -> Effect:
+        return lambda subject, turned: (factor + jitter * (-1) ** SUBJECTS.index(subject)) * known(subject, turned)
+
+    for few, verdict in ((times(0.5), "No, less"), (times(1.5), "Yes:"), (times(1.0, 0.3), "It cannot be told")):
+        lines = made_up(known, SUBJECTS, noise=1e-6) + made_up(few, SUBJECTS, noise=1e-6, cases=100)
+        (said,) = summary.amounts(measured(lines))
+        assert verdict in said
+        assert f"on {len(SUBJECTS)} sets" in said
+    assert list(summary.amounts(measured(made_up(known, SUBJECTS)))) == []
+
+
+def test_sizes_are_compared_on_the_same_sets_with_the_same_cases() -> None:
+    def twice(subject: str, turned: dict[str, float]) -> float:
+        return 2 * known(subject, turned)
+
+    lines = made_up(known, SUBJECTS, noise=1e-6) + made_up(twice, SUBJECTS[:4], noise=1e-6, hidden=32)
+    lines += made_up(known, SUBJECTS[:2], hidden=8) + made_up(known, SUBJECTS, hidden=64, cases=100)
+    header, _, *rows = summary.sizes_table(measured(lines)).splitlines()
+    cells = [dict(zip(header.split(" | "), row.split(" | "), strict=True)) for row in rows]
+    assert [row["| units"] for row in cells] == ["| 16", "| 32"]  # 8 on too few sets, 64 with other cases
+    assert [row["sets"] for row in cells] == ["7", "4"]
+    assert cells[1]["kernel_l1"] == "−33 % (−33 to −33)"
+    assert cells[1]["no knob against 16 units"].startswith("0 % (")
 
 
 def test_stretches_of_one_set_count_once() -> None:
