@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lstmreg.layers import LSTM, apply_constraints, penalties
-from lstmreg.layers.penalty import begin_activity
+from lstmreg.layers.penalty import KINDS, begin_activity
 from lstmreg.layers.proximal import proximal_step, smooth_penalties
 from lstmreg.losses import Criterion
 from lstmreg.models import predicted
@@ -19,6 +19,7 @@ from lstmreg.models import predicted
 from .criteria import loss_of
 from .described import Described, describe
 from .finite import fault_of_step
+from .means import EpochMean
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
@@ -42,6 +43,10 @@ class DivergedError(ArithmeticError):
             f"or look for extreme values in the data."
         )
         self.step = step
+
+
+def _name_of(kind: str) -> str:
+    return f"penalty/{kind}"
 
 
 def reset_states(network: nn.Module) -> None:
@@ -107,6 +112,8 @@ class TrainingModule(pl.LightningModule):
         self.optimizer = optimizer
         self.learning_rate = learning_rate
         self.proximal = proximal
+        # Lightning knows those alone that are there when the first is logged.
+        self._means = nn.ModuleDict({name: EpochMean() for name in ("train_loss", *map(_name_of, KINDS))})
         self._before: tuple[Any, Any] | None = None  # the last batch; it may have spoilt the weights
 
     def forward(self, x: Any) -> Tensor:
@@ -126,9 +133,10 @@ class TrainingModule(pl.LightningModule):
             fault = self._of_any_process(fault_of_step((x, y), prediction, self._before))
             raise DivergedError(self.global_step, "training", value, fault)
         self._before = (x, y)
-        self._log("train_loss", data_loss.detach(), batch, prog_bar=True)
-        for kind, term in terms.items():
-            self._log(f"penalty/{kind}", term.detach(), batch)
+        with torch.no_grad():
+            self._add("train_loss", data_loss, len(y), prog_bar=True)
+            for kind, term in terms.items():
+                self._add(_name_of(kind), term, len(y))
         return total
 
     def validation_step(self, batch: tuple[Any, Tensor], batch_idx: int) -> None:
@@ -142,6 +150,15 @@ class TrainingModule(pl.LightningModule):
     def _data_loss(self, batch: tuple[Any, Tensor]) -> Tensor:
         x, y = batch
         return loss_of(self.criterion, self(x), y)
+
+    def _add(self, name: str, value: Tensor, size: int, *, prog_bar: bool = False) -> None:
+        """Add to a mean over the epoch, and log that with the epoch's first batch."""
+        mean: Any = self._means[name]
+        if mean.update_called:
+            mean.add(value, size)
+            return
+        mean.update(value, size)
+        self.log(name, mean, on_step=False, on_epoch=True, prog_bar=prog_bar, batch_size=size)
 
     def _log(self, name: str, value: Tensor, batch: tuple[Any, Tensor], *, prog_bar: bool = False) -> None:
         """Log the mean over an epoch and, where several processes share the data, over all of them."""
@@ -188,8 +205,11 @@ class TrainingModule(pl.LightningModule):
         self._before = None
 
     def on_train_epoch_start(self) -> None:
-        """Reset stateful layers."""
+        """Reset stateful layers, and the means, of which an epoch that was interrupted has left something."""
         reset_states(self.network)
+        means: Any = self._means.values()
+        for mean in means:
+            mean.reset()
 
     def on_validation_epoch_start(self) -> None:
         """Reset stateful layers."""
