@@ -1,9 +1,13 @@
-"""C++, compiled on first use: the whole recurrence in one call, for any masks, on the CPU."""
+"""C++, compiled on first use: the whole recurrence in one call, for any masks, on the CPU.
+
+Half precision is computed in float32.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -17,6 +21,9 @@ from .recurrence import Cotangents, Gradients, Kept
 
 _REALS = {torch.float32: "float", torch.float64: "double"}
 
+#: Of the types that it takes, those that it computes in float32.
+_HALVES = torch.bfloat16, torch.float16
+
 
 def why_not(call: Call) -> str | None:
     """Return why the compiled code cannot serve a call, or ``None`` if it can; compiles it if need be."""
@@ -27,14 +34,15 @@ def why_not(call: Call) -> str | None:
     if 0 in call.x.shape[-3:-1]:
         return "it needs at least one step and one sequence"
     dtype = call.x.dtype
-    is_real = dtype in _REALS
+    # Under autocast the types may differ: it takes them all for the one that is asked for.
+    served = call.short in _HALVES if call.short else dtype in _REALS or dtype in _HALVES
     for t in (*call.differentiable, call.input_mask, call.recurrent_mask):
         if t is None:
             continue
         if not t.is_cpu:
             return "it runs on the CPU"
-        if t.dtype is not dtype or not is_real:
-            return "it computes in float32 or float64, all tensors alike"
+        if not served or not (t.dtype is dtype or (call.short and t.is_floating_point())):
+            return "it takes float32, float64, bfloat16 or float16, all tensors alike"
     if call.has_trained_mask:
         return "it has no gradients of masks"
     if not is_compiling() and in_transform():
@@ -46,12 +54,29 @@ def why_not(call: Call) -> str | None:
 
 def missing(call: Call) -> str | None:
     """Return why there is no compiled code for the type of a call, or ``None``."""
-    return compiled.why_not(_REALS[call.x.dtype]) if call.x.dtype in _REALS else None
+    real = _real(call)
+    return compiled.why_not(_REALS[real]) if real in _REALS else None
+
+
+def _real(call: Call) -> torch.dtype:
+    """Return the type that a call is computed in."""
+    return torch.float32 if call.result_type in _HALVES else call.x.dtype
 
 
 def lstm(call: Call) -> Result:
     """Compute what :func:`lstmreg.ops.lstm` defines, for a call that ``why_not`` admits."""
-    return recurrence.run(call, PASSES)
+    return in_real(call, lambda wide: recurrence.run(wide, PASSES))
+
+
+def in_real(call: Call, compute: Callable[[Call], Result]) -> Result:
+    """Let a call be computed in float32 if its tensors, or what autocast asks for, are shorter.
+
+    What is longer than autocast asks for is not shortened first: that would take time, and lose digits.
+    """
+    if call.result_type not in _HALVES:
+        return compute(call)
+    output, h_n, c_n = compute(call.cast(torch.float32))
+    return output.to(call.result_type), h_n.to(call.result_type), c_n.to(call.result_type)
 
 
 class _Problem(ctypes.Structure):

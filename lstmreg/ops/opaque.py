@@ -27,8 +27,17 @@ def lstm(call: Call, backend: str) -> Result:
     """Compute what :func:`lstmreg.ops.lstm` defines, for a call that ``why_not`` admits."""
     # Chosen here, while the code is read, because what is kept for the backward pass depends on it.
     chosen = dispatch.choose(call, backend)
-    output, h_n, c_n, *_ = _forward(*Inputs.of(call), call.reverse, chosen, wants_gradients(call))
-    return output, h_n, c_n
+
+    def compute(call: Call) -> Result:
+        output, h_n, c_n, *_ = _forward(*Inputs.of(call), call.reverse, chosen, wants_gradients(call))
+        return output, h_n, c_n
+
+    if chosen == "fused_cpu":
+        return fused_cpu.in_real(call, compute)
+    if call.short is None:
+        return compute(call)
+    with torch.autocast(call.x.device.type, enabled=False):
+        return compute(call.shortened())
 
 
 # torch reads an operation's schema off the annotations, so the tensors stand here one by one.

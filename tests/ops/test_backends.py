@@ -20,6 +20,8 @@ from torch.autograd import forward_ad
 from torch.utils.checkpoint import checkpoint
 
 from lstmreg import ops
+from lstmreg.ops import dispatch
+from lstmreg.ops.call import Call
 from tests.ops.arguments import (
     NAMES,
     OUTPUTS,
@@ -254,6 +256,8 @@ GUARDED = """
 import ctypes, mmap
 import torch
 from lstmreg import ops
+from lstmreg.ops import dispatch
+from lstmreg.ops.call import Call
 from tests.ops.arguments import Kind, make_call, make_cotangents
 
 pages = []
@@ -601,7 +605,7 @@ def test_checkpointing_changes_nothing(backend, kind):
     )
 
 
-@pytest.mark.parametrize("backend", ["auto", "eager"])
+@pytest.mark.parametrize("backend", ["auto", "eager", "fused_cpu"])
 def test_autocast_runs_recurrent_dropout_in_bfloat16(backend):
     arguments, options = make_call((7, 13, 3, 17), Kind(4, 4), torch.float32)
     expected = true_results(arguments, **options)
@@ -609,8 +613,51 @@ def test_autocast_runs_recurrent_dropout_in_bfloat16(backend):
         found = results(ops.lstm, arguments, backend=backend, **options)
     assert [found[name].dtype for name in (*OUTPUTS, *NAMES)] == [torch.bfloat16] * 3 + [torch.float32] * 6
     assert_close({n: t.float() for n, t in found.items()}, expected, tolerance=0.1)
-    with torch.autocast("cpu", dtype=torch.bfloat16), pytest.raises(ValueError, match="float32 or float64"):
+
+
+HALVES = [torch.bfloat16, torch.float16]
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+@pytest.mark.parametrize("kind", [Kind(1), Kind(4, 4), ALL, ALL._replace(K=3)], ids=str)
+def test_autocast_takes_the_compiled_code_for_whatever_types_it_is_given(kind, dtype):
+    arguments, options = make_call((7, 13, 3, 17), kind, torch.float32)
+    expected = true_results(arguments, **options)
+    types = [dtype, torch.float32, torch.float64, torch.float32, torch.float32, torch.float32]
+    mixed = [a.detach().to(t).requires_grad_() for a, t in zip(arguments, types, strict=True)]
+    with torch.autocast("cpu", dtype=dtype):
+        assert dispatch.choose(Call(*mixed, short=dtype, **options), "auto") == "fused_cpu"
+        found = results(ops.lstm, mixed, **options)
+    assert [found[name].dtype for name in (*OUTPUTS, *NAMES)] == [dtype] * 3 + types
+    assert_close({n: t.float() for n, t in found.items()}, expected, tolerance=0.05)
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+@pytest.mark.parametrize("kind", [Kind(4, 4), ALL, ALL._replace(K=3)], ids=str)
+def test_weights_in_half_precision_take_the_compiled_code(kind, dtype):
+    arguments, options = make_call((7, 13, 3, 17), kind, dtype)
+    assert dispatch.choose(Call(*arguments, **options), "auto") == "fused_cpu"
+    found = results(ops.lstm, arguments, **options)
+    assert {t.dtype for t in found.values()} == {dtype}
+    assert_close({n: t.float() for n, t in found.items()}, true_results(arguments, **options), tolerance=0.05)
+
+
+def test_compiled_code_asked_for_by_name_refuses_types_that_differ_without_autocast():
+    arguments, options = make_call((7, 13, 3, 17), Kind(4, 4), torch.float32)
+    arguments[0] = arguments[0].bfloat16()
+    with pytest.raises(ValueError, match="all tensors alike"):
         ops.lstm(*arguments, backend="fused_cpu", **options)
+
+
+@pytest.mark.parametrize("backend", ["auto", "eager", "native", "reference"])
+def test_autocast_casts_all_that_other_backends_get(backend):
+    arguments, options = make_call((7, 13, 3, 17), Kind(), torch.float32)
+    halves = [a.detach().bfloat16().requires_grad_() for a in arguments]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = results(ops.lstm, arguments, backend=backend, **options)
+    expected = results(ops.lstm, halves, backend=backend, **options)
+    for name, value in expected.items():
+        assert torch.equal(found[name].to(value.dtype), value)
 
 
 # ------------------------------------------------------------------ the same thing said in another way
