@@ -65,7 +65,12 @@ def _real(call: Call) -> torch.dtype:
 
 def lstm(call: Call) -> Result:
     """Compute what :func:`lstmreg.ops.lstm` defines, for a call that ``why_not`` admits."""
-    return in_real(call, lambda wide: recurrence.run(wide, PASSES))
+    return in_real(call, lambda wide: recurrence.run(wide, SHORT_PASSES if multiplies_shorts(call) else PASSES))
+
+
+def multiplies_shorts(call: Call) -> bool:
+    """Tell whether products are those of bfloat16, because the results are, and the processor has such products."""
+    return call.result_type is torch.bfloat16 and bool(_library(torch.float32).lstmreg_short())
 
 
 def in_real(call: Call, compute: Callable[[Call], Result]) -> Result:
@@ -84,6 +89,7 @@ class _Problem(ctypes.Structure):
 
     _fields_ = [
         *((name, ctypes.c_int64) for name in ("models", "steps", "batch", "features", "hidden", "reverse", "threads")),
+        ("short_products", ctypes.c_int64),
         *((name, ctypes.c_int64) for name in ("input_groups", "recurrent_groups", "x_model", "x_step", "x_row")),
         *((name, ctypes.c_int64) for name in ("valid_model", "dy_model", "dy_step", "dy_row")),
         *((name, ctypes.c_void_p) for name in ("x", "h_0", "c_0", "w_ih", "w_hh", "bias", "input_mask")),
@@ -94,6 +100,9 @@ class _Problem(ctypes.Structure):
 
 
 class _Passes:
+    def __init__(self, short: bool) -> None:
+        self._short = short  # whether bfloat16 is multiplied
+
     def kept_shapes(self, call: Call) -> Kept[tuple[int, ...]]:
         """Return the shapes of the gates and of the cell states, whose rows are padded to whole vectors."""
         lead, (batch, hidden) = call.w_hh.shape[:-2], call.h_0.shape[-2:]
@@ -107,7 +116,7 @@ class _Passes:
         output = call.x.new_empty(*lead, steps, batch, hidden)
         h_n, c_n = torch.empty_like(call.h_0), torch.empty_like(call.c_0)
         kept = Kept(*(call.x.new_empty(shape) for shape in self.kept_shapes(call))) if keep else None
-        _compute(library.lstmreg_forward, call, (output, h_n, c_n), kept)
+        _compute(library.lstmreg_forward, self._short, call, (output, h_n, c_n), kept)
         return (output, h_n, c_n), kept
 
     def backward(
@@ -131,13 +140,14 @@ class _Passes:
             bias=None if call.bias is None else torch.empty_like(call.bias),
         )
         cotangents = Cotangents(d_output, d_h, d_c)
-        _compute(library.lstmreg_backward, call, (output, None, None), kept, cotangents, found)
+        _compute(library.lstmreg_backward, self._short, call, (output, None, None), kept, cotangents, found)
         if found.x is not None and found.x.shape != call.x.shape:
             return found._replace(x=found.x.sum(0))  # of data that the models share
         return found
 
 
-PASSES = _Passes()
+PASSES = _Passes(short=False)
+SHORT_PASSES = _Passes(short=True)
 
 _NOTHING_KEPT = Kept(None, None)
 _NO_COTANGENTS = Cotangents(None, None, None)
@@ -146,6 +156,7 @@ _NO_GRADIENTS: Gradients = Differentiable(None, None, None, None, None, None)
 
 def _compute(
     function: Any,
+    short: bool,
     call: Call,
     results: tuple[Tensor | None, ...],
     kept: Kept[Tensor] | None,
@@ -166,6 +177,7 @@ def _compute(
         call.reverse,
         # A model of a population is one thread's work, so that its sums do not depend on how many models there are.
         min(threads, models or threads),
+        short,
         _groups(call.input_mask),
         _groups(call.recurrent_mask),
         *_strides(call.x),
@@ -241,6 +253,7 @@ def _library(dtype: torch.dtype) -> Any:
     for function in (library.lstmreg_forward, library.lstmreg_backward):
         function.argtypes, function.restype = [ctypes.POINTER(_Problem)], ctypes.c_int64
     library.lstmreg_width.argtypes = [ctypes.c_int64]
+    library.lstmreg_short.restype = ctypes.c_int
     library.lstmreg_problem_size.restype = ctypes.c_int64
     ours, theirs = ctypes.sizeof(_Problem), library.lstmreg_problem_size()
     assert ours == theirs, f"Problem has {theirs} bytes in lstm.cpp, {ours} here: a field is on one side alone"

@@ -15,7 +15,11 @@ from .call import Call, Differentiable, Result
 from .recurrence import Cotangents, Inputs, Kept, TwoPasses, take, wants_gradients
 
 #: Those of the backends that bring their own backward pass; for the others ``eager`` goes back, and once more forward.
-PASSES: dict[str, TwoPasses] = {"fused_cpu": fused_cpu.PASSES, "eager": eager.PASSES}
+PASSES: dict[str, TwoPasses] = {
+    "fused_cpu": fused_cpu.PASSES,
+    "fused_cpu in bfloat16": fused_cpu.SHORT_PASSES,
+    "eager": eager.PASSES,
+}
 
 
 def why_not(call: Call) -> str | None:
@@ -28,11 +32,14 @@ def lstm(call: Call, backend: str) -> Result:
     # Chosen here, while the code is read, because what is kept for the backward pass depends on it.
     chosen = dispatch.choose(call, backend)
 
+    if chosen == "fused_cpu" and fused_cpu.multiplies_shorts(call):
+        chosen = "fused_cpu in bfloat16"
+
     def compute(call: Call) -> Result:
         output, h_n, c_n, *_ = _forward(*Inputs.of(call), call.reverse, chosen, wants_gradients(call))
         return output, h_n, c_n
 
-    if chosen == "fused_cpu":
+    if chosen.startswith("fused_cpu"):
         return fused_cpu.in_real(call, compute)
     if call.short is None:
         return compute(call)

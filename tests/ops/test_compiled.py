@@ -642,7 +642,8 @@ def other_builds() -> list[tuple[str, str]]:
         flags = Path("/proc/cpuinfo").read_text().split() if Path("/proc/cpuinfo").exists() else []
         builds += [("c++", "-march=x86-64-v3")] if {"avx2", "fma", "bmi2"} <= set(flags) else []
         builds += [("c++", "-march=x86-64")]
-    return [build for build in builds if shutil.which(build[0])]
+        builds += [("c++ -mno-amx-tile", "-march=native")] if "amx_tile" in flags else []
+    return [build for build in builds if shutil.which(build[0].split()[0])]
 
 
 @pytest.mark.parametrize(("name", "tuning"), other_builds())
@@ -656,4 +657,7 @@ def test_other_compilers_and_processors_get_the_same_results(cache, monkeypatch,
                 arguments, options = make_call(size, kind, torch.float32)
                 found = results(ops.lstm, arguments, backend="fused_cpu", **options)
                 assert_close(found, true_results(arguments, **options))
+                with torch.autocast("cpu", torch.bfloat16):
+                    in_half = results(ops.lstm, arguments, backend="fused_cpu", **options)
+                assert_close({n: t.float() for n, t in in_half.items()}, true_results(arguments, **options), 0.2)
     assert compiled.library("float").path.parent == cache
