@@ -94,7 +94,7 @@ constexpr int kVectorBytes = 16, kRows = 3;
 constexpr Index kBatch = 64;      // rows that go through time together, at most
 constexpr Index kAheadRows = 24;  // rows (steps x sequences) whose inputs are multiplied together, where they are few
 constexpr Index kChunkRows = 256; // rows (steps x sequences) whose weight gradients are formed together, about
-constexpr Index kShortChunkRows = 512;  // likewise of Shorts
+constexpr Index kShortChunkRows = 256;  // likewise of Shorts
 
 constexpr Index divide_up(Index n, Index d) { return (n + d - 1) / d; }
 constexpr Index round_up(Index n, Index d) { return divide_up(n, d) * d; }
@@ -185,20 +185,31 @@ template <class T, int N> inline Exponential<Vector<T, N>> exponential(Vector<T,
   return e;
 }
 
-template <class T, int N> inline Vector<T, N> sigmoid(Vector<T, N> x) {
-  constexpr T lowest = sizeof(T) == 4 ? T(-88) : T(-709);
-  const auto e = exponential<T, N>(-(x < lowest ? Vector<T, N>{} + lowest : x));
-  return T(1) / ((e.scale * e.rest + e.scale) + T(1));
+// a / b, where b is no less than 1. Beside Shorts the last digits need not be right, and a division is slow.
+template <bool Quick, class V> inline V divide(V a, V b) {
+#ifdef HAS_SHORT
+  if constexpr (Quick && std::is_same_v<V, Vector<float, 16>>) {
+    const V guess = _mm512_maskz_rcp14_ps(0xffff, b);
+    return a * (guess * (2.0f - b * guess));
+  }
+#endif
+  return a / b;
 }
 
-template <class T, int N> inline Vector<T, N> tanh(Vector<T, N> x) {
+template <class T, int N, bool Quick = false> inline Vector<T, N> sigmoid(Vector<T, N> x) {
+  constexpr T lowest = sizeof(T) == 4 ? T(-88) : T(-709);
+  const auto e = exponential<T, N>(-(x < lowest ? Vector<T, N>{} + lowest : x));
+  return divide<Quick>(Vector<T, N>{} + T(1), (e.scale * e.rest + e.scale) + T(1));
+}
+
+template <class T, int N, bool Quick = false> inline Vector<T, N> tanh(Vector<T, N> x) {
   using V = Vector<T, N>;
   using Bits = BitsOf<T, N>;
   const Bits sign = ~(~Bits{} >> 1), x_sign = reinterpret_cast<Bits>(x) & sign;
   const V y = reinterpret_cast<V>(reinterpret_cast<Bits>(x) | sign);  // -|x|
   const auto e = exponential<T, N>(y + y);
   const V e_minus_1 = e.scale * e.rest + (e.scale - T(1));
-  const V t = e_minus_1 / (e_minus_1 + T(2));
+  const V t = divide<Quick>(e_minus_1, e_minus_1 + T(2));
   return reinterpret_cast<V>((reinterpret_cast<Bits>(t) & ~sign) | x_sign);
 }
 
@@ -887,8 +898,8 @@ template <class T, class M, int N> struct Forward : Pass<T, M, N> {
     for (Index r = 0; r < lines; ++r) {
       const Index at = r * this->template line<L>(Hp) + j;
       T *from = z + r * this->template line<L>(z_row);
-      const Line i = sigmoid<T, L>(load<Line>(from)), f = sigmoid<T, L>(load<Line>(from + z_gate));
-      const Line g = tanh<T, L>(load<Line>(from + 2 * z_gate)), o = sigmoid<T, L>(load<Line>(from + 3 * z_gate));
+      const Line i = sigmoid<T, L, is_short<M>>(load<Line>(from)), f = sigmoid<T, L, is_short<M>>(load<Line>(from + z_gate));
+      const Line g = tanh<T, L, is_short<M>>(load<Line>(from + 2 * z_gate)), o = sigmoid<T, L, is_short<M>>(load<Line>(from + 3 * z_gate));
       Line c = f * load<Line>(s.c + at) + i * g;
       if constexpr (L == N)
         if (!this->is_valid(now.k, now.t, now.b + r)) c = load<Line>(s.c + at);
@@ -904,7 +915,7 @@ template <class T, class M, int N> struct Forward : Pass<T, M, N> {
     }
     for (Index r = 0; r < lines; ++r) {  // apart from the loop above, which so waits less for what it needs
       const Index at = r * this->template line<L>(Hp) + j;
-      Line h = load<Line>(z + r * this->template line<L>(z_row) + 3 * z_gate) * tanh<T, L>(load<Line>(s.c + at));
+      Line h = load<Line>(z + r * this->template line<L>(z_row) + 3 * z_gate) * tanh<T, L, is_short<M>>(load<Line>(s.c + at));
       if constexpr (L == N) {
         Line shown = h;
         if (!this->is_valid(now.k, now.t, now.b + r)) {
@@ -1093,7 +1104,7 @@ template <class T, class M, int N> struct Backward : Pass<T, M, N> {
         }
         auto kept = [&](const T *from) { return load_until<Line>(from + at, from + end); };
         const Line i = kept(gates), f = kept(gates + gate), g = kept(gates + 2 * gate), o = kept(gates + 3 * gate);
-        const Line dh = load<Line>(s.dh + at), tanh_c = tanh<T, L>(kept(cells));
+        const Line dh = load<Line>(s.dh + at), tanh_c = tanh<T, L, is_short<M>>(kept(cells));
         const Line dc = load<Line>(s.dc + at) + dh * o * (T(1) - tanh_c * tanh_c);
         put(0, dc * g * i * (T(1) - i));
         put(1, dc * kept(before) * f * (T(1) - f));
@@ -1175,9 +1186,15 @@ template <class T, class M, int N> struct Backward : Pass<T, M, N> {
   // The same of Shorts: pairs of inputs of two sequences or steps, and the gradients of each unit side by side.
   void short_weights_back(Index k, Index begin, Index end, Index b, Index n, const Slot &s, T *sum) const {
     const Index count = (end - begin) * n, whole = depth(count), group_size = most_rows * input_row;
-    for (Index group = 0; group < input_groups; ++group)
-      for (Index i = 0; i < whole; i += 2)
-        pair_inputs(k, begin, i, count, b, n, group, s, s.inputs + group * group_size + i * input_row);
+    for (Index i = 0, step = begin, r = 0; i < whole; i += 2) {
+      Index steps[2], rows[2];
+      for (int a = 0; a < 2; ++a) {
+        steps[a] = step < end ? step : S;  // after the last row there are none, up to a whole tile
+        rows[a] = r;
+        if (++r == n) ++step, r = 0;
+      }
+      pair_inputs(k, steps, rows, b, n, s, s.inputs + i * input_row);
+    }
     for (Index g = 0; g < 4; ++g)
       for (Index j = 0; j < Hp; j += N)
         for (Index i = 0; i < whole; i += 32)
@@ -1193,33 +1210,42 @@ template <class T, class M, int N> struct Backward : Pass<T, M, N> {
         }
   }
 
-  // Inputs [m_h * h before, m_x * x, 1] of row `i` of a chunk and the next one, with the masks of one gate.
-  void pair_inputs(Index k, Index begin, Index i, Index count, Index b, Index n, Index group, const Slot &s, M *to) const {
-    struct Row {
-      const T *h, *h_mask, *x, *x_mask;
-      bool valid;
-    } row[2];
-    for (Index a = 0; a < 2; ++a) {
-      const Index step = begin + (i + a) / n, r = (i + a) % n, t = i + a < count ? this->time(step) : 0;
-      Row &own = row[a];
-      own = {};
-      own.valid = i + a < count && this->is_valid(k, t, b + r);
-      if (!own.valid) continue;
-      own.h = has_begun(k, step, b + r) ? this->in(p.y) + ((k * S + this->time(step - 1)) * B + b + r) * H
-                                        : this->in(p.h_0) + (k * B + b + r) * H;
-      if (p.recurrent_mask) own.h_mask = s.masks + (p.recurrent_groups == 4 ? group * in_lines(n * Hp) : 0) + r * Hp;
-      own.x = this->x_at(k, t, b + r);
-      if (p.input_mask) own.x_mask = this->input_mask_at(k, p.input_groups == 4 ? group : 0, b + r);
+  // Inputs [m_h * h before, m_x * x, 1] of two rows of a chunk, with the masks of each gate.
+  void pair_inputs(Index k, const Index (&step)[2], const Index (&r)[2], Index b, Index n, const Slot &s, M *to) const {
+    const Index group_size = most_rows * input_row, h_way = p.recurrent_groups == 4 ? in_lines(n * Hp) : 0;
+    const Index x_way = p.input_groups == 4 ? B * D : 0;
+    const T *h[2], *x[2], *h_mask[2], *x_mask[2];
+    bool valid[2];
+    for (int a = 0; a < 2; ++a) {
+      const Index t = step[a] < S ? this->time(step[a]) : 0, row = b + r[a];
+      valid[a] = step[a] < S && this->is_valid(k, t, row);
+      if (!valid[a]) continue;
+      h[a] = has_begun(k, step[a], row) ? this->in(p.y) + ((k * S + this->time(step[a] - 1)) * B + row) * H
+                                        : this->in(p.h_0) + (k * B + row) * H;
+      x[a] = this->x_at(k, t, row);
+      h_mask[a] = s.masks + r[a] * Hp;
+      if (p.input_mask) x_mask[a] = this->input_mask_at(k, 0, row);
     }
-    auto masked = [](const T *from, const T *mask, Index left) {
-      const V v = load_first(from, left);
-      return mask ? V(v * load_first(mask, left)) : v;
-    };
-    auto of_h = [&](const Row &own, Index j) { return own.valid ? masked(own.h + j, own.h_mask ? own.h_mask + j : nullptr, H - j) : V{}; };
-    auto of_x = [&](const Row &own, Index j) { return own.valid ? masked(own.x + j, own.x_mask ? own.x_mask + j : nullptr, D - j) : V{}; };
-    for (Index j = 0; j < Hp; j += N) store_pairs(to + 2 * j, of_h(row[0], j), of_h(row[1], j));
-    for (Index j = 0; Hp + j < columns; j += N) store_pairs(to + 2 * (Hp + j), of_x(row[0], j), of_x(row[1], j));
-    for (Index a = 0; a < 2; ++a) to[2 * (Hp + D) + a] = row[a].valid ? shortened(T(1)) : M(0);
+    for (Index j = 0; j < Hp; j += N) {
+      const V first = valid[0] ? load_first(h[0] + j, H - j) : V{}, second = valid[1] ? load_first(h[1] + j, H - j) : V{};
+      for (Index g = 0; g < input_groups; ++g) {
+        auto masked = [&](int a, V v) {
+          return p.recurrent_mask && valid[a] ? V(v * load<V>(h_mask[a] + g * h_way + j)) : v;
+        };
+        store_pairs(to + g * group_size + 2 * j, masked(0, first), masked(1, second));
+      }
+    }
+    for (Index j = 0; Hp + j < columns; j += N) {
+      const V first = valid[0] ? load_first(x[0] + j, D - j) : V{}, second = valid[1] ? load_first(x[1] + j, D - j) : V{};
+      for (Index g = 0; g < input_groups; ++g) {
+        auto masked = [&](int a, V v) {
+          return p.input_mask && valid[a] ? V(v * load_first(x_mask[a] + g * x_way + j, D - j)) : v;
+        };
+        store_pairs(to + g * group_size + 2 * (Hp + j), masked(0, first), masked(1, second));
+      }
+    }
+    for (Index g = 0; g < input_groups; ++g)
+      for (int a = 0; a < 2; ++a) to[g * group_size + 2 * (Hp + D) + a] = valid[a] ? shortened(T(1)) : M(0);
   }
 
   // Rows [m_h * h before, m_x * x, 1] of a step, with the masks of one gate. What no gradient meets is zero.
