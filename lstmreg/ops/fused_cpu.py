@@ -70,7 +70,12 @@ def lstm(call: Call) -> Result:
 
 def multiplies_shorts(call: Call) -> bool:
     """Tell whether products are those of bfloat16, because the results are, and the processor has such products."""
-    return call.result_type is torch.bfloat16 and bool(_library(torch.float32).lstmreg_short())
+    return call.result_type is torch.bfloat16 and _has_short_products()
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _has_short_products() -> bool:
+    return bool(_library(torch.float32).lstmreg_short())
 
 
 def in_real(call: Call, compute: Callable[[Call], Result]) -> Result:
@@ -103,6 +108,9 @@ class _Passes:
     def __init__(self, short: bool) -> None:
         self._short = short  # whether bfloat16 is multiplied
 
+    def result_type(self, call: Call) -> torch.dtype:
+        return torch.bfloat16 if self._short else call.x.dtype
+
     def kept_shapes(self, call: Call) -> Kept[tuple[int, ...]]:
         """Return the shapes of the gates and of the cell states, whose rows are padded to whole vectors."""
         lead, (batch, hidden) = call.w_hh.shape[:-2], call.h_0.shape[-2:]
@@ -113,11 +121,16 @@ class _Passes:
         library = _library(call.x.dtype)
         call = _laid_out(call)
         lead, steps, (batch, hidden) = call.w_hh.shape[:-2], call.steps, call.h_0.shape[-2:]
-        output = call.x.new_empty(*lead, steps, batch, hidden)
+        output = call.x.new_empty(*lead, steps, batch, hidden, dtype=self._output_type(hidden))
         h_n, c_n = torch.empty_like(call.h_0), torch.empty_like(call.c_0)
         kept = Kept(*(call.x.new_empty(shape) for shape in self.kept_shapes(call))) if keep else None
         _compute(library.lstmreg_forward, self._short, call, (output, h_n, c_n), kept)
-        return (output, h_n, c_n), kept
+        result_type = self.result_type(call)
+        return (output.to(result_type), h_n.to(result_type), c_n.to(result_type)), kept
+
+    def _output_type(self, hidden: int) -> torch.dtype | None:
+        """Return the type in which the compiled code writes the output, if it is not that of the tensors."""
+        return torch.bfloat16 if self._short and _library(torch.float32).lstmreg_short_results(hidden) else None
 
     def backward(
         self, call: Call, output: Tensor, kept: Kept[Tensor], grads: Cotangents, needed: Differentiable[bool]
@@ -126,8 +139,12 @@ class _Passes:
         call = _laid_out(call)
         # Autograd keeps some zeros nowhere; the compiled code takes what is absent for zero.
         d_output, d_h, d_c = (None if g is None or g._is_zerotensor() else g for g in grads)
+        if self._short:
+            output_type = self._output_type(call.h_0.shape[-1]) or call.x.dtype
+            output = output.to(output_type)
+            d_output = None if d_output is None else d_output.to(output_type)
         d_output = None if d_output is None else _in_rows(d_output)
-        d_h, d_c = (None if g is None else _contiguous(g) for g in (d_h, d_c))
+        d_h, d_c = (None if g is None else _contiguous(g.to(call.x.dtype)) for g in (d_h, d_c))
         lead = call.w_hh.shape[:-2]
         x_shape = call.x.shape if call.x.dim() == 3 + len(lead) else (*lead, *call.x.shape)
         # The weights' gradients cost nothing to leave out; those of x and of the states are skipped if nobody asks.
@@ -253,7 +270,7 @@ def _library(dtype: torch.dtype) -> Any:
     for function in (library.lstmreg_forward, library.lstmreg_backward):
         function.argtypes, function.restype = [ctypes.POINTER(_Problem)], ctypes.c_int64
     library.lstmreg_width.argtypes = [ctypes.c_int64]
-    library.lstmreg_short.restype = ctypes.c_int
+    library.lstmreg_short_results.argtypes = [ctypes.c_int64]
     library.lstmreg_problem_size.restype = ctypes.c_int64
     ours, theirs = ctypes.sizeof(_Problem), library.lstmreg_problem_size()
     assert ours == theirs, f"Problem has {theirs} bytes in lstm.cpp, {ours} here: a field is on one side alone"

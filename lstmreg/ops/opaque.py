@@ -80,9 +80,10 @@ def _(*arguments: Any) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     inputs, (reverse, backend, training) = take(Inputs, arguments)
     call, x, h_0, c_0 = inputs.call(reverse), inputs.x, inputs.h_0, inputs.c_0
     shapes = PASSES[backend].kept_shapes(call) if training and backend in PASSES else Kept((0,), (0,))
-    output = x.new_empty(*h_0.shape[:-2], call.steps, *h_0.shape[-2:])
+    dtype = PASSES[backend].result_type(call) if backend in PASSES else x.dtype
+    output = x.new_empty(*h_0.shape[:-2], call.steps, *h_0.shape[-2:], dtype=dtype)
     gates, cells = (x.new_empty(shape) for shape in shapes)
-    return output, h_0.new_empty(h_0.shape), c_0.new_empty(c_0.shape), gates, cells
+    return output, h_0.new_empty(h_0.shape, dtype=dtype), c_0.new_empty(c_0.shape, dtype=dtype), gates, cells
 
 
 @torch.library.custom_op("lstmreg::lstm_backward", mutates_args=())
@@ -131,7 +132,10 @@ def _differentiate(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]
     inputs, (output, _, _) = take(Inputs, saved)
     cotangents, _ = take(Cotangents, grads)
     shapes = output.shape, inputs.h_0.shape, inputs.c_0.shape
-    full = [inputs.x.new_zeros(shape) if g is None else g for g, shape in zip(cotangents, shapes, strict=True)]
+    full = [
+        inputs.x.new_zeros(shape, dtype=output.dtype) if g is None else g
+        for g, shape in zip(cotangents, shapes, strict=True)
+    ]
     found = iter(_backward(*full, *saved, ctx.reverse, ctx.backend))
     differentiable, masks = take(Differentiable, inputs)
     of_tensors = [None if t is None else next(found) for t in differentiable]

@@ -194,3 +194,27 @@ def relaid(t: Tensor, layout: str) -> Tensor:
         "negated": lambda: torch._neg_view(-t),
     }
     return made[layout]()
+
+
+def test_second_derivatives_in_bfloat16_are_those_of_the_definition():
+    arguments, options = make_call((3, 5, 2, 17), Kind(4, 4), torch.float32)
+
+    def slopes(lstm: Callable[..., Any]) -> list[Tensor]:
+        output = lstm(*arguments, **options)[0].float()
+        first = torch.autograd.grad(output.square().sum(), arguments, create_graph=True)
+        return list(torch.autograd.grad(sum(g.square().sum() for g in first), arguments))
+
+    found = dict(zip(NAMES, slopes(in_bfloat16), strict=True))
+    expected = dict(zip(NAMES, slopes(ops.lstm), strict=True))
+    assert {name: loss for name, loss in losses(found, expected).items() if not loss < 0.05} == {}
+
+
+def test_a_batch_of_cotangents_goes_through_in_bfloat16():
+    arguments, options = make_call((3, 5, 2, 17), Kind(4, 4), torch.float32)
+    output = in_bfloat16(*arguments, **options)[0]
+    cotangents = torch.randn(2, *output.shape).bfloat16()
+    found = torch.autograd.grad(output, arguments, cotangents, is_grads_batched=True, retain_graph=True)
+    for i in range(2):
+        one = torch.autograd.grad(output, arguments, cotangents[i], retain_graph=True)
+        own = {name: g[i] for name, g in zip(NAMES, found, strict=True)}
+        assert {n: loss for n, loss in losses(own, dict(zip(NAMES, one, strict=True))).items() if not loss < 0.03} == {}

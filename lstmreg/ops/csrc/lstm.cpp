@@ -58,13 +58,13 @@ struct Problem {
   const std::uint8_t *valid;   // (T, B), 0 or 1; null: every step is valid
 
   // Written by the forward pass.
-  void *y;           // (T, B, H); the backward pass reads it
+  void *y;           // (T, B, H), of Shorts where lstmreg_short_results says so; the backward pass reads it
   void *h_n, *c_n;   // (B, H); null in the backward pass
   void *gates;       // (T, 4, B, Hp) after their activations, where Hp is H in whole vectors (lstmreg_width); both are
   void *cells;       // (T, B, Hp)    null in a forward pass that keeps nothing, and read by the backward pass
 
   // Read by the backward pass: gradients of its results.
-  const void *dy;              // (K, T, B, H) by its strides, the H of a row side by side; null: zero
+  const void *dy;              // (K, T, B, H) by its strides, the H of a row side by side, in y's type; null: zero
   const void *dh_n, *dc_n;     // (B, H); null: zero
 
   // Written by the backward pass: gradients of what it was given.
@@ -301,6 +301,18 @@ inline __m512 load_first(const float *from, Index count) { return _mm512_maskz_l
 inline void store_short(Short *to, __m512 v, Index count) {
   const __m256bh rounded = _mm512_maskz_cvtneps_pbh(first_lanes(count), v);
   std::memcpy(to, &rounded, sizeof rounded);
+}
+
+inline void store_first(Short *to, __m512 v, Index count) {
+  const __m256bh rounded = _mm512_maskz_cvtneps_pbh(first_lanes(count), v);
+  __m256i bits;
+  std::memcpy(&bits, &rounded, sizeof bits);
+  _mm256_mask_storeu_epi16(to, first_lanes(count), bits);
+}
+
+inline __m512 load_first(const Short *from, Index count) {
+  const __m512i bits = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(first_lanes(count), from));
+  return _mm512_castsi512_ps(_mm512_slli_epi32(bits, 16));
 }
 
 // Numbers of two rows side by side, as pairs are multiplied.
@@ -692,7 +704,9 @@ template <class T, class M, int N> struct Pass {
 
   // Where tensors end. A vector may be read beyond its row, but not beyond these: what comes into lanes that stand
   // for no unit stays in them.
-  const T *dy_end() const { return in(p.dy) + (K - 1) * p.dy_model + (S - 1) * p.dy_step + (B - 1) * p.dy_row + H; }
+  const M *dy_end() const {
+    return static_cast<const M *>(p.dy) + (K - 1) * p.dy_model + (S - 1) * p.dy_step + (B - 1) * p.dy_row + H;
+  }
   const T *state_end(const void *state) const { return in(state) + K * B * H; }
   const T *y_end() const { return in(p.y) + K * S * B * H; }
 
@@ -893,7 +907,8 @@ template <class T, class M, int N> struct Forward : Pass<T, M, N> {
     const Slot &s = now.s;
     const Index step = now.k * S + now.t, row = step * B + now.b, end = now.n * Hp, gate = B * Hp;
     T *gates = p.gates ? this->out(p.gates) + step * 4 * gate + now.b * Hp : nullptr;
-    T *cells = p.gates ? this->out(p.cells) + row * Hp : nullptr, *y = this->out(p.y) + row * H;
+    T *cells = p.gates ? this->out(p.cells) + row * Hp : nullptr;
+    M *y = static_cast<M *>(p.y) + row * H;
     const Index lines = this->template lines<L>(now.n);
     for (Index r = 0; r < lines; ++r) {
       const Index at = r * this->template line<L>(Hp) + j;
@@ -922,7 +937,8 @@ template <class T, class M, int N> struct Forward : Pass<T, M, N> {
           h = load<Line>(s.h_plain + at);
           shown = held(now, r, j);
         }
-        store_until(y + r * H + j, y + r * H + H, shown);
+        if constexpr (is_short<M>) store_first(y + r * H + j, shown, H - j);
+        else store_until(y + r * H + j, y + r * H + H, shown);
       }
       if (L > N || p.valid || now.last) store(s.h_plain + at, h);
       store_masked(s, now.h_next, now.n, at, r * this->template line<L>(long_row) + j, j, h);
@@ -935,8 +951,9 @@ template <class T, class M, int N> struct Forward : Pass<T, M, N> {
   V held(const Step &now, Index r, Index j) const {
     if (now.first) return V{};
     const Index before = p.reverse ? now.t + 1 : now.t - 1;
-    const T *y = this->in(p.y) + ((now.k * S + before) * B + now.b + r) * H;
-    return load_until<V>(y + j, y + H);
+    const M *y = static_cast<const M *>(p.y) + ((now.k * S + before) * B + now.b + r) * H;
+    if constexpr (is_short<M>) return load_first(y + j, H - j);
+    else return load_until<V>(y + j, y + H);
   }
 };
 
@@ -1067,11 +1084,13 @@ template <class T, class M, int N> struct Backward : Pass<T, M, N> {
   // Adds the gradient of the output to that of h; where a state is held, it waits for the step that made it.
   void outputs_back(Index k, Index step, Index b, Index n, const Slot &s) const {
     const Index t = this->time(step);
-    const T *dy = this->in(p.dy) + k * p.dy_model + t * p.dy_step + b * p.dy_row, *end = this->dy_end();
+    const M *dy = static_cast<const M *>(p.dy) + k * p.dy_model + t * p.dy_step + b * p.dy_row, *end = this->dy_end();
     for (Index r = 0; r < n; ++r, dy += p.dy_row)
       for (Index j = 0; j < Hp; j += N) {
         const Index at = r * Hp + j;
-        V here = load_until<V>(dy + j, end);
+        V here;
+        if constexpr (is_short<M>) here = load_first(dy + j, H - j);
+        else here = load_until<V>(dy + j, end);
         if (p.valid) {
           const bool valid = this->is_valid(k, t, b + r);
           here += load<V>(s.d_held + at);
@@ -1214,20 +1233,26 @@ template <class T, class M, int N> struct Backward : Pass<T, M, N> {
   void pair_inputs(Index k, const Index (&step)[2], const Index (&r)[2], Index b, Index n, const Slot &s, M *to) const {
     const Index group_size = most_rows * input_row, h_way = p.recurrent_groups == 4 ? in_lines(n * Hp) : 0;
     const Index x_way = p.input_groups == 4 ? B * D : 0;
-    const T *h[2], *x[2], *h_mask[2], *x_mask[2];
+    const T *h_0[2], *x[2], *h_mask[2], *x_mask[2];
+    const M *y[2];
     bool valid[2];
     for (int a = 0; a < 2; ++a) {
       const Index t = step[a] < S ? this->time(step[a]) : 0, row = b + r[a];
       valid[a] = step[a] < S && this->is_valid(k, t, row);
       if (!valid[a]) continue;
-      h[a] = has_begun(k, step[a], row) ? this->in(p.y) + ((k * S + this->time(step[a] - 1)) * B + row) * H
-                                        : this->in(p.h_0) + (k * B + row) * H;
+      h_0[a] = this->in(p.h_0) + (k * B + row) * H;
+      y[a] = has_begun(k, step[a], row)
+                 ? static_cast<const M *>(p.y) + ((k * S + this->time(step[a] - 1)) * B + row) * H
+                 : nullptr;
       x[a] = this->x_at(k, t, row);
       h_mask[a] = s.masks + r[a] * Hp;
       if (p.input_mask) x_mask[a] = this->input_mask_at(k, 0, row);
     }
     for (Index j = 0; j < Hp; j += N) {
-      const V first = valid[0] ? load_first(h[0] + j, H - j) : V{}, second = valid[1] ? load_first(h[1] + j, H - j) : V{};
+      auto before = [&](int a) {
+        return !valid[a] ? V{} : y[a] ? V(load_first(y[a] + j, H - j)) : V(load_first(h_0[a] + j, H - j));
+      };
+      const V first = before(0), second = before(1);
       for (Index g = 0; g < input_groups; ++g) {
         auto masked = [&](int a, V v) {
           return p.recurrent_mask && valid[a] ? V(v * load<V>(h_mask[a] + g * h_way + j)) : v;
@@ -1362,6 +1387,9 @@ int lstmreg_short() {
 #endif
   return 0;
 }
+
+// Whether y and dy are then Shorts: not of few units, which are multiplied as they are.
+int lstmreg_short_results(Index hidden) { return lstmreg_short() && width(hidden) == kLanes; }
 
 // For whoever mirrors Problem.
 Index lstmreg_problem_size() { return sizeof(Problem); }
