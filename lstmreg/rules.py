@@ -94,22 +94,22 @@ class Declared:
     filled: str | None
     is_searchable: bool
 
-    @property
+    @functools.cached_property
     def kinds(self) -> tuple[Any, ...]:
         """The types of which it may be, the first one being that of a single value."""
         return kinds_of(self.type)
 
-    @property
+    @functools.cached_property
     def may_be_null(self) -> bool:
         """Whether it may be left open."""
         return NoneType in self.kinds
 
-    @property
+    @functools.cached_property
     def may_be_list(self) -> bool:
         """Whether it takes a list of values."""
         return any(get_origin(kind) is list for kind in self.kinds)
 
-    @property
+    @functools.cached_property
     def may_differ_by_layer(self) -> bool:
         """Whether it takes one value or a list of such."""
         return self.may_be_list and get_origin(self.kinds[0]) is not list

@@ -30,6 +30,7 @@ from lstmreg.search import Progress, Shown
 from lstmreg.terminal import Console, FitLines, Pulse, TrialLines, say
 from lstmreg.verbs import VERBS, Verb
 from lstmreg.verbs.settings import VerbWithSettings
+from tests.program import completed
 from tests.tiny import write_series
 
 SETTINGS = {
@@ -60,6 +61,9 @@ def command(*arguments: str) -> list[str]:
 
 
 def lstmreg(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line to its end; where an interpreter must find its environment, in a new one."""
+    if not environment:
+        return completed(folder, *arguments)
     return subprocess.run(
         command(*arguments),
         cwd=folder,
@@ -585,6 +589,12 @@ def test_an_interrupted_search_closes_its_trial_and_the_same_line_goes_on(
         states = [state for (state,) in database.execute("SELECT state FROM trials")]
     assert "RUNNING" not in states
     assert states.count("COMPLETE") >= 2
+
+
+def test_a_folder_that_cannot_be_written_is_named_before_anything_is_trained(folder: Path) -> None:
+    refused = lstmreg(folder, "search", "-c", "lstmreg.yaml", "--runs=/proc/runs")  # where nobody can
+    assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (1, "", 1)
+    assert refused.stderr.startswith("lstmreg: /proc/runs")
 
 
 def wait_until_all_have_ended(group: int) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import lstmreg
+from benchmarks.evidence import page as evidence
 from lstmreg.config import Config, DataConfig, from_dict
 from lstmreg.yaml_file import read_yaml
 
@@ -141,3 +142,18 @@ def test_the_table_on_the_page_is_that_of_what_was_measured(script: str, page: s
     printed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=240).stdout
     assert printed in (ROOT / "docs" / page).read_text()
     assert printed.count("\n") > 10
+
+
+def test_each_table_on_the_page_about_scale_is_that_of_what_was_measured() -> None:
+    command = [sys.executable, str(ROOT / "benchmarks" / "scale.py"), "--table"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=240).stdout
+    tables = printed.strip().split("\n\n")
+    page = (ROOT / "docs" / "scale.md").read_text()
+    assert len(tables) >= 4
+    assert [table for table in tables if table not in page] == []
+
+
+def test_the_page_of_the_study_says_what_its_results_say() -> None:
+    text = evidence.PAGE.read_text()
+    assert evidence.filled(text) == text
+    assert text.count("\n| ") > 50

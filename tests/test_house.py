@@ -98,7 +98,7 @@ ROOMS = {
     "onnxscript": {"interop"},
     "keras": set(),
     "distributed": {"executors/cluster.py"},
-    "cloudpickle": {"executors/orders.py"},
+    "cloudpickle": {"executors/parcels.py"},
     "multiprocessing": {"executors", "interop"},
 }
 

@@ -21,54 +21,52 @@ class Fingerprint:
         digests: One for each stretch.
         together: How many are in a stretch.
         count: How many there are.
+        parts_are: What they are called.
     """
 
     digests: list[str] = field(default_factory=list)
     together: int = 1
     count: int = 0
+    parts_are: str = "rows"
 
     @classmethod
-    def of(cls, count: int, content: Callable[[int, int], bytes], together: int | None = None) -> Fingerprint:
+    def of(cls, count: int, content: Callable[[int, int], bytes], parts_are: str = "rows") -> Fingerprint:
         """Take it.
 
         Args:
             count: How many rows there are.
             content: Returns what stands in those from one number to another, the last one not.
-            together: How many make a stretch. Default: so many that there are not too many stretches.
+            parts_are: What they are called.
         """
-        if together is None:
-            together = 1
-            while together * _MOST < count:
-                together *= 2
+        together = 1
+        while together * _MOST < count:
+            together *= 2
         firsts = range(0, count, together)
         digests = [_digest(content(first, min(first + together, count))) for first in firsts]
-        return cls(digests, together, count)
+        return cls(digests, together, count, parts_are)
 
-    def difference(self, now: Fingerprint, parts_are: str) -> str:
-        """Say where other data differ from these; empty where nobody knows.
-
-        Args:
-            now: Theirs.
-            parts_are: What they consist of, such as ``rows``.
-        """
+    def difference(self, now: Fingerprint) -> str:
+        """Say where other data differ from these; empty where nobody knows."""
         if not self.digests or not now.digests:
             return ""
-        said = [] if self.count == now.count else [f"{self.count:,} {parts_are} then, {now.count:,} now"]
+        said = [] if self.count == now.count else [f"{self.count:,} {self.parts_are} then, {now.count:,} now"]
         if self.together == now.together:
             pairs = zip(self.digests, now.digests, strict=False)
             if places := _stretches([k for k, (then, other) in enumerate(pairs) if then != other]):
-                said.append(f"{self._named(places, parts_are)} {'is' if self._is_one(places) else 'are'} not the same")
+                said.append(f"{self._named(places)} {'is' if self._is_one(places) else 'are'} not the same")
             elif self.count == now.count:
-                said.append(f"no value of the {parts_are} in use, but how it is written, or what is not in use")
+                said.append(f"no value of the {self.parts_are} in use, but how it is written, or what is not in use")
         return "; ".join(said)
 
-    def _named(self, places: list[tuple[int, int]], parts_are: str) -> str:
+    def _named(self, places: list[tuple[int, int]]) -> str:
         named = []
         for first, last in places[:_NAMED]:
             begin, end = first * self.together + 1, min(self.count, (last + 1) * self.together)
             named.append(f"{begin:,}" if begin == end else f"{begin:,} to {end:,}")
         more = f" and {len(places) - _NAMED} further places" if len(places) > _NAMED else ""
-        return f"{parts_are.removesuffix('s') if self._is_one(places) else parts_are} {', '.join(named)}{more}"
+        return (
+            f"{self.parts_are.removesuffix('s') if self._is_one(places) else self.parts_are} {', '.join(named)}{more}"
+        )
 
     def _is_one(self, places: list[tuple[int, int]]) -> bool:
         return self.together == 1 and len(places) == 1 and places[0][0] == places[0][1]

@@ -16,21 +16,9 @@ from distributed import Client, Future, KilledWorker, Queue, WorkerPlugin
 from lstmreg.errors import ConfigError, printable
 
 from .dispatch import Crew
-from .orders import (
-    Begun,
-    Done,
-    Ended,
-    Event,
-    Lost,
-    MissingMaterialError,
-    Order,
-    Parcel,
-    carry_out_here,
-    forget_material,
-    keep_material,
-    pack,
-    unpack,
-)
+from .events import Begun, Done, Ended, Event, Lost
+from .orders import Order, carry_out_here
+from .parcels import MissingMaterialError, Parcel, forget_material, keep_material, pack, unpack
 
 #: In seconds: for so long a scheduler may be away, and so long each try to reach it takes.
 _AWAY, _TRY = 600.0, 10.0

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from lstmreg.training.memory import weights_of
 from lstmreg.training.population.together import Assignment, populations
 
+from .events import Begun, Done, Ended, Event, Failure, Lost, Place
 from .executor import Executor, Listener, News, Worker
-from .orders import Begun, Done, Ended, Event, Failure, Lost, Order, Place, Value
+from .orders import Order, Value
 
 #: A piece has at most so many trainings, and no more than so many weights: more would hardly be trained faster, and
 #: others would have nothing to do. The rule looks at the trainings alone, and not at who there is to do them.
@@ -130,6 +131,8 @@ class Dispatch(Executor):
         elif isinstance(event, Done):
             del step.open[number]
             self._slowest = max(self._slowest, piece.longest / piece.work)
+            if piece.left:
+                self._again(step, piece, Lost("it ended without a word of them"))
         else:
             del step.open[number]
             self._again(step, piece, event)

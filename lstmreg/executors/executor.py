@@ -12,7 +12,8 @@ from lstmreg.tasks import Task
 from lstmreg.training.memory import Outgrown
 from lstmreg.training.population.together import Assignment, populations
 
-from .orders import Begun, Ended, Failure, Place, Value, carry_out
+from .events import Begun, Ended, Failure, Place
+from .orders import Value, carry_out
 
 
 @dataclass(frozen=True)

@@ -9,20 +9,9 @@ from contextlib import suppress
 from lstmreg.errors import ConfigError
 
 from .dispatch import Crew
-from .orders import (
-    Begun,
-    Done,
-    Ended,
-    Event,
-    Lost,
-    MissingMaterialError,
-    Order,
-    Parcel,
-    carry_out_here,
-    keep_material,
-    pack,
-    unpack,
-)
+from .events import Begun, Done, Ended, Event, Lost
+from .orders import Order, carry_out_here
+from .parcels import MissingMaterialError, Parcel, keep_material, pack, unpack
 
 
 class Futures(Crew):
@@ -33,12 +22,16 @@ class Futures(Crew):
     Args:
         executor: The executor, which stays open.
         material: The data.
+
+    Raises:
+        ConfigError: If its processes would be copies of this one.
     """
 
     tells = False
 
     def __init__(self, executor: futures.Executor, material: Parcel) -> None:
         super().__init__()
+        _check_start(executor)
         self._executor, self._material = executor, material
         self._orders: dict[futures.Future[bytes | None], Order] = {}
         self._ended: queue.SimpleQueue[futures.Future[bytes | None]] = queue.SimpleQueue()
@@ -86,6 +79,16 @@ class Futures(Crew):
         """Take back what has not begun."""
         for future in self._orders:
             future.cancel()
+
+
+def _check_start(executor: futures.Executor) -> None:
+    """Refuse Python's pool of processes where it forks: torch would stand still in such a copy of this process."""
+    context = getattr(executor, "_mp_context", None)
+    if isinstance(executor, futures.ProcessPoolExecutor) and context and context.get_start_method() == "fork":
+        raise ConfigError(
+            "a ProcessPoolExecutor that forks would wait for ever: its processes are copies of one that has computed. "
+            "Make it with mp_context=multiprocessing.get_context('spawn'), or set search.workers instead."
+        )
 
 
 def _carry_out(packed: bytes, material: Parcel | None) -> bytes | None:

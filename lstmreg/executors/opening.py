@@ -9,7 +9,7 @@ from lstmreg.extras import need
 
 from .dispatch import Crew, Dispatch
 from .executor import Executor, Here
-from .orders import Material, Parcel
+from .parcels import Material, Parcel
 
 
 def opened(search: SearchConfig, material: Material, executor: futures.Executor | None = None) -> Executor:

@@ -20,7 +20,9 @@ import torch
 from lstmreg.errors import ConfigError
 
 from .dispatch import Crew
-from .orders import Done, Event, Failure, Lost, Order, Parcel, carry_out_here, keep_material, pack, unpack
+from .events import Done, Event, Failure, Lost
+from .orders import Order, carry_out_here
+from .parcels import Parcel, keep_material, pack, unpack
 
 #: What reaches the whole group of a terminal's processes; what becomes of the workers then, the search decides.
 _OF_THE_TERMINAL = ("SIGINT", "SIGHUP")
@@ -166,7 +168,7 @@ class _Process:
 def _how_it_ended(code: int) -> str:
     if code >= 0:
         return f"it ended with exit code {code}"
-    killed = ", as for want of memory" if code == -signal.SIGKILL else ""
+    killed = ", by somebody or for want of memory" if code == -signal.SIGKILL else ""
     return f"it was ended by {signal.Signals(-code).name}{killed}"
 
 

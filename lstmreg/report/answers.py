@@ -394,6 +394,7 @@ class Answer:
         smallest_effect: The least relative improvement of the loss that is worth a knob.
         seconds: Training time in all.
         versions: Of what computed it.
+        machines: How many trainings ran on each kind of processor and version of torch; older runs name none.
         left_out: What leaving a column out does; ``None`` where that was not trained.
         unstopped: What becomes of trainings that nothing stops; likewise.
         unfinished: Where the search stands, if only what explains the answer or its saved model is missing; ``None`` of
@@ -432,6 +433,7 @@ class Answer:
     smallest_effect: float
     seconds: float
     versions: dict[str, str]
+    machines: dict[str, int] = field(default_factory=dict)
     left_out: LeftOut | None = None
     unstopped: Unstopped | None = None
     unfinished: Unfinished | None = None

@@ -30,7 +30,6 @@ from lstmreg.search.space import (
     baseline_config,
     describe,
     kept_on,
-    key,
     regularizers,
     short,
     turned_off,
@@ -112,6 +111,7 @@ def answer(evidence: Evidence, unfinished: Unfinished | None = None) -> Answer:
         smallest_effect=found.plan.smallest_effect,
         seconds=seconds(evidence),
         versions=versions(),
+        machines=machines(evidence),
         left_out=explaining.about_columns(evidence, found),
         unstopped=explaining.about_unstopped(evidence, found),
         unfinished=unfinished,
@@ -451,6 +451,12 @@ def seconds(evidence: Evidence) -> float:
     return sum(r.result.seconds for stage in STAGES for r in evidence.records[stage] if r.result is not None)
 
 
+def machines(evidence: Evidence) -> dict[str, int]:
+    """Count the trainings by the kind of machine they ran on, the most frequent first."""
+    ended = (record for stage in STAGES for record in evidence.records[stage] if record.result is not None)
+    return dict(Counter(record.machine for record in ended if record.machine is not None).most_common())
+
+
 def versions() -> dict[str, str]:
     """Name the versions of what computes."""
     ours = ("lstmreg", "torch", "lightning", "optuna")
@@ -459,18 +465,17 @@ def versions() -> dict[str, str]:
 
 def course(evidence: Evidence) -> dict[str, list[int]]:
     """Count the trainings of each part of the experiment, and those of them that failed."""
-    records = [record for stage in STAGES for record in evidence.records[stage]]
-    counts: dict[str, list[int]] = {}
-    for role in ROLES:
-        own = [record for record in records if record.role == role]
-        if own:
-            counts[role] = [len(own), sum(record.failure is not None for record in own)]
-    return counts
+    counts = {role: [0, 0] for role in ROLES}
+    for record in (record for stage in STAGES for record in evidence.records[stage]):
+        count = counts[record.role]
+        count[0] += 1
+        count[1] += record.failure is not None
+    return {role: count for role, count in counts.items() if count[0]}
 
 
 def _trials(evidence: Evidence) -> Trials | None:
     asked = evidence.config.search.trials
-    proposed = {key(record.setting) for record in evidence.records["choose"] if record.role == "propose"}
+    proposed = {record.key for record in evidence.records["choose"] if record.role == "propose"}
     return Trials(asked, len(proposed)) if asked else None
 
 

@@ -9,4 +9,4 @@ from .experiment import run as run
 from .shown import Shown as Shown
 from .standing import Standing as Standing
 from .standing import standing_of as standing_of
-from .study_file import is_owned as is_owned
+from .study.file import is_owned as is_owned

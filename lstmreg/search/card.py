@@ -12,14 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstmreg.config import Config, ModelConfig
-from lstmreg.data.fingerprint import Fingerprint
 from lstmreg.initializers import seeded
 from lstmreg.knobs import KNOBS
 from lstmreg.layers import penalties
 from lstmreg.tasks import Splits, Task
 from lstmreg.training.single import Lesson, floor_losses
 
-from .kept import fields_of
+from .study.kept import fields_of
 
 #: A loss below this, in units of the target's variance, is no loss but the rounding of 32 bits.
 _ROUNDING = 1e-12
@@ -59,9 +58,6 @@ class DataCard:
         targets: Names of the targets; older runs have none.
         test_groups: What each test case belongs to, where there are groups; older runs have none.
         vocabularies: How many tokens each input column has that holds some, by name; older runs have none.
-        parts_are: What the data consist of.
-        row_digests: A digest of each row or sequence, or of several; older runs have none.
-        rows_together: Of how many.
     """
 
     path: str
@@ -92,9 +88,6 @@ class DataCard:
     targets: list[str] = field(default_factory=list)
     test_groups: list[str] = field(default_factory=list)
     vocabularies: dict[str, int] = field(default_factory=dict)
-    parts_are: str = "rows"
-    row_digests: list[str] = field(default_factory=list)
-    rows_together: int = 1
 
     @classmethod
     def from_kept(cls, kept: Any) -> DataCard:
@@ -105,18 +98,14 @@ class DataCard:
         """
         return cls(**fields_of(cls, kept, "data card"))
 
-    def difference(self, now: DataCard) -> str:
-        """Say in what other data differ from these; empty where that is not known."""
-        if self.features != now.features:
-            gone = [name for name in self.features if name not in now.features]
-            new = [name for name in now.features if name not in self.features]
-            said = [f"{what}: {', '.join(names)}" for what, names in (("gone", gone), ("new", new)) if names]
-            return f"other columns ({'; '.join(said) or 'in another order'})"
-        return self._fingerprint.difference(now._fingerprint, self.parts_are)
-
-    @property
-    def _fingerprint(self) -> Fingerprint:
-        return Fingerprint(self.row_digests, self.rows_together, self.size)
+    def other_columns(self, now: DataCard) -> str:
+        """Say which columns of other data are not these; empty if they are the same."""
+        if self.features == now.features:
+            return ""
+        gone = [name for name in self.features if name not in now.features]
+        new = [name for name in now.features if name not in self.features]
+        said = [f"{what}: {', '.join(names)}" for what, names in (("gone", gone), ("new", new)) if names]
+        return f"other columns ({'; '.join(said) or 'in another order'})"
 
     @property
     def best_floor(self) -> str | None:
@@ -134,7 +123,6 @@ class DataCard:
 
 def make_card(config: Config, task: Task, splits: Splits, most_blocks: int) -> DataCard:
     """Describe the data of a run."""
-    fingerprint = task.fingerprint()
     lessons = [Lesson.of(task, split) for split in splits.blocks]
     per_block = [floor_losses(config.training, lesson, lesson.split.judged) for lesson in lessons]
     final = splits.final
@@ -168,9 +156,6 @@ def make_card(config: Config, task: Task, splits: Splits, most_blocks: int) -> D
         initial_penalties=_initial_penalties(config, task),
         targets=list(task.targets),
         test_groups=task.groups(final.judged),
-        parts_are=task.parts_are,
-        row_digests=fingerprint.digests,
-        rows_together=fingerprint.together,
         **_sizes(lessons[0]),
     )
 

@@ -58,8 +58,14 @@ def log_losses(evidence: Evidence) -> LogLosses:
     rate = chosen_learning_rate(evidence)
     known = LogLosses(evidence.config.search.amount.blocks)
     baseline = [r for r in evidence.records["rates"] if r.setting[LEARNING_RATE] == rate]
+    candidates: dict[str, Candidate] = {}  # one for all of its trainings, so that it is soon found
     for record in [*baseline, *evidence.records["choose"], *evidence.records["judge"]]:
-        known.add(cell(record), None if record.result is None else record.result.log_loss)
+        name = "{}" if record.role == "learning rate" else record.key
+        candidate = candidates.get(name)
+        if candidate is None:
+            candidate = candidates[name] = Candidate.of({} if name == "{}" else record.setting)
+        of_record = Cell(candidate, record.replicate.block, record.replicate.seed)
+        known.add(of_record, None if record.result is None else record.result.log_loss)
     return known
 
 

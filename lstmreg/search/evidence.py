@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass, field
 
@@ -75,10 +76,15 @@ class Evidence:
     card: DataCard
     records: dict[Stage, list[Record]] = field(default_factory=lambda: {stage: [] for stage in STAGES})
 
+    def __post_init__(self) -> None:
+        self._found: dict[Stage, _Found] = {}
+
     def trials(self, setting: Setting, stage: Stage) -> dict[Replicate, Record]:
         """Return the trainings of a setting, by replicate."""
-        wanted = key(setting)
-        return {r.replicate: r for r in self.records[stage] if key(r.setting) == wanted}
+        records, found = self.records[stage], self._found.get(stage)
+        if found is None or not found.is_of(records):
+            found = self._found[stage] = _Found(records)
+        return dict(found.of(key(setting)))
 
     def results(self, setting: Setting, stage: Stage) -> dict[Replicate, Result]:
         """Return what a setting's trainings gave that did not fail, by replicate."""
@@ -87,3 +93,23 @@ class Evidence:
     def failures(self, setting: Setting, stage: Stage) -> int:
         """Count the trainings of a setting that failed."""
         return sum(r.result is None for r in self.trials(setting, stage).values())
+
+
+class _Found:
+    """The trainings of each setting; of a list that may only become longer."""
+
+    def __init__(self, records: list[Record]) -> None:
+        self.records = records
+        self._seen = 0
+        self._by_key: dict[str, dict[Replicate, Record]] = {}
+
+    def is_of(self, records: list[Record]) -> bool:
+        """Tell whether it is of a list, which has not become shorter."""
+        return self.records is records and self._seen <= len(records)
+
+    def of(self, setting: str) -> dict[Replicate, Record]:
+        """Return those of a setting, given by its key."""
+        for record in itertools.islice(self.records, self._seen, None):
+            self._by_key.setdefault(record.key, {})[record.replicate] = record
+        self._seen = len(self.records)
+        return self._by_key.get(setting, {})

@@ -29,16 +29,16 @@ from .card import kept, make_card
 from .config_file import read_config, settle, write_config
 from .decisions import Conclusion
 from .evidence import Evidence
-from .ledger import Job, Ledger, Outcome, Tell, read_card
 from .method import BASELINE, Candidate
 from .planning import Clock, Planner, most_blocks, trainings
 from .proposals import proposer
 from .records import STAGE_OF, STAGES, Record, Replicate, Result, Role, Stage
 from .shown import Shown
 from .space import about_configured_knobs, baseline_config, key, trained_config
-from .storage import Storage
-from .study_file import owned
-from .study_place import storage_of
+from .study.file import owned
+from .study.ledger import Job, Ledger, Outcome, Tell, read_card
+from .study.place import storage_of
+from .study.storage import Storage
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ class _Experiment:
         self.splits = _trained_splits(config, task)
         card = make_card(config, task, self.splits, most_blocks(config, task))
         self.ledger = Ledger(config, card, storage, self._heard)
-        self.ledger.keep_beginning(card)
+        self.ledger.keep_beginning(card, task.fingerprint())
         self.evidence = Evidence(config, card)
         self.listener = listener
         self.progress = Progress("learning rate", None, 0, 0)
@@ -242,10 +242,10 @@ class _Experiment:
             missing = [cell for cell in step.cells if cell not in known]
             jobs = [Job(cell.candidate.setting, Replicate(cell.block, cell.seed), step.stage) for cell in missing]
             self._run_jobs(step.stage, jobs)
-            wanted = set(missing)
-            for record in self.ledger.records(STAGE_OF[step.stage]):
-                if (cell := decisions.cell(record)) in wanted:
-                    known.add(cell, None if record.result is None else record.result.log_loss)
+            ended = {record.identity: record for record in self.evidence.records[STAGE_OF[step.stage]]} if jobs else {}
+            for cell, job in zip(missing, jobs, strict=True):
+                result = ended[job.identity].result
+                known.add(cell, None if result is None else result.log_loss)
             if jobs:
                 tried = dict.fromkeys(cell.candidate for cell in step.cells if cell.candidate != BASELINE)
                 seeds = range(plan.most_seeds) if step.stage != "judge" else range(plan.most_seeds, _MANY)

@@ -21,10 +21,10 @@ from . import arms, decisions
 from .arms import LEARNING_RATE
 from .decisions import Conclusion
 from .evidence import Effect, Evidence
-from .ledger import Job
 from .method import Interval
 from .records import Record, Replicate, Result
 from .space import Setting, is_regularizer, key
+from .study.ledger import Job
 
 #: Beside the paths of a setting: the input column of which a network sees zeros alone. It is none of the configuration.
 WITHOUT = "data.without"

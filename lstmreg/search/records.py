@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, get_args
 
 from .card import log_loss
-from .kept import fields_of
 from .space import Setting, key
+from .study.kept import fields_of
 
 #: A stage of the experiment: one Optuna study.
 Stage = Literal["rates", "choose", "judge", "test", "explain"]
@@ -80,8 +81,9 @@ class Result:
         return log_loss(self.loss)
 
     def to_attribute(self) -> dict[str, Any]:
-        """Return it as the study keeps it: what such a training does not have is left out."""
-        return {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
+        """Return it as the study keeps it, its names in order; what such a training does not have is left out."""
+        names = sorted(field.name for field in dataclasses.fields(self))
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
 
     @classmethod
     def from_attribute(cls, kept: Any) -> Result:
@@ -131,7 +133,12 @@ class Record:
         """In whose study it is."""
         return STAGE_OF[self.role]
 
+    @cached_property
+    def key(self) -> str:
+        """A text that is equal for equal settings."""
+        return key(self.setting)
+
     @property
     def identity(self) -> tuple[str, Replicate]:
         """What it was of; two trainings with the same identity repeat each other."""
-        return key(self.setting), self.replicate
+        return self.key, self.replicate

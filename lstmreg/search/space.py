@@ -41,7 +41,10 @@ def regularizers(paths: Iterable[str]) -> list[str]:
 
 def key(setting: Setting) -> str:
     """Return a text that is equal for equal settings."""
-    return json.dumps(setting, sort_keys=True)
+    return _in_order(setting)
+
+
+_in_order = json.JSONEncoder(sort_keys=True).encode
 
 
 def knobs_of(setting: Setting) -> list[str]:

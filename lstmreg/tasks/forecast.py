@@ -86,7 +86,7 @@ class Forecast(Task):
             labels = "\n".join(series.labels[first:last]).encode()
             return labels + b"".join(array[first:last].tobytes() for array in numbers)
 
-        return Fingerprint.of(len(series), content)
+        return Fingerprint.of(len(series), content, self.parts_are)
 
     def _notes(self) -> list[str]:
         """Say what is left out."""

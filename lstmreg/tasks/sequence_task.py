@@ -63,7 +63,7 @@ class SequenceTask(Task):
             targets = sequences.targets[steps] if by_step else sequences.targets[first:last]
             return names + sequences.inputs[steps].tobytes() + "\n".join(map(str, targets.tolist())).encode()
 
-        return Fingerprint.of(len(sequences), content)
+        return Fingerprint.of(len(sequences), content, self.parts_are)
 
     @classmethod
     def read(cls, data: DataConfig, given: Any = None) -> Self:

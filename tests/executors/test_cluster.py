@@ -18,7 +18,7 @@ import pytest
 from lstmreg.config import SearchConfig
 from lstmreg.errors import ConfigError
 from lstmreg.executors import Dispatch, Failure, Here, opened
-from lstmreg.executors.orders import Parcel
+from lstmreg.executors.parcels import Parcel
 
 from . import work
 from .work import THE_ONE, Work, trained
@@ -55,10 +55,11 @@ class RealCluster:
         self.start_workers(workers)
 
     def start_scheduler(self) -> subprocess.Popen[bytes]:
-        return self._start("scheduler", "--host", self.address, "--no-dashboard")
+        return self._start("scheduler", "--host", self.address, "--no-dashboard", "--idle-timeout", "600")
 
     def start_workers(self, count: int) -> subprocess.Popen[bytes]:
         options = ["--nworkers", str(count), "--nthreads", "1", "--no-dashboard", "--memory-limit", "0"]
+        options += ["--death-timeout", "60"]  # whatever becomes of the test, they end
         return self._start("worker", self.address, *options, "--local-directory", str(self.folder))
 
     def _start(self, *arguments: str) -> subprocess.Popen[bytes]:

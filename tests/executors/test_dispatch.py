@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from lstmreg.config import with_settings
 from lstmreg.executors import Dispatch, Failure, Here
 from lstmreg.executors.dispatch import Crew, pieces
-from lstmreg.executors.orders import Begun, Done, Ended, Event, Lost, Order, Place
+from lstmreg.executors.events import Begun, Done, Ended, Event, Lost, Place
+from lstmreg.executors.orders import Order
 
 from . import work
 from .work import THE_ONE, Told, Work, trained

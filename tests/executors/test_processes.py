@@ -13,6 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ from lstmreg.errors import ConfigError
 from lstmreg.executors import Dispatch, Failure, Here, Material
 from lstmreg.executors.dispatch import Crew
 from lstmreg.executors.futures import Futures
-from lstmreg.executors.orders import Parcel
+from lstmreg.executors.parcels import Parcel
 from lstmreg.executors.processes import Processes
 
 from . import work
@@ -71,7 +72,7 @@ def test_what_a_killed_worker_had_not_finished_is_trained_by_others(some: Work, 
         told = trained(executor, some.assignments, work.kills_once)
     assert told.outcomes == undisturbed
     (note,) = told.notes
-    assert "was lost: it was ended by SIGKILL, as for want of memory. Trainings that run again:" in note
+    assert "was lost: it was ended by SIGKILL, by somebody or for want of memory. Trainings that run again:" in note
 
 
 @pytest.mark.usefixtures("small_pieces")
@@ -192,6 +193,23 @@ def test_any_executor_gives_the_same_digits_and_gets_the_data_when_they_are_miss
     assert told.outcomes == undisturbed
 
 
+def test_searches_that_share_workers_send_their_data_once_each(tmp_path: Path) -> None:
+    sent: list[str] = []
+
+    class Counting(ThreadPoolExecutor):
+        def submit(self, work: Any, order: bytes, material: Parcel | None) -> Any:
+            sent.extend([] if material is None else [material.digest])
+            return super().submit(work, order, material)
+
+    (tmp_path / "other").mkdir()
+    searches = [Work(tmp_path, count=2), Work(tmp_path / "other", count=3)]
+    parcels = [Parcel.of(search.material) for search in searches]
+    with Counting(1) as threads:
+        for search, parcel in zip(searches * 2, parcels * 2, strict=True):
+            trained(by(Futures(threads, parcel), search, parcel), search.assignments, work.curve)
+    assert sent == [parcel.digest for parcel in parcels]
+
+
 def test_an_executor_that_breaks_is_named(some: Work) -> None:
     parcel = Parcel.of(some.material)
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
@@ -199,6 +217,13 @@ def test_an_executor_that_breaks_is_named(some: Work) -> None:
             pool.submit(os._exit, 1).result()
         with pytest.raises(ConfigError, match="the executor is broken"):
             trained(by(Futures(pool, parcel), some, parcel), some.assignments, work.curve)
+
+
+def test_a_pool_that_forks_is_refused_with_the_remedy(some: Work) -> None:
+    parcel = Parcel.of(some.material)
+    with ProcessPoolExecutor(1, mp_context=get_context("fork")) as pool, pytest.raises(ConfigError) as caught:
+        Futures(pool, parcel)
+    assert "mp_context=multiprocessing.get_context('spawn'), or set search.workers instead" in str(caught.value)
 
 
 def test_workers_of_another_version_are_refused(some: Work, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -540,6 +540,16 @@ def test_a_learning_rate_at_the_edge_of_what_was_tried_is_pointed_out() -> None:
     assert any("at the edge" in s for s in words.details(made(learning_rate=0.01)))
 
 
+def test_several_kinds_of_machines_are_said_and_one_is_not() -> None:
+    one = {"Xeon, torch 2.13": 300}
+    assert not [s for s in words.sentences(nothing_shown(machines=one)) if "machine" in s]
+    said = words.sentences(nothing_shown(machines=one | {"EPYC, torch 2.13": 1}))
+    assert (
+        "Not all trainings ran on the same kind of machine, so that last digits may differ: 300 trainings on Xeon, "
+        "torch 2.13 and 1 training on EPYC, torch 2.13."
+    ) in said
+
+
 @pytest.mark.parametrize(
     ("relative", "text"),
     [(-0.123, "−12 %"), (0.031, "+3.1 %"), (0.0, "+0.0 %"), (math.inf, "unbounded"), (-1.0, "−100 %"), (99.0, "×100")],

@@ -17,7 +17,7 @@ import pytest
 from lstmreg import search
 from lstmreg.errors import ConfigError, CorruptFileError
 from lstmreg.search.evidence import Evidence
-from lstmreg.search.kept import check_seal, sealed
+from lstmreg.search.study.kept import check_seal, sealed
 from tests.tiny import smallest_config
 
 FLIPS = 40

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime
+import itertools
 import json
 import math
 import os
@@ -16,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import filelock
@@ -420,6 +423,26 @@ def test_other_processes_give_the_same_evidence_to_the_last_digit_also_where_the
     assert max(p.alive for p in told) > 1
     judged = [p for p in told if p.role == "judge" and p.record is not None]
     assert [p.ended for p in judged] == list(range(1, judged[0].step + 1))
+
+
+def test_a_clock_that_goes_back_changes_nothing(
+    folder: Path, evidence: Evidence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each look at the time of day is an hour before the last one; what only rises goes on rising."""
+    looks = itertools.count()
+
+    class Backwards(datetime.datetime):
+        @classmethod
+        def now(cls, tz: datetime.tzinfo | None = None) -> datetime.datetime:
+            return datetime.datetime(2030, 1, 1, tzinfo=tz) - datetime.timedelta(hours=next(looks))
+
+    monkeypatch.setattr(optuna.trial._frozen, "datetime", SimpleNamespace(datetime=Backwards))
+    monkeypatch.setattr(time, "time", lambda: Backwards.now().timestamp())
+    found = search.run(dataclasses.replace(the_config(folder), name="backwards"))
+    assert next(looks) > len(list(all_records(found)))
+    assert trainings(found) == trainings(evidence)
+    trials = studies(found.config.directory)["judge"].trials
+    assert trials[0].datetime_complete > trials[-1].datetime_complete
 
 
 def test_a_finished_search_run_again_trains_nothing(folder: Path, searched: Searched) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from lstmreg.config import Range
-from lstmreg.search.parameters import distributions, parameters
+from lstmreg.search.study.parameters import distributions, parameters
 from tests.search.made_up import made_up
 
 

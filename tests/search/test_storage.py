@@ -22,10 +22,11 @@ import pytest
 from lstmreg import cli, search
 from lstmreg.config import Config
 from lstmreg.errors import ConfigError, CorruptFileError
-from lstmreg.search import Progress, study_server
+from lstmreg.search import Progress
 from lstmreg.search.evidence import Evidence
 from lstmreg.search.records import STAGES
-from lstmreg.search.study_place import storage_of
+from lstmreg.search.study import server as study_server
+from lstmreg.search.study.place import storage_of
 from lstmreg.yaml_file import write_yaml
 from tests.servers import DATABASE, PASSWORD, Cutting, PostgreSQL, dashboard, postgresql
 from tests.tiny import smallest_config

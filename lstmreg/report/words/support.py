@@ -17,6 +17,7 @@ from .training import (
     about_failures,
     about_last_epochs,
     about_learning_rate,
+    about_machines,
     about_single_column,
     about_strong_starts,
     about_trials,
@@ -66,6 +67,7 @@ def details(answer: Answer) -> list[str]:
         *about_configured(answer),
         *about_single_column(answer),
         *about_differences(answer),
+        *about_machines(answer),
         *answer.data.notes,
     ]
     first = summary(answer)

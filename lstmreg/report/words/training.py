@@ -184,6 +184,14 @@ def about_learning_rate(answer: Answer) -> str:
     return f"{said}."
 
 
+def about_machines(answer: Answer) -> list[str]:
+    """Say on what the trainings ran, if on several kinds of machines."""
+    if len(answer.machines) < 2:
+        return []
+    named = listed([f"{counted_trainings(count)} on {machine}" for machine, count in answer.machines.items()])
+    return [f"Not all trainings ran on the same kind of machine, so that last digits may differ: {named}."]
+
+
 def about_trials(answer: Answer) -> list[str]:
     """Say how many settings a sampler was asked for, and how many of them were new."""
     trials = answer.trials

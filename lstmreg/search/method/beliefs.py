@@ -52,7 +52,8 @@ class Beliefs:
         Args:
             among: Only these; all if ``None``.
         """
-        rows = [k for k, c in enumerate(self.candidates) if among is None or c in among]
+        wanted = set(self.candidates if among is None else among)
+        rows = [k for k, c in enumerate(self.candidates) if c in wanted]
         singles = [k for k in rows if self.singles[k]]
         needed = self.seeds[min(singles, key=self._rank)] if singles else 0
         return self.candidates[min((k for k in rows if self.singles[k] or self.seeds[k] >= needed), key=self._rank)]

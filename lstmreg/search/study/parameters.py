@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
 from lstmreg.config import Config, Range, Scalar
-
-from . import arms
-from .arms import LEARNING_RATE
-from .method.candidates import Arm
-from .space import Setting, dimensions
+from lstmreg.search import arms
+from lstmreg.search.arms import LEARNING_RATE
+from lstmreg.search.method.candidates import Arm
+from lstmreg.search.space import Setting, dimensions
 
 #: Where the largest value is so many times the least, the axis is a logarithmic one.
 _WIDE = 10

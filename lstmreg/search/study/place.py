@@ -5,8 +5,8 @@ from __future__ import annotations
 from lstmreg.config import Config
 from lstmreg.extras import need
 
+from .file import StudyFile
 from .storage import Storage
-from .study_file import StudyFile
 
 
 def storage_of(config: Config) -> Storage:
@@ -19,6 +19,6 @@ def storage_of(config: Config) -> Storage:
     if address is None:
         return StudyFile(config.directory)
     need("postgresql", "search.storage", "psycopg")
-    from .study_server import StudyServer
+    from .server import StudyServer
 
     return StudyServer(address, config.run_name)

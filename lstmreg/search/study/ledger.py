@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from lstmreg.config import Config
+from lstmreg.data.fingerprint import Fingerprint
 from lstmreg.errors import ConfigError, CorruptFileError, DataError, NoUsableTrialError
 from lstmreg.executors import Failure, Place
+from lstmreg.search.card import DataCard
+from lstmreg.search.config_file import differences
+from lstmreg.search.records import ROLES, STAGE_OF, STAGES, Record, Replicate, Result, Role, Stage
+from lstmreg.search.space import Setting, key
 
-from .card import DataCard
-from .config_file import differences
-from .kept import check_seal, fits, sealed
+from .kept import check_seal, check_sealed_texts, fields_of, fits, sealed
+from .kept_trials import KeptTrial, kept_trials, uncollected
 from .parameters import distributions, parameters
-from .records import ROLES, STAGE_OF, STAGES, Record, Replicate, Result, Role, Stage
-from .space import Setting, key
 from .storage import Storage
 
 #: After so many identical errors in a row the search stops: the next trial would fail as well.
@@ -79,9 +82,6 @@ class Ledger:
         storage: Where the studies are kept.
         heard: Called with the record of each trial that ends.
 
-    Attributes:
-        learning_rate: That of the baseline, as soon as it is chosen.
-
     Raises:
         CorruptFileError: If the studies are damaged.
     """
@@ -95,9 +95,9 @@ class Ledger:
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.config = config
-        self.learning_rate: float | None = None
         on = {"test": [card.final_key]}
         self._splits = {stage: [tuple(k) for k in on.get(stage, card.block_keys)] for stage in STAGES}
+        self._blocks = {stage: {key: block for block, key in enumerate(keys)} for stage, keys in self._splits.items()}
         self._heard = heard
         self._distributions = distributions(config)
         self._storage = storage
@@ -108,7 +108,10 @@ class Ledger:
             self._is_older = _OLDER in attributes
             # Perhaps of other data than those now: that is said where they are compared.
             self._began_with = _begun_with(config, storage, attributes) or card
-            self._records = {stage: self._read(stage) for stage in STAGES}
+            self._fingerprint = _fingerprint_of(attributes)
+            with uncollected():
+                self._records = {stage: self._read(stage) for stage in STAGES}
+        self.learning_rate = None
 
     def _open(self) -> dict[Stage, optuna.Study]:
         """Open the studies; those of a new run are made.
@@ -128,15 +131,19 @@ class Ledger:
                 studies[stage] = optuna.create_study(storage=self._opened, study_name=name)
         return studies
 
-    def keep_beginning(self, card: DataCard) -> None:
+    def keep_beginning(self, card: DataCard, fingerprint: Fingerprint) -> None:
         """Keep with the study what it was begun with, so that a report needs the data no more.
+
+        Args:
+            card: The data.
+            fingerprint: By which it can be said where others differ from them.
 
         Raises:
             DataError: If the data are not those the run began with.
         """
         study = self._studies["rates"]
         if self._began_with.sha256 != card.sha256:
-            difference = self._began_with.difference(card)
+            difference = self._began_with.other_columns(card) or self._fingerprint.difference(fingerprint)
             raise DataError(
                 f"{card.path}: not what run {self.config.run_name!r} began with{difference and f' ({difference})'}. "
                 f"Give the run a new name, or bring the old back."
@@ -147,6 +154,7 @@ class Ledger:
                 "stages": list(STAGES),
                 "config": dataclasses.asdict(self.config),
                 "card": dataclasses.asdict(card),
+                "fingerprint": dataclasses.asdict(fingerprint),
             }
             as_kept = json.loads(json.dumps(sealed(begun, _BEGUN)))
             if study.user_attrs.get(_BEGUN) != as_kept:
@@ -158,15 +166,29 @@ class Ledger:
         Raises:
             ValueError: If one is not as it was written, or missing.
         """
-        trials = self._studies[stage].get_trials(deepcopy=False)
-        if missing := set(range(len(trials))) - {trial.number for trial in trials}:
+        records, numbers = [], []
+        for trial in kept_trials(self._opened, self._studies[stage]):
+            numbers.append(trial.number)
+            if trial.state in (TrialState.COMPLETE, TrialState.FAIL) and "split" in trial.texts:
+                records.append(_record(stage, trial, self._place(stage)))
+        if missing := set(range(len(numbers))) - set(numbers):
             raise ValueError(f"trial {min(missing)} of stage {stage!r} is missing")
-        done = [trial for trial in trials if trial.state in (TrialState.COMPLETE, TrialState.FAIL)]
-        return [_record(stage, trial, self._place(stage)) for trial in done if "split" in trial.user_attrs]
+        return records
 
     def _place(self, stage: Stage) -> str | None:
         """Name where the seals of a stage's trials belong; ``None`` where an earlier version gave them none."""
         return None if self._is_older else f"{self._began_with.sha256}/{stage}"
+
+    @property
+    def learning_rate(self) -> float | None:
+        """That of the baseline, as soon as it is chosen."""
+        return self._learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, rate: float | None) -> None:
+        self._learning_rate = rate
+        self._counting = {stage: self._counted(stage) for stage in STAGES}
+        self._counts = Counter(record.role for records in self._counting.values() for record in records)
 
     def records(self, stage: Stage) -> list[Record]:
         """Return the finished trials of a stage, in an order that does not depend on which of them ended first.
@@ -174,23 +196,24 @@ class Ledger:
         Only those count that ran on a split as the splits are now, and whose setting differs from the baseline as it
         is now.
         """
-        places = {split: number for number, split in enumerate(self._splits[stage])}
-        found = [
-            dataclasses.replace(record, replicate=Replicate(places[record.split], record.replicate.seed))
-            for record in self._counting(stage)
-        ]
-        return sorted(found, key=lambda r: (ROLES.index(r.role), r.identity))
+        return list(self._counting[stage])
 
     def counts(self) -> Counter[Role]:
         """Count the finished trials of all stages by why they ran; it takes no time, however often it is asked."""
-        return Counter(record.role for stage in STAGES for record in self._counting(stage))
+        return Counter(self._counts)
 
-    def _counting(self, stage: Stage) -> Iterator[Record]:
-        """Go through the trials of a stage that count."""
-        splits, at_any_rate = set(self._splits[stage]), stage == "rates"
-        for record in self._records[stage]:
-            if record.split in splits and (at_any_rate or record.learning_rate == self.learning_rate):
-                yield record
+    def _counted(self, stage: Stage) -> list[Record]:
+        """Return the trials of a stage that count, in their order."""
+        return sorted(filter(None, map(self._as_it_counts, self._records[stage])), key=_order)
+
+    def _as_it_counts(self, record: Record) -> Record | None:
+        """Return a trial's record with the number that its split has now; ``None`` if it does not count."""
+        block = self._blocks[record.stage].get(record.split)
+        if block is None or (record.stage != "rates" and record.learning_rate != self._learning_rate):
+            return None
+        if block == record.replicate.block:
+            return record
+        return dataclasses.replace(record, replicate=Replicate(block, record.replicate.seed))
 
     def run_jobs(self, stage: Stage, jobs: list[Job], run: Runner) -> None:
         """Run ``jobs``; each becomes a trial of the stage's study when it has ended, so that none is left open."""
@@ -216,8 +239,8 @@ class Ledger:
                 distributions={path: self._distributions[path] for path in shown},
                 user_attrs=attributes,
             )
-            ended.number = self._storage.write(self._opened, study, ended)
-            self._keep(_record(stage, ended, place))
+            number = self._storage.write(self._opened, study, ended)
+            self._keep(_record(stage, KeptTrial.of(number, ended), place))
 
         run(jobs, tell)
 
@@ -232,8 +255,20 @@ class Ledger:
 
     def _keep(self, record: Record) -> None:
         self._records[record.stage].append(record)
+        if (counting := self._as_it_counts(record)) is not None:
+            bisect.insort(self._counting[record.stage], counting, key=_order)
+            self._counts[counting.role] += 1
         self._heard(record)
         _stop_if_hopeless(self._records[record.stage])
+
+
+def _order(record: Record) -> tuple[int, str, int, int]:
+    return _RANK[record.role], record.key, record.replicate.block, record.replicate.seed
+
+
+_ROLES_OF = {stage: [role for role, its_stage in STAGE_OF.items() if its_stage == stage] for stage in STAGES}
+
+_RANK = {role: rank for rank, role in enumerate(ROLES)}
 
 
 def _reasons(failure: Failure) -> dict[str, str]:
@@ -251,42 +286,46 @@ def _stop_if_hopeless(records: list[Record]) -> None:
         )
 
 
-def _record(stage: Stage, trial: FrozenTrial, place: str | None) -> Record:
+def _record(stage: Stage, trial: KeptTrial, place: str | None) -> Record:
     """Return a finished trial as the experiment knows it.
 
     Raises:
         ValueError: If it is none that a search has written there; it names the trial.
     """
-    attributes = trial.user_attrs
-    failure = attributes.get("failure")
     try:
-        if missing := [name for name in ("role", "setting", "replicate") if name not in attributes]:
-            raise ValueError(f"it has no {missing[0]}")
-        if attributes["role"] not in [role for role, its_stage in STAGE_OF.items() if its_stage == stage]:
-            raise ValueError(f"its role is {attributes['role']!r}")
-        for name, kind in _TYPES.items():
-            if not fits(attributes.get(name), kind):
-                raise ValueError(f"its {name} is {attributes.get(name)!r}")
-        record = Record(
-            number=trial.number,
-            role=attributes["role"],
-            setting=attributes["setting"],
-            replicate=Replicate(*attributes["replicate"]),
-            result=None if failure is not None else Result.from_attribute(attributes.get("result")),
-            failure=failure,
-            traceback=attributes.get("traceback"),
-            split=tuple(attributes["split"]),
-            learning_rate=attributes.get("learning_rate"),
-            place=attributes.get("place"),
-            machine=attributes.get("machine"),
-        )
-        if place is not None:
-            check_seal(attributes, place)
-            has_ended_so = TrialState.COMPLETE if failure is None else TrialState.FAIL
-            if trial.state != has_ended_so or trial.value != attributes["value"]:
-                raise ValueError("its value is not what was written")
+        return _read_record(stage, trial, place)
     except (TypeError, ValueError) as error:
         raise ValueError(f"trial {trial.number} of stage {stage!r}: {error}") from None
+
+
+def _read_record(stage: Stage, trial: KeptTrial, place: str | None) -> Record:
+    attributes = trial.attributes()
+    failure = attributes.get("failure")
+    if missing := [name for name in ("role", "setting", "replicate") if name not in attributes]:
+        raise ValueError(f"it has no {missing[0]}")
+    if attributes["role"] not in _ROLES_OF[stage]:
+        raise ValueError(f"its role is {attributes['role']!r}")
+    for name, kind in _TYPES.items():
+        if not fits(attributes.get(name), kind):
+            raise ValueError(f"its {name} is {attributes.get(name)!r}")
+    record = Record(
+        number=trial.number,
+        role=attributes["role"],
+        setting=attributes["setting"],
+        replicate=Replicate(*attributes["replicate"]),
+        result=None if failure is not None else Result.from_attribute(attributes.get("result")),
+        failure=failure,
+        traceback=attributes.get("traceback"),
+        split=tuple(attributes["split"]),
+        learning_rate=attributes.get("learning_rate"),
+        place=attributes.get("place"),
+        machine=attributes.get("machine"),
+    )
+    if place is not None:
+        check_sealed_texts(trial.texts, attributes, place)
+        has_ended_so = TrialState.COMPLETE if failure is None else TrialState.FAIL
+        if trial.state != has_ended_so or trial.value != attributes["value"]:
+            raise ValueError("its value is not what was written")
     return record
 
 
@@ -361,6 +400,16 @@ def _card(config: Config, storage: Storage, begun: Any) -> DataCard:
             f"back, or give another run another name (--name=...)."
         )
     return DataCard.from_kept(begun["card"])
+
+
+def _fingerprint_of(attributes: dict[str, Any]) -> Fingerprint:
+    """Return the fingerprint of the data that a run was begun with; an empty one where none was kept.
+
+    Raises:
+        ValueError: If it is not what was written.
+    """
+    kept = attributes.get(_BEGUN, {}).get("fingerprint")
+    return Fingerprint() if kept is None else Fingerprint(**fields_of(Fingerprint, kept, "fingerprint"))
 
 
 def _stages(attributes: dict[str, Any]) -> list[Stage]:

@@ -1,0 +1,222 @@
+"""Comparisons over sets: each set counts once, however many stretches of it there are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+
+from . import settings
+from .measured import Measured
+from .sets import SUBJECTS
+from .settings import Setting
+from .statistics import Array, Chosen, Estimate, Pooled, pooled
+
+#: A change of the loss by less is not worth a knob.
+WORTH = math.log1p(-0.02)
+
+
+def compared(all_measured: Iterable[Measured]) -> list[Measured]:
+    """Return what was measured under the condition that all sets have in common, made-up sets left out."""
+    return [one for one in all_measured if one.is_first and not SUBJECTS[one.condition.subject].is_made_up]
+
+
+@dataclass(frozen=True)
+class Family:
+    """What some effect is on the sets of one family.
+
+    Attributes:
+        name: The family's.
+        estimate: The mean over its sets; they share rows, so that more of them make it no more certain.
+    """
+
+    name: str
+    estimate: Estimate
+
+
+@dataclass(frozen=True)
+class Over:
+    """An effect on many families of sets.
+
+    Attributes:
+        families: On each.
+        pooled: On all.
+    """
+
+    families: tuple[Family, ...]
+    pooled: Pooled
+
+    @property
+    def helped(self) -> int:
+        """In how many the estimate is an improvement worth having."""
+        return sum(family.estimate.mean < WORTH for family in self.families)
+
+    @property
+    def helped_for_certain(self) -> int:
+        """In how many the interval leaves zero out, on the side of an improvement."""
+        return sum(family.estimate.high < 0 for family in self.families)
+
+    @property
+    def harmed(self) -> int:
+        """In how many the estimate is a loss as much higher."""
+        return sum(family.estimate.mean > -WORTH for family in self.families)
+
+
+def over(sets: Sequence[Measured], effect: Callable[[Measured], Sequence[float] | Array]) -> Over:
+    """Pool an effect, which is given for each block of a set."""
+    families = []
+    for name, own in groupby(sorted(sets, key=_family), key=_family):
+        estimates = [Estimate.over(effect(one)) for one in own]
+        families.append(Family(name, _averaged(estimates)))
+    together = pooled([f.estimate.mean for f in families], [f.estimate.variance for f in families])
+    return Over(tuple(families), together)
+
+
+def _averaged(estimates: Sequence[Estimate]) -> Estimate:
+    parts = ((each.mean, each.variance, each.low, each.high) for each in estimates)
+    return Estimate(*(sum(column) / len(estimates) for column in zip(*parts, strict=True)))
+
+
+def at(sets: Sequence[Measured], setting: Setting) -> Over:
+    """Return what a setting does, against none."""
+    return over(sets, lambda one: one.change(setting))
+
+
+def tuned(sets: Sequence[Measured], path: str) -> Over:
+    """Return what a knob does whose value, or to leave it off, is chosen on other blocks of the same set."""
+    return over(sets, lambda one: one.tuned(path).of_blocks)
+
+
+def tuned_beyond(sets: Sequence[Measured], path: str, value: float) -> Over:
+    """Return what a tuned knob does beyond one fixed value of it."""
+    return over(sets, lambda one: one.tuned(path).of_blocks - one.change(settings.alone(path, value)))
+
+
+def blind(sets: Sequence[Measured], path: str) -> Over:
+    """Return what a value of a knob does that is taken blindly from its ladder."""
+    return over(sets, lambda one: one.ladder(path).mean(axis=0))
+
+
+def best_of_all(sets: Sequence[Measured]) -> Over:
+    """Return what the best of all values of all knobs does, chosen on other blocks of the same set."""
+    return over(sets, lambda one: one.best[0].of_blocks)
+
+
+def best_value(sets: Sequence[Measured], path: str) -> float:
+    """Return the value of a knob with the lowest mean over sets."""
+    return min(settings.LADDERS[path], key=lambda value: _mean(sets, settings.alone(path, value)))
+
+
+def fixed_by_others(sets: Sequence[Measured], path: str) -> Over:
+    """Return what the value of a knob does that the other families find best."""
+    values = {name: best_value(others, path) for name, others in _others(sets)}
+    return over(sets, lambda one: one.change(settings.alone(path, values[_family(one)])))
+
+
+def knob_of_others(sets: Sequence[Measured]) -> tuple[dict[str, str], Over]:
+    """Return which knob, tuned on each set, does best in the others, by family; and what it does when tuned there."""
+    paths = {
+        name: min(settings.LADDERS, key=lambda path, others=others: tuned(others, path).pooled.mean)
+        for name, others in _others(sets)
+    }
+    return paths, over(sets, lambda one: one.tuned(paths[_family(one)]).of_blocks)
+
+
+def _others(sets: Sequence[Measured]) -> list[tuple[str, list[Measured]]]:
+    return [(name, [one for one in sets if _family(one) != name]) for name in sorted(set(map(_family, sets)))]
+
+
+def _family(one: Measured) -> str:
+    return SUBJECTS[one.condition.subject].family
+
+
+def _mean(sets: Sequence[Measured], setting: Setting) -> float:
+    """Return the mean effect of a setting over families, each counting once; of none it is 0."""
+    return float(np.mean([family.estimate.mean for family in at(sets, setting).families])) if setting else 0.0
+
+
+def proposed(sets: Sequence[Measured]) -> Setting:
+    """Return which value of which knob is best over sets, or nothing if none helps."""
+    return min([{}, *settings.singles()], key=lambda setting: _mean(sets, setting))
+
+
+def proposed_with_care(sets: Sequence[Measured]) -> Setting:
+    """Return the same of the values whose mean over sets is below zero for certain; nothing if there is none."""
+    sure = [setting for setting in settings.singles() if at(sets, setting).pooled.high < 0]
+    return min(sure, key=lambda setting: _mean(sets, setting), default={})
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """What the other families propose for one that they do not know.
+
+    Attributes:
+        family: Which is judged.
+        proposal: What the others propose.
+        own_task: What those of the others propose that ask the same; as the first, where there are fewer than two.
+        careful: What the others propose if they only propose what helps them for certain.
+    """
+
+    family: str
+    proposal: Setting
+    own_task: Setting
+    careful: Setting
+
+
+def left_out(sets: Sequence[Measured]) -> list[LeftOut]:
+    """Let the others propose, for each family in turn."""
+    found = []
+    for name, others in _others(sets):
+        (task,) = {one.task for one in sets if _family(one) == name}
+        alike = [one for one in others if one.task == task]
+        proposal = proposed(others)
+        of_alike = proposed(alike) if len(set(map(_family, alike))) > 1 else proposal
+        found.append(LeftOut(name, proposal, of_alike, proposed_with_care(others)))
+    return found
+
+
+@dataclass(frozen=True)
+class PairEffect:
+    """Two knobs together, on the blocks that had no say in choosing them; log ratios, means over those blocks.
+
+    Attributes:
+        subject: The set.
+        paths: The knobs.
+        together: Both, against none.
+        better: The better one of the two alone, by the blocks that chose.
+        sum: What both would do if their effects added up.
+    """
+
+    subject: str
+    paths: tuple[str, str]
+    together: float
+    better: float
+    sum: float
+
+
+def pair_effects(one: Measured) -> list[PairEffect]:
+    """Return what pairs do on a set."""
+    found = []
+    for setting, of_blocks in one.pairs:
+        judged = ~np.isnan(of_blocks)
+        alone = [one.change(settings.alone(path, value)) for path, value in settings.turned(setting).items()]
+        better = min(alone, key=lambda of_one: float(of_one[~judged].mean()) if (~judged).any() else 0.0)
+        first, second = sorted(settings.turned(setting))
+        found.append(
+            PairEffect(
+                one.condition.subject,
+                (first, second),
+                float(of_blocks[judged].mean()),
+                float(better[judged].mean()),
+                float(sum(of_one[judged].mean() for of_one in alone)),
+            )
+        )
+    return found
+
+
+def picked(chosen: Chosen, path: str) -> float | None:
+    """Return the value of a knob that all blocks choose; ``None`` where that is to leave it off."""
+    return None if chosen.overall == 0 else settings.LADDERS[path][chosen.overall - 1]

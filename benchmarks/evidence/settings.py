@@ -1,0 +1,64 @@
+"""What is tried on every set: each knob over a ladder, the strengths and rates that people copy among its values."""
+
+from __future__ import annotations
+
+from lstmreg.config import Scalar
+from lstmreg.knobs import knob_at
+from lstmreg.search.space import WEIGHT_DECAY
+
+Setting = dict[str, Scalar]
+
+#: What Keras puts in where one writes ``"l1"`` or ``"l2"``.
+KERAS_STRENGTH = 0.01
+
+#: The rate that is copied most.
+COPIED_RATE = 0.2
+
+#: Among these no knob chooses its rate, by the blocks that end the trainings.
+LEARNING_RATES = (0.003, 0.01)
+
+_L1 = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
+_L1_OF_WEIGHTS = (*_L1, 0.3)
+_L2 = (0.0001, 0.001, 0.01, 0.03, 0.1, 0.3)
+_RATES = (0.05, 0.1, 0.2, 0.3, 0.5, 0.65)
+
+#: The values of each knob, and of AdamW's weight decay.
+LADDERS: dict[str, tuple[float, ...]] = {
+    "model.kernel_l1": _L1_OF_WEIGHTS,
+    "model.kernel_l2": _L2,
+    "model.recurrent_l1": _L1_OF_WEIGHTS,
+    "model.recurrent_l2": _L2,
+    "model.bias_l1": _L1,
+    "model.bias_l2": _L2,
+    "model.activity_l1": _L1,
+    "model.activity_l2": _L2,
+    "model.dropout": _RATES,
+    "model.recurrent_dropout": _RATES,
+    WEIGHT_DECAY: (0.01, 0.03, 0.1, 0.3, 1.0, 3.0),
+}
+
+
+def alone(path: str, value: float) -> Setting:
+    """Return the setting that turns one knob; weight decay is that of an optimizer of its own."""
+    return {"training.optimizer": "adamw", path: value} if path == WEIGHT_DECAY else {path: value}
+
+
+def singles() -> list[Setting]:
+    """Return every value of every knob."""
+    return [alone(path, value) for path, values in LADDERS.items() for value in values]
+
+
+def turned(setting: Setting) -> dict[str, float]:
+    """Return what a setting turns, without the optimizer that weight decay needs."""
+    return {path: float(value) for path, value in setting.items() if path in LADDERS}
+
+
+def place(path: str) -> str:
+    """Return which part of the network a path acts on: two norms of one part are no pair."""
+    knob = knob_at(path)
+    return path if knob is None else knob.argument
+
+
+def name(path: str) -> str:
+    """Return a path as tables have it."""
+    return path.rpartition(".")[2]

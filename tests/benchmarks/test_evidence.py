@@ -1,0 +1,399 @@
+"""The public study: its order, that it goes on where it was, and the arithmetic of its summary, on known effects."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from benchmarks.evidence import comparing, figures, page, results, running, sets, settings, shampoo, summary
+from benchmarks.evidence.conditions import Condition, Extent, conditions, is_first
+from benchmarks.evidence.measured import Measured, measured
+from benchmarks.evidence.running import Portion, Sitting
+from benchmarks.evidence.statistics import Estimate, choose, pooled
+from lstmreg import ModelConfig, Network
+
+BLOCKS = 8
+
+# ---------------------------------------------------------------------- order
+
+EXTENTS = {
+    "big": Extent(cases=2000, steps=24, columns=10),
+    "part": Extent(cases=500, steps=24, columns=10),
+    "small": Extent(cases=90, steps=10, columns=1),
+}
+FAMILIES = {"big": "big", "part": "big", "small": "small"}
+
+
+def test_every_condition_comes_once() -> None:
+    order = conditions(EXTENTS, FAMILIES)
+    wanted = {
+        Condition(subject, cases, hidden)
+        for subject, amounts in (("big", (100, 300, 1000, None)), ("part", (100, 300, None)), ("small", (None,)))
+        for cases in amounts
+        for hidden in (8, 16, 32)
+    }
+    assert len(order) == len(wanted)
+    assert set(order) == wanted
+
+
+def test_a_part_of_the_study_covers_all_families_and_then_varies_the_data_alone() -> None:
+    order = conditions(EXTENTS, FAMILIES)
+    assert order[:2] == [Condition("small", None, 16), Condition("big", 300, 16)]  # the cheaper first
+    of_big = [c for c in order if c.subject in ("big", "part")]
+    assert of_big[1:4] == [Condition("big", cases, 16) for cases in (100, 1000, None)]
+    assert of_big[4] == Condition("part", 300, 16)
+    rest = [EXTENTS[c.subject].cost(c) for c in of_big[5:]]
+    assert rest == sorted(rest)
+
+
+def test_each_set_has_one_condition_in_which_all_compare() -> None:
+    order = conditions(EXTENTS, FAMILIES)
+    first = [c for c in order if is_first(c, EXTENTS[c.subject].cases)]
+    assert {c.subject: c.cases for c in first} == {"big": 300, "part": 300, "small": None}
+    assert len(first) == 3
+
+
+# ---------------------------------------------------------------------- running
+
+
+def test_the_file_holds_whole_portions_and_all_of_them(tmp_path: Path) -> None:
+    path = tmp_path / "there" / "evidence.jsonl.gz"
+    assert results.read(path) == []
+    results.add([{"a": 1}, {"a": 2}], path)
+    results.add([{"a": 3}], path)
+    assert results.read(path) == [{"a": 1}, {"a": 2}, {"a": 3}]
+
+
+class _PowerCut(BaseException):
+    pass
+
+
+def test_an_interrupted_study_goes_on_and_ends_as_if_nothing_had_been(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, "LADDERS", {"model.kernel_l1": (0.01,), "model.dropout": (0.2,)})
+    config, task = sets.read("sunspots")
+    brief = dataclasses.replace(config, training=dataclasses.replace(config.training, max_epochs=2))
+    monkeypatch.setattr(sets, "read", lambda name: (brief, task))
+    wanted = [Portion(Condition("sunspots", None, 2), seed) for seed in (0, 1)]
+    extents = {"sunspots": running.extent("sunspots")}
+    whole, broken = tmp_path / "whole.gz", tmp_path / "broken.gz"
+    Sitting(whole, None, 0).run(wanted, extents)
+
+    really, calls = running.portion, itertools.count()
+
+    def cut(*given: Any) -> Any:
+        if next(calls) == 1:
+            raise _PowerCut
+        return really(*given)
+
+    monkeypatch.setattr(running, "portion", cut)
+    with pytest.raises(_PowerCut):
+        Sitting(broken, None, 0).run(wanted, extents)
+    assert {running.key(line) for line in results.read(broken)} == {wanted[0].key}
+    Sitting(broken, None, 0).run(wanted, extents)
+    assert next(calls) == 3  # the first portion was not trained again
+
+    def numbers(path: Path) -> list[dict[str, Any]]:
+        return [{k: v for k, v in line.items() if k != "seconds"} for line in results.read(path)]
+
+    assert numbers(broken) == numbers(whole)
+    of_seeds = [[line for line in numbers(whole) if line["seed"] == seed and "loss" in line] for seed in (0, 1)]
+    # The second seed takes the rate and the pairs that the first has chosen.
+    assert [line["setting"] for line in of_seeds[1]] == [
+        line["setting"]
+        for line in of_seeds[0]
+        if line["setting"].get(running.RATE, numbers(whole)[0]["rate"]) == numbers(whole)[0]["rate"]
+    ]
+    assert of_seeds[0][-1]["loss"] != of_seeds[1][-1]["loss"]
+    done: list[Measured] = measured(results.read(whole))
+    assert [(one.seeds, one.trainings, one.failures) for one in done] == [(2, 8 * (4 + 3) + 2 * 8, 0)]
+
+
+def test_no_pair_is_judged_on_a_block_that_chose_it() -> None:
+    """On even blocks one pair of knobs is good, on odd ones another: each is tried where it is bad."""
+    baseline = {"blocks": list(range(BLOCKS)), "loss": [0.0] * BLOCKS}
+    even, odd = ("model.dropout", "model.kernel_l2", "model.bias_l2"), ("model.kernel_l1", "model.recurrent_l2")
+    singles = []
+    for setting in settings.singles():
+        (path,) = settings.turned(setting)
+        losses = [0.3 - 0.5 * ((path in even and block % 2 == 0) or (path in odd and block % 2)) for block in range(8)]
+        singles.append({"setting": setting, "loss": losses})
+    found = running.pairs(baseline, singles)
+    assert len(found) == 6
+    for setting, judging in found[:3]:
+        assert set(settings.turned(setting)) < set(even)
+        assert judging == (1, 3, 5, 7)
+    assert {judging for _, judging in found[3:]} == {(0, 2, 4, 6)}
+    assert set(settings.turned(found[3][0])) == set(odd)
+
+
+# ---------------------------------------------------------------------- statistics
+
+
+def chosen_by_all_others(effects: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the effect on each block of what all other blocks choose, and that."""
+    others = effects.sum(axis=1, keepdims=True) - effects
+    picks = others.argmin(axis=0)
+    return effects[picks, np.arange(effects.shape[1])], picks
+
+
+def test_a_choice_is_judged_without_a_bias_and_its_interval_covers() -> None:
+    generator = np.random.default_rng(0)
+    truth = np.array([0.0, -0.02, -0.05, -0.1, -0.05, 0.1, 0.4])
+    misses, covered, flattered, covered_by_others = [], [], [], []
+    for _ in range(2000):
+        effects = truth[:, None] + generator.normal(0, 0.15, (7, BLOCKS)) + generator.normal(0, 0.15, BLOCKS)
+        effects[0] = 0.0  # to leave the knob off
+        chosen = choose(effects)
+        true, estimate = truth[chosen.picks].mean(), Estimate.over(chosen.of_blocks)
+        misses.append(estimate.mean - true)
+        flattered.append(effects[chosen.overall].mean() - truth[chosen.overall])
+        covered.append(estimate.low <= true <= estimate.high)
+        of_blocks, picks = chosen_by_all_others(effects)
+        other = Estimate.over(of_blocks)
+        covered_by_others.append(other.low <= truth[picks].mean() <= other.high)
+    assert abs(np.mean(misses)) < 0.005
+    assert np.mean(flattered) < -0.02  # which is what the best mean of all blocks would claim
+    assert 0.90 < np.mean(covered) < 0.97
+    assert np.mean(covered_by_others) < np.mean(covered) - 0.02  # for which reason they do not judge
+
+
+@pytest.mark.parametrize("between", [0.0, 0.1])
+def test_intervals_over_sets_cover_the_mean_and_the_next_set(between: float) -> None:
+    generator = np.random.default_rng(1)
+    mean, count, held, next_held, spreads = -0.1, 11, [], [], []
+    for _ in range(2000):
+        variances = generator.uniform(0.0005, 0.01, count)
+        true = generator.normal(mean, between, count)
+        found = pooled(generator.normal(true, np.sqrt(variances)), variances)
+        held.append(found.low <= mean <= found.high)
+        next_held.append(found.predicted[0] <= generator.normal(mean, between) <= found.predicted[1])
+        spreads.append(found.between**2)
+    assert 0.93 < np.mean(held) < 0.97
+    assert np.mean(next_held) > 0.90
+    assert np.mean(spreads) == pytest.approx(between**2, abs=0.001)
+
+
+def test_the_interval_over_sets_is_students() -> None:
+    effects = [-0.31, -0.12, 0.02, -0.22, -0.05, 0.08]
+    found = pooled(effects, [0.01] * 6)
+    expected = stats.ttest_1samp(effects, 0.0).confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    assert found.between == pytest.approx(np.sqrt(np.var(effects, ddof=1) - 0.01))
+
+
+def test_a_set_that_leaves_a_knob_off_does_not_outweigh_the_others() -> None:
+    assert pooled([0.0, -0.2, -0.2, -0.2], [0.0, 0.01, 0.01, 0.01]).mean == pytest.approx(-0.15)
+
+
+# ---------------------------------------------------------------------- summary
+
+Effect = Callable[[str, dict[str, float]], float]
+
+
+def made_up(effect: Effect, subjects: tuple[str, ...], noise: float = 0.02, seed: int = 0) -> list[results.Line]:
+    """Return lines of a first condition of sets on which every setting has a known effect."""
+    generator = np.random.default_rng(seed)
+    lines: list[results.Line] = []
+    tasks = {"digits": "classify", "watch": "classify", "tecator": "regress"}
+    for subject in subjects:
+        of = {"set": subject, "cases": None, "hidden": 16, "layers": 1, "seed": 0}
+        head = {
+            "rate": 0.01,
+            "task": tasks.get(subject, "forecast"),
+            "columns": 1 if subject in ("sunspots", "tecator", "arrowhead") else 3,
+            "trained_on": [200] * BLOCKS,
+            "judged_on": [50] * BLOCKS,
+            "floors": {"mean": [0.0] * BLOCKS, "ridge": [-0.5] * BLOCKS},
+            "simple_models": ["ridge"],
+            "trainings": 10,
+        }
+        level = generator.normal(-0.2, 0.3, BLOCKS)
+        rates = [({running.RATE: 0.01}, 0.0), ({running.RATE: 0.003}, 0.1)]
+        singles = [(s, effect(subject, settings.turned(s))) for s in settings.singles()]
+        own = [
+            of
+            | {
+                "setting": setting,
+                "blocks": list(range(BLOCKS)),
+                "loss": (level + true + (generator.normal(0, noise, BLOCKS) if true else 0.0)).tolist(),
+                "failures": 0,
+            }
+            for setting, true in [*rates, *singles]
+        ]
+        base = {"blocks": list(range(BLOCKS)), "loss": own[0]["loss"]}
+        for setting, blocks in running.pairs(base, own[2:]):
+            true = effect(subject, settings.turned(setting))
+            own.append(
+                of
+                | {"setting": setting, "blocks": list(blocks), "loss": (level + true)[list(blocks)].tolist()}
+                | {"failures": 0}
+            )
+        lines += [of | head, *own]
+    return lines
+
+
+SUBJECTS = ("digits", "watch", "tecator", "walmart", "traffic", "bike", "sunspots")
+
+
+def known(subject: str, turned: dict[str, float]) -> float:
+    """Kernel L1 of 0.03 is worth 20 % in the log on all but the sunspots, every other value and knob harms by 5 %."""
+    return sum(
+        -0.2 if (path, value) == ("model.kernel_l1", 0.03) and subject != "sunspots" else 0.05
+        for path, value in turned.items()
+    )
+
+
+def test_the_summary_finds_the_knob_its_value_and_the_set_without_it() -> None:
+    compared = comparing.compared(measured(made_up(known, SUBJECTS)))
+    tuned = comparing.tuned(compared, "model.kernel_l1")
+    assert (tuned.helped, tuned.helped_for_certain, len(tuned.families)) == (6, 6, 7)
+    assert tuned.pooled.mean == pytest.approx(6 / 7 * -0.2, abs=0.01)
+    assert comparing.best_value(compared, "model.kernel_l1") == 0.03
+    assert comparing.at(compared, {"model.dropout": 0.2}).harmed == 7
+    assert comparing.tuned_beyond(compared, "model.dropout", 0.2).pooled.mean == pytest.approx(-0.05, abs=0.01)
+    assert [each.proposal for each in comparing.left_out(compared)] == [{"model.kernel_l1": 0.03}] * 7
+    few = {each.family: each.careful for each in comparing.left_out(compared[-4:])}
+    # Of three others one is unlike, so that nothing is certain; the one that is unlike sees three that agree.
+    assert few == {"bike": {}, "sunspots": {"model.kernel_l1": 0.03}, "traffic": {}, "walmart": {}}
+    harm = comparing.over(compared, lambda one: one.change({"model.kernel_l1": 0.03}))
+    assert [f.name for f in harm.families if f.estimate.mean > 0] == ["sunspots"]
+    said = "\n".join(summary.summary(made_up(known, SUBJECTS)))
+    assert "`kernel_l1` has the best mean" in said
+    assert "worth having in 6 of 7 sets, for certain in 6" in said
+
+
+def test_kinds_of_sets_are_told_apart_where_there_are_some_of_each() -> None:
+    subjects = (*SUBJECTS, "arrowhead")
+    said = "\n".join(summary.summary(made_up(known, subjects, noise=1e-6)))
+    of_forecasts = "forecasts from several columns (walmart, traffic, bike): +5 % (+5 to +5)"
+    assert f"by kinds of sets**: {of_forecasts}; one column (tecator, sunspots, arrowhead): +5 % (+5 to +5)." in said
+    assert "other questions" not in said  # of which there are two
+
+
+def test_a_pair_that_adds_up_is_told_from_one_that_does_not() -> None:
+    def overlapping(subject: str, turned: dict[str, float]) -> float:
+        good = {("model.kernel_l1", 0.03): -0.2, ("model.dropout", 0.2): -0.2, ("model.recurrent_l2", 0.01): -0.2}
+        found = [good.get(each, 0.1) for each in turned.items()]
+        return min(found) if {"model.dropout", "model.kernel_l1"} <= set(turned) else sum(found)
+
+    compared = comparing.compared(measured(made_up(overlapping, SUBJECTS, noise=1e-6)))
+    effects = [effect for one in compared for effect in comparing.pair_effects(one)]
+    beyond = {
+        (paths, round(e.together - e.better, 3), round(e.together - e.sum, 3))
+        for e in effects
+        if (paths := tuple(map(settings.name, e.paths)))
+    }
+    assert beyond == {
+        (("dropout", "kernel_l1"), 0.0, 0.2),
+        (("dropout", "recurrent_l2"), -0.2, 0.0),
+        (("kernel_l1", "recurrent_l2"), -0.2, 0.0),
+    }
+
+
+def test_stretches_of_one_set_count_once() -> None:
+    stretches = ("appliances", "appliances-2", "appliances-3", "digits", "sunspots")
+    compared = comparing.compared(measured(made_up(known, stretches)))
+    found = comparing.at(compared, {"model.kernel_l1": 0.03})
+    assert [family.name for family in found.families] == ["appliances", "digits", "sunspots"]
+    assert found.pooled.mean == pytest.approx((-0.2 - 0.2 + 0.05) / 3, abs=0.01)
+
+
+def test_what_is_made_up_is_in_no_summary() -> None:
+    compared = comparing.compared(measured(made_up(known, ("noise", "digits"))))
+    assert [one.condition.subject for one in compared] == ["digits"]
+
+
+def test_a_training_that_failed_counts_as_worse_than_none() -> None:
+    lines = made_up(known, ("digits",))
+    line = next(line for line in lines if line.get("setting") == {"model.dropout": 0.2})
+    line["loss"][3], line["failures"] = None, 1
+    (one,) = measured(json.loads(json.dumps(lines)))
+    assert one.change({"model.dropout": 0.2})[3] == pytest.approx(np.log(2))
+    assert one.failures == 1
+
+
+def test_with_few_sets_nothing_is_said_of_all() -> None:
+    assert list(summary.summary(made_up(known, ("digits", "watch")))) == [
+        "Too few sets have been measured to say anything of all."
+    ]
+
+
+def test_both_pictures_are_drawn(tmp_path: Path) -> None:
+    figures.draw(made_up(known, SUBJECTS[:3]), tmp_path)
+    knobs, doses = ((tmp_path / f"evidence-{name}.svg").read_text() for name in ("knobs", "doses"))
+    assert "best of all values" in knobs
+    assert all(settings.name(path) in knobs and settings.name(path) in doses for path in settings.LADDERS)
+
+
+def test_the_notebook_runs_from_its_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(page.PAGE.parent)
+    notebook = json.loads(page.PAGE.with_suffix(".ipynb").read_text())
+    names: dict[str, Any] = {}
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            exec("".join(cell["source"]), names)
+    assert len(names["sets"]) >= 3
+
+
+def test_a_page_without_its_marks_is_refused() -> None:
+    with pytest.raises(ValueError, match="one part <!-- summary -->, got 0"):
+        page.filled("nothing")
+
+
+# ---------------------------------------------------------------------- the published experiment
+
+
+def test_the_sales_are_the_published_ones() -> None:
+    """Of which the tutorials give the mean, the deviation, and persistence's RMSE on the last year."""
+    assert shampoo.SALES.mean() == pytest.approx(312.6)
+    assert shampoo.SALES.std(ddof=1) == pytest.approx(148.937164)
+    assert np.sqrt((np.diff(shampoo.SALES)[-12:] ** 2).mean()) == pytest.approx(136.761, abs=0.001)
+
+
+def test_a_month_is_predicted_from_the_months_before_it_alone() -> None:
+    months = shampoo.Months(shampoo.SALES)
+    network = Network(ModelConfig(hidden_size=shampoo.UNITS, stateful=True), 1, 1)
+    before = months.squared_errors(network)
+    changed = shampoo.SALES.copy()
+    changed[-1] += 50.0  # the last month is an input of none
+    after = shampoo.Months(changed).squared_errors(network)
+    assert np.array_equal(before[:-1], after[:-1])
+    assert before[-1] != after[-1]
+
+
+def test_the_training_months_are_five_batches_in_order_of_time() -> None:
+    months = shampoo.Months(shampoo.SALES)
+    batches = months.batches()
+    assert [x.shape for x, _ in batches] == [(4, 1, 1)] * 5
+    assert torch.cat([x for x, _ in batches]).abs().max() <= 1 + 1e-6
+    differences = np.diff(shampoo.SALES)
+    y = torch.cat([y for _, y in batches])[:, 0].double().numpy()
+    assert (y + 1) / 2 * (months.high[1] - months.low[1]) + months.low[1] == pytest.approx(differences[3:23], abs=1e-3)
+
+
+def test_an_interval_over_months_covers_where_one_over_seeds_does_not() -> None:
+    """Thirty networks that agree on twelve months say nothing of the next twelve."""
+    generator = np.random.default_rng(2)
+    over_months, over_seeds = [], []
+    for _ in range(1000):
+        level = generator.gamma(2.0, 1.0, 12)
+        effect = np.exp(generator.normal(0.0, 0.3, 12)) / np.exp(0.045)  # of mean 1: there is none
+        baseline = level * np.exp(generator.normal(0, 0.05, (30, 12)))
+        own = level * effect * np.exp(generator.normal(0, 0.05, (30, 12)))
+        months = shampoo.over_time(own.mean(axis=0), baseline.mean(axis=0))
+        seeds = shampoo.over_seeds(own.mean(axis=1), baseline.mean(axis=1))
+        over_months.append(months.low <= 0 <= months.high)
+        over_seeds.append(seeds.low <= 0 <= seeds.high)
+    assert 0.88 < np.mean(over_months) < 0.97
+    assert np.mean(over_seeds) < 0.3
