@@ -262,8 +262,8 @@ def guarded_empty(shape, dtype):
 def guarded(t):
     return guarded_empty(t.shape, t.dtype).copy_(t.detach())
 
-def new_empty(like, *shape):
-    return guarded_empty(shape[0] if isinstance(shape[0], tuple) else shape, like.dtype)
+def new_empty(like, *shape, dtype=None):
+    return guarded_empty(shape[0] if isinstance(shape[0], tuple) else shape, dtype or like.dtype)
 
 def empty(size, dtype):
     return guarded_empty((size,), dtype)
@@ -287,7 +287,7 @@ for dtype in (torch.float32, torch.float64):
             arguments = [guarded(a).requires_grad_() for a in arguments]
             options = {name: guarded(o) if isinstance(o, torch.Tensor) else o for name, o in options.items()}
             call("fused_cpu", arguments, options)
-            with torch.autocast("cpu", torch.bfloat16):  # what is float64 it leaves alone
+            with torch.autocast("cpu", torch.bfloat16, enabled=dtype is torch.float32):
                 call("fused_cpu", arguments, options)
 """
 

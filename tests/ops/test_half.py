@@ -19,7 +19,8 @@ from tests.ops.arguments import (
     NAMES,
     OUTPUTS,
     Kind,
-    assert_close,
+    assert_loses_little,
+    losses,
     make_call,
     make_cotangents,
     results,
@@ -33,21 +34,6 @@ pytestmark = pytest.mark.usefixtures("_new_memory_is_nan")
 def in_bfloat16(*arguments: Any, backend: str = "fused_cpu", **options: Any) -> Any:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         return ops.lstm(*arguments, backend=backend, **options)
-
-
-def losses(found: dict[str, Tensor], true: dict[str, Tensor]) -> dict[str, float]:
-    """Return how far off numbers are, relative to their usual size."""
-
-    def size(t: Tensor) -> float:
-        return t.detach().double().square().mean().sqrt().item()
-
-    return {name: size(found[name].double() - value) / max(size(value), 1e-3) for name, value in true.items()}
-
-
-def assert_loses_little(found: dict[str, Tensor], true: dict[str, Tensor]) -> None:
-    assert found.keys() == true.keys()
-    assert {name: loss for name, loss in losses(found, true).items() if not loss < 0.03} == {}
-    assert_close({name: t.float() for name, t in found.items()}, true, tolerance=0.2)  # of each number
 
 
 HALVES = [torch.bfloat16, torch.float16]
