@@ -1,6 +1,6 @@
 """C++, compiled on first use: the whole recurrence in one call, for any masks, on the CPU.
 
-Half precision is computed in float32.
+Of half precision, what is multiplied may be bfloat16 where the processor multiplies that; all else is float32.
 """
 
 from __future__ import annotations

@@ -94,7 +94,6 @@ constexpr int kVectorBytes = 16, kRows = 3;
 constexpr Index kBatch = 64;      // rows that go through time together, at most
 constexpr Index kAheadRows = 24;  // rows (steps x sequences) whose inputs are multiplied together, where they are few
 constexpr Index kChunkRows = 256; // rows (steps x sequences) whose weight gradients are formed together, about
-constexpr Index kShortChunkRows = 256;  // likewise of Shorts
 
 constexpr Index divide_up(Index n, Index d) { return (n + d - 1) / d; }
 constexpr Index round_up(Index n, Index d) { return divide_up(n, d) * d; }
@@ -353,7 +352,8 @@ inline void transpose_short(const Short *from, Index row, Index count, Short *to
 #pragma GCC unroll 4
   for (int j = 0; j < 4; ++j) {
     const __m512i e = _mm512_shuffle_i32x4(a[j], a[4 + j], 0x44), f = _mm512_shuffle_i32x4(a[j], a[4 + j], 0xee);
-    const __m512i g = _mm512_shuffle_i32x4(a[8 + j], a[12 + j], 0x44), h = _mm512_shuffle_i32x4(a[8 + j], a[12 + j], 0xee);
+    const __m512i g = _mm512_shuffle_i32x4(a[8 + j], a[12 + j], 0x44);
+    const __m512i h = _mm512_shuffle_i32x4(a[8 + j], a[12 + j], 0xee);
     _mm512_storeu_si512(to + j * to_row, _mm512_shuffle_i32x4(e, g, 0x88));
     _mm512_storeu_si512(to + (4 + j) * to_row, _mm512_shuffle_i32x4(e, g, 0xdd));
     _mm512_storeu_si512(to + (8 + j) * to_row, _mm512_shuffle_i32x4(f, h, 0x88));
@@ -361,9 +361,13 @@ inline void transpose_short(const Short *from, Index row, Index count, Short *to
   }
 }
 
+// The way from a pair of weights to the next one.
+inline Index next_pair(const Factor<Short> &f) { return f.next_weights ? f.next_weights : 4 * 32; }
+
 // The product by instructions that multiply pairs.
 template <int R, bool Shared>
-[[gnu::noinline]] void multiply_pairs(Place<float> z, Start<float> start, std::initializer_list<Factor<Short>> factors) {
+[[gnu::noinline]] void multiply_pairs(Place<float> z, Start<float> start,
+                                      std::initializer_list<Factor<Short>> factors) {
   __m512 acc[R][4];
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r)
@@ -371,7 +375,7 @@ template <int R, bool Shared>
     for (int v = 0; v < 4; ++v)
       acc[r][v] = start.from ? _mm512_loadu_ps(start.from + r * start.row + v * 16) : _mm512_setzero_ps();
   for (const Factor<Short> &f : factors) {
-    const Index next = f.next_weights ? f.next_weights : 4 * 32;
+    const Index next = next_pair(f);
     const Short *weights = f.weights;
     for (Index k = 0; k < f.count; k += 2, weights += next) {
       __m512bh w[4];
@@ -421,13 +425,20 @@ inline void set_up_tiles(Index rows) {
   tile_rows = rows;
 }
 
+inline void clear_sums() {
+  _tile_zero(0);
+  _tile_zero(1);
+  _tile_zero(2);
+  _tile_zero(3);
+}
+
 // Gives tiles back; a thread that keeps them is slower to put aside.
 void leave_tiles() {
   if (tile_rows) _tile_release();
   tile_rows = 0;
 }
 
-// The product by tiles of 16 x 16 sums.
+// The product by tiles of 16 x 16 sums, of up to 16 rows.
 template <bool Shared>
 [[gnu::noinline]] void multiply_tiles(Index rows, Place<float> z, Start<float> start,
                                       std::initializer_list<Factor<Short>> factors) {
@@ -440,13 +451,10 @@ template <bool Shared>
     _tile_loadd(2, start.from + 32, way);
     _tile_loadd(3, start.from + 48, way);
   } else {
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
+    clear_sums();
   }
   for (const Factor<Short> &f : factors) {
-    const Index next = f.next_weights ? f.next_weights : 4 * 32, way = next * sizeof(Short), row = f.row * sizeof(Short);
+    const Index next = next_pair(f), way = next * sizeof(Short), row = f.row * sizeof(Short);
     const Short *weights = f.weights, *values = f.values;
     for (Index k = 0; k < f.count; k += 32, values += 32, weights += 16 * next) {
       _tile_loadd(4, values, row);
@@ -479,12 +487,61 @@ template <bool Shared>
   asm volatile("" ::: "memory");
 }
 
+// The same of up to 32 rows, in two tiles that may share some: weights, which lie further away, are read half as often.
+template <bool Shared>
+[[gnu::noinline]] void multiply_two_tiles(Index rows, Place<float> z, Start<float> start,
+                                          std::initializer_list<Factor<Short>> factors) {
+  const bool fits = tile_rows <= rows && rows <= 2 * tile_rows;  // to set them up anew would take time
+  set_up_tiles(fits ? tile_rows : divide_up(rows, 2));
+  const Index second = rows - tile_rows;
+  asm volatile("" ::: "memory");
+  for (int v = 0; v < 4; v += 2) {
+    if (start.from) {
+      const Index way = start.row * sizeof(float);
+      const float *from = start.from + 16 * v, *from_second = from + second * start.row;
+      _tile_loadd(0, from, way);
+      _tile_loadd(1, from + 16, way);
+      _tile_loadd(2, from_second, way);
+      _tile_loadd(3, from_second + 16, way);
+    } else {
+      clear_sums();
+    }
+    for (const Factor<Short> &f : factors) {
+      const Index next = next_pair(f), way = next * sizeof(Short), row = f.row * sizeof(Short);
+      const Short *weights = f.weights + 32 * v, *values = f.values + (Shared ? 0 : v * f.vector);
+      for (Index k = 0; k < f.count; k += 32, values += 32, weights += 16 * next) {
+        _tile_loadd(4, values, row);
+        _tile_loadd(5, values + second * f.row, row);
+        _tile_loadd(6, weights, way);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_dpbf16ps(2, 5, 6);
+        _tile_loadd(7, weights + 32, way);
+        if constexpr (!Shared) {
+          _tile_loadd(4, values + f.vector, row);
+          _tile_loadd(5, values + f.vector + second * f.row, row);
+        }
+        _tile_dpbf16ps(1, 4, 7);
+        _tile_dpbf16ps(3, 5, 7);
+      }
+    }
+    const Index way = z.row * sizeof(float);
+    float *to = z.to + v * z.vector, *to_second = to + second * z.row;
+    _tile_stored(0, to, way);
+    _tile_stored(1, to + z.vector, way);
+    _tile_stored(2, to_second, way);
+    _tile_stored(3, to_second + z.vector, way);
+  }
+  asm volatile("" ::: "memory");
+}
+
 #endif  // HAS_TILES
 
 template <bool Shared>
 void multiply_short(Index rows, Place<float> z, Start<float> start, std::initializer_list<Factor<Short>> factors) {
 #ifdef HAS_TILES
-  if (may_use_tiles()) return multiply_tiles<Shared>(rows, z, start, factors);
+  if (may_use_tiles())
+    return rows > kTileRows ? multiply_two_tiles<Shared>(rows, z, start, factors)
+                            : multiply_tiles<Shared>(rows, z, start, factors);
 #endif
   for (Index r = 0; r < rows; r += kRows) {
     auto from = [&](Factor<Short> f) {
@@ -495,8 +552,9 @@ void multiply_short(Index rows, Place<float> z, Start<float> start, std::initial
     if (begin.from) begin.from += r * begin.row;
     const Place<float> to{z.to + r * z.row, z.row, z.vector};
     with_constant<kRows>(std::min<Index>(kRows, rows - r), [&](auto R) {
-      factors.size() == 1 ? multiply_pairs<R.value, Shared>(to, begin, {from(factors.begin()[0])})
-                          : multiply_pairs<R.value, Shared>(to, begin, {from(factors.begin()[0]), from(factors.begin()[1])});
+      const Factor<Short> *f = factors.begin();
+      factors.size() == 1 ? multiply_pairs<R.value, Shared>(to, begin, {from(f[0])})
+                          : multiply_pairs<R.value, Shared>(to, begin, {from(f[0]), from(f[1])});
     });
   }
 }
@@ -519,11 +577,11 @@ void multiply_rows(Index rows, Place<T> z, Start<T> start, std::initializer_list
     });
 }
 
-// Cuts rows into groups of kRows, and into two of middling size where one or two would remain; f(first, size). Tiles of
-// Shorts are cut alike, since a change of their size takes time.
+// Cuts rows into groups of kRows, and into two of middling size where one or two would remain; f(first, size). Shorts
+// are cut into groups of two tiles, alike, since a change of their size takes time.
 template <class M, class F> inline void in_tiles(Index count, F &&f) {
   if constexpr (is_short<M>) {
-    const Index size = divide_up(count, divide_up(count, kTileRows));
+    const Index size = divide_up(count, divide_up(count, 2 * kTileRows));
     for (Index first = 0; first < count; first += size) f(first, std::min(size, count - first));
     return;
   }
@@ -904,6 +962,7 @@ template <class T, class M, int N> struct Forward : Pass<T, M, N> {
   template <int L>
   [[gnu::noinline]] void finish(const Step &now, Index j, T *z, Index z_row, Index z_gate) const {
     using Line = Vector<T, L>;
+    constexpr bool quick = is_short<M>;
     const Slot &s = now.s;
     const Index step = now.k * S + now.t, row = step * B + now.b, end = now.n * Hp, gate = B * Hp;
     T *gates = p.gates ? this->out(p.gates) + step * 4 * gate + now.b * Hp : nullptr;
@@ -913,8 +972,9 @@ template <class T, class M, int N> struct Forward : Pass<T, M, N> {
     for (Index r = 0; r < lines; ++r) {
       const Index at = r * this->template line<L>(Hp) + j;
       T *from = z + r * this->template line<L>(z_row);
-      const Line i = sigmoid<T, L, is_short<M>>(load<Line>(from)), f = sigmoid<T, L, is_short<M>>(load<Line>(from + z_gate));
-      const Line g = tanh<T, L, is_short<M>>(load<Line>(from + 2 * z_gate)), o = sigmoid<T, L, is_short<M>>(load<Line>(from + 3 * z_gate));
+      const Line i = sigmoid<T, L, quick>(load<Line>(from)), f = sigmoid<T, L, quick>(load<Line>(from + z_gate));
+      const Line g = tanh<T, L, quick>(load<Line>(from + 2 * z_gate));
+      const Line o = sigmoid<T, L, quick>(load<Line>(from + 3 * z_gate));
       Line c = f * load<Line>(s.c + at) + i * g;
       if constexpr (L == N)
         if (!this->is_valid(now.k, now.t, now.b + r)) c = load<Line>(s.c + at);
@@ -930,7 +990,8 @@ template <class T, class M, int N> struct Forward : Pass<T, M, N> {
     }
     for (Index r = 0; r < lines; ++r) {  // apart from the loop above, which so waits less for what it needs
       const Index at = r * this->template line<L>(Hp) + j;
-      Line h = load<Line>(z + r * this->template line<L>(z_row) + 3 * z_gate) * tanh<T, L, is_short<M>>(load<Line>(s.c + at));
+      const T *o = z + r * this->template line<L>(z_row) + 3 * z_gate;
+      Line h = load<Line>(o) * tanh<T, L, quick>(load<Line>(s.c + at));
       if constexpr (L == N) {
         Line shown = h;
         if (!this->is_valid(now.k, now.t, now.b + r)) {
@@ -987,7 +1048,7 @@ template <class T, class M, int N> struct Backward : Pass<T, M, N> {
   std::vector<Slot> slots;
 
   Index steps_at_once() const {
-    const Index steps = is_short<M> ? kShortChunkRows / rows : kChunkRows / (rows * input_groups);
+    const Index steps = kChunkRows / (is_short<M> ? rows : rows * input_groups);
     return steps < 1 ? 1 : steps < S ? steps : S;
   }
 
@@ -1153,16 +1214,17 @@ template <class T, class M, int N> struct Backward : Pass<T, M, N> {
 
   void inputs_back(Index k, Index begin, Index end, Index b, Index n, const Slot &s, const M *weights) const {
     in_parts((end - begin) * n, kBatch, [&](Index part, Index count) {
-      this->multiply_panels(x_panels, panel_size, {}, {{weights, s.dz + part * long_row, long_row, dz_gate, depth(H)}, {}}, count,
-                            s.z, [&](Index block, const T *z, Index z_row, Index z_gate) {
-                              for (Index i = part; i < part + count; ++i, z += z_row) {
-                                const Index t = this->time(begin + i / n), r = b + i % n, j = block * N;
-                                const T *mask = p.input_mask ? this->input_mask_at(k, 0, r) + j : nullptr;
-                                T *dx = this->out(p.dx) + ((k * S + t) * B + r) * D;
-                                store_until(dx + j, dx + D, over_gates<N>(z, z_gate, p.input_groups, mask, B * D,
-                                                                          this->input_mask_end()));
-                              }
-                            });
+      const Factor<M> dz{weights, s.dz + part * long_row, long_row, dz_gate, depth(H)};
+      auto finish_block = [&](Index block, const T *z, Index z_row, Index z_gate) {
+        for (Index i = part; i < part + count; ++i, z += z_row) {
+          const Index t = this->time(begin + i / n), r = b + i % n, j = block * N;
+          const T *mask = p.input_mask ? this->input_mask_at(k, 0, r) + j : nullptr;
+          T *dx = this->out(p.dx) + ((k * S + t) * B + r) * D;
+          store_until(dx + j, dx + D,
+                      over_gates<N>(z, z_gate, p.input_groups, mask, B * D, this->input_mask_end()));
+        }
+      };
+      this->multiply_panels(x_panels, panel_size, {}, {dz, {}}, count, s.z, finish_block);
     });
   }
 
@@ -1205,15 +1267,8 @@ template <class T, class M, int N> struct Backward : Pass<T, M, N> {
   // The same of Shorts: pairs of inputs of two sequences or steps, and the gradients of each unit side by side.
   void short_weights_back(Index k, Index begin, Index end, Index b, Index n, const Slot &s, T *sum) const {
     const Index count = (end - begin) * n, whole = depth(count), group_size = most_rows * input_row;
-    for (Index i = 0, step = begin, r = 0; i < whole; i += 2) {
-      Index steps[2], rows[2];
-      for (int a = 0; a < 2; ++a) {
-        steps[a] = step < end ? step : S;  // after the last row there are none, up to a whole tile
-        rows[a] = r;
-        if (++r == n) ++step, r = 0;
-      }
-      pair_inputs(k, steps, rows, b, n, s, s.inputs + i * input_row);
-    }
+    auto row = [&](Index i) { return i < count ? row_at(k, begin + i / n, b, i % n, s) : Row{}; };
+    for (Index i = 0; i < whole; i += 2) pair_inputs(row(i), row(i + 1), n, s.inputs + i * input_row);
     for (Index g = 0; g < 4; ++g)
       for (Index j = 0; j < Hp; j += N)
         for (Index i = 0; i < whole; i += 32)
@@ -1221,56 +1276,52 @@ template <class T, class M, int N> struct Backward : Pass<T, M, N> {
                           s.dz_turned + (g * Hp + j) * turned_row + i, turned_row);
     for (Index g = 0; g < 4; ++g)
       for (Index column = 0; column < columns; column += 4 * N)
-        for (Index j = 0; j < Hp; j += N) {
+        for (Index j = 0; j < Hp; j += 2 * N) {
           T *to = sum + (g * Hp + j) * columns + column;
-          multiply_rows<T, M, N>(N, {to, columns, N}, {to, 0, columns},
+          multiply_rows<T, M, N>(std::min<Index>(2 * N, Hp - j), {to, columns, N}, {to, 0, columns},
                                  {{s.inputs + (input_groups == 4 ? g * group_size : 0) + 2 * column,
                                    s.dz_turned + (g * Hp + j) * turned_row, turned_row, 0, whole, 1, 2 * input_row}});
         }
   }
 
+  // What came into a sequence at a step, of which h is the output before or, at the beginning, h_0.
+  struct Row {
+    bool counts = false;  // else all of it is zero
+    const T *x, *x_mask, *h_mask, *h_0;
+    const M *y;  // null: h_0 takes its place
+  };
+
+  Row row_at(Index k, Index step, Index b, Index r, const Slot &s) const {
+    const Index t = this->time(step), row = b + r;
+    if (!this->is_valid(k, t, row)) return {};
+    return {true,
+            this->x_at(k, t, row),
+            p.input_mask ? this->input_mask_at(k, 0, row) : nullptr,
+            p.recurrent_mask ? s.masks + r * Hp : nullptr,
+            this->in(p.h_0) + (k * B + row) * H,
+            has_begun(k, step, row) ? static_cast<const M *>(p.y) + ((k * S + this->time(step - 1)) * B + row) * H
+                                    : nullptr};
+  }
+
   // Inputs [m_h * h before, m_x * x, 1] of two rows of a chunk, with the masks of each gate.
-  void pair_inputs(Index k, const Index (&step)[2], const Index (&r)[2], Index b, Index n, const Slot &s, M *to) const {
-    const Index group_size = most_rows * input_row, h_way = p.recurrent_groups == 4 ? in_lines(n * Hp) : 0;
-    const Index x_way = p.input_groups == 4 ? B * D : 0;
-    const T *h_0[2], *x[2], *h_mask[2], *x_mask[2];
-    const M *y[2];
-    bool valid[2];
-    for (int a = 0; a < 2; ++a) {
-      const Index t = step[a] < S ? this->time(step[a]) : 0, row = b + r[a];
-      valid[a] = step[a] < S && this->is_valid(k, t, row);
-      if (!valid[a]) continue;
-      h_0[a] = this->in(p.h_0) + (k * B + row) * H;
-      y[a] = has_begun(k, step[a], row)
-                 ? static_cast<const M *>(p.y) + ((k * S + this->time(step[a] - 1)) * B + row) * H
-                 : nullptr;
-      x[a] = this->x_at(k, t, row);
-      h_mask[a] = s.masks + r[a] * Hp;
-      if (p.input_mask) x_mask[a] = this->input_mask_at(k, 0, row);
-    }
-    for (Index j = 0; j < Hp; j += N) {
-      auto before = [&](int a) {
-        return !valid[a] ? V{} : y[a] ? V(load_first(y[a] + j, H - j)) : V(load_first(h_0[a] + j, H - j));
+  void pair_inputs(const Row &first, const Row &second, Index n, M *to) const {
+    const Index h_way = p.recurrent_groups == 4 ? in_lines(n * Hp) : 0, x_way = p.input_groups == 4 ? B * D : 0;
+    for (Index g = 0; g < input_groups; ++g, to += most_rows * input_row) {
+      auto h = [&](const Row &row, Index j) {
+        if (!row.counts) return V{};
+        const V v = row.y ? load_first(row.y + j, H - j) : load_first(row.h_0 + j, H - j);
+        return row.h_mask ? V(v * load<V>(row.h_mask + g * h_way + j)) : v;
       };
-      const V first = before(0), second = before(1);
-      for (Index g = 0; g < input_groups; ++g) {
-        auto masked = [&](int a, V v) {
-          return p.recurrent_mask && valid[a] ? V(v * load<V>(h_mask[a] + g * h_way + j)) : v;
-        };
-        store_pairs(to + g * group_size + 2 * j, masked(0, first), masked(1, second));
-      }
+      auto x = [&](const Row &row, Index j) {
+        if (!row.counts) return V{};
+        const V v = load_first(row.x + j, D - j);
+        return row.x_mask ? V(v * load_first(row.x_mask + g * x_way + j, D - j)) : v;
+      };
+      for (Index j = 0; j < Hp; j += N) store_pairs(to + 2 * j, h(first, j), h(second, j));
+      for (Index j = 0; Hp + j < columns; j += N) store_pairs(to + 2 * (Hp + j), x(first, j), x(second, j));
+      to[2 * (Hp + D)] = first.counts ? shortened(T(1)) : M(0);
+      to[2 * (Hp + D) + 1] = second.counts ? shortened(T(1)) : M(0);
     }
-    for (Index j = 0; Hp + j < columns; j += N) {
-      const V first = valid[0] ? load_first(x[0] + j, D - j) : V{}, second = valid[1] ? load_first(x[1] + j, D - j) : V{};
-      for (Index g = 0; g < input_groups; ++g) {
-        auto masked = [&](int a, V v) {
-          return p.input_mask && valid[a] ? V(v * load_first(x_mask[a] + g * x_way + j, D - j)) : v;
-        };
-        store_pairs(to + g * group_size + 2 * (Hp + j), masked(0, first), masked(1, second));
-      }
-    }
-    for (Index g = 0; g < input_groups; ++g)
-      for (int a = 0; a < 2; ++a) to[g * group_size + 2 * (Hp + D) + a] = valid[a] ? shortened(T(1)) : M(0);
   }
 
   // Rows [m_h * h before, m_x * x, 1] of a step, with the masks of one gate. What no gradient meets is zero.
