@@ -276,19 +276,13 @@ template <int Most, class F> inline void with_constant(Index n, F &&f) {
 template <class M> constexpr bool is_short = std::is_same_v<M, Short>;
 template <class M> constexpr Index kDeep = is_short<M> ? 32 : 1;
 constexpr Index kTileRows = 16;  // of a tile of Shorts
+constexpr Short kShortOne = 0x3f80;
 
 template <bool Shared>
 void multiply_short(Index rows, Place<float> z, Start<float> start, std::initializer_list<Factor<Short>> factors);
 void leave_tiles();
 
 #ifdef HAS_SHORT
-
-inline Short shortened(float x) {
-  std::uint32_t bits;
-  std::memcpy(&bits, &x, sizeof bits);
-  if (x != x) return static_cast<Short>(bits >> 16 | 0x40);
-  return static_cast<Short>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
-}
 
 inline __mmask16 first_lanes(Index count) {
   return count >= 16 ? 0xffff : count <= 0 ? 0 : static_cast<__mmask16>((1u << count) - 1);
@@ -324,18 +318,9 @@ inline void store_pairs(Short *to, __m512 a, __m512 b) {
   _mm512_storeu_si512(to, _mm512_permutexvar_epi16(_mm512_load_si512(order), bits));
 }
 
-// 16 columns of up to 32 rows of Shorts become 16 rows of 32; what is missing becomes zero.
-inline void transpose_short(const Short *from, Index row, Index count, Short *to, Index to_row) {
-  __m512i a[16], b[16];
-#pragma GCC unroll 16
-  for (int i = 0; i < 16; ++i) {
-    const Index k = 2 * i;
-    auto at = [&](Index r) {
-      return r < count ? _mm256_loadu_si256(reinterpret_cast<const __m256i *>(from + r * row)) : __m256i{};
-    };
-    const __m512i low = _mm512_cvtepu16_epi32(at(k)), high = _mm512_cvtepu16_epi32(at(k + 1));
-    a[i] = _mm512_or_si512(low, _mm512_slli_epi32(high, 16));
-  }
+// Stores 16 vectors of 16 pairs as the matrix that they are, turned; it is written over.
+inline void store_turned(__m512i (&a)[16], Short *to, Index to_row) {
+  __m512i b[16];
 #pragma GCC unroll 8
   for (int i = 0; i < 8; ++i) {
     b[2 * i] = _mm512_unpacklo_epi32(a[2 * i], a[2 * i + 1]);
@@ -359,6 +344,35 @@ inline void transpose_short(const Short *from, Index row, Index count, Short *to
     _mm512_storeu_si512(to + (8 + j) * to_row, _mm512_shuffle_i32x4(f, h, 0x88));
     _mm512_storeu_si512(to + (12 + j) * to_row, _mm512_shuffle_i32x4(f, h, 0xdd));
   }
+}
+
+// 16 columns of up to 32 rows of Shorts become 16 rows of 32; what is missing becomes zero.
+inline void transpose_short(const Short *from, Index row, Index count, Short *to, Index to_row) {
+  __m512i a[16];
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; ++i) {
+    const Index k = 2 * i;
+    auto at = [&](Index r) {
+      return r < count ? _mm256_loadu_si256(reinterpret_cast<const __m256i *>(from + r * row)) : __m256i{};
+    };
+    const __m512i low = _mm512_cvtepu16_epi32(at(k)), high = _mm512_cvtepu16_epi32(at(k + 1));
+    a[i] = _mm512_or_si512(low, _mm512_slli_epi32(high, 16));
+  }
+  store_turned(a, to, to_row);
+}
+
+// Weights of up to 16 units and 32 inputs become pairs of inputs, a vector of all units for each; what is missing
+// becomes zero.
+inline void pack_pairs(const float *from, Index row, Index units, Index inputs, Short *to, Index to_row) {
+  __m512i a[16];
+#pragma GCC unroll 16
+  for (int u = 0; u < 16; ++u) {
+    const Index count = u < units ? inputs : 0;
+    const float *own = from + u * row;
+    const __m512bh rounded = _mm512_cvtne2ps_pbh(load_first(own + 16, count - 16), load_first(own, count));
+    std::memcpy(&a[u], &rounded, sizeof rounded);
+  }
+  store_turned(a, to, to_row);
 }
 
 // The way from a pair of weights to the next one.
@@ -857,23 +871,23 @@ template <class T, class M, int N> struct Forward : Pass<T, M, N> {
   // Lays the weights of a panel out as they are read: for each input four vectors of N units.
   void pack(Index k, Index panel, T *weights) const {
     T *biases = weights + panel * panel_size;
-    auto lay_out = [&](auto *to, const T *from, Index columns) {  // from (4H, columns)
-      constexpr int pair = is_short<std::remove_pointer_t<decltype(to)>> ? 2 : 1;
-      for (Index j = 0; j < (pair == 2 ? depth(columns) : columns); j += pair)
-        for (int v = 0; v < 4; ++v) {
-          const Index unit = panels.block(panel, v) * N, first = panels.gate(panel, v) * H + unit;
+    pack(panel, biases, p.bias ? this->in(p.bias) + k * 4 * H : nullptr, 1);
+    M *next = pack(panel, inputs_of(biases), this->in(p.w_ih) + k * 4 * H * D, D);
+    pack(panel, next, this->in(p.w_hh) + k * 4 * H * H, H);
+  }
+
+  // Lays out a panel of (4H, columns), and returns where it ends; without a source all is zero.
+  template <class To> To *pack(Index panel, To *to, const T *from, Index columns) const {
+    for (Index j = 0; j < columns; j += kDeep<To>, to += kDeep<To> * 4 * N)
+      for (int v = 0; v < 4; ++v) {
+        const Index unit = panels.block(panel, v) * N, first = panels.gate(panel, v) * H + unit;
+        if constexpr (is_short<To>)
+          pack_pairs(from + first * columns + j, columns, H - unit, columns - j, to + v * 2 * N, 4 * 2 * N);
+        else
           for (Index u = 0; u < N; ++u)
-            for (int i = 0; i < pair; ++i) {
-              const T value = from && unit + u < H && j + i < columns ? from[(first + u) * columns + j + i] : T(0);
-              if constexpr (pair == 2) *to++ = shortened(value);
-              else *to++ = value;
-            }
-        }
-      return to;
-    };
-    lay_out(biases, p.bias ? this->in(p.bias) + k * 4 * H : nullptr, 1);
-    M *next = lay_out(inputs_of(biases), this->in(p.w_ih) + k * 4 * H * D, D);
-    lay_out(next, this->in(p.w_hh) + k * 4 * H * H, H);
+            to[v * N + u] = from && unit + u < H ? from[(first + u) * columns + j] : T(0);
+      }
+    return to;
   }
 
   // Where a panel's weights lie after its biases.
@@ -1319,8 +1333,8 @@ template <class T, class M, int N> struct Backward : Pass<T, M, N> {
       };
       for (Index j = 0; j < Hp; j += N) store_pairs(to + 2 * j, h(first, j), h(second, j));
       for (Index j = 0; Hp + j < columns; j += N) store_pairs(to + 2 * (Hp + j), x(first, j), x(second, j));
-      to[2 * (Hp + D)] = first.counts ? shortened(T(1)) : M(0);
-      to[2 * (Hp + D) + 1] = second.counts ? shortened(T(1)) : M(0);
+      to[2 * (Hp + D)] = first.counts ? kShortOne : M(0);
+      to[2 * (Hp + D) + 1] = second.counts ? kShortOne : M(0);
     }
   }
 
