@@ -13,9 +13,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import NoReturn
 
 #: Whoever takes longer to end in order is ended: what was told before is kept.
 _SECONDS_TO_END = 8.0
+
+#: So many seconds later what the interpreter swallowed is raised again, outside of what swallowed it.
+_AGAIN = 0.02
 
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
 
@@ -30,15 +34,20 @@ class _Ending:
     Attributes:
         code: The exit code, 128 and the number of the signal; ``None`` while none has arrived.
         is_said: Whether the user knows.
+        is_swallowed: Whether what was raised came to nothing and will be raised again.
         ask: Called at the first Ctrl-C in place of ending, for what can end in order by itself.
     """
 
     def __init__(self) -> None:
         self.code: int | None = None
         self.is_said = False
+        self.is_swallowed = False
         self.ask: Callable[[], None] | None = None
 
     def handle(self, number: int, frame: FrameType | None) -> None:
+        if self.is_swallowed:
+            self.is_swallowed = False
+            self.raise_for(number)
         if self.code is not None:
             self.end_now()
         self.code = 128 + number
@@ -46,7 +55,20 @@ class _Ending:
             self.ask()
             return
         threading.Thread(target=self._end_later, daemon=True).start()
+        self.raise_for(number)
+
+    def raise_for(self, number: int) -> NoReturn:
         raise KeyboardInterrupt if number == signal.SIGINT else Terminated
+
+    def see_unraisable(self, unraisable: sys.UnraisableHookArgs) -> None:
+        """Have what a signal raised raised again if it met a ``__del__``, out of which nothing can be raised."""
+        if self.code is None or unraisable.exc_type not in (KeyboardInterrupt, Terminated):
+            sys.__unraisablehook__(unraisable)
+            return
+        self.is_swallowed = True
+        again = threading.Timer(_AGAIN, os.kill, (os.getpid(), self.code - 128))
+        again.daemon = True
+        again.start()
 
     def say(self) -> None:
         """Say that it was interrupted, once."""
@@ -72,6 +94,7 @@ def answer_signals() -> None:
         number = getattr(signal, name, None)  # not every system has each
         if number is not None and signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _ending.handle)
+    sys.unraisablehook = _ending.see_unraisable
 
 
 @contextmanager

@@ -27,10 +27,10 @@ from lstmreg.cli import main, parse
 from lstmreg.config import Config, DataConfig, from_dict
 from lstmreg.errors import ConfigError, DataError
 from lstmreg.search import Progress, Shown
-from lstmreg.terminal import Console, FitLines, Pulse, TrialLines, say
+from lstmreg.terminal import Console, FitLines, Pulse, TrialLines, pulse, say
 from lstmreg.verbs import VERBS, Verb
 from lstmreg.verbs.settings import VerbWithSettings
-from tests.program import completed
+from tests.program import Program, completed
 from tests.tiny import write_series
 
 SETTINGS = {
@@ -200,16 +200,25 @@ def test_fit_says_which_forecast_it_does_not_beat_and_what_to_do_about_a_trend(f
 HEARING = "signal.signal(signal.SIGINT, signal.default_int_handler); signal.signal(signal.SIGHUP, signal.SIG_DFL); "
 
 
-def talkative(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    """Start the command line with no patience for silence: it says all the time where it is."""
+def be_talkative() -> None:
+    """Have no patience for silence: say all the time where it is."""
+    pulse._SILENCE = 0.02
+
+
+def talkative(folder: Path, *arguments: str) -> Program:
+    """Start the command line, which says all the time where it is."""
+    return Program(folder, *arguments, prepare=be_talkative)
+
+
+def talkative_anew(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Start it in a new interpreter, whose children are its own."""
     program = (
-        "import signal; from lstmreg.__main__ import run; from lstmreg.terminal import pulse; pulse._SILENCE = 0.02; "
+        "import signal; from lstmreg.__main__ import run; from tests.test_cli import be_talkative; be_talkative(); "
     )
-    program += HEARING
     return subprocess.Popen(
-        [sys.executable, "-c", program + "run()", *arguments],
+        [sys.executable, "-c", program + HEARING + "run()", *arguments],
         cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -217,7 +226,7 @@ def talkative(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def wait_for(process: subprocess.Popen[str], pattern: str) -> None:
+def wait_for(process: subprocess.Popen[str] | Program, pattern: str) -> None:
     """Read what is printed up to a line that begins like this."""
     assert process.stdout is not None
     assert any(re.match(pattern, line) for line in process.stdout), "it ended before"
@@ -292,6 +301,34 @@ def interrupted(program: str, line: str, sent: signal.Signals) -> tuple[int, str
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_is_answered_before_anything_heavy_is_loaded(sent: signal.Signals, code: int) -> None:
     assert interrupted(SLOW_IMPORTS, "importing", sent) == (code, "Interrupted.\n")
+
+
+#: What ends a program meets it where nothing can be raised, as it does where a library lets go of what it holds.
+LETS_GO = f"""
+import signal, time
+from lstmreg import signals
+{HEARING}
+signals.answer_signals()
+class Held:
+    def __del__(self):
+        print("letting go", flush=True)
+        time.sleep(60)
+try:
+    Held()
+    time.sleep(60)
+except (KeyboardInterrupt, signals.Terminated):
+    print("in order", flush=True)
+    signals.exit_now(0)
+"""
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_that_nothing_can_be_raised_for_is_raised_a_moment_later(sent: signal.Signals, code: int) -> None:
+    with running(LETS_GO) as process:
+        wait_for(process, "letting go")
+        process.send_signal(sent)
+        assert process.communicate(timeout=60) == ("in order\n", "Interrupted.\n")
+    assert process.returncode == code
 
 
 def deaf(seconds: float) -> str:
@@ -572,7 +609,8 @@ def test_an_interrupted_search_closes_its_trial_and_the_same_line_goes_on(
     folder: Path, sent: signal.Signals, code: int, workers: int
 ) -> None:
     arguments = ["search", "-c", "lstmreg.yaml", "--training.max_epochs=80", "--training.patience=80"]
-    with talkative(folder, *arguments, f"--workers={workers}") as process:
+    start = talkative_anew if workers else talkative
+    with start(folder, *arguments, f"--workers={workers}") as process:
         for _ in range(2):
             wait_for(process, r" +\d+/\d+ ")  # a setting is done
         wait_for(process, r"  .+, epoch \d+, \d+ of \d+ trainings; ")  # others are on their way
@@ -608,44 +646,28 @@ def wait_until_all_have_ended(group: int) -> None:
 
 
 def test_a_reader_that_leaves_does_not_stop_the_search(folder: Path) -> None:
-    with subprocess.Popen(
-        command("search", "-c", "lstmreg.yaml"),
-        cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as searching:
-        assert searching.stdout is not None
-        assert searching.stderr is not None
+    with Program(folder, "search", "-c", "lstmreg.yaml") as searching:
         searching.stdout.readline()
         searching.stdout.close()
         said = searching.stderr.read()
-    assert (searching.returncode, said) == (0, "")
+    assert (searching.wait(), said) == (0, "")
     assert (folder / "runs/waves/report.html").exists()
+
+
+def leave_room(room: int) -> None:
+    """Let no file grow beyond so many bytes."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
 
 
 @pytest.mark.parametrize("room", [64_000])
 def test_a_full_disk_is_said_and_the_search_goes_on_when_there_is_room(folder: Path, room: int) -> None:
     """At the smaller size the study cannot be made, at the larger one it fills up in the middle of the search."""
-
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
-
     arguments = ["search", "-c", "lstmreg.yaml", "--trials=4"]
-    full = subprocess.run(
-        command(*arguments),
-        cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        preexec_fn=limit,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert full.returncode == 1
-    assert full.stderr.startswith("lstmreg: runs/waves/study.db: ")
-    assert full.stderr.count("\n") == 1
+    with Program(folder, *arguments, prepare=functools.partial(leave_room, room)) as program:
+        _, said = program.communicate()
+    assert program.returncode == 1
+    assert said.startswith("lstmreg: runs/waves/study.db: ")
+    assert said.count("\n") == 1
     assert lstmreg(folder, *arguments).returncode == 0
     assert json.loads((folder / "runs/waves/answer.json").read_text())["course"]["propose"] == [4 * 3, 0]
 

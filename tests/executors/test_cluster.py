@@ -26,6 +26,7 @@ from .work import THE_ONE, Work, trained
 if os.environ.get("CI") != "true":  # where nothing may be skipped
     pytest.importorskip("distributed")
 
+import dask
 from distributed import Client
 
 from lstmreg.executors.cluster import Cluster
@@ -207,10 +208,8 @@ def test_where_nobody_answers_it_is_said_what_to_start(some: Work, monkeypatch: 
 
 # ---------------------------------------------------------------------- TLS
 
-TLS = "DASK_DISTRIBUTED__COMM__TLS__"
 
-
-def write_certificate(folder: Path, name: str) -> dict[str, str]:
+def certified(folder: Path, name: str) -> dict[str, str]:
     """Make a key and a certificate that vouches for itself, and return the settings that have Dask use them."""
     if shutil.which("openssl") is None:
         assert os.environ.get("CI") != "true", "openssl is missing, and nothing may be skipped here"
@@ -219,39 +218,36 @@ def write_certificate(folder: Path, name: str) -> dict[str, str]:
     options = ["-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}"]
     files = ["-keyout", str(key), "-out", str(certificate)]
     subprocess.run(["openssl", "req", "-x509", *options, *files], check=True, capture_output=True)
-    roles = [f"{TLS}{role}__{what}" for role in ("SCHEDULER", "WORKER", "CLIENT") for what in ("KEY", "CERT")]
-    found = {role: str(key if role.endswith("KEY") else certificate) for role in roles}
-    return {**found, f"{TLS}CA_FILE": str(certificate), "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "true"}
+    found = {"comm.require-encryption": "true", "comm.tls.ca-file": str(certificate)}
+    for role in ("scheduler", "worker", "client"):
+        found |= {f"comm.tls.{role}.key": str(key), f"comm.tls.{role}.cert": str(certificate)}
+    return found
 
 
-SEARCH = """
-import sys
-from pathlib import Path
-from lstmreg import search
-from tests.tiny import smallest_config
-
-print(len(search.run(smallest_config(Path(sys.argv[1]), cluster=sys.argv[2])).records["judge"]))
-"""
+def speaking_tls(settings: dict[str, str]) -> dask.config.set:
+    """Let this process speak with these settings."""
+    return dask.config.set({f"distributed.{name}": value for name, value in settings.items()})
 
 
-def test_over_tls_who_has_no_certificate_is_turned_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ours, others = write_certificate(tmp_path, "ours"), write_certificate(tmp_path, "others")
+def in_the_environment(name: str) -> str:
+    """Return the variable from which a new process of Dask reads a setting."""
+    return f"DASK_DISTRIBUTED__{name.upper().replace('.', '__').replace('-', '_')}"
+
+
+def test_over_tls_who_has_no_certificate_is_turned_away(
+    some: Work, undisturbed: dict[int, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, others = certified(tmp_path, "ours"), certified(tmp_path, "others")
     with monkeypatch.context() as patched:
         for name, value in ours.items():
-            patched.setenv(name, value)
+            patched.setenv(in_the_environment(name), value)
         cluster = RealCluster(tmp_path, 1, "tls")
+    there = SearchConfig(cluster=cluster.address)
     try:
-        known, unknown = (
-            subprocess.run(
-                [sys.executable, "-c", SEARCH, str(tmp_path), cluster.address],
-                env={**os.environ, **settings, "PYTHONPATH": str(ROOT)},
-                capture_output=True,
-                text=True,
-            )
-            for settings in (ours, others)
-        )
+        with speaking_tls(ours), opened(there, some.material) as executor:
+            assert trained(executor, some.assignments, work.curve).outcomes == undisturbed
+        monkeypatch.setattr("lstmreg.executors.cluster._TRY", 2.0)
+        with speaking_tls(others), pytest.raises(ConfigError, match="no scheduler of Dask answers at tls://"):
+            opened(there, some.material)
     finally:
         cluster.stop()
-    assert int(known.stdout) > 0, known.stderr
-    assert unknown.returncode == 1
-    assert "no scheduler of Dask answers at tls://" in unknown.stderr

@@ -7,11 +7,8 @@ import dataclasses
 import html
 import json
 import math
-import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,6 +28,7 @@ from lstmreg.search.evidence import Evidence
 from lstmreg.search.records import STAGES, Record
 from lstmreg.search.space import key
 from lstmreg.yaml_file import write_yaml
+from tests.program import Program
 from tests.tiny import smallest_config, tiny_config
 
 VERDICTS_OF_THE_JUDGE = {"use", "helps alone, not needed", "helps alone, not confirmed", "off for certain", "harms"}
@@ -375,18 +373,14 @@ def test_reports_all_through_a_search_disturb_nothing_and_the_last_word_is_the_a
     config = smallest_config(tmp_path)
     config = dataclasses.replace(config, training=dataclasses.replace(config.training, max_epochs=10, patience=10))
     write_yaml(config, tmp_path / "lstmreg.yaml")
-    program = [sys.executable, "-m", "lstmreg", "search", "-c", "lstmreg.yaml"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     stages = set()
-    with subprocess.Popen(
-        program, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as runs:
+    with Program(tmp_path, "search", "-c", "lstmreg.yaml") as runs:
         while runs.poll() is None:
             with contextlib.suppress(LstmregError):  # it has not begun, or nothing has a result
                 known = report.write_what_is_known(config.directory)
                 stages.add(None if known.unfinished is None else known.unfinished.stage)
         _, said = runs.communicate()
-    assert (runs.returncode, said) == (0, b"")
+    assert (runs.returncode, said) == (0, "")
     assert {"screen", "judge"} & stages
     content = json.loads((config.directory / "answer.json").read_text())
     assert content["unfinished"] is None

@@ -10,8 +10,6 @@ import re
 import signal
 import socket
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -31,6 +29,7 @@ from lstmreg.search import Progress, Shown
 from lstmreg.signals import Terminated
 from lstmreg.terminal import Console, watch_status
 from lstmreg.yaml_file import write_yaml
+from tests.program import Program
 from tests.tiny import smallest_config, tiny_config
 
 BUSY = Progress(
@@ -306,23 +305,16 @@ def test_a_run_that_told_nothing_is_known_by_its_study(tmp_path: Path, capsys: p
 
 
 def written(directory: Path) -> dict[str, int]:
-    """Return when each file of a run was written last, but for the lock: to ask for it opens it, and some versions write."""
+    """Return when each file of a run was written last; not of the lock, which some versions write to ask for it."""
     return {path.name: path.stat().st_mtime_ns for path in directory.iterdir() if path.name != ".lock"}
 
 
-def searching(config: Config, folder: Path) -> subprocess.Popen[str]:
+def searching(config: Config, folder: Path) -> Program:
     write_yaml(config, folder / "lstmreg.yaml")
-    return subprocess.Popen(
-        [sys.executable, "-m", "lstmreg", "search", "-c", "lstmreg.yaml"],
-        cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return Program(folder, "search", "-c", "lstmreg.yaml")
 
 
-def until(process: subprocess.Popen[str], directory: Path, done: int) -> News:
+def until(process: Program, directory: Path, done: int) -> News:
     """Look until a search has told that so much is done."""
     while process.poll() is None:
         news = read_news(directory)

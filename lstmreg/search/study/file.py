@@ -16,7 +16,8 @@ from optuna.trial import FrozenTrial
 
 from lstmreg.errors import ConfigError, CorruptFileError, LstmregError
 
-from .storage import FAILURES, UNREADABLE, Storage, added, first_line
+from .adding import added
+from .storage import FAILURES, UNREADABLE, Storage, first_line
 
 
 @contextmanager
@@ -141,7 +142,8 @@ class StudyFile(Storage):
 
     def opened(self) -> optuna.storages.RDBStorage:
         """Return it as Optuna knows it."""
-        return optuna.storages.RDBStorage(f"sqlite:///{self.path.absolute()}")
+        arguments = {"connect_args": {"timeout": _PATIENCE}}
+        return optuna.storages.RDBStorage(f"sqlite:///{self.path.absolute()}", engine_kwargs=arguments)
 
     def write(self, storage: optuna.storages.RDBStorage, study: optuna.Study, trial: FrozenTrial) -> int:
         """Keep a trial that has ended, and return its number."""
@@ -151,6 +153,9 @@ class StudyFile(Storage):
         """Say that the study is damaged, and what to do."""
         return damaged(self.path, reason)
 
+
+#: In seconds: who reads a large study elsewhere keeps the file from being written for as long.
+_PATIENCE = 30
 
 _GONE = (
     "the folder, or the study in it, was taken away while the search ran. The trainings that were told of were in it: "

@@ -26,7 +26,8 @@ from sqlalchemy.pool import NullPool, QueuePool
 
 from lstmreg.errors import ConfigError, CorruptFileError, LstmregError
 
-from .storage import FAILURES, UNREADABLE, Storage, added, first_line
+from .adding import added
+from .storage import FAILURES, UNREADABLE, Storage, first_line
 
 #: Seconds between the attempts to write a trial when the connection is lost: a minute in all.
 PAUSES = (0.5, 1, 2, 4, 8, 15, 30)
@@ -180,7 +181,7 @@ class StudyServer(Storage):
         raise AssertionError("the last attempt returns or raises")
 
     def _added(self, storage: RDBStorage, study: optuna.Study, trial: FrozenTrial) -> int:
-        """Add a trial over the connection that is there: Optuna tries again by itself, which could double it."""
+        """Add a trial over the connection that is there: a new one would have to be looked at first."""
         self._may_connect = False
         try:
             return added(storage, study, trial)

@@ -83,8 +83,3 @@ class Storage(ABC):
 def first_line(error: Exception) -> str:
     """Return the first line of an error; of one that says nothing its name."""
     return (str(error.__cause__ or error).splitlines() or [type(error).__name__])[0]
-
-
-def added(storage: optuna.storages.RDBStorage, study: optuna.Study, trial: FrozenTrial) -> int:
-    """Add a trial that has ended, in one transaction and not one for each attribute, and return its number."""
-    return storage.get_trial_number_from_id(storage.create_new_trial(study._study_id, template_trial=trial))
