@@ -61,7 +61,8 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results")
     folder = parser.parse_args().results
     speed, keras, memory, sweep = (read(folder / f"{name}.jsonl") for name in ("speed", "keras", "memory", "sweep"))
-    for paragraph in [*tables(speed, keras, memory), *population_table(read(folder / "population.jsonl"))]:
+    halves = autocast_table(read(folder / "autocast.jsonl"))
+    for paragraph in [*tables(speed, keras, memory), *halves, *population_table(read(folder / "population.jsonl"))]:
         print(paragraph, end="\n\n")
     with matplotlib.rc_context(STYLE):
         if speed:
@@ -124,6 +125,30 @@ def tables(speed: list[Line], keras: list[Line], memory: list[Line]) -> Iterator
     if memory:
         needed = ", ".join(f"{times(rivals, OURS)} at {words(size)}" for size, rivals in by_size(memory).items())
         yield f"Peak memory of training with all six, beyond weights and input, times `nn.LSTM`'s with none: {needed}."
+
+
+#: Column by rival, of ratios to nn.LSTM under autocast.
+SHORT_COLUMNS = {
+    "lstmreg": "no knob",
+    "lstmreg tied mask": "one tied mask",
+    "lstmreg six": "**all six**",
+    "nn.LSTM in float32": "`nn.LSTM` in float32",
+    "lstmreg six in float32": "all six in float32",
+}
+
+
+def autocast_table(lines: list[Line]) -> Iterator[str]:
+    """Write what autocast to bfloat16 costs, and what it saves."""
+    if lines:
+        header = ["B, T, D, H", "`nn.LSTM` under autocast", *SHORT_COLUMNS.values()]
+        rows = [
+            [words(size), f"{rivals['nn.LSTM']['median'] * 1e3:.3g} ms", *(times(rivals, n) for n in SHORT_COLUMNS)]
+            for size, rivals in by_size(lines).items()
+        ]
+        yield markdown(header, rows)
+        yield "Times `nn.LSTM`'s under autocast; processor time. " + about(lines).replace(
+            "float32, forward", "bfloat16 under autocast, forward"
+        )
 
 
 #: What was trained, as the table calls it; the rest is in population.py.

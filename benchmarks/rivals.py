@@ -123,10 +123,12 @@ RIVALS = {
 class Step:
     """A step of training without the optimizer: gradients cleared, forward, backward.
 
-    The loss is the output's product with a fixed random cotangent, plus the penalty where there is one.
+    The loss is the output's product with a fixed random cotangent, plus the penalty where there is one. With ``short``
+    the forward pass runs under autocast to that type.
     """
 
-    def __init__(self, rival: Rival, size: Size) -> None:
+    def __init__(self, rival: Rival, size: Size, short: torch.dtype | None = None) -> None:
+        self.short = short
         generator = torch.Generator().manual_seed(0)
         self.x = torch.randn(size.T, size.B, size.D, generator=generator).requires_grad_()
         self.cotangent = torch.randn(size.T, size.B, size.H, generator=generator)
@@ -143,27 +145,30 @@ class Step:
         """Take the step and return output and penalty; gradients are where autograd leaves them."""
         self.layer.zero_grad(set_to_none=True)
         self.x.grad = None
-        output, _ = self.layer(self.x)
-        if not self.has_penalty:
-            output.backward(self.cotangent)
-            return output, None
-        penalty = self.layer.penalty()
-        torch.autograd.backward((output, penalty), (self.cotangent, None))
+        with torch.autocast("cpu", self.short, enabled=self.short is not None):
+            output, _ = self.layer(self.x)
+            penalty = self.layer.penalty() if self.has_penalty else None
+        cotangent = self.cotangent.to(output.dtype)
+        if penalty is None:
+            output.backward(cotangent)
+        else:
+            torch.autograd.backward((output, penalty), (cotangent, None))
         return output, penalty
 
 
-def checked_step(name: str, size: Size) -> Step:
-    """Return a rival's step, having compared all its numbers with those of lstmreg's plain reference.
+def checked_step(name: str, size: Size, short: torch.dtype | None = None) -> Step:
+    """Return a rival's step, having compared all its numbers with those of lstmreg's plain reference in float32.
 
     The same seed gives all of them the same masks.
     """
     rival = RIVALS[name]
     definition = Rival(partial(LSTM, **rival.knobs, backend="reference"), rival.knobs)
-    step = Step(rival, size)
+    step = Step(rival, size, short)
+    allowed = 1e-4 if short is None else 0.05
     found, expected = _numbers(step), _numbers(Step(definition, size))
     for what, wanted in expected.items():
         error, scale = float((found[what] - wanted).abs().max()), float(wanted.abs().max())
-        if not error <= 1e-4 * scale:
+        if not error <= allowed * scale:
             sys.exit(f"{name} at {size}: {what} must be the reference's, but differs by {error:.1e} of {scale:.1e}.")
     return step
 

@@ -252,8 +252,10 @@ def _squares(flat: Tensor) -> Tensor:
     """Return the sum of squares ``()`` of ``(P)``, or ``(K)`` of ``(K, P)``.
 
     Of one model it is not that of ``(1, P)``: that takes three times as long, has other last digits, and autocast
-    would compute it in a shorter type.
+    would compute it in a shorter type. In half precision, which the output has under autocast, it is the sum that
+    would lose digits, and take ten times as long.
     """
+    flat = flat.float() if flat.dtype in (torch.bfloat16, torch.float16) else flat
     return torch.dot(flat, flat) if flat.dim() == 1 else torch.linalg.vecdot(flat, flat)
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lstmreg import L1L2
-from lstmreg.regularizers import member_nets
+from lstmreg.regularizers import elastic_nets, member_nets
 
 K = 4
 
@@ -82,3 +82,11 @@ def test_autocast_computes_no_penalty_in_a_shorter_type():
         total = L1L2(1.0, 1.0)(w)
     assert total.dtype == torch.float32
     assert float(total) == pytest.approx(21 * (1 / 3 + 1 / 9), rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_squares_in_half_precision_are_summed_in_float32(dtype):
+    weights, output = torch.zeros(1), torch.full((40_000,), 1.5, dtype=dtype)  # 90000: more than float16 can hold
+    total = elastic_nets([(0.0, 1.0), (0.0, 1.0)], [weights, output], [0, 0])[0]
+    assert total.dtype == torch.float32
+    assert float(total) == 90_000

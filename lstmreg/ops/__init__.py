@@ -9,8 +9,6 @@ to autograd and ``opaque`` to ``torch.compile``; ``onnx`` is what torch's export
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -75,30 +73,16 @@ def lstm(
         ValueError: If shapes do not fit each other, or ``backend`` is unknown or cannot serve these arguments (with
             the reason).
     """
-    call = Call(x, h_0, c_0, w_ih, w_hh, bias, w_hr, input_mask, recurrent_mask, valid, reverse, activations)
+    masks = input_mask, recurrent_mask, valid
+    call = Call(x, h_0, c_0, w_ih, w_hh, bias, w_hr, *masks, reverse, activations, _autocast_type(x))
     call.check()
-    lower = _autocast_type(x)
-    if lower is not None:
-        # As nn.LSTM does: cast once at the door, and let nothing inside switch types.
-        with torch.autocast(x.device.type, enabled=False):
-            return _run(_cast(call, lower), backend)
-    return _run(call, backend)
-
-
-def _run(call: Call, backend: str) -> Result:
     if is_compiling() and opaque.why_not(call) is None:  # torch.export too
-        return onnx.lstm(call) if onnx.is_exporting() else opaque.lstm(call, backend)
+        return onnx.lstm(call.shortened()) if onnx.is_exporting() else opaque.lstm(call, backend)
     return dispatch.run(call, backend)
 
 
-def _cast(call: Call, dtype: torch.dtype) -> Call:
-    tensors = {name: t for name, t in call._asdict().items() if isinstance(t, Tensor) and name != "valid"}
-    changed: dict[str, Any] = {name: t.to(dtype) for name, t in tensors.items()}
-    return call._replace(**changed)
-
-
 def _autocast_type(x: Tensor) -> torch.dtype | None:
-    """Return the type that autocast asks for, if it is on and ``x`` is not there yet."""
+    """Return the type that autocast asks for, if it is on and the type of ``x`` is one that it changes."""
     kind = x.device.type
     if not torch.amp.is_autocast_available(kind) or not torch.is_autocast_enabled(kind):
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -40,6 +40,8 @@ class Call(NamedTuple):
     valid: Tensor | None = None
     reverse: bool = False
     activations: tuple[Activation, Activation] = (torch.tanh, torch.sigmoid)
+    short: torch.dtype | None = None
+    """The type that autocast asks for; ``None`` where results have the tensors' own."""
 
     def check(self) -> None:
         """Raise an ``InputError`` if the tensors do not fit each other; compiled code would read beyond them."""
@@ -86,6 +88,21 @@ class Call(NamedTuple):
         """Whether a mask asks for a gradient."""
         x_mask, h_mask = self.input_mask, self.recurrent_mask
         return (x_mask is not None and x_mask.requires_grad) or (h_mask is not None and h_mask.requires_grad)
+
+    @property
+    def result_type(self) -> torch.dtype:
+        """The type of the results."""
+        return self.short or self.x.dtype
+
+    def shortened(self) -> Call:
+        """Return a call whose tensors have the type of the results, as ``nn.LSTM`` casts them under autocast."""
+        return self if self.short is None else self.cast(self.short)
+
+    def cast(self, dtype: torch.dtype) -> Call:
+        """Return a call with all its tensors in one type."""
+        tensors = {name: t for name, t in self._asdict().items() if isinstance(t, Tensor) and name != "valid"}
+        changed: dict[str, Any] = {name: t.to(dtype) for name, t in tensors.items() if t.dtype is not dtype}
+        return self._replace(**changed, short=None)
 
     @property
     def models(self) -> int | None:

@@ -6,6 +6,8 @@ import functools
 import warnings
 from types import ModuleType
 
+import torch
+
 from lstmreg.tracing import in_forward_mode, in_transform, is_compiling, is_recorded
 
 from . import eager, fused_cpu, native, reference
@@ -32,8 +34,13 @@ def run(call: Call, backend: str) -> Result:
     Raises:
         ValueError: If ``backend`` is unknown, or cannot serve the call (with the reason).
     """
-    result: Result = BACKENDS[choose(call, backend)].lstm(call)
-    return result
+    chosen = choose(call, backend)
+    if chosen == "fused_cpu" or call.short is None:  # it keeps long what it can
+        result: Result = BACKENDS[chosen].lstm(call)
+        return result
+    # As nn.LSTM does: cast once at the door, and let nothing inside switch types.
+    with torch.autocast(call.x.device.type, enabled=False):
+        return run(call.shortened(), chosen)
 
 
 def choose(call: Call, backend: str) -> str:

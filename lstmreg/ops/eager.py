@@ -74,6 +74,9 @@ class _Views:
 
 
 class _Passes:
+    def result_type(self, call: Call) -> torch.dtype:
+        return call.x.dtype
+
     def kept_shapes(self, call: Call) -> Kept[tuple[int, ...]]:
         steps, (batch, hidden) = call.steps, call.h_0.shape[-2:]
         lead = steps, call.models or 1

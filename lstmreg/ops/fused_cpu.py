@@ -1,9 +1,13 @@
-"""C++, compiled on first use: the whole recurrence in one call, for any masks, on the CPU."""
+"""C++, compiled on first use: the whole recurrence in one call, for any masks, on the CPU.
+
+Of half precision, what is multiplied may be bfloat16 where the processor multiplies that; all else is float32.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -17,6 +21,9 @@ from .recurrence import Cotangents, Gradients, Kept
 
 _REALS = {torch.float32: "float", torch.float64: "double"}
 
+#: Of the types that it takes, those that it computes in float32.
+_HALVES = torch.bfloat16, torch.float16
+
 
 def why_not(call: Call) -> str | None:
     """Return why the compiled code cannot serve a call, or ``None`` if it can; compiles it if need be."""
@@ -27,14 +34,15 @@ def why_not(call: Call) -> str | None:
     if 0 in call.x.shape[-3:-1]:
         return "it needs at least one step and one sequence"
     dtype = call.x.dtype
-    is_real = dtype in _REALS
+    # Under autocast the types may differ: it takes them all for the one that is asked for.
+    served = call.short in _HALVES if call.short else dtype in _REALS or dtype in _HALVES
     for t in (*call.differentiable, call.input_mask, call.recurrent_mask):
         if t is None:
             continue
         if not t.is_cpu:
             return "it runs on the CPU"
-        if t.dtype is not dtype or not is_real:
-            return "it computes in float32 or float64, all tensors alike"
+        if not served or not (t.dtype is dtype or (call.short and t.is_floating_point())):
+            return "it takes float32, float64, bfloat16 or float16, all tensors alike"
     if call.has_trained_mask:
         return "it has no gradients of masks"
     if not is_compiling() and in_transform():
@@ -46,12 +54,39 @@ def why_not(call: Call) -> str | None:
 
 def missing(call: Call) -> str | None:
     """Return why there is no compiled code for the type of a call, or ``None``."""
-    return compiled.why_not(_REALS[call.x.dtype]) if call.x.dtype in _REALS else None
+    real = _real(call)
+    return compiled.why_not(_REALS[real]) if real in _REALS else None
+
+
+def _real(call: Call) -> torch.dtype:
+    """Return the type that a call is computed in."""
+    return torch.float32 if call.result_type in _HALVES else call.x.dtype
 
 
 def lstm(call: Call) -> Result:
     """Compute what :func:`lstmreg.ops.lstm` defines, for a call that ``why_not`` admits."""
-    return recurrence.run(call, PASSES)
+    return in_real(call, lambda wide: recurrence.run(wide, SHORT_PASSES if multiplies_shorts(call) else PASSES))
+
+
+def multiplies_shorts(call: Call) -> bool:
+    """Tell whether products are those of bfloat16, because the results are, and the processor has such products."""
+    return call.result_type is torch.bfloat16 and _has_short_products()
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _has_short_products() -> bool:
+    return bool(_library(torch.float32).lstmreg_short())
+
+
+def in_real(call: Call, compute: Callable[[Call], Result]) -> Result:
+    """Let a call be computed in float32 if its tensors, or what autocast asks for, are shorter.
+
+    What is longer than autocast asks for is not shortened first: that would take time, and lose digits.
+    """
+    if call.result_type not in _HALVES:
+        return compute(call)
+    output, h_n, c_n = compute(call.cast(torch.float32))
+    return output.to(call.result_type), h_n.to(call.result_type), c_n.to(call.result_type)
 
 
 class _Problem(ctypes.Structure):
@@ -59,6 +94,7 @@ class _Problem(ctypes.Structure):
 
     _fields_ = [
         *((name, ctypes.c_int64) for name in ("models", "steps", "batch", "features", "hidden", "reverse", "threads")),
+        ("short_products", ctypes.c_int64),
         *((name, ctypes.c_int64) for name in ("input_groups", "recurrent_groups", "x_model", "x_step", "x_row")),
         *((name, ctypes.c_int64) for name in ("valid_model", "dy_model", "dy_step", "dy_row")),
         *((name, ctypes.c_void_p) for name in ("x", "h_0", "c_0", "w_ih", "w_hh", "bias", "input_mask")),
@@ -69,6 +105,12 @@ class _Problem(ctypes.Structure):
 
 
 class _Passes:
+    def __init__(self, short: bool) -> None:
+        self._short = short  # whether bfloat16 is multiplied
+
+    def result_type(self, call: Call) -> torch.dtype:
+        return torch.bfloat16 if self._short else call.x.dtype
+
     def kept_shapes(self, call: Call) -> Kept[tuple[int, ...]]:
         """Return the shapes of the gates and of the cell states, whose rows are padded to whole vectors."""
         lead, (batch, hidden) = call.w_hh.shape[:-2], call.h_0.shape[-2:]
@@ -79,11 +121,16 @@ class _Passes:
         library = _library(call.x.dtype)
         call = _laid_out(call)
         lead, steps, (batch, hidden) = call.w_hh.shape[:-2], call.steps, call.h_0.shape[-2:]
-        output = call.x.new_empty(*lead, steps, batch, hidden)
+        output = call.x.new_empty(*lead, steps, batch, hidden, dtype=self._output_type(hidden))
         h_n, c_n = torch.empty_like(call.h_0), torch.empty_like(call.c_0)
         kept = Kept(*(call.x.new_empty(shape) for shape in self.kept_shapes(call))) if keep else None
-        _compute(library.lstmreg_forward, call, (output, h_n, c_n), kept)
-        return (output, h_n, c_n), kept
+        _compute(library.lstmreg_forward, self._short, call, (output, h_n, c_n), kept)
+        result_type = self.result_type(call)
+        return (output.to(result_type), h_n.to(result_type), c_n.to(result_type)), kept
+
+    def _output_type(self, hidden: int) -> torch.dtype | None:
+        """Return the type in which the compiled code writes the output, if it is not that of the tensors."""
+        return torch.bfloat16 if self._short and _library(torch.float32).lstmreg_short_results(hidden) else None
 
     def backward(
         self, call: Call, output: Tensor, kept: Kept[Tensor], grads: Cotangents, needed: Differentiable[bool]
@@ -92,8 +139,12 @@ class _Passes:
         call = _laid_out(call)
         # Autograd keeps some zeros nowhere; the compiled code takes what is absent for zero.
         d_output, d_h, d_c = (None if g is None or g._is_zerotensor() else g for g in grads)
+        if self._short:
+            output_type = self._output_type(call.h_0.shape[-1]) or call.x.dtype
+            output = output.to(output_type)
+            d_output = None if d_output is None else d_output.to(output_type)
         d_output = None if d_output is None else _in_rows(d_output)
-        d_h, d_c = (None if g is None else _contiguous(g) for g in (d_h, d_c))
+        d_h, d_c = (None if g is None else _contiguous(g.to(call.x.dtype)) for g in (d_h, d_c))
         lead = call.w_hh.shape[:-2]
         x_shape = call.x.shape if call.x.dim() == 3 + len(lead) else (*lead, *call.x.shape)
         # The weights' gradients cost nothing to leave out; those of x and of the states are skipped if nobody asks.
@@ -106,13 +157,14 @@ class _Passes:
             bias=None if call.bias is None else torch.empty_like(call.bias),
         )
         cotangents = Cotangents(d_output, d_h, d_c)
-        _compute(library.lstmreg_backward, call, (output, None, None), kept, cotangents, found)
+        _compute(library.lstmreg_backward, self._short, call, (output, None, None), kept, cotangents, found)
         if found.x is not None and found.x.shape != call.x.shape:
             return found._replace(x=found.x.sum(0))  # of data that the models share
         return found
 
 
-PASSES = _Passes()
+PASSES = _Passes(short=False)
+SHORT_PASSES = _Passes(short=True)
 
 _NOTHING_KEPT = Kept(None, None)
 _NO_COTANGENTS = Cotangents(None, None, None)
@@ -121,6 +173,7 @@ _NO_GRADIENTS: Gradients = Differentiable(None, None, None, None, None, None)
 
 def _compute(
     function: Any,
+    short: bool,
     call: Call,
     results: tuple[Tensor | None, ...],
     kept: Kept[Tensor] | None,
@@ -141,6 +194,7 @@ def _compute(
         call.reverse,
         # A model of a population is one thread's work, so that its sums do not depend on how many models there are.
         min(threads, models or threads),
+        short,
         _groups(call.input_mask),
         _groups(call.recurrent_mask),
         *_strides(call.x),
@@ -216,6 +270,7 @@ def _library(dtype: torch.dtype) -> Any:
     for function in (library.lstmreg_forward, library.lstmreg_backward):
         function.argtypes, function.restype = [ctypes.POINTER(_Problem)], ctypes.c_int64
     library.lstmreg_width.argtypes = [ctypes.c_int64]
+    library.lstmreg_short_results.argtypes = [ctypes.c_int64]
     library.lstmreg_problem_size.restype = ctypes.c_int64
     ours, theirs = ctypes.sizeof(_Problem), library.lstmreg_problem_size()
     assert ours == theirs, f"Problem has {theirs} bytes in lstm.cpp, {ours} here: a field is on one side alone"

@@ -15,7 +15,11 @@ from .call import Call, Differentiable, Result
 from .recurrence import Cotangents, Inputs, Kept, TwoPasses, take, wants_gradients
 
 #: Those of the backends that bring their own backward pass; for the others ``eager`` goes back, and once more forward.
-PASSES: dict[str, TwoPasses] = {"fused_cpu": fused_cpu.PASSES, "eager": eager.PASSES}
+PASSES: dict[str, TwoPasses] = {
+    "fused_cpu": fused_cpu.PASSES,
+    "fused_cpu in bfloat16": fused_cpu.SHORT_PASSES,
+    "eager": eager.PASSES,
+}
 
 
 def why_not(call: Call) -> str | None:
@@ -27,8 +31,20 @@ def lstm(call: Call, backend: str) -> Result:
     """Compute what :func:`lstmreg.ops.lstm` defines, for a call that ``why_not`` admits."""
     # Chosen here, while the code is read, because what is kept for the backward pass depends on it.
     chosen = dispatch.choose(call, backend)
-    output, h_n, c_n, *_ = _forward(*Inputs.of(call), call.reverse, chosen, wants_gradients(call))
-    return output, h_n, c_n
+
+    if chosen == "fused_cpu" and fused_cpu.multiplies_shorts(call):
+        chosen = "fused_cpu in bfloat16"
+
+    def compute(call: Call) -> Result:
+        output, h_n, c_n, *_ = _forward(*Inputs.of(call), call.reverse, chosen, wants_gradients(call))
+        return output, h_n, c_n
+
+    if chosen.startswith("fused_cpu"):
+        return fused_cpu.in_real(call, compute)
+    if call.short is None:
+        return compute(call)
+    with torch.autocast(call.x.device.type, enabled=False):
+        return compute(call.shortened())
 
 
 # torch reads an operation's schema off the annotations, so the tensors stand here one by one.
@@ -64,9 +80,10 @@ def _(*arguments: Any) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     inputs, (reverse, backend, training) = take(Inputs, arguments)
     call, x, h_0, c_0 = inputs.call(reverse), inputs.x, inputs.h_0, inputs.c_0
     shapes = PASSES[backend].kept_shapes(call) if training and backend in PASSES else Kept((0,), (0,))
-    output = x.new_empty(*h_0.shape[:-2], call.steps, *h_0.shape[-2:])
+    dtype = PASSES[backend].result_type(call) if backend in PASSES else x.dtype
+    output = x.new_empty(*h_0.shape[:-2], call.steps, *h_0.shape[-2:], dtype=dtype)
     gates, cells = (x.new_empty(shape) for shape in shapes)
-    return output, h_0.new_empty(h_0.shape), c_0.new_empty(c_0.shape), gates, cells
+    return output, h_0.new_empty(h_0.shape, dtype=dtype), c_0.new_empty(c_0.shape, dtype=dtype), gates, cells
 
 
 @torch.library.custom_op("lstmreg::lstm_backward", mutates_args=())
@@ -115,7 +132,10 @@ def _differentiate(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]
     inputs, (output, _, _) = take(Inputs, saved)
     cotangents, _ = take(Cotangents, grads)
     shapes = output.shape, inputs.h_0.shape, inputs.c_0.shape
-    full = [inputs.x.new_zeros(shape) if g is None else g for g, shape in zip(cotangents, shapes, strict=True)]
+    full = [
+        inputs.x.new_zeros(shape, dtype=output.dtype) if g is None else g
+        for g, shape in zip(cotangents, shapes, strict=True)
+    ]
     found = iter(_backward(*full, *saved, ctx.reverse, ctx.backend))
     differentiable, masks = take(Differentiable, inputs)
     of_tensors = [None if t is None else next(found) for t in differentiable]

@@ -72,6 +72,10 @@ def take(kind: type[Named], flat: Sequence[Any]) -> tuple[Named, Sequence[Any]]:
 class TwoPasses(Protocol):
     """A backend with a forward and a backward pass."""
 
+    def result_type(self, call: Call) -> torch.dtype:
+        """Return the type of the results."""
+        ...
+
     def kept_shapes(self, call: Call) -> Kept[tuple[int, ...]]:
         """Return the shapes of what ``forward`` keeps."""
         ...
@@ -194,7 +198,7 @@ def _by_definition(call: Call, grads: Cotangents) -> Gradients:
         return tuple(y for y, g in zip(reference.lstm(replaced), grads, strict=True) if g is not None)
 
     _, pull = torch.func.vjp(outputs, *(t for t in call.differentiable if t is not None))  # type: ignore[misc]
-    found = iter(pull(tuple(g for g in grads if g is not None)))
+    found = iter(pull(tuple(g.to(call.x.dtype) for g in grads if g is not None)))  # results may be shorter
     return Differentiable(*_in_places(call.differentiable, found))
 
 

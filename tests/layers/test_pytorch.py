@@ -80,6 +80,16 @@ def test_a_compiled_model_trains_to_the_same_numbers_without_a_graph_break(knobs
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_compiled_model_trains_under_autocast_to_the_same_numbers():
+    plain, compiled = twins(**PENALTIES | RATES | {"seed": [1, 200, 300, 400]})
+    torch._dynamo.reset()
+    expected = train(plain, plain, dtype=torch.bfloat16)
+    found = train(compiled, torch.compile(compiled, fullgraph=True), dtype=torch.bfloat16)
+    assert found == pytest.approx(expected, rel=0.01)
+    torch.testing.assert_close(compiled.state_dict(), plain.state_dict(), rtol=0.01, atol=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_compiled_model_without_a_seed_drops_too():
     torch._dynamo.reset()
     model = Model(recurrent_dropout=0.5)
@@ -105,6 +115,20 @@ def test_autocast_runs_in_bfloat16_and_trains(knobs):
     losses = train(model, model, steps=20, dtype=torch.bfloat16)
     assert np.isfinite(losses).all()
     assert all(p.dtype == torch.float32 for p in model.parameters())
+
+
+def test_under_autocast_a_layer_with_every_knob_off_is_nn_lstm_to_the_last_bit():
+    model = Model()
+    stock = model.lstm.to_torch()
+    x = torch.randn(4, 7, 3)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        ours, theirs = model.lstm(x)[0], stock(x)[0]
+    assert torch.equal(ours, theirs)
+    cotangent = torch.randn(ours.shape).bfloat16()
+    ours.backward(cotangent)
+    theirs.backward(cotangent)
+    for name, weight in model.lstm.named_parameters():
+        assert torch.equal(weight.grad, stock.get_parameter(name).grad), name
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")

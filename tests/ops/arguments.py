@@ -128,3 +128,18 @@ def assert_close(found: dict[str, Tensor], expected: dict[str, Tensor], toleranc
             atol=loss * max(size, 1e-3),
             msg=lambda text, name=name: f"{name}: {text}",
         )
+
+
+def losses(found: dict[str, Tensor], true: dict[str, Tensor]) -> dict[str, float]:
+    """Return how far off numbers are, relative to their usual size."""
+
+    def size(t: Tensor) -> float:
+        return t.detach().double().square().mean().sqrt().item()
+
+    return {name: size(found[name].double() - value) / max(size(value), 1e-3) for name, value in true.items()}
+
+
+def assert_loses_little(found: dict[str, Tensor], true: dict[str, Tensor]) -> None:
+    assert found.keys() == true.keys()
+    assert {name: loss for name, loss in losses(found, true).items() if not loss < 0.03} == {}
+    assert_close({name: t.float() for name, t in found.items()}, true, tolerance=0.2)  # of each number

@@ -26,7 +26,7 @@ import torch
 from lstmreg import ops
 from lstmreg.ops import cache as keeping
 from lstmreg.ops import compiled, dispatch, fused_cpu
-from tests.ops.arguments import Kind, assert_close, make_call, results, true_results
+from tests.ops.arguments import Kind, assert_close, assert_loses_little, make_call, results, true_results
 
 ROOT = Path(__file__).parents[2]
 DROPPED = Kind(4, 4)
@@ -635,14 +635,20 @@ def test_it_works_after_a_fork_and_in_the_workers_of_a_loader():
 # ------------------------------------------------------------------ other processors and compilers
 
 
+def processor_flags() -> set[str]:
+    told = Path("/proc/cpuinfo")
+    return set(told.read_text().split()) if told.exists() else set()
+
+
 def other_builds() -> list[tuple[str, str]]:
     """Compilers and instruction sets that this machine has, besides what it uses anyway."""
     builds = [("clang++", "-march=native")] if shutil.which("clang++") else []
     if platform.machine() == "x86_64":
-        flags = Path("/proc/cpuinfo").read_text().split() if Path("/proc/cpuinfo").exists() else []
-        builds += [("c++", "-march=x86-64-v3")] if {"avx2", "fma", "bmi2"} <= set(flags) else []
+        flags = processor_flags()
+        builds += [("c++", "-march=x86-64-v3")] if {"avx2", "fma", "bmi2"} <= flags else []
         builds += [("c++", "-march=x86-64")]
-    return [build for build in builds if shutil.which(build[0])]
+        builds += [("c++ -mno-amx-tile", "-march=native")] if "amx_tile" in flags else []
+    return [build for build in builds if shutil.which(build[0].split()[0])]
 
 
 @pytest.mark.parametrize(("name", "tuning"), other_builds())
@@ -656,4 +662,19 @@ def test_other_compilers_and_processors_get_the_same_results(cache, monkeypatch,
                 arguments, options = make_call(size, kind, torch.float32)
                 found = results(ops.lstm, arguments, backend="fused_cpu", **options)
                 assert_close(found, true_results(arguments, **options))
-    assert compiled.library("float").path.parent == cache
+                with torch.autocast("cpu", torch.bfloat16):
+                    in_half = results(ops.lstm, arguments, backend="fused_cpu", **options)
+                assert_loses_little(in_half, true_results(arguments, **options))
+                assert_loses_little(in_half, true_results(arguments, **options))
+    library = compiled.library("float")
+    assert library.path.parent == cache
+    if tuning != "-march=native":
+        assert library.lstmreg_short() == 0
+    elif "-mno-amx-tile" in name:
+        assert library.lstmreg_short() == 1
+
+
+@pytest.mark.skipif("avx512_bf16" not in processor_flags(), reason="this processor has no products of bfloat16")
+def test_bfloat16_is_multiplied_by_the_processor_where_it_can():
+    assert compiled.library("float").lstmreg_short() > 0
+    assert compiled.library("double").lstmreg_short() == 0

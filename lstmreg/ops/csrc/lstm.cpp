@@ -7,6 +7,7 @@
 //
 // Plain C++ with the vector extensions of GCC and Clang; ../fused_cpu.py compiles it and describes the arguments.
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <cstring>
@@ -15,8 +16,19 @@
 #include <type_traits>
 #include <vector>
 
+#if defined(__AVX512BF16__) && defined(__AVX512BW__) && defined(__AVX512VL__)
+#define HAS_SHORT  // the processor multiplies bfloat16
+#include <immintrin.h>
+#endif
+#if defined(HAS_SHORT) && defined(__AMX_TILE__) && defined(__AMX_BF16__) && defined(__linux__)
+#define HAS_TILES  // and whole tiles of them, if the kernel gives leave
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 using Index = std::int64_t;
 using Real = REAL;  // float or double, from the command line
+using Short = std::uint16_t;  // a bfloat16
 
 extern "C" {
 
@@ -29,6 +41,7 @@ struct Problem {
   Index models, steps, batch, features, hidden;  // K, T, B, D, H, each at least 1
   Index reverse;                                 // 1: from the last step to the first; all keeps its place in time
   Index threads;                                 // at most so many
+  Index short_products;                          // 1: what is multiplied is rounded to bfloat16 (lstmreg_short)
   Index input_groups, recurrent_groups;          // G of the masks: 0 none, 1 tied over the gates, 4 one for each
   Index x_model, x_step, x_row;                  // strides of x in elements; x_model is 0 where the models share it
   Index valid_model;                             // stride of valid in elements: T * B, or 0 where the models share it
@@ -45,13 +58,13 @@ struct Problem {
   const std::uint8_t *valid;   // (T, B), 0 or 1; null: every step is valid
 
   // Written by the forward pass.
-  void *y;           // (T, B, H); the backward pass reads it
+  void *y;           // (T, B, H), of Shorts where lstmreg_short_results says so; the backward pass reads it
   void *h_n, *c_n;   // (B, H); null in the backward pass
   void *gates;       // (T, 4, B, Hp) after their activations, where Hp is H in whole vectors (lstmreg_width); both are
   void *cells;       // (T, B, Hp)    null in a forward pass that keeps nothing, and read by the backward pass
 
   // Read by the backward pass: gradients of its results.
-  const void *dy;              // (K, T, B, H) by its strides, the H of a row side by side; null: zero
+  const void *dy;              // (K, T, B, H) by its strides, the H of a row side by side, in y's type; null: zero
   const void *dh_n, *dc_n;     // (B, H); null: zero
 
   // Written by the backward pass: gradients of what it was given.
@@ -171,20 +184,31 @@ template <class T, int N> inline Exponential<Vector<T, N>> exponential(Vector<T,
   return e;
 }
 
-template <class T, int N> inline Vector<T, N> sigmoid(Vector<T, N> x) {
-  constexpr T lowest = sizeof(T) == 4 ? T(-88) : T(-709);
-  const auto e = exponential<T, N>(-(x < lowest ? Vector<T, N>{} + lowest : x));
-  return T(1) / ((e.scale * e.rest + e.scale) + T(1));
+// a / b, where b is no less than 1. Beside Shorts the last digits need not be right, and a division is slow.
+template <bool Quick, class V> inline V divide(V a, V b) {
+#ifdef HAS_SHORT
+  if constexpr (Quick && std::is_same_v<V, Vector<float, 16>>) {
+    const V guess = _mm512_maskz_rcp14_ps(0xffff, b);
+    return a * (guess * (2.0f - b * guess));
+  }
+#endif
+  return a / b;
 }
 
-template <class T, int N> inline Vector<T, N> tanh(Vector<T, N> x) {
+template <class T, int N, bool Quick = false> inline Vector<T, N> sigmoid(Vector<T, N> x) {
+  constexpr T lowest = sizeof(T) == 4 ? T(-88) : T(-709);
+  const auto e = exponential<T, N>(-(x < lowest ? Vector<T, N>{} + lowest : x));
+  return divide<Quick>(Vector<T, N>{} + T(1), (e.scale * e.rest + e.scale) + T(1));
+}
+
+template <class T, int N, bool Quick = false> inline Vector<T, N> tanh(Vector<T, N> x) {
   using V = Vector<T, N>;
   using Bits = BitsOf<T, N>;
   const Bits sign = ~(~Bits{} >> 1), x_sign = reinterpret_cast<Bits>(x) & sign;
   const V y = reinterpret_cast<V>(reinterpret_cast<Bits>(x) | sign);  // -|x|
   const auto e = exponential<T, N>(y + y);
   const V e_minus_1 = e.scale * e.rest + (e.scale - T(1));
-  const V t = e_minus_1 / (e_minus_1 + T(2));
+  const V t = divide<Quick>(e_minus_1, e_minus_1 + T(2));
   return reinterpret_cast<V>((reinterpret_cast<Bits>(t) & ~sign) | x_sign);
 }
 
@@ -247,17 +271,334 @@ template <int Most, class F> inline void with_constant(Index n, F &&f) {
   f(std::integral_constant<int, Most>{});
 }
 
-template <class T, int N>
-void multiply_rows(Index rows, Place<T> z, Start<T> start, std::initializer_list<Factor<T>> factors) {
-  bool shared = true;
-  for (const Factor<T> &f : factors) shared = shared && f.vector == 0;
-  with_constant<kRows>(rows, [&](auto R) {
-    shared ? multiply<T, N, R.value, true>(z, start, factors) : multiply<T, N, R.value, false>(z, start, factors);
-  });
+// What is multiplied, M, is of the type that is computed with, T, or Short. Then it is multiplied in pairs: weights lie
+// as pairs of inputs, for each of them 4 vectors of N pairs; counts are multiples of kDeep, with zeros at the end.
+template <class M> constexpr bool is_short = std::is_same_v<M, Short>;
+template <class M> constexpr Index kDeep = is_short<M> ? 32 : 1;
+constexpr Index kTileRows = 16;  // of a tile of Shorts
+constexpr Short kShortOne = 0x3f80;
+
+template <bool Shared>
+void multiply_short(Index rows, Place<float> z, Start<float> start, std::initializer_list<Factor<Short>> factors);
+void leave_tiles();
+
+#ifdef HAS_SHORT
+
+inline __mmask16 first_lanes(Index count) {
+  return count >= 16 ? 0xffff : count <= 0 ? 0 : static_cast<__mmask16>((1u << count) - 1);
 }
 
-// Cuts rows into groups of kRows, and into two of middling size where one or two would remain; f(first, size).
-template <class F> inline void in_tiles(Index count, F &&f) {
+inline __m512 load_first(const float *from, Index count) { return _mm512_maskz_loadu_ps(first_lanes(count), from); }
+
+// Stores 16 numbers, those after the first `count` as zeros: lanes that stand for nothing are multiplied too.
+inline void store_short(Short *to, __m512 v, Index count) {
+  const __m256bh rounded = _mm512_maskz_cvtneps_pbh(first_lanes(count), v);
+  std::memcpy(to, &rounded, sizeof rounded);
+}
+
+inline void store_first(Short *to, __m512 v, Index count) {
+  const __m256bh rounded = _mm512_maskz_cvtneps_pbh(first_lanes(count), v);
+  __m256i bits;
+  std::memcpy(&bits, &rounded, sizeof bits);
+  _mm256_mask_storeu_epi16(to, first_lanes(count), bits);
+}
+
+inline __m512 load_first(const Short *from, Index count) {
+  const __m512i bits = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(first_lanes(count), from));
+  return _mm512_castsi512_ps(_mm512_slli_epi32(bits, 16));
+}
+
+// Numbers of two rows side by side, as pairs are multiplied.
+inline void store_pairs(Short *to, __m512 a, __m512 b) {
+  alignas(64) static constexpr Short order[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
+                                                  8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+  const __m512bh rounded = _mm512_cvtne2ps_pbh(b, a);
+  __m512i bits;
+  std::memcpy(&bits, &rounded, sizeof bits);
+  _mm512_storeu_si512(to, _mm512_permutexvar_epi16(_mm512_load_si512(order), bits));
+}
+
+// Stores 16 vectors of 16 pairs as the matrix that they are, turned; it is written over.
+inline void store_turned(__m512i (&a)[16], Short *to, Index to_row) {
+  __m512i b[16];
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; ++i) {
+    b[2 * i] = _mm512_unpacklo_epi32(a[2 * i], a[2 * i + 1]);
+    b[2 * i + 1] = _mm512_unpackhi_epi32(a[2 * i], a[2 * i + 1]);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    a[4 * i] = _mm512_unpacklo_epi64(b[4 * i], b[4 * i + 2]);
+    a[4 * i + 1] = _mm512_unpackhi_epi64(b[4 * i], b[4 * i + 2]);
+    a[4 * i + 2] = _mm512_unpacklo_epi64(b[4 * i + 1], b[4 * i + 3]);
+    a[4 * i + 3] = _mm512_unpackhi_epi64(b[4 * i + 1], b[4 * i + 3]);
+  }
+  // Of a[4 i + j], quarter q has column 4 q + j of rows 4 i to 4 i + 3.
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {
+    const __m512i e = _mm512_shuffle_i32x4(a[j], a[4 + j], 0x44), f = _mm512_shuffle_i32x4(a[j], a[4 + j], 0xee);
+    const __m512i g = _mm512_shuffle_i32x4(a[8 + j], a[12 + j], 0x44);
+    const __m512i h = _mm512_shuffle_i32x4(a[8 + j], a[12 + j], 0xee);
+    _mm512_storeu_si512(to + j * to_row, _mm512_shuffle_i32x4(e, g, 0x88));
+    _mm512_storeu_si512(to + (4 + j) * to_row, _mm512_shuffle_i32x4(e, g, 0xdd));
+    _mm512_storeu_si512(to + (8 + j) * to_row, _mm512_shuffle_i32x4(f, h, 0x88));
+    _mm512_storeu_si512(to + (12 + j) * to_row, _mm512_shuffle_i32x4(f, h, 0xdd));
+  }
+}
+
+// 16 columns of up to 32 rows of Shorts become 16 rows of 32; what is missing becomes zero.
+inline void transpose_short(const Short *from, Index row, Index count, Short *to, Index to_row) {
+  __m512i a[16];
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; ++i) {
+    const Index k = 2 * i;
+    auto at = [&](Index r) {
+      return r < count ? _mm256_loadu_si256(reinterpret_cast<const __m256i *>(from + r * row)) : __m256i{};
+    };
+    const __m512i low = _mm512_cvtepu16_epi32(at(k)), high = _mm512_cvtepu16_epi32(at(k + 1));
+    a[i] = _mm512_or_si512(low, _mm512_slli_epi32(high, 16));
+  }
+  store_turned(a, to, to_row);
+}
+
+// Weights of up to 16 units and 32 inputs become pairs of inputs, a vector of all units for each; what is missing
+// becomes zero.
+inline void pack_pairs(const float *from, Index row, Index units, Index inputs, Short *to, Index to_row) {
+  __m512i a[16];
+#pragma GCC unroll 16
+  for (int u = 0; u < 16; ++u) {
+    const Index count = u < units ? inputs : 0;
+    const float *own = from + u * row;
+    const __m512bh rounded = _mm512_cvtne2ps_pbh(load_first(own + 16, count - 16), load_first(own, count));
+    std::memcpy(&a[u], &rounded, sizeof rounded);
+  }
+  store_turned(a, to, to_row);
+}
+
+// The way from a pair of weights to the next one.
+inline Index next_pair(const Factor<Short> &f) { return f.next_weights ? f.next_weights : 4 * 32; }
+
+// The product by instructions that multiply pairs.
+template <int R, bool Shared>
+[[gnu::noinline]] void multiply_pairs(Place<float> z, Start<float> start,
+                                      std::initializer_list<Factor<Short>> factors) {
+  __m512 acc[R][4];
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; ++v)
+      acc[r][v] = start.from ? _mm512_loadu_ps(start.from + r * start.row + v * 16) : _mm512_setzero_ps();
+  for (const Factor<Short> &f : factors) {
+    const Index next = next_pair(f);
+    const Short *weights = f.weights;
+    for (Index k = 0; k < f.count; k += 2, weights += next) {
+      __m512bh w[4];
+      std::memcpy(w, weights, sizeof w);
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+        for (int v = 0; v < 4; ++v) {
+          std::int32_t pair;
+          std::memcpy(&pair, f.values + (Shared ? 0 : v * f.vector) + r * f.row + k, sizeof pair);
+          const __m512i pairs = _mm512_set1_epi32(pair);
+          __m512bh value;
+          std::memcpy(&value, &pairs, sizeof value);
+          acc[r][v] = _mm512_dpbf16_ps(acc[r][v], value, w[v]);
+        }
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; ++v) _mm512_storeu_ps(z.to + r * z.row + v * z.vector, acc[r][v]);
+}
+
+#ifdef HAS_TILES
+
+// Asks the kernel once whether this process may use tiles.
+bool may_use_tiles() {
+  constexpr int kRequest = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, of the state that tiles are
+  static const bool may = syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
+  return may;
+}
+
+// How many rows the tiles of this thread have; 0: they are not set up.
+thread_local Index tile_rows = 0;
+
+// Tiles 0 to 3 are sums and 4, 5 values, of so many rows; 6 and 7 are weights, of 16 pairs.
+inline void set_up_tiles(Index rows) {
+  if (tile_rows == rows) return;
+  struct alignas(64) {
+    std::uint8_t palette = 1, start = 0, reserved[14] = {};
+    std::uint16_t bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+    std::uint8_t rows[16] = {};
+  } setting;
+  for (int i = 0; i < 8; ++i) setting.rows[i] = i < 6 ? rows : 16;
+  asm volatile("" : : "m"(setting) : "memory");
+  _tile_loadconfig(&setting);
+  tile_rows = rows;
+}
+
+inline void clear_sums() {
+  _tile_zero(0);
+  _tile_zero(1);
+  _tile_zero(2);
+  _tile_zero(3);
+}
+
+// Gives tiles back; a thread that keeps them is slower to put aside.
+void leave_tiles() {
+  if (tile_rows) _tile_release();
+  tile_rows = 0;
+}
+
+// The product by tiles of 16 x 16 sums, of up to 16 rows.
+template <bool Shared>
+[[gnu::noinline]] void multiply_tiles(Index rows, Place<float> z, Start<float> start,
+                                      std::initializer_list<Factor<Short>> factors) {
+  set_up_tiles(rows);
+  asm volatile("" ::: "memory");  // tiles read what was written; the compiler does not see that they do
+  if (start.from) {
+    const Index way = start.row * sizeof(float);
+    _tile_loadd(0, start.from, way);
+    _tile_loadd(1, start.from + 16, way);
+    _tile_loadd(2, start.from + 32, way);
+    _tile_loadd(3, start.from + 48, way);
+  } else {
+    clear_sums();
+  }
+  for (const Factor<Short> &f : factors) {
+    const Index next = next_pair(f), way = next * sizeof(Short), row = f.row * sizeof(Short);
+    const Short *weights = f.weights, *values = f.values;
+    for (Index k = 0; k < f.count; k += 32, values += 32, weights += 16 * next) {
+      _tile_loadd(4, values, row);
+      _tile_loadd(6, weights, way);
+      _tile_dpbf16ps(0, 4, 6);
+      _tile_loadd(7, weights + 32, way);
+      if constexpr (Shared) {
+        _tile_dpbf16ps(1, 4, 7);
+        _tile_loadd(6, weights + 64, way);
+        _tile_dpbf16ps(2, 4, 6);
+        _tile_loadd(7, weights + 96, way);
+        _tile_dpbf16ps(3, 4, 7);
+      } else {
+        _tile_loadd(5, values + f.vector, row);
+        _tile_dpbf16ps(1, 5, 7);
+        _tile_loadd(6, weights + 64, way);
+        _tile_loadd(4, values + 2 * f.vector, row);
+        _tile_dpbf16ps(2, 4, 6);
+        _tile_loadd(7, weights + 96, way);
+        _tile_loadd(5, values + 3 * f.vector, row);
+        _tile_dpbf16ps(3, 5, 7);
+      }
+    }
+  }
+  const Index way = z.row * sizeof(float);
+  _tile_stored(0, z.to, way);
+  _tile_stored(1, z.to + z.vector, way);
+  _tile_stored(2, z.to + 2 * z.vector, way);
+  _tile_stored(3, z.to + 3 * z.vector, way);
+  asm volatile("" ::: "memory");
+}
+
+// The same of up to 32 rows, in two tiles that may share some: weights, which lie further away, are read half as often.
+template <bool Shared>
+[[gnu::noinline]] void multiply_two_tiles(Index rows, Place<float> z, Start<float> start,
+                                          std::initializer_list<Factor<Short>> factors) {
+  const bool fits = tile_rows <= rows && rows <= 2 * tile_rows;  // to set them up anew would take time
+  set_up_tiles(fits ? tile_rows : divide_up(rows, 2));
+  const Index second = rows - tile_rows;
+  asm volatile("" ::: "memory");
+  for (int v = 0; v < 4; v += 2) {
+    if (start.from) {
+      const Index way = start.row * sizeof(float);
+      const float *from = start.from + 16 * v, *from_second = from + second * start.row;
+      _tile_loadd(0, from, way);
+      _tile_loadd(1, from + 16, way);
+      _tile_loadd(2, from_second, way);
+      _tile_loadd(3, from_second + 16, way);
+    } else {
+      clear_sums();
+    }
+    for (const Factor<Short> &f : factors) {
+      const Index next = next_pair(f), way = next * sizeof(Short), row = f.row * sizeof(Short);
+      const Short *weights = f.weights + 32 * v, *values = f.values + (Shared ? 0 : v * f.vector);
+      for (Index k = 0; k < f.count; k += 32, values += 32, weights += 16 * next) {
+        _tile_loadd(4, values, row);
+        _tile_loadd(5, values + second * f.row, row);
+        _tile_loadd(6, weights, way);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_dpbf16ps(2, 5, 6);
+        _tile_loadd(7, weights + 32, way);
+        if constexpr (!Shared) {
+          _tile_loadd(4, values + f.vector, row);
+          _tile_loadd(5, values + f.vector + second * f.row, row);
+        }
+        _tile_dpbf16ps(1, 4, 7);
+        _tile_dpbf16ps(3, 5, 7);
+      }
+    }
+    const Index way = z.row * sizeof(float);
+    float *to = z.to + v * z.vector, *to_second = to + second * z.row;
+    _tile_stored(0, to, way);
+    _tile_stored(1, to + z.vector, way);
+    _tile_stored(2, to_second, way);
+    _tile_stored(3, to_second + z.vector, way);
+  }
+  asm volatile("" ::: "memory");
+}
+
+#endif  // HAS_TILES
+
+template <bool Shared>
+void multiply_short(Index rows, Place<float> z, Start<float> start, std::initializer_list<Factor<Short>> factors) {
+#ifdef HAS_TILES
+  if (may_use_tiles())
+    return rows > kTileRows ? multiply_two_tiles<Shared>(rows, z, start, factors)
+                            : multiply_tiles<Shared>(rows, z, start, factors);
+#endif
+  for (Index r = 0; r < rows; r += kRows) {
+    auto from = [&](Factor<Short> f) {
+      f.values += r * f.row;
+      return f;
+    };
+    Start<float> begin = start;
+    if (begin.from) begin.from += r * begin.row;
+    const Place<float> to{z.to + r * z.row, z.row, z.vector};
+    with_constant<kRows>(std::min<Index>(kRows, rows - r), [&](auto R) {
+      const Factor<Short> *f = factors.begin();
+      factors.size() == 1 ? multiply_pairs<R.value, Shared>(to, begin, {from(f[0])})
+                          : multiply_pairs<R.value, Shared>(to, begin, {from(f[0]), from(f[1])});
+    });
+  }
+}
+
+#endif  // HAS_SHORT
+
+#ifndef HAS_TILES
+[[maybe_unused]] void leave_tiles() {}
+#endif
+
+template <class T, class M, int N>
+void multiply_rows(Index rows, Place<T> z, Start<T> start, std::initializer_list<Factor<M>> factors) {
+  bool shared = true;
+  for (const Factor<M> &f : factors) shared = shared && f.vector == 0;
+  if constexpr (is_short<M>)
+    shared ? multiply_short<true>(rows, z, start, factors) : multiply_short<false>(rows, z, start, factors);
+  else
+    with_constant<kRows>(rows, [&](auto R) {
+      shared ? multiply<T, N, R.value, true>(z, start, factors) : multiply<T, N, R.value, false>(z, start, factors);
+    });
+}
+
+// Cuts rows into groups of kRows, and into two of middling size where one or two would remain; f(first, size). Shorts
+// are cut into groups of two tiles, alike, since a change of their size takes time.
+template <class M, class F> inline void in_tiles(Index count, F &&f) {
+  if constexpr (is_short<M>) {
+    const Index size = divide_up(count, divide_up(count, 2 * kTileRows));
+    for (Index first = 0; first < count; first += size) f(first, std::min(size, count - first));
+    return;
+  }
   for (Index first = 0, size; first < count; first += size) {
     const Index left = count - first, rest = left - kRows;
     size = left <= kRows ? left : 0 < rest && rest <= kRows / 3 ? 2 * kRows / 3 : kRows;
@@ -326,14 +667,14 @@ struct Panels {
   Index block(Index panel, int vector) const { return panel < 4 * quads ? panel / 4 * 4 + vector : panel; }
 };
 
-template <class T, int N> struct Pass {
+template <class T, class M, int N> struct Pass {
   using V = Vector<T, N>;
   static constexpr int W = kVectorBytes / sizeof(T);
 
   const Problem &p;
   Index K = p.models, S = p.steps, B = p.batch, D = p.features, H = p.hidden;
   Index blocks = divide_up(H, N), Hp = blocks * N;
-  Index long_row = blocks > 4 ? Hp + N : Hp;  // not a large power of two, which caches dislike
+  Index long_row = blocks > 4 ? deep(H) + N : deep(H);  // not a large power of two, which caches dislike
   Index threads = useful_threads();
   Index chunks = divide_up(threads, K) < B ? divide_up(threads, K) : B;  // of a model's batch
   Index rows = widest();                                                 // that go through time together
@@ -352,6 +693,10 @@ template <class T, int N> struct Pass {
     return divide_up(chunk, divide_up(chunk, kBatch));
   }
 
+  // A count of what is multiplied, with the zeros at its end; and a row of it, which is whole vectors.
+  static Index depth(Index count) { return round_up(count, kDeep<M>); }
+  static Index deep(Index count) { return round_up(round_up(count, N), kDeep<M>); }
+
   Index time(Index step) const { return p.reverse ? S - 1 - step : step; }
 
   bool is_valid(Index k, Index t, Index b) const { return !p.valid || p.valid[k * p.valid_model + t * B + b]; }
@@ -361,30 +706,31 @@ template <class T, int N> struct Pass {
     in_parallel(p, threads, K * chunks, [&](Index unit, Index slot) {
       const Index k = unit / chunks, c = unit % chunks, first = B * c / chunks;
       f(k, c, first, B * (c + 1) / chunks - first, slot);
+      if constexpr (is_short<M>) leave_tiles();
     });
   }
 
   // Multiplies some rows by one panel of weights. The factors' weights are those of the first panel, and their
   // `vector` is the way from gate to gate.
-  void multiply_panel(const Panels &panels, Index panel, Index size, Start<T> start, const Factor<T> (&factors)[2],
+  void multiply_panel(const Panels &panels, Index panel, Index size, Start<T> start, const Factor<M> (&factors)[2],
                       Index row, Index count, Place<T> z) const {
     const bool wide = panel < 4 * panels.quads;
-    auto at_panel = [&](const Factor<T> &f) {
-      return Factor<T>{f.weights + panel * size, f.values + row * f.row + (wide ? panel % 4 * f.vector : 0), f.row,
+    auto at_panel = [&](const Factor<M> &f) {
+      return Factor<M>{f.weights + panel * size, f.values + row * f.row + (wide ? panel % 4 * f.vector : 0), f.row,
                        wide ? 0 : f.vector, f.count};
     };
     if (start.from) start.from += panel * start.panel + row * start.row;
-    multiply_rows<T, N>(count, z, start, {at_panel(factors[0]), at_panel(factors[1])});
+    multiply_rows<T, M, N>(count, z, start, {at_panel(factors[0]), at_panel(factors[1])});
   }
 
   // Multiplies rows by all panels. What came out of a block of N columns goes to
   // finish(block, z, way from row to row, way from gate to gate).
   template <class F>
-  void multiply_panels(const Panels &panels, Index size, Start<T> start, const Factor<T> (&factors)[2], Index rows,
+  void multiply_panels(const Panels &panels, Index size, Start<T> start, const Factor<M> (&factors)[2], Index rows,
                        T *z, F &&finish) const {
     for (Index quad = 0; quad < panels.quads; ++quad) {
       for (Index g = 0; g < 4; ++g)
-        in_tiles(rows, [&](Index row, Index count) {
+        in_tiles<M>(rows, [&](Index row, Index count) {
           multiply_panel(panels, 4 * quad + g, size, start, factors, row, count,
                          {z + (g * rows + row) * 4 * N, 4 * N, N});
         });
@@ -392,7 +738,7 @@ template <class T, int N> struct Pass {
     }
     const Index z_gate = in_lines(rows * N);
     for (Index block = 4 * panels.quads; block < panels.blocks; ++block) {
-      in_tiles(rows, [&](Index row, Index count) {
+      in_tiles<M>(rows, [&](Index row, Index count) {
         multiply_panel(panels, block, size, start, factors, row, count, {z + row * N, N, z_gate});
       });
       finish(block, z, N, z_gate);
@@ -430,7 +776,9 @@ template <class T, int N> struct Pass {
 
   // Where tensors end. A vector may be read beyond its row, but not beyond these: what comes into lanes that stand
   // for no unit stays in them.
-  const T *dy_end() const { return in(p.dy) + (K - 1) * p.dy_model + (S - 1) * p.dy_step + (B - 1) * p.dy_row + H; }
+  const M *dy_end() const {
+    return static_cast<const M *>(p.dy) + (K - 1) * p.dy_model + (S - 1) * p.dy_step + (B - 1) * p.dy_row + H;
+  }
   const T *state_end(const void *state) const { return in(state) + K * B * H; }
   const T *y_end() const { return in(p.y) + K * S * B * H; }
 
@@ -441,16 +789,22 @@ template <class T, int N> struct Pass {
   }
   const T *input_mask_end() const { return input_mask_at(K, 0, 0); }
 
-  // Writes from * mask, and after the `count` values up to a vector more of anything.
-  static void multiply_into(T *to, const T *from, const T *from_end, const T *mask, const T *mask_end, Index count) {
-    if (count < 3) {  // too few for vectors
+  // Writes from * mask, and after the `count` values up to a vector more of anything; or zeros, where they count.
+  static void multiply_into(M *to, const T *from, const T *from_end, const T *mask, const T *mask_end, Index count) {
+    if constexpr (is_short<M>) {
+      for (Index j = 0; j < depth(count); j += N) {
+        V v = load_first(from + j, count - j);
+        if (mask) v *= load_first(mask + j, count - j);
+        store_short(to + j, v, count - j);
+      }
+    } else if (count < 3) {  // too few for vectors
       for (Index j = 0; j < count; ++j) to[j] = mask ? from[j] * mask[j] : from[j];
-      return;
-    }
-    for (Index j = 0; j < count; j += N) {
-      V v = load_until<V>(from + j, from_end);
-      if (mask) v *= load_until<V>(mask + j, mask_end);
-      store(to + j, v);
+    } else {
+      for (Index j = 0; j < count; j += N) {
+        V v = load_until<V>(from + j, from_end);
+        if (mask) v *= load_until<V>(mask + j, mask_end);
+        store(to + j, v);
+      }
     }
   }
 
@@ -460,23 +814,26 @@ template <class T, int N> struct Pass {
 
 // ------------------------------------------------------------------ forward
 
-template <class T, int N> struct Forward : Pass<T, N> {
-  using Base = Pass<T, N>;
+template <class T, class M, int N> struct Forward : Pass<T, M, N> {
+  using Base = Pass<T, M, N>;
   using typename Base::V;
   using Base::p, Base::K, Base::S, Base::B, Base::D, Base::H, Base::blocks, Base::Hp, Base::threads, Base::chunks,
-      Base::rows, Base::long_row, Base::W, Base::in_lines;
+      Base::rows, Base::long_row, Base::W, Base::in_lines, Base::depth;
 
   struct Slot {
-    T *weights, *x, *h[2], *h_plain, *c, *masks, *z, *ahead;
+    T *weights;
+    M *x, *h[2];
+    T *h_plain, *c, *masks, *z, *ahead;
   };
-  static constexpr Factor<T> nothing{};
+  static constexpr Factor<M> nothing{};
   Panels panels{blocks, p.input_groups == 4 || p.recurrent_groups == 4};
-  Index panel_size = (1 + D + H) * 4 * N;  // a row of biases, then D, then H
+  Index inputs_size = (depth(D) + depth(H)) * 4 * N;                       // of Ms: D, then H
+  Index panel_size = 4 * N + inputs_size * sizeof(M) / sizeof(T);  // a row of biases, then those
   Index weights_size = blocks * panel_size;
-  Index x_row = D + N;                     // not a power of two, which caches dislike
+  Index x_row = depth(D) + (is_short<M> ? 32 : N);  // not a power of two, which caches dislike
   Index h_groups = p.recurrent_groups == 4 ? 4 : 1;
   // Few rows keep a tile half empty: then the inputs of some steps are multiplied together, ahead of time.
-  Index steps_ahead = rows * 2 > kRows ? 1 : kAheadRows / rows < S ? kAheadRows / rows : S;
+  Index steps_ahead = is_short<M> || rows * 2 > kRows ? 1 : kAheadRows / rows < S ? kAheadRows / rows : S;
   T *shared_weights;
   std::vector<Slot> slots;
 
@@ -485,9 +842,9 @@ template <class T, int N> struct Forward : Pass<T, N> {
     for (Index i = 0; i < threads; ++i) {
       Slot s;
       s.weights = chunks > 1 ? nullptr : arena.take<T>(weights_size);
-      s.x = arena.take<T>((p.input_groups > 0 ? p.input_groups : 1) * steps_ahead * rows * x_row);
-      s.h[0] = arena.take<T>(h_groups * in_lines(rows * long_row));
-      s.h[1] = arena.take<T>(h_groups * in_lines(rows * long_row));
+      s.x = arena.take<M>((p.input_groups > 0 ? p.input_groups : 1) * steps_ahead * rows * x_row);
+      s.h[0] = arena.take<M>(h_groups * in_lines(rows * long_row));
+      s.h[1] = arena.take<M>(h_groups * in_lines(rows * long_row));
       s.h_plain = arena.take<T>(in_lines(rows * Hp));
       s.c = arena.take<T>(in_lines(rows * Hp));
       s.masks = arena.take<T>(p.recurrent_groups * in_lines(rows * Hp));
@@ -513,64 +870,79 @@ template <class T, int N> struct Forward : Pass<T, N> {
 
   // Lays the weights of a panel out as they are read: for each input four vectors of N units.
   void pack(Index k, Index panel, T *weights) const {
-    T *to = weights + panel * panel_size;
-    auto lay_out = [&](const T *from, Index columns) {  // from (4H, columns)
-      for (Index j = 0; j < columns; ++j)
-        for (int v = 0; v < 4; ++v) {
-          const Index unit = panels.block(panel, v) * N, first = panels.gate(panel, v) * H + unit;
-          for (Index u = 0; u < N; ++u) *to++ = from && unit + u < H ? from[(first + u) * columns + j] : T(0);
-        }
-    };
-    lay_out(p.bias ? this->in(p.bias) + k * 4 * H : nullptr, 1);
-    lay_out(this->in(p.w_ih) + k * 4 * H * D, D);
-    lay_out(this->in(p.w_hh) + k * 4 * H * H, H);
+    T *biases = weights + panel * panel_size;
+    pack(panel, biases, p.bias ? this->in(p.bias) + k * 4 * H : nullptr, 1);
+    M *next = pack(panel, inputs_of(biases), this->in(p.w_ih) + k * 4 * H * D, D);
+    pack(panel, next, this->in(p.w_hh) + k * 4 * H * H, H);
   }
+
+  // Lays out a panel of (4H, columns), and returns where it ends; without a source all is zero.
+  template <class To> To *pack(Index panel, To *to, const T *from, Index columns) const {
+    for (Index j = 0; j < columns; j += kDeep<To>, to += kDeep<To> * 4 * N)
+      for (int v = 0; v < 4; ++v) {
+        const Index unit = panels.block(panel, v) * N, first = panels.gate(panel, v) * H + unit;
+        if constexpr (is_short<To>)
+          pack_pairs(from + first * columns + j, columns, H - unit, columns - j, to + v * 2 * N, 4 * 2 * N);
+        else
+          for (Index u = 0; u < N; ++u)
+            to[v * N + u] = from && unit + u < H ? from[(first + u) * columns + j] : T(0);
+      }
+    return to;
+  }
+
+  // Where a panel's weights lie after its biases.
+  static M *inputs_of(T *panel) { return reinterpret_cast<M *>(panel + 4 * N); }
+  static const M *inputs_of(const T *panel) { return reinterpret_cast<const M *>(panel + 4 * N); }
+  Index panel_way() const { return panel_size * sizeof(T) / sizeof(M); }
 
   struct Step {
     Index k, t, b, n;
     bool first, last;
     const Slot &s;
-    T *h_next;
+    M *h_next;
   };
 
   void go_through_time(Index k, Index b, Index n, const Slot &s, const T *weights) const {
     this->pad_masks(k, b, n, s.masks);
     this->pad_rows(this->in(p.h_0) + (k * B + b) * H, s.h_plain, n);
     this->pad_rows(this->in(p.c_0) + (k * B + b) * H, s.c, n);
+    if constexpr (is_short<M>)  // beyond the units
+      for (M *h : s.h) std::memset(h, 0, h_groups * in_lines(n * long_row) * sizeof(M));
     for (Index r = 0; r < n; ++r)
       for (Index j = 0; j < Hp; j += N)
-        store_masked(s, s.h[0], n, r * Hp + j, r * long_row + j, load<V>(s.h_plain + r * Hp + j));
+        store_masked(s, s.h[0], n, r * Hp + j, r * long_row + j, j, load<V>(s.h_plain + r * Hp + j));
 
     for (Index step = 0; step < S; ++step) {
       const Step now{k, this->time(step), b, n, step == 0, step == S - 1, s, s.h[(step + 1) % 2]};
-      const Factor<T> h{weights + (1 + D) * 4 * N, s.h[step % 2], long_row,
-                        h_groups == 4 ? in_lines(n * long_row) : 0, H};
+      const Factor<M> h{inputs_of(weights) + depth(D) * 4 * N, s.h[step % 2], long_row,
+                        h_groups == 4 ? in_lines(n * long_row) : 0, depth(H)};
       const Start<T> bias{weights, panel_size, 0};
       auto finish_block = [&](Index block, T *z, Index z_row, Index z_gate) {
         this->with_line([&](auto L) { finish<L.value>(now, block * N, z, z_row, z_gate); });
       };
       if (steps_ahead == 1) {
-        this->multiply_panels(panels, panel_size, bias, {take_inputs(k, step, 1, b, n, s, weights), h}, n, s.z,
+        this->multiply_panels(panels, panel_way(), bias, {take_inputs(k, step, 1, b, n, s, weights), h}, n, s.z,
                               finish_block);
         continue;
       }
       const Index place = step % steps_ahead;
       if (place == 0) look_ahead(take_inputs(k, step, steps_ahead, b, n, s, weights), bias, n, s);
       const Start<T> inputs{s.ahead + place * n * 4 * N, steps_ahead * n * 4 * N, 4 * N};
-      this->multiply_panels(panels, panel_size, inputs, {h, nothing}, n, s.z, finish_block);
+      this->multiply_panels(panels, panel_way(), inputs, {h, nothing}, n, s.z, finish_block);
     }
     this->unpad_rows(s.h_plain, this->out(p.h_n) + (k * B + b) * H, n);
     this->unpad_rows(s.c, this->out(p.c_n) + (k * B + b) * H, n);
   }
 
   // The inputs of some steps, masked if there are masks. One step without masks is read where it lies.
-  Factor<T> take_inputs(Index k, Index step, Index steps, Index b, Index n, const Slot &s, const T *weights) const {
-    const T *w_ih = weights + 4 * N;
-    if (!p.input_mask && steps == 1) return {w_ih, this->x_at(k, this->time(step), b), p.x_row, 0, D};
+  Factor<M> take_inputs(Index k, Index step, Index steps, Index b, Index n, const Slot &s, const T *weights) const {
+    const M *w_ih = inputs_of(weights);
+    if constexpr (!is_short<M>)
+      if (!p.input_mask && steps == 1) return {w_ih, this->x_at(k, this->time(step), b), p.x_row, 0, D};
     if (steps > S - step) steps = S - step;
     const T *x_end = this->x_end(), *mask_end = this->input_mask_end();
     const Index groups = p.input_groups > 0 ? p.input_groups : 1;
-    T *to = s.x;
+    M *to = s.x;
     for (Index g = 0; g < groups; ++g, to = s.x + g * steps_ahead * n * x_row)
       for (Index i = 0; i < steps; ++i) {
         const T *x = this->x_at(k, this->time(step + i), b);
@@ -578,38 +950,45 @@ template <class T, int N> struct Forward : Pass<T, N> {
         for (Index r = 0; r < n; ++r, to += x_row, x += p.x_row, mask += mask ? D : 0)
           this->multiply_into(to, x, x_end, mask, mask_end, D);
       }
-    return {w_ih, s.x, x_row, p.input_groups == 4 ? steps_ahead * n * x_row : 0, D};
+    return {w_ih, s.x, x_row, p.input_groups == 4 ? steps_ahead * n * x_row : 0, depth(D)};
   }
 
-  void look_ahead(const Factor<T> &x, Start<T> bias, Index n, const Slot &s) const {
+  void look_ahead(const Factor<M> &x, Start<T> bias, Index n, const Slot &s) const {
     for (Index panel = 0; panel < blocks; ++panel)
-      in_tiles(steps_ahead * n, [&](Index row, Index count) {
-        this->multiply_panel(panels, panel, panel_size, bias, {x, nothing}, row, count,
+      in_tiles<M>(steps_ahead * n, [&](Index row, Index count) {
+        this->multiply_panel(panels, panel, panel_way(), bias, {x, nothing}, row, count,
                              {s.ahead + (panel * steps_ahead * n + row) * 4 * N, 4 * N, N});
       });
   }
 
   template <class Line>
-  void store_masked(const Slot &s, T *to, Index n, Index at, Index to_at, Line h) const {
-    if (!p.recurrent_mask) return store(to + to_at, h);
+  void store_masked(const Slot &s, M *to, Index n, Index at, Index to_at, Index j, Line h) const {
+    auto put = [&](M *place, Line v) {
+      if constexpr (is_short<M>) store_short(place, v, H - j);
+      else store(place, v);
+    };
+    if (!p.recurrent_mask) return put(to + to_at, h);
     for (Index g = 0; g < p.recurrent_groups; ++g)
-      store(to + g * in_lines(n * long_row) + to_at, h * load<Line>(s.masks + g * in_lines(n * Hp) + at));
+      put(to + g * in_lines(n * long_row) + to_at, h * load<Line>(s.masks + g * in_lines(n * Hp) + at));
   }
 
   // From the gates of N units to all that a step leaves behind.
   template <int L>
   [[gnu::noinline]] void finish(const Step &now, Index j, T *z, Index z_row, Index z_gate) const {
     using Line = Vector<T, L>;
+    constexpr bool quick = is_short<M>;
     const Slot &s = now.s;
     const Index step = now.k * S + now.t, row = step * B + now.b, end = now.n * Hp, gate = B * Hp;
     T *gates = p.gates ? this->out(p.gates) + step * 4 * gate + now.b * Hp : nullptr;
-    T *cells = p.gates ? this->out(p.cells) + row * Hp : nullptr, *y = this->out(p.y) + row * H;
+    T *cells = p.gates ? this->out(p.cells) + row * Hp : nullptr;
+    M *y = static_cast<M *>(p.y) + row * H;
     const Index lines = this->template lines<L>(now.n);
     for (Index r = 0; r < lines; ++r) {
       const Index at = r * this->template line<L>(Hp) + j;
       T *from = z + r * this->template line<L>(z_row);
-      const Line i = sigmoid<T, L>(load<Line>(from)), f = sigmoid<T, L>(load<Line>(from + z_gate));
-      const Line g = tanh<T, L>(load<Line>(from + 2 * z_gate)), o = sigmoid<T, L>(load<Line>(from + 3 * z_gate));
+      const Line i = sigmoid<T, L, quick>(load<Line>(from)), f = sigmoid<T, L, quick>(load<Line>(from + z_gate));
+      const Line g = tanh<T, L, quick>(load<Line>(from + 2 * z_gate));
+      const Line o = sigmoid<T, L, quick>(load<Line>(from + 3 * z_gate));
       Line c = f * load<Line>(s.c + at) + i * g;
       if constexpr (L == N)
         if (!this->is_valid(now.k, now.t, now.b + r)) c = load<Line>(s.c + at);
@@ -625,17 +1004,19 @@ template <class T, int N> struct Forward : Pass<T, N> {
     }
     for (Index r = 0; r < lines; ++r) {  // apart from the loop above, which so waits less for what it needs
       const Index at = r * this->template line<L>(Hp) + j;
-      Line h = load<Line>(z + r * this->template line<L>(z_row) + 3 * z_gate) * tanh<T, L>(load<Line>(s.c + at));
+      const T *o = z + r * this->template line<L>(z_row) + 3 * z_gate;
+      Line h = load<Line>(o) * tanh<T, L, quick>(load<Line>(s.c + at));
       if constexpr (L == N) {
         Line shown = h;
         if (!this->is_valid(now.k, now.t, now.b + r)) {
           h = load<Line>(s.h_plain + at);
           shown = held(now, r, j);
         }
-        store_until(y + r * H + j, y + r * H + H, shown);
+        if constexpr (is_short<M>) store_first(y + r * H + j, shown, H - j);
+        else store_until(y + r * H + j, y + r * H + H, shown);
       }
       if (L > N || p.valid || now.last) store(s.h_plain + at, h);
-      store_masked(s, now.h_next, now.n, at, r * this->template line<L>(long_row) + j, h);
+      store_masked(s, now.h_next, now.n, at, r * this->template line<L>(long_row) + j, j, h);
     }
     if constexpr (L > N)  // each row writes over what the one before it wrote too far
       for (Index r = 0; r < now.n; ++r) store_until(y + r * H, y + now.n * H, load<V>(s.h_plain + r * Hp));
@@ -645,51 +1026,60 @@ template <class T, int N> struct Forward : Pass<T, N> {
   V held(const Step &now, Index r, Index j) const {
     if (now.first) return V{};
     const Index before = p.reverse ? now.t + 1 : now.t - 1;
-    const T *y = this->in(p.y) + ((now.k * S + before) * B + now.b + r) * H;
-    return load_until<V>(y + j, y + H);
+    const M *y = static_cast<const M *>(p.y) + ((now.k * S + before) * B + now.b + r) * H;
+    if constexpr (is_short<M>) return load_first(y + j, H - j);
+    else return load_until<V>(y + j, y + H);
   }
 };
 
 // ------------------------------------------------------------------ backward
 
-template <class T, int N> struct Backward : Pass<T, N> {
-  using Base = Pass<T, N>;
+template <class T, class M, int N> struct Backward : Pass<T, M, N> {
+  using Base = Pass<T, M, N>;
   using typename Base::V;
   using Base::p, Base::K, Base::S, Base::B, Base::D, Base::H, Base::blocks, Base::Hp, Base::threads, Base::chunks,
-      Base::rows, Base::long_row, Base::W, Base::in_lines;
+      Base::rows, Base::long_row, Base::W, Base::in_lines, Base::depth;
 
   struct Slot {
-    T *weights, *dz, *dh, *dc, *d_held, *c_0, *masks, *inputs, *z;
+    M *weights, *dz, *dz_turned;
+    T *dh, *dc, *d_held, *c_0, *masks;
+    M *inputs;
+    T *z;
   };
   Panels h_panels{blocks, true}, x_panels{p.dx ? divide_up(D, N) : 0, true};
-  Index panel_size = H * 4 * N;
+  Index panel_size = depth(H) * 4 * N;
   Index weights_size = (h_panels.blocks + x_panels.blocks) * panel_size;
   Index input_groups = p.input_groups == 4 || p.recurrent_groups == 4 ? 4 : 1;
   Panels w_panels{blocks, input_groups == 4};
-  Index columns = H + D + 1, input_row = round_up(columns, N);  // of [h, x, 1]: an odd number of vectors
+  // Of [h, x, 1]: an odd number of vectors; of Shorts [h, x, 1] with h in whole vectors, all in whole panels.
+  Index columns = is_short<M> ? round_up(Hp + D + 1, 4 * N) : H + D + 1, input_row = round_up(columns, N);
   Index chunk_steps = steps_at_once(), dz_gate = chunk_steps * rows * long_row + N;
-  Index sums_size = blocks * columns * 4 * N;  // gradients of [w_hh, w_ih, bias], transposed
-  T *shared_weights, *sums;
+  Index most_rows = round_up(chunk_steps * rows, kDeep<M>);
+  Index turned_row = most_rows + 32;
+  Index sums_size = blocks * columns * 4 * N;  // gradients of [w_hh, w_ih, bias], transposed; of Shorts as they are
+  M *shared_weights;
+  T *sums;
   std::vector<Slot> slots;
 
   Index steps_at_once() const {
-    const Index steps = kChunkRows / (rows * input_groups);
+    const Index steps = kChunkRows / (is_short<M> ? rows : rows * input_groups);
     return steps < 1 ? 1 : steps < S ? steps : S;
   }
 
   Backward(const Problem &problem, Arena &arena) : Base(problem) {
-    shared_weights = chunks > 1 ? arena.take<T>(K * weights_size) : nullptr;
+    shared_weights = chunks > 1 ? arena.take<M>(K * weights_size) : nullptr;
     sums = arena.take<T>((chunks > 1 ? K * chunks : threads) * sums_size);
     for (Index i = 0; i < threads; ++i) {
       Slot s;
-      s.weights = chunks > 1 ? nullptr : arena.take<T>(weights_size);
-      s.dz = arena.take<T>(4 * dz_gate);
+      s.weights = chunks > 1 ? nullptr : arena.take<M>(weights_size);
+      s.dz = arena.take<M>(4 * dz_gate);
+      s.dz_turned = is_short<M> ? arena.take<M>(4 * Hp * turned_row) : nullptr;
       s.dh = arena.take<T>(in_lines(rows * Hp));
       s.dc = arena.take<T>(in_lines(rows * Hp));
       s.d_held = arena.take<T>(in_lines(rows * Hp));
       s.c_0 = arena.take<T>(in_lines(rows * Hp));
       s.masks = arena.take<T>(p.recurrent_groups * in_lines(rows * Hp));
-      s.inputs = arena.take<T>(input_groups * chunk_steps * rows * input_row + N);
+      s.inputs = arena.take<M>(input_groups * most_rows * input_row + N);
       s.z = arena.take<T>(this->z_size(kBatch));
       slots.push_back(s);
     }
@@ -705,7 +1095,7 @@ template <class T, int N> struct Backward : Pass<T, N> {
       const Slot &s = slots[slot];
       if (chunks == 1)
         for (Index panel = 0; panel < panels; ++panel) pack(k, panel, s.weights);
-      const T *weights = chunks > 1 ? shared_weights + k * weights_size : s.weights;
+      const M *weights = chunks > 1 ? shared_weights + k * weights_size : s.weights;
       T *sum = sums + (chunks > 1 ? k * chunks + chunk : slot) * sums_size;
       std::memset(sum, 0, sums_size * sizeof(T));
       in_parts(count, rows, [&](Index b, Index n) { go_back(k, first + b, n, s, weights, sum); });
@@ -720,20 +1110,31 @@ template <class T, int N> struct Backward : Pass<T, N> {
 
   // Lays the weights of a panel out as they are read: for each unit four vectors of N columns, of w_hh first, then
   // of w_ih.
-  void pack(Index k, Index panel, T *weights) const {
-    T *to = weights + panel * panel_size;
+  void pack(Index k, Index panel, M *weights) const {
+    M *to = weights + panel * panel_size;
     const bool of_h = panel < h_panels.blocks;
     const Panels &panels = of_h ? h_panels : x_panels;
     const Index columns = of_h ? H : D, own = of_h ? panel : panel - h_panels.blocks;
     const T *from = this->in(of_h ? p.w_hh : p.w_ih) + k * 4 * H * columns;
-    for (Index u = 0; u < H; ++u)
-      for (int v = 0; v < 4; ++v, to += N) {
-        const T *row = from + (panels.gate(own, v) * H + u) * columns;
-        store(to, load_until<V>(row + panels.block(own, v) * N, row + columns));
-      }
+    if constexpr (is_short<M>) {
+      for (Index u = 0; u < depth(H); u += 2)
+        for (int v = 0; v < 4; ++v, to += 2 * N) {
+          const Index column = panels.block(own, v) * N;
+          const T *row = from + (panels.gate(own, v) * H + u) * columns + column;
+          store_pairs(to, load_first(row, u < H ? columns - column : 0),
+                      load_first(row + columns, u + 1 < H ? columns - column : 0));
+        }
+    } else {
+      for (Index u = 0; u < H; ++u)
+        for (int v = 0; v < 4; ++v, to += N) {
+          const T *row = from + (panels.gate(own, v) * H + u) * columns;
+          store(to, load_until<V>(row + panels.block(own, v) * N, row + columns));
+        }
+    }
   }
 
-  void go_back(Index k, Index b, Index n, const Slot &s, const T *weights, T *sum) const {
+  void go_back(Index k, Index b, Index n, const Slot &s, const M *weights, T *sum) const {
+    if constexpr (is_short<M>) std::memset(s.dz, 0, 4 * dz_gate * sizeof(M));  // beyond the units
     this->pad_masks(k, b, n, s.masks);
     this->pad_rows(p.dh_n ? this->in(p.dh_n) + (k * B + b) * H : nullptr, s.dh, n);
     this->pad_rows(p.dc_n ? this->in(p.dc_n) + (k * B + b) * H : nullptr, s.dc, n);
@@ -742,7 +1143,7 @@ template <class T, int N> struct Backward : Pass<T, N> {
     for (Index end = S; end > 0;) {
       const Index begin = end > chunk_steps ? end - chunk_steps : 0;
       for (Index step = end - 1; step >= begin; --step) {
-        T *dz = s.dz + (step - begin) * n * long_row;
+        M *dz = s.dz + (step - begin) * n * long_row;
         if (p.dy) outputs_back(k, step, b, n, s);
         this->with_line([&](auto L) { gates_back<L.value>(k, step, b, n, s, dz); });
         if (step > 0 || p.dh_0) states_back(k, step, b, n, s, dz, weights);
@@ -758,11 +1159,13 @@ template <class T, int N> struct Backward : Pass<T, N> {
   // Adds the gradient of the output to that of h; where a state is held, it waits for the step that made it.
   void outputs_back(Index k, Index step, Index b, Index n, const Slot &s) const {
     const Index t = this->time(step);
-    const T *dy = this->in(p.dy) + k * p.dy_model + t * p.dy_step + b * p.dy_row, *end = this->dy_end();
+    const M *dy = static_cast<const M *>(p.dy) + k * p.dy_model + t * p.dy_step + b * p.dy_row, *end = this->dy_end();
     for (Index r = 0; r < n; ++r, dy += p.dy_row)
       for (Index j = 0; j < Hp; j += N) {
         const Index at = r * Hp + j;
-        V here = load_until<V>(dy + j, end);
+        V here;
+        if constexpr (is_short<M>) here = load_first(dy + j, H - j);
+        else here = load_until<V>(dy + j, end);
         if (p.valid) {
           const bool valid = this->is_valid(k, t, b + r);
           here += load<V>(s.d_held + at);
@@ -775,7 +1178,7 @@ template <class T, int N> struct Backward : Pass<T, N> {
 
   // Back through the gates of some sequences at one step.
   template <int L>
-  [[gnu::noinline]] void gates_back(Index k, Index step, Index b, Index n, const Slot &s, T *dz) const {
+  [[gnu::noinline]] void gates_back(Index k, Index step, Index b, Index n, const Slot &s, M *dz) const {
     using Line = Vector<T, L>;
     const Index t = this->time(step), row = (k * S + t) * B + b, end = n * Hp, dz_end = n * long_row, gate = B * Hp;
     const T *gates = this->in(p.gates) + (k * S + t) * 4 * gate + b * Hp, *cells = this->in(p.cells) + row * Hp;
@@ -785,14 +1188,17 @@ template <class T, int N> struct Backward : Pass<T, N> {
       const bool valid = L > N || this->is_valid(k, t, b + r);
       for (Index j = 0; j < (L > N ? 1 : Hp); j += N) {
         const Index at = r * this->template line<L>(Hp) + j, dz_at = r * this->template line<L>(long_row) + j;
-        auto put = [&](Index g, Line v) { store_until(dz + g * dz_gate + dz_at, dz + g * dz_gate + dz_end, v); };
+        auto put = [&](Index g, Line v) {
+          if constexpr (is_short<M>) store_short(dz + g * dz_gate + dz_at, v, H - j);
+          else store_until(dz + g * dz_gate + dz_at, dz + g * dz_gate + dz_end, v);
+        };
         if (!valid) {
           for (int g = 0; g < 4; ++g) put(g, Line{});
           continue;
         }
         auto kept = [&](const T *from) { return load_until<Line>(from + at, from + end); };
         const Line i = kept(gates), f = kept(gates + gate), g = kept(gates + 2 * gate), o = kept(gates + 3 * gate);
-        const Line dh = load<Line>(s.dh + at), tanh_c = tanh<T, L>(kept(cells));
+        const Line dh = load<Line>(s.dh + at), tanh_c = tanh<T, L, is_short<M>>(kept(cells));
         const Line dc = load<Line>(s.dc + at) + dh * o * (T(1) - tanh_c * tanh_c);
         put(0, dc * g * i * (T(1) - i));
         put(1, dc * kept(before) * f * (T(1) - f));
@@ -804,9 +1210,9 @@ template <class T, int N> struct Backward : Pass<T, N> {
   }
 
   // The gradient of h before a step, from those of the gates; a held state keeps its own.
-  void states_back(Index k, Index step, Index b, Index n, const Slot &s, const T *dz, const T *weights) const {
+  void states_back(Index k, Index step, Index b, Index n, const Slot &s, const M *dz, const M *weights) const {
     const Index t = this->time(step);
-    this->multiply_panels(h_panels, panel_size, {}, {{weights, dz, long_row, dz_gate, H}, {}}, n, s.z,
+    this->multiply_panels(h_panels, panel_size, {}, {{weights, dz, long_row, dz_gate, depth(H)}, {}}, n, s.z,
                           [&](Index block, const T *z, Index z_row, Index z_gate) {
                             this->with_line([&](auto L) {
                               const Index lines = this->template lines<L.value>(n);
@@ -820,18 +1226,19 @@ template <class T, int N> struct Backward : Pass<T, N> {
                           });
   }
 
-  void inputs_back(Index k, Index begin, Index end, Index b, Index n, const Slot &s, const T *weights) const {
+  void inputs_back(Index k, Index begin, Index end, Index b, Index n, const Slot &s, const M *weights) const {
     in_parts((end - begin) * n, kBatch, [&](Index part, Index count) {
-      this->multiply_panels(x_panels, panel_size, {}, {{weights, s.dz + part * long_row, long_row, dz_gate, H}, {}},
-                            count, s.z, [&](Index block, const T *z, Index z_row, Index z_gate) {
-                              for (Index i = part; i < part + count; ++i, z += z_row) {
-                                const Index t = this->time(begin + i / n), r = b + i % n, j = block * N;
-                                const T *mask = p.input_mask ? this->input_mask_at(k, 0, r) + j : nullptr;
-                                T *dx = this->out(p.dx) + ((k * S + t) * B + r) * D;
-                                store_until(dx + j, dx + D, over_gates<N>(z, z_gate, p.input_groups, mask, B * D,
-                                                                          this->input_mask_end()));
-                              }
-                            });
+      const Factor<M> dz{weights, s.dz + part * long_row, long_row, dz_gate, depth(H)};
+      auto finish_block = [&](Index block, const T *z, Index z_row, Index z_gate) {
+        for (Index i = part; i < part + count; ++i, z += z_row) {
+          const Index t = this->time(begin + i / n), r = b + i % n, j = block * N;
+          const T *mask = p.input_mask ? this->input_mask_at(k, 0, r) + j : nullptr;
+          T *dx = this->out(p.dx) + ((k * S + t) * B + r) * D;
+          store_until(dx + j, dx + D,
+                      over_gates<N>(z, z_gate, p.input_groups, mask, B * D, this->input_mask_end()));
+        }
+      };
+      this->multiply_panels(x_panels, panel_size, {}, {dz, {}}, count, s.z, finish_block);
     });
   }
 
@@ -850,6 +1257,11 @@ template <class T, int N> struct Backward : Pass<T, N> {
 
   // Adds the products of what came into some steps and of the gradients of its gates.
   void weights_back(Index k, Index begin, Index end, Index b, Index n, const Slot &s, T *sum) const {
+    if constexpr (is_short<M>) short_weights_back(k, begin, end, b, n, s, sum);
+    else long_weights_back(k, begin, end, b, n, s, sum);
+  }
+
+  void long_weights_back(Index k, Index begin, Index end, Index b, Index n, const Slot &s, T *sum) const {
     const Index count = (end - begin) * n, next_group = input_groups == 4 ? count * input_row : 0;
     for (Index group = 0; group < input_groups; ++group)
       for (Index step = begin; step < end; ++step)
@@ -857,17 +1269,77 @@ template <class T, int N> struct Backward : Pass<T, N> {
     for (Index panel = 0; panel < blocks; ++panel) {
       const Index gate = w_panels.gate(panel, 0), block = w_panels.block(panel, 0);
       const bool one_gate = panel < 4 * w_panels.quads;
-      in_tiles(columns, [&](Index column, Index width) {
+      in_tiles<M>(columns, [&](Index column, Index width) {
         T *to = sum + (panel * columns + column) * 4 * N;
-        multiply_rows<T, N>(width, {to, 4 * N, N}, {to, 0, 4 * N},
+        multiply_rows<T, M, N>(width, {to, 4 * N, N}, {to, 0, 4 * N},
                             {{s.dz + gate * dz_gate + block * N, s.inputs + gate * next_group + column, 1,
                               one_gate ? 0 : next_group, count, input_row, long_row, one_gate ? N : dz_gate}});
       });
     }
   }
 
+  // The same of Shorts: pairs of inputs of two sequences or steps, and the gradients of each unit side by side.
+  void short_weights_back(Index k, Index begin, Index end, Index b, Index n, const Slot &s, T *sum) const {
+    const Index count = (end - begin) * n, whole = depth(count), group_size = most_rows * input_row;
+    auto row = [&](Index i) { return i < count ? row_at(k, begin + i / n, b, i % n, s) : Row{}; };
+    for (Index i = 0; i < whole; i += 2) pair_inputs(row(i), row(i + 1), n, s.inputs + i * input_row);
+    for (Index g = 0; g < 4; ++g)
+      for (Index j = 0; j < Hp; j += N)
+        for (Index i = 0; i < whole; i += 32)
+          transpose_short(s.dz + g * dz_gate + i * long_row + j, long_row, count - i,
+                          s.dz_turned + (g * Hp + j) * turned_row + i, turned_row);
+    for (Index g = 0; g < 4; ++g)
+      for (Index column = 0; column < columns; column += 4 * N)
+        for (Index j = 0; j < Hp; j += 2 * N) {
+          T *to = sum + (g * Hp + j) * columns + column;
+          multiply_rows<T, M, N>(std::min<Index>(2 * N, Hp - j), {to, columns, N}, {to, 0, columns},
+                                 {{s.inputs + (input_groups == 4 ? g * group_size : 0) + 2 * column,
+                                   s.dz_turned + (g * Hp + j) * turned_row, turned_row, 0, whole, 1, 2 * input_row}});
+        }
+  }
+
+  // What came into a sequence at a step, of which h is the output before or, at the beginning, h_0.
+  struct Row {
+    bool counts = false;  // else all of it is zero
+    const T *x, *x_mask, *h_mask, *h_0;
+    const M *y;  // null: h_0 takes its place
+  };
+
+  Row row_at(Index k, Index step, Index b, Index r, const Slot &s) const {
+    const Index t = this->time(step), row = b + r;
+    if (!this->is_valid(k, t, row)) return {};
+    return {true,
+            this->x_at(k, t, row),
+            p.input_mask ? this->input_mask_at(k, 0, row) : nullptr,
+            p.recurrent_mask ? s.masks + r * Hp : nullptr,
+            this->in(p.h_0) + (k * B + row) * H,
+            has_begun(k, step, row) ? static_cast<const M *>(p.y) + ((k * S + this->time(step - 1)) * B + row) * H
+                                    : nullptr};
+  }
+
+  // Inputs [m_h * h before, m_x * x, 1] of two rows of a chunk, with the masks of each gate.
+  void pair_inputs(const Row &first, const Row &second, Index n, M *to) const {
+    const Index h_way = p.recurrent_groups == 4 ? in_lines(n * Hp) : 0, x_way = p.input_groups == 4 ? B * D : 0;
+    for (Index g = 0; g < input_groups; ++g, to += most_rows * input_row) {
+      auto h = [&](const Row &row, Index j) {
+        if (!row.counts) return V{};
+        const V v = row.y ? load_first(row.y + j, H - j) : load_first(row.h_0 + j, H - j);
+        return row.h_mask ? V(v * load<V>(row.h_mask + g * h_way + j)) : v;
+      };
+      auto x = [&](const Row &row, Index j) {
+        if (!row.counts) return V{};
+        const V v = load_first(row.x + j, D - j);
+        return row.x_mask ? V(v * load_first(row.x_mask + g * x_way + j, D - j)) : v;
+      };
+      for (Index j = 0; j < Hp; j += N) store_pairs(to + 2 * j, h(first, j), h(second, j));
+      for (Index j = 0; Hp + j < columns; j += N) store_pairs(to + 2 * (Hp + j), x(first, j), x(second, j));
+      to[2 * (Hp + D)] = first.counts ? kShortOne : M(0);
+      to[2 * (Hp + D) + 1] = second.counts ? kShortOne : M(0);
+    }
+  }
+
   // Rows [m_h * h before, m_x * x, 1] of a step, with the masks of one gate. What no gradient meets is zero.
-  void copy_inputs(Index k, Index step, Index b, Index n, Index group, const Slot &s, T *to) const {
+  void copy_inputs(Index k, Index step, Index b, Index n, Index group, const Slot &s, M *to) const {
     const Index t = this->time(step);
     const T *h_0 = this->in(p.h_0) + (k * B + b) * H, *h_0_end = this->state_end(p.h_0), *y_end = this->y_end();
     const T *y = step > 0 ? this->in(p.y) + ((k * S + this->time(step - 1)) * B + b) * H : nullptr;
@@ -880,9 +1352,9 @@ template <class T, int N> struct Backward : Pass<T, N> {
         this->multiply_into(to, begun ? y + r * H : h_0 + r * H, begun ? y_end : h_0_end, h_mask,
                             h_mask ? h_mask + Hp : nullptr, H);
         this->multiply_into(to + H, x, x_end, x_mask, x_mask_end, D);
-        to[H + D] = T(1);
+        to[H + D] = M(1);
       } else {
-        std::memset(to, 0, columns * sizeof(T));
+        std::memset(to, 0, columns * sizeof(M));
       }
       x += p.x_row;
       if (h_mask) h_mask += Hp;
@@ -899,6 +1371,7 @@ template <class T, int N> struct Backward : Pass<T, N> {
 
   // Adds up what the chunks of a model's batch found, for a panel of the weights.
   void add_up(Index k, Index panel, const T *parts, Index count) const {
+    if constexpr (is_short<M>) return add_up_short(k, panel, parts, count);
     for (Index v = 0; v < 4; ++v) {
       const Index unit = w_panels.block(panel, v) * N, row = (k * 4 + w_panels.gate(panel, v)) * H + unit;
       for (Index column = 0; column < columns; ++column) {
@@ -913,13 +1386,29 @@ template <class T, int N> struct Backward : Pass<T, N> {
       }
     }
   }
+
+  void add_up_short(Index k, Index block, const T *parts, Index count) const {
+    for (Index g = 0; g < 4; ++g)
+      for (Index unit = block * N; unit < block * N + N && unit < H; ++unit) {
+        const Index row = (k * 4 + g) * H + unit;
+        const T *part = parts + (g * Hp + unit) * columns;
+        auto total = [&](Index column) {
+          T sum = part[column];
+          for (Index i = 1; i < count; ++i) sum += part[i * sums_size + column];
+          return sum;
+        };
+        for (Index j = 0; j < H; ++j) this->out(p.dw_hh)[row * H + j] = total(j);
+        for (Index j = 0; j < D; ++j) this->out(p.dw_ih)[row * D + j] = total(Hp + j);
+        if (p.dbias) this->out(p.dbias)[row] = total(Hp + D);
+      }
+  }
 };
 
 // ------------------------------------------------------------------ the door
 
-template <template <class, int> class P, class T, int N> Index compute(const Problem &p) {
+template <template <class, class, int> class P, class T, class M, int N> Index compute(const Problem &p) {
   Arena arena{static_cast<char *>(p.scratch)};
-  const P<T, N> pass(p, arena);
+  const P<T, M, N> pass(p, arena);
   if (p.scratch) pass.run();
   return arena.used;
 }
@@ -930,11 +1419,15 @@ constexpr int kLanes = kVectorBytes / sizeof(Real);
 constexpr int kHalf = kLanes / 2, kQuarter = kLanes < 4 ? 1 : kLanes / 4;
 int width(Index hidden) { return hidden <= kQuarter ? kQuarter : hidden <= kHalf ? kHalf : kLanes; }
 
-template <template <class, int> class P> Index compute(const Problem &p) {
+template <template <class, class, int> class P> Index compute(const Problem &p) {
   const int n = width(p.hidden);
-  return n == kLanes ? compute<P, Real, kLanes>(p)
-         : n == kHalf ? compute<P, Real, kHalf>(p)
-                      : compute<P, Real, kQuarter>(p);
+#ifdef HAS_SHORT
+  if constexpr (std::is_same_v<Real, float>)
+    if (p.short_products && n == kLanes) return compute<P, Real, Short, kLanes>(p);
+#endif
+  return n == kLanes ? compute<P, Real, Real, kLanes>(p)
+         : n == kHalf ? compute<P, Real, Real, kHalf>(p)
+                      : compute<P, Real, Real, kQuarter>(p);
 }
 
 }  // namespace
@@ -948,6 +1441,20 @@ Index lstmreg_backward(const Problem *p) { return compute<Backward>(*p); }
 // How many numbers a vector has, at most and for some hidden units: rows of `gates` and `cells` are whole vectors.
 int lstmreg_lanes() { return kLanes; }
 int lstmreg_width(Index hidden) { return width(hidden); }
+
+// Whether it multiplies bfloat16: 0 no, 1 in pairs, 2 in tiles.
+int lstmreg_short() {
+#ifdef HAS_TILES
+  if (std::is_same_v<Real, float> && may_use_tiles()) return 2;
+#endif
+#ifdef HAS_SHORT
+  if (std::is_same_v<Real, float>) return 1;
+#endif
+  return 0;
+}
+
+// Whether y and dy are then Shorts: not of few units, which are multiplied as they are.
+int lstmreg_short_results(Index hidden) { return lstmreg_short() && width(hidden) == kLanes; }
 
 // For whoever mirrors Problem.
 Index lstmreg_problem_size() { return sizeof(Problem); }
