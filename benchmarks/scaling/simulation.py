@@ -23,7 +23,6 @@ from lstmreg.search import Progress, valuing
 from lstmreg.tasks import read_task
 from lstmreg.training.population.together import Assignment
 
-from .bulk import in_bulk
 from .made_up import MadeUp, sunspots
 
 WORKERS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
@@ -163,8 +162,7 @@ def _of_search(name: str, amount: Amount, more: dict[str, Any], folder: Path) ->
         if progress.step and progress.ended == progress.step and progress.record is not None:
             steps.append((progress.role, progress.step, executor.taken()))
 
-    with in_bulk():
-        search.run(config, listen, executor=executor)
+    search.run(config, listen, executor=executor)
     sizes = [count for _, _, count in steps]
     total = sum(sizes)
     times = {workers: sum(math.ceil(count / workers) for count in sizes) for workers in range(1, max(sizes) + 1)}

@@ -20,7 +20,6 @@ from lstmreg.search.study.ledger import Ledger, read_card
 from lstmreg.search.study.place import storage_of
 from lstmreg.tasks import read_task
 
-from .bulk import in_bulk
 from .dispatching import prepared, summary, tell
 from .made_up import MadeUp, appliances
 
@@ -36,8 +35,7 @@ def measure(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
     )
     made_up, directory = MadeUp(read_task(config)), config.directory
     if not (directory / "study.db").exists():
-        with in_bulk():
-            search.run(config, executor=made_up)
+        search.run(config, executor=made_up)
         say("  it is written")
     count = sum(len(records) for records in search.read(directory).records.values())
     parts = {

@@ -242,9 +242,8 @@ class _Experiment:
             missing = [cell for cell in step.cells if cell not in known]
             jobs = [Job(cell.candidate.setting, Replicate(cell.block, cell.seed), step.stage) for cell in missing]
             self._run_jobs(step.stage, jobs)
-            ended = {record.identity: record for record in self.evidence.records[STAGE_OF[step.stage]]} if jobs else {}
             for cell, job in zip(missing, jobs, strict=True):
-                result = ended[job.identity].result
+                result = self.ledger.ended(STAGE_OF[step.stage], job).result
                 known.add(cell, None if result is None else result.log_loss)
             if jobs:
                 tried = dict.fromkeys(cell.candidate for cell in step.cells if cell.candidate != BASELINE)
@@ -316,9 +315,7 @@ class _Experiment:
             kept_of: What is kept of that.
         """
         stage = STAGE_OF[role]
-        done = {r.identity for r in self.ledger.records(stage)}
-        missing = [job for job in jobs if job.identity not in done]
-        if missing:
+        if missing := self.ledger.missing(stage, jobs):
             assignments = [self._assignment(job) for job in missing]
             together = self.executor.at_once(assignments)
             self.progress = dataclasses.replace(

@@ -6,7 +6,7 @@ import bisect
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -189,6 +189,7 @@ class Ledger:
         self._learning_rate = rate
         self._counting = {stage: self._counted(stage) for stage in STAGES}
         self._counts = Counter(record.role for records in self._counting.values() for record in records)
+        self._done = {stage: {record.identity: record for record in of} for stage, of in self._counting.items()}
 
     def records(self, stage: Stage) -> list[Record]:
         """Return the finished trials of a stage, in an order that does not depend on which of them ended first.
@@ -197,6 +198,14 @@ class Ledger:
         is now.
         """
         return list(self._counting[stage])
+
+    def missing(self, stage: Stage, jobs: Iterable[Job]) -> list[Job]:
+        """Return those jobs of which no trial has ended."""
+        return [job for job in jobs if job.identity not in self._done[stage]]
+
+    def ended(self, stage: Stage, job: Job) -> Record:
+        """Return the trial of a job that has ended."""
+        return self._done[stage][job.identity]
 
     def counts(self) -> Counter[Role]:
         """Count the finished trials of all stages by why they ran; it takes no time, however often it is asked."""
@@ -258,6 +267,7 @@ class Ledger:
         if (counting := self._as_it_counts(record)) is not None:
             bisect.insort(self._counting[record.stage], counting, key=_order)
             self._counts[counting.role] += 1
+            self._done[record.stage][counting.identity] = counting
         self._heard(record)
         _stop_if_hopeless(self._records[record.stage])
 
