@@ -44,6 +44,7 @@ FLOORS = {
     "population": 3,
     "data": 2,
     "intervals": 0,
+    "other_sets": 0,
     "predictions": 0,
     "predictive": 3,
     "forecaster": 4,
@@ -220,6 +221,7 @@ def loaded_by(code: str) -> set[str]:
     [
         ("import lstmreg", set()),
         ("import lstmreg; lstmreg.TrainingConfig", set()),
+        ("from lstmreg import other_sets; other_sets.like('forecast', 3)", set()),
         ("import lstmreg; lstmreg.LSTM(2, 3); lstmreg.L2; lstmreg.penalties", {"torch"}),
         ("import lstmreg; lstmreg.interop.__all__", set()),
         ("import lstmreg; lstmreg.interop.load_model", {"torch"}),

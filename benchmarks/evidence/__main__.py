@@ -3,7 +3,8 @@
     python -m benchmarks.evidence run                        all of it, or what is left of it; hours
     python -m benchmarks.evidence run --set digits           one set
     python -m benchmarks.evidence run --minutes 30           as far as it comes
-    python -m benchmarks.evidence page                       writes what is there into docs/evidence.md, and draws
+    python -m benchmarks.evidence page                       writes what is there into docs/evidence.md, draws, and
+                                                             writes the table that ships with the package
     python -m benchmarks.evidence summary                    prints its sentences and tables
     python -m benchmarks.evidence shampoo                    a published experiment again, in minutes
 
@@ -33,7 +34,7 @@ def main() -> None:
     run.add_argument("--layers", type=int, nargs="+", default=[1], metavar="L", help="layers")
     run.add_argument("--workers", type=int, default=0, help="so many processes train; 0: this one")
     verbs.add_parser("summary", help="print the sentences and tables of docs/evidence.md")
-    verbs.add_parser("page", help="write them into it, and draw its pictures beside the results")
+    verbs.add_parser("page", help="write them into it, its pictures beside the results, and the table that ships")
     again = verbs.add_parser("shampoo", help="train a published experiment again, or print its table")
     again.add_argument("--table", action="store_true", help="print the table of what was kept, and train nothing")
     options = parser.parse_args()
@@ -64,11 +65,15 @@ def _summary(options: argparse.Namespace) -> None:
 
 
 def _page(options: argparse.Namespace) -> None:
+    from lstmreg import other_sets
+
     from .figures import draw
     from .page import PAGE, filled
+    from .shipped import shipped
 
     draw(results.read(options.results), options.results.parent)
     PAGE.write_text(filled(PAGE.read_text(), options.results))
+    other_sets.PATH.write_text(shipped(results.read(options.results)), encoding="utf-8")
 
 
 def _shampoo(options: argparse.Namespace) -> None:

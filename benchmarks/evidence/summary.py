@@ -27,14 +27,14 @@ COPIED = {
 }
 
 #: Fewer sets say nothing of all sets.
-_FEW = 3
+FEW = 3
 
 
 def summary(lines: Iterable[Line]) -> Iterator[str]:
     """Yield paragraphs and tables."""
     everything = measured(lines)
     sets = compared(everything)
-    if len({_family(one.condition.subject) for one in sets}) < _FEW:
+    if len({_family(one.condition.subject) for one in sets}) < FEW:
         yield "Too few sets have been measured to say anything of all."
         return
     proposals = {each.family: each for each in left_out(sets)}
@@ -123,7 +123,7 @@ def sentences(sets: Sequence[Measured], proposals: Mapping[str, LeftOut]) -> Ite
         f"no say in it by {change(of_others.pooled)}; it helps in {of_others.helped} and harms in {of_others.harmed} "
         f"of {count}."
     )
-    kinds = {words: own for words, own in _kinds(sets).items() if len(own) >= _FEW}
+    kinds = {words: own for words, own in _kinds(sets).items() if len(own) >= FEW}
     said = "; ".join(
         f"{words} ({', '.join(one.condition.subject for one in own)}): "
         f"{change(comparing.at(own, alone('model.kernel_l1', KERAS_STRENGTH)).pooled)}"
@@ -142,7 +142,7 @@ def amounts(everything: Sequence[Measured]) -> Iterator[str]:
     """Say whether knobs bring more where there are fewer cases."""
     several = _with_several_amounts(everything)
     families = {_family(group[0].condition.subject) for group in several}
-    if len(families) < _FEW:
+    if len(families) < FEW:
         return
     difference = _fewest_against_most(several, lambda one: one.best[0].of_blocks)
     if difference.low > 0:
@@ -248,7 +248,7 @@ def pairs_table(sets: Sequence[Measured]) -> str:
     rows = [_pair_row("all that were tried", found)]
     for paths, own in groupby(found, key=lambda effect: effect.paths):
         effects = list(own)
-        if len({_family(effect.subject) for effect in effects}) >= _FEW:
+        if len({_family(effect.subject) for effect in effects}) >= FEW:
             rows.append(_pair_row(" + ".join(map(name, paths)), effects))
     header = ["pair", "tried on", "both", "beyond the better one", "beyond the sum of both"]
     return markdown(header, rows, numbers=range(1, len(header)))
@@ -331,7 +331,7 @@ def _groups_table(groups: Mapping[str, Sequence[Measured]]) -> str:
             *(change(comparing.tuned(own, path).pooled) for path in _SHOWN),
         ]
         for words, own in groups.items()
-        if len(own) >= _FEW
+        if len(own) >= FEW
     ]
     return markdown(header, rows, numbers=range(1, len(header)))
 
@@ -377,7 +377,7 @@ def amounts_table(everything: Sequence[Measured]) -> str:
                     *(change(Estimate.over(one.tuned(path).of_blocks)) for path in _SHOWN),
                 ]
             )
-    if len(several) >= _FEW:
+    if len(several) >= FEW:
         tuned = [
             change(_fewest_against_most(several, lambda one, path=path: one.tuned(path).of_blocks)) for path in _SHOWN
         ]
@@ -405,7 +405,7 @@ def sizes_table(everything: Sequence[Measured]) -> str:
             *(change(comparing.tuned(own, path).pooled) for path in _SHOWN),
         ]
         for (layers, hidden), own in sorted(sizes.items())
-        if len({_family(one.condition.subject) for one in own}) >= _FEW
+        if len({_family(one.condition.subject) for one in own}) >= FEW
     ]
     if len(rows) < 2:
         return "No other size has been measured on enough sets yet."

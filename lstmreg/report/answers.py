@@ -287,6 +287,64 @@ class Whereabouts:
 
 
 @dataclass(frozen=True)
+class OnOtherSets:
+    """What a knob did on other sets of data. Counts are of estimates, those for certain of intervals without zero.
+
+    Attributes:
+        path: The knob.
+        name: Its last part.
+        helped: In how many sets it lowered the loss by more than is worth it, when it was tuned.
+        helped_for_certain: In how many of them for certain.
+        harmed: In how many it raised the loss by as much.
+        harmed_for_certain: In how many of them for certain.
+        values: Which values were chosen where it helped.
+        effect: Its mean effect over the sets; its ``blocks`` are sets.
+        copied: The value that people copy.
+        copied_helped: In how many sets that lowered the loss by as much.
+        copied_harmed: In how many it raised it by as much.
+    """
+
+    path: str
+    name: str
+    helped: int
+    helped_for_certain: int
+    harmed: int
+    harmed_for_certain: int
+    values: list[float]
+    effect: Effect
+    copied: float
+    copied_helped: int
+    copied_harmed: int
+
+
+@dataclass(frozen=True)
+class OtherSets:
+    """The public study on sets like these data. It has no say in the answer.
+
+    Attributes:
+        sets: Their names.
+        cases: How many cases train there, at least and at most.
+        task: What is asked of all of them; ``None`` if they are of any task, since there are too few of this one.
+        has_several: Whether they have several input columns; ``None`` if some have and others have not.
+        is_of_the_answer: Whether the knobs are those that the answer recommends, or else the one with the best mean.
+        of: Among how many knobs that is the best.
+        knobs: What each did.
+        worth: The least relative change of the loss that is counted.
+        confidence: Of the intervals.
+    """
+
+    sets: list[str]
+    cases: list[int]
+    task: str | None
+    has_several: bool | None
+    is_of_the_answer: bool
+    of: int
+    knobs: list[OnOtherSets]
+    worth: float
+    confidence: float
+
+
+@dataclass(frozen=True)
 class Unfinished:
     """Where a search stands that has not come to its end.
 
@@ -399,6 +457,7 @@ class Answer:
         unstopped: What becomes of trainings that nothing stops; likewise.
         unfinished: Where the search stands, if only what explains the answer or its saved model is missing; ``None`` of
             one that has come to its end.
+        other_sets: What the public study says of sets like these; ``None`` where it says nothing of this answer.
     """
 
     run: str
@@ -437,3 +496,4 @@ class Answer:
     left_out: LeftOut | None = None
     unstopped: Unstopped | None = None
     unfinished: Unfinished | None = None
+    other_sets: OtherSets | None = None

@@ -119,15 +119,17 @@ def _unbroken(paragraph: str) -> str:
 
 def as_page(answer: Answer, drawn: dict[str, str]) -> str:
     """Return one HTML page that loads nothing and runs nothing; every name in it is escaped."""
-    where = words.about_where(answer)
+    where, other_sets = words.about_where(answer), words.about_other_sets(answer)
+    elsewhere = {*where, *other_sets}
     return page(
         "page.html.j2",
         answer=answer,
         headline=words.headline(answer),
         unfinished=[_unbroken(paragraph) for paragraph in words.about_unfinished(answer)],
         summary=[_unbroken(paragraph) for paragraph in words.summary(answer)],
-        details=[_unbroken(paragraph) for paragraph in words.details(answer) if paragraph not in where],
+        details=[_unbroken(paragraph) for paragraph in words.details(answer) if paragraph not in elsewhere],
         where=[_unbroken(paragraph) for paragraph in where],
+        other_sets=[_unbroken(paragraph) for paragraph in other_sets],
         shown_windows=max((len(p) for p in answer.test.predictions.values()), default=0),
         trainings=sum(count for count, _ in answer.course.values()),
         table=words.table(answer),

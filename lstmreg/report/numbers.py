@@ -38,6 +38,7 @@ from lstmreg.setting_path import layer_of, of_layer
 from lstmreg.tasks import task_named
 
 from .answers import Answer, Columns, Curve, Dose, Judged, Knob, Test, Trials, Unfinished, Verdict
+from .beside import beside
 from .diagnosis import MOSTLY, diagnose, gap, turn
 from .diagnosis import unfinished as unfinished_share
 from .whereabouts import whereabouts
@@ -115,6 +116,7 @@ def answer(evidence: Evidence, unfinished: Unfinished | None = None) -> Answer:
         left_out=explaining.about_columns(evidence, found),
         unstopped=explaining.about_unstopped(evidence, found),
         unfinished=unfinished,
+        other_sets=beside(evidence, found.recommended),
     )
 
 

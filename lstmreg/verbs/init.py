@@ -40,7 +40,7 @@ class Init(Verb):
 
     def run(self, arguments: Namespace, out: Console) -> None:
         """Look, show, and write or ask."""
-        from lstmreg.data.looking import QuestionError, Wish, look, propose, written
+        from lstmreg.data.looking import QuestionError, Wish, look, propose, supported, written
         from lstmreg.data.sources.opening import check_place, missing_file
         from lstmreg.tasks import read_task
 
@@ -61,17 +61,19 @@ class Init(Verb):
         except QuestionError as question:
             show_question(question, out)
             raise
-        text = written(proposal, arguments.output)
         config = proposal.config()
         task = read_task(config)  # what it cannot use, no file shall name
         task.hold_out()
-        write_atomically(output, text)
+        known = supported(config.task, len(task.features))
+        write_atomically(output, written(proposal, arguments.output, known))
         try:
             task.splits(config.search)
         except DataError as error:
             say(out, f"A model can be fitted, but a search needs more: {error}", "bold")
         for sentence in proposal.left_out:
             say(out, printable(f"Left out: {sentence}"), "bold")
+        if known:
+            say(out, known)
         say_unbroken(out, f"Saved: {output}", "bold")
         say_unbroken(out, f"Next: lstmreg fit -c {output}, then lstmreg search -c {output}")
 

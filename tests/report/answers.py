@@ -18,6 +18,8 @@ from lstmreg.report.answers import (
     Dose,
     Judged,
     Knob,
+    OnOtherSets,
+    OtherSets,
     Part,
     Test,
     Verdict,
@@ -338,6 +340,34 @@ def unstopped() -> Unstopped:
     )
 
 
+#: What a study might say of kernel_l1 on sets like the appliances.
+ON_OTHERS = OnOtherSets(
+    path="model.kernel_l1",
+    name="kernel_l1",
+    helped=3,
+    helped_for_certain=2,
+    harmed=1,
+    harmed_for_certain=0,
+    values=[0.003, 0.03],
+    effect=Effect(-0.12, -0.21, 0.04, 5),
+    copied=0.01,
+    copied_helped=4,
+    copied_harmed=0,
+)
+
+OTHERS = OtherSets(
+    sets=["bike", "solar", "traffic", "walmart", "wind"],
+    cases=[86, 3000],
+    task="forecast",
+    has_several=True,
+    is_of_the_answer=True,
+    of=11,
+    knobs=[ON_OTHERS],
+    worth=0.02,
+    confidence=0.95,
+)
+
+
 def made(**changes: Any) -> Answer:
     """Return the answer of the appliances, which is a yes: kernel_l1 = 0.03, beyond weight decay and beyond the floor.
 
@@ -389,6 +419,7 @@ def made(**changes: Any) -> Answer:
         versions={"python": "3.12.3", "lstmreg": "0.1.0", "torch": "2.9.0", "lightning": "2.6.6", "optuna": "5.0.0"},
         left_out=left_out(),
         unstopped=unstopped(),
+        other_sets=OTHERS,
     )
     return dataclasses.replace(whole, **changes)
 
@@ -446,6 +477,7 @@ def nothing_shown(**changes: Any) -> Answer:
         recommended={},
         judged=found,
         floor_effect=found.baseline_against_floor,
+        other_sets=dataclasses.replace(OTHERS, is_of_the_answer=False),
         knobs=[
             knob(
                 path,

@@ -153,6 +153,7 @@ def test_the_json_says_its_version_first_and_the_page_on_it_names_every_key() ->
     kinds += [content["knobs"][0], content["knobs"][0]["doses"][0], content["baseline_curve"], content["data"]]
     kinds += [content["test"]["averaging"]["candidate"], content["columns"], content["diagnosis"]]
     kinds += [content["left_out"], content["unstopped"], content["unstopped"]["ends"][0]]
+    kinds += [content["other_sets"], content["other_sets"]["knobs"][0]]
     kinds += [content["where"], content["where"]["worst"][0], content["where"]["parts"]["step"][0]]
     for key in {key for kind in kinds for key in kind}:
         assert f"`{key}`" in described, key

@@ -2,9 +2,10 @@
 
 ``opening`` opens what a path names, by the signs that ``signs`` finds; ``fields`` holds columns as they are compared;
 ``clock``, ``parts`` and ``season`` each find one thing; ``sighting`` is all that was seen; ``proposal`` are the
-settings, and ``writing`` makes the file that holds them.
+settings, ``beside`` is what the public study knows of such data, and ``writing`` makes the file that holds them.
 """
 
+from .beside import supported as supported
 from .opening import look as look
 from .proposal import Proposal as Proposal
 from .proposal import propose as propose

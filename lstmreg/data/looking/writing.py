@@ -26,12 +26,13 @@ _LONGEST_COMMENT = 200
 _LONGEST_SENTENCE, _WIDTH = 1_000, 110
 
 
-def written(proposal: Proposal, output: str) -> str:
+def written(proposal: Proposal, output: str, supported: str = "") -> str:
     """Return the text of a configuration file.
 
     Args:
         proposal: What it says.
         output: The file's name, for the commands that it shows.
+        supported: What is known of other data, a few sentences that stand above what is searched.
 
     Raises:
         ConfigError: If a name cannot be written in YAML.
@@ -43,21 +44,21 @@ def written(proposal: Proposal, output: str) -> str:
         "# Lines behind a # are other ways: instead of the line above, or beside it.",
     ]
     for sentence in proposal.left_out:
-        lines += textwrap.wrap(
-            f"Left out: {_comment(sentence, _LONGEST_SENTENCE)}",
-            _WIDTH,
-            initial_indent="# ",
-            subsequent_indent="#   ",
-            break_on_hyphens=False,
-        )
+        lines += _wrapped(f"Left out: {_comment(sentence, _LONGEST_SENTENCE)}", "# ", "#   ")
     for section in SECTIONS:
         settings = [s for s in proposal.settings if s.name.rpartition(".")[0] == section]
         if section and settings:
             lines += ["", f"{section}:"]
         elif settings:
             lines.append("")
+        if section == "search":
+            lines += _wrapped(supported, "  # ", "  # ")
         lines += [_line(setting, "  " if section else "") for setting in settings]
     return "\n".join(lines) + "\n"
+
+
+def _wrapped(text: str, first: str, others: str) -> list[str]:
+    return textwrap.wrap(text, _WIDTH, initial_indent=first, subsequent_indent=others, break_on_hyphens=False)
 
 
 def _line(setting: Setting, indent: str) -> str:

@@ -1,6 +1,7 @@
 """The answer in words: the same sentences in the terminal, in Markdown and on the page."""
 
 from .advice import headline as headline
+from .beside import about_other_sets as about_other_sets
 from .explaining import left_out_note as left_out_note
 from .explaining import left_out_table as left_out_table
 from .explaining import unstopped_note as unstopped_note

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lstmreg.report.answers import Answer
 
+from .beside import about_other_sets
 from .columns import about_columns
 from .comparing import about_averaging, about_floor, about_simple_model, about_test
 from .deciding import about_deciding, about_open_knobs
@@ -59,6 +60,7 @@ def details(answer: Answer) -> list[str]:
         *about_columns(answer),
         *about_left_out(answer),
         *about_open_knobs(answer),
+        *about_other_sets(answer),
         *about_failures(answer),
         *about_strong_starts(answer),
         *(about_unstopped(answer) or about_last_epochs(answer)),
