@@ -63,19 +63,21 @@ def _wrapped(text: str, first: str, others: str) -> list[str]:
 
 def _line(setting: Setting, indent: str) -> str:
     name = setting.name.rpartition(".")[2]
-    may_be_null = setting.name not in ("data.path", "data.target")
-    if may_be_null and isinstance(setting.value, str) and _reads_as_null(setting.value):
-        raise ConfigError(f"{setting.name} cannot be {setting.value!r}, which is read as null. Rename the column.")
+    if isinstance(setting.value, str) and (what := _what_is_read(setting.name, setting.value)):
+        raise ConfigError(f"{setting.name} cannot be {setting.value!r}, which is read as {what}. Rename the column.")
     said = f"{indent}{'' if setting.is_on else '# '}{name}: {in_yaml(setting.value)}"
     return f"{said.ljust(_COLUMN)}  # {_comment(setting.why)}"
 
 
-def _reads_as_null(text: str) -> bool:
-    """Tell whether the command line takes a text for null, where a setting may be that: quotes do not help."""
+def _what_is_read(name: str, text: str) -> str:
+    """Return what the command line takes a text for, where a setting may be that: quotes do not help; empty if text."""
     try:
-        return yaml.safe_load(text) is None
+        read = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError):
-        return False
+        return ""
+    if name == "data.target":
+        return "a list" if isinstance(read, list) else ""
+    return "null" if read is None and name != "data.path" else ""
 
 
 def _comment(text: str, longest: int = _LONGEST_COMMENT) -> str:
