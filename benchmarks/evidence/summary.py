@@ -26,6 +26,9 @@ COPIED = {
     "training.weight_decay": 0.01,
 }
 
+#: So often a 95 % interval lies below zero where there is nothing.
+_LUCK = 0.025
+
 #: Fewer sets say nothing of all sets.
 FEW = 3
 
@@ -98,7 +101,10 @@ def sentences(sets: Sequence[Measured], proposals: Mapping[str, LeftOut]) -> Ite
         f"knob to tune, it is {_knobs(by_others)}, and brings {change(knob_of_others.pooled)}."
     )
     sure = ", ".join(f"`{name(p)}`" for p, o in tuned.items() if o.pooled.high < 0)
-    yield f"**Knobs whose tuned mean over sets is below zero for certain**: {sure or 'none'}."
+    yield (
+        f"**Knobs whose tuned mean over sets is below zero for certain**: {sure or 'none'} (of {len(tuned)} that were "
+        f"looked at; luck alone would name {_LUCK * len(tuned):.1f})."
+    )
     yield (
         f"**Early stopping alone against everything**: the best of {len(settings.singles())} values of all knobs, "
         f"chosen on one half of the blocks, changes the loss on the other by {change(everything.pooled)}; worth "
@@ -394,12 +400,13 @@ def sizes_table(everything: Sequence[Measured]) -> str:
         there = reference.get(one.condition.subject)
         if there is not None and there.condition.cases == one.condition.cases:
             sizes.setdefault((one.condition.layers, one.condition.hidden), []).append(one)
-    header = ["units", "layers", "sets", "no knob against 16 units", "best of all values", *map(name, _SHOWN)]
+    header = ["units", "layers", "sets", "seeds", "no knob against 16 units", "best of all values", *map(name, _SHOWN)]
     rows = [
         [
             str(hidden),
             str(layers),
             str(len({_family(one.condition.subject) for one in own})),
+            listed(sorted({one.seeds for one in own})),
             "–" if own[0].is_first else change(_against(own, reference)),
             change(comparing.best_of_all(own).pooled),
             *(change(comparing.tuned(own, path).pooled) for path in _SHOWN),
