@@ -315,10 +315,10 @@ def searching(config: Config, folder: Path) -> Program:
 
 
 def until(process: Program, directory: Path, done: int) -> News:
-    """Look until a search has told that so much is done."""
+    """Look until a search has told that so much is done; one before it may have told as much."""
     while process.poll() is None:
         news = read_news(directory)
-        if news is not None and news.state == "running" and news.done >= done:
+        if news is not None and (news.pid, news.state) == (process.pid, "running") and news.done >= done:
             return news
         time.sleep(0.02)
     raise AssertionError(process.communicate()[1])
