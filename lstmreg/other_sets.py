@@ -142,8 +142,13 @@ class Kind:
         there = [path for path in paths if path in self.pooled]
         return min(there, key=lambda path: self.pooled[path].mean, default=None)
 
+    @property
+    def luck(self) -> float:
+        """How many knobs :meth:`sure` would list by chance alone, if none did anything."""
+        return (1 - self.confidence) / 2 * len(self.pooled)
+
     def sure(self) -> list[str]:
-        """List the knobs whose mean is below zero for certain, the lowest first."""
+        """List the knobs whose mean is below zero with all of its interval, the lowest first."""
         found = [path for path, change in self.pooled.items() if change.high < 0]
         return sorted(found, key=lambda path: self.pooled[path].mean)
 

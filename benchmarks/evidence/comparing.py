@@ -18,6 +18,9 @@ from .statistics import Array, Chosen, Estimate, Pooled, pooled
 #: A change of the loss by less is not worth a knob.
 WORTH = math.log1p(-0.02)
 
+#: Fewer families of sets say nothing of all.
+FEW = 3
+
 
 def compared(all_measured: Iterable[Measured]) -> list[Measured]:
     """Return what was measured under the condition that all sets have in common, made-up sets left out."""
@@ -68,7 +71,7 @@ class Over:
 def over(sets: Sequence[Measured], effect: Callable[[Measured], Sequence[float] | Array]) -> Over:
     """Pool an effect, which is given for each block of a set."""
     families = []
-    for name, own in groupby(sorted(sets, key=_family), key=_family):
+    for name, own in groupby(sorted(sets, key=family), key=family):
         estimates = [Estimate.over(effect(one)) for one in own]
         families.append(Family(name, _averaged(estimates)))
     together = pooled([f.estimate.mean for f in families], [f.estimate.variance for f in families])
@@ -113,7 +116,7 @@ def best_value(sets: Sequence[Measured], path: str) -> float:
 def fixed_by_others(sets: Sequence[Measured], path: str) -> Over:
     """Return what the value of a knob does that the other families find best."""
     values = {name: best_value(others, path) for name, others in _others(sets)}
-    return over(sets, lambda one: one.change(settings.alone(path, values[_family(one)])))
+    return over(sets, lambda one: one.change(settings.alone(path, values[family(one)])))
 
 
 def knob_of_others(sets: Sequence[Measured]) -> tuple[dict[str, str], Over]:
@@ -122,14 +125,15 @@ def knob_of_others(sets: Sequence[Measured]) -> tuple[dict[str, str], Over]:
         name: min(settings.LADDERS, key=lambda path, others=others: tuned(others, path).pooled.mean)
         for name, others in _others(sets)
     }
-    return paths, over(sets, lambda one: one.tuned(paths[_family(one)]).of_blocks)
+    return paths, over(sets, lambda one: one.tuned(paths[family(one)]).of_blocks)
 
 
 def _others(sets: Sequence[Measured]) -> list[tuple[str, list[Measured]]]:
-    return [(name, [one for one in sets if _family(one) != name]) for name in sorted(set(map(_family, sets)))]
+    return [(name, [one for one in sets if family(one) != name]) for name in sorted(set(map(family, sets)))]
 
 
-def _family(one: Measured) -> str:
+def family(one: Measured) -> str:
+    """Return the family of the set."""
     return SUBJECTS[one.condition.subject].family
 
 
@@ -170,10 +174,10 @@ def left_out(sets: Sequence[Measured]) -> list[LeftOut]:
     """Let the others propose, for each family in turn."""
     found = []
     for name, others in _others(sets):
-        (task,) = {one.task for one in sets if _family(one) == name}
+        (task,) = {one.task for one in sets if family(one) == name}
         alike = [one for one in others if one.task == task]
         proposal = proposed(others)
-        of_alike = proposed(alike) if len(set(map(_family, alike))) > 1 else proposal
+        of_alike = proposed(alike) if len(set(map(family, alike))) > 1 else proposal
         found.append(LeftOut(name, proposal, of_alike, proposed_with_care(others)))
     return found
 

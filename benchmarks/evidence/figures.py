@@ -89,9 +89,8 @@ def _dose(ax: Axes, sets: Sequence[Measured], path: str) -> None:
     low, mean, high = ([_percent(getattr(o.pooled, part)) for o in found] for part in ("low", "mean", "high"))
     ax.fill_between(places, low, high, color=_RED, alpha=0.15, linewidth=0)
     ax.plot(places, mean, "o-", color=_RED, markersize=3)
-    copied = settings.COPIED_RATE if path.endswith("dropout") else settings.KERAS_STRENGTH
-    if copied in values:
-        ax.axvline(values.index(copied), color=_DARK, linewidth=0.8, linestyle=":")
+    if settings.COPIED[path] in values:
+        ax.axvline(values.index(settings.COPIED[path]), color=_DARK, linewidth=0.8, linestyle=":")
     ax.axhline(0, color="#475569", linewidth=1)
     ax.set_ylim(-45, 85)
     ax.set_xticks(list(places), [f"{value:g}" for value in values], fontsize=6.5, rotation=45)

@@ -37,6 +37,14 @@ LADDERS: dict[str, tuple[float, ...]] = {
     WEIGHT_DECAY: (0.01, 0.03, 0.1, 0.3, 1.0, 3.0),
 }
 
+#: What people write without having tried anything else.
+COPIED = {
+    **{path: KERAS_STRENGTH for path in LADDERS if path.endswith(("_l1", "_l2"))},
+    "model.dropout": COPIED_RATE,
+    "model.recurrent_dropout": COPIED_RATE,
+    WEIGHT_DECAY: 0.01,
+}
+
 
 def alone(path: str, value: float) -> Setting:
     """Return the setting that turns one knob; weight decay is that of an optimizer of its own."""

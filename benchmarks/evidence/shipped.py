@@ -9,11 +9,9 @@ from itertools import groupby
 from typing import Any
 
 from . import comparing, settings
-from .comparing import WORTH, Over, compared, picked
+from .comparing import FEW, WORTH, Over, compared, family, picked
 from .measured import Measured, measured
 from .results import Line
-from .sets import SUBJECTS
-from .summary import COPIED, FEW
 
 #: Of all intervals of the study.
 _CONFIDENCE = 0.95
@@ -29,19 +27,15 @@ def shipped(lines: Iterable[Line]) -> str:
         lines: The results.
     """
     sets = compared(measured(lines))
-    families = [(name, list(own)) for name, own in groupby(sorted(sets, key=_family), key=_family)]
+    families = [(name, list(own)) for name, own in groupby(sorted(sets, key=family), key=family)]
     content = {
         "worth": round(-math.expm1(WORTH), 6),
         "confidence": _CONFIDENCE,
-        "copied": COPIED,
+        "copied": settings.COPIED,
         "sets": [_set(name, own) for name, own in families],
         "kinds": [_kind(task, has_several, own) for task, has_several, own in _kinds(sets)],
     }
     return _in_lines(content)
-
-
-def _family(one: Measured) -> str:
-    return SUBJECTS[one.condition.subject].family
 
 
 def _set(name: str, own: Sequence[Measured]) -> dict[str, Any]:
@@ -60,7 +54,7 @@ def _knob(path: str, own: Sequence[Measured]) -> dict[str, Any]:
     return {
         "tuned": _of_family(comparing.tuned(own, path)),
         "values": [value for value in picks if value is not None],
-        "copied": _of_family(comparing.at(own, settings.alone(path, COPIED[path]))),
+        "copied": _of_family(comparing.at(own, settings.alone(path, settings.COPIED[path]))),
     }
 
 
@@ -74,7 +68,7 @@ def _kinds(sets: Sequence[Measured]) -> list[tuple[str | None, bool | None, list
     tasks = sorted({one.task for one in sets})
     kinds: list[tuple[str | None, bool | None]] = [(task, several) for task in tasks for several in (False, True, None)]
     found = [(task, several, _of_kind(sets, task, several)) for task, several in [*kinds, (None, None)]]
-    return [kind for kind in found if len(set(map(_family, kind[2]))) >= FEW]
+    return [kind for kind in found if len(set(map(family, kind[2]))) >= FEW]
 
 
 def _of_kind(sets: Sequence[Measured], task: str | None, has_several: bool | None) -> list[Measured]:
@@ -86,7 +80,7 @@ def _kind(task: str | None, has_several: bool | None, own: Sequence[Measured]) -
     return {
         "task": task,
         "has_several": has_several,
-        "sets": sorted(set(map(_family, own))),
+        "sets": sorted(set(map(family, own))),
         "pooled": {path: _ends(p.mean, p.low, p.high) for path, p in pooled.items()},
     }
 

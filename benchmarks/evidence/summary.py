@@ -10,7 +10,7 @@ from statistics import median
 import numpy as np
 
 from . import comparing, settings
-from .comparing import WORTH, LeftOut, PairEffect, compared, left_out, pair_effects, picked
+from .comparing import FEW, WORTH, LeftOut, PairEffect, compared, family, left_out, pair_effects, picked
 from .measured import Measured, measured
 from .results import Line
 from .sets import SUBJECTS
@@ -18,26 +18,15 @@ from .settings import KERAS_STRENGTH, LADDERS, Setting, alone, name
 from .statistics import Array, Estimate, Pooled
 from .words import change, ends, listed, markdown
 
-#: What people write without having tried anything else.
-COPIED = {
-    **{path: KERAS_STRENGTH for path in LADDERS if path.endswith(("_l1", "_l2"))},
-    "model.dropout": settings.COPIED_RATE,
-    "model.recurrent_dropout": settings.COPIED_RATE,
-    "training.weight_decay": 0.01,
-}
-
 #: So often a 95 % interval lies below zero where there is nothing.
 _LUCK = 0.025
-
-#: Fewer sets say nothing of all sets.
-FEW = 3
 
 
 def summary(lines: Iterable[Line]) -> Iterator[str]:
     """Yield paragraphs and tables."""
     everything = measured(lines)
     sets = compared(everything)
-    if len({_family(one.condition.subject) for one in sets}) < FEW:
+    if len({family(one) for one in sets}) < FEW:
         yield "Too few sets have been measured to say anything of all."
         return
     proposals = {each.family: each for each in left_out(sets)}
@@ -71,7 +60,7 @@ def summary(lines: Iterable[Line]) -> Iterator[str]:
 
 def carried(everything: Sequence[Measured], sets: Sequence[Measured]) -> str:
     """Say what was run."""
-    families = {_family(one.condition.subject) for one in sets}
+    families = {family(one) for one in sets}
     trainings = sum(one.trainings for one in everything)
     failures = sum(one.failures for one in everything)
     blocks = sorted({len(one.trained_on) for one in sets})
@@ -123,7 +112,7 @@ def sentences(sets: Sequence[Measured], proposals: Mapping[str, LeftOut]) -> Ite
             f"**`{name(p)}` at 0.2**: {change(found.pooled)} against none (helps in {found.helped}, harms in "
             f"{found.harmed} of {count}); tuned it is {change(beyond.pooled)} beyond that."
         )
-    of_others = comparing.over(sets, lambda one: one.change(proposals[_family(one.condition.subject)].proposal))
+    of_others = comparing.over(sets, lambda one: one.change(proposals[family(one)].proposal))
     yield (
         f"**A value that served others**: the one that is best over the other sets changes the loss on a set that had "
         f"no say in it by {change(of_others.pooled)}; it helps in {of_others.helped} and harms in {of_others.harmed} "
@@ -147,7 +136,7 @@ def sentences(sets: Sequence[Measured], proposals: Mapping[str, LeftOut]) -> Ite
 def amounts(everything: Sequence[Measured]) -> Iterator[str]:
     """Say whether knobs bring more where there are fewer cases."""
     several = _with_several_amounts(everything)
-    families = {_family(group[0].condition.subject) for group in several}
+    families = {family(group[0]) for group in several}
     if len(families) < FEW:
         return
     difference = _fewest_against_most(several, lambda one: one.best[0].of_blocks)
@@ -233,7 +222,7 @@ def copied_table(sets: Sequence[Measured]) -> str:
     """Return a row for each value that is copied."""
     header = ["copied", "against none", "on another set", "harms by 2 %", "helps by 2 %", "tuned, beyond it"]
     rows = []
-    for path, value in COPIED.items():
+    for path, value in settings.COPIED.items():
         at, beyond = comparing.at(sets, alone(path, value)), comparing.tuned_beyond(sets, path, value)
         rows.append(
             [
@@ -286,7 +275,7 @@ def left_out_table(sets: Sequence[Measured], proposals: Mapping[str, LeftOut]) -
     ]
 
     def proposal(one: Measured) -> LeftOut:
-        return proposals[_family(one.condition.subject)]
+        return proposals[family(one)]
 
     columns = [
         comparing.over(sets, lambda one: one.change(proposal(one).proposal)),
@@ -361,7 +350,7 @@ def _fewest_against_most(several: Sequence[Sequence[Measured]], effect: Callable
     of_families: dict[str, list[float]] = {}
     for group in several:
         difference = effect(group[0]).mean() - effect(group[-1]).mean()
-        of_families.setdefault(_family(group[0].condition.subject), []).append(float(difference))
+        of_families.setdefault(family(group[0]), []).append(float(difference))
     return Estimate.over([np.mean(own) for own in of_families.values()])
 
 
@@ -405,14 +394,14 @@ def sizes_table(everything: Sequence[Measured]) -> str:
         [
             str(hidden),
             str(layers),
-            str(len({_family(one.condition.subject) for one in own})),
+            str(len({family(one) for one in own})),
             listed(sorted({one.seeds for one in own})),
             "–" if own[0].is_first else change(_against(own, reference)),
             change(comparing.best_of_all(own).pooled),
             *(change(comparing.tuned(own, path).pooled) for path in _SHOWN),
         ]
         for (layers, hidden), own in sorted(sizes.items())
-        if len({_family(one.condition.subject) for one in own}) >= FEW
+        if len({family(one) for one in own}) >= FEW
     ]
     if len(rows) < 2:
         return "No other size has been measured on enough sets yet."

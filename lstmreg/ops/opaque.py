@@ -31,20 +31,18 @@ def lstm(call: Call, backend: str) -> Result:
     """Compute what :func:`lstmreg.ops.lstm` defines, for a call that ``why_not`` admits."""
     # Chosen here, while the code is read, because what is kept for the backward pass depends on it.
     chosen = dispatch.choose(call, backend)
-
-    if chosen == "fused_cpu" and fused_cpu.multiplies_shorts(call):
-        chosen = "fused_cpu in bfloat16"
-
-    def compute(call: Call) -> Result:
-        output, h_n, c_n, *_ = _forward(*Inputs.of(call), call.reverse, chosen, wants_gradients(call))
-        return output, h_n, c_n
-
-    if chosen.startswith("fused_cpu"):
-        return fused_cpu.in_real(call, compute)
+    if chosen == "fused_cpu":
+        passes = "fused_cpu in bfloat16" if fused_cpu.multiplies_shorts(call) else chosen
+        return fused_cpu.in_real(call, lambda real: _computed(real, passes))
     if call.short is None:
-        return compute(call)
+        return _computed(call, chosen)
     with torch.autocast(call.x.device.type, enabled=False):
-        return compute(call.shortened())
+        return _computed(call.shortened(), chosen)
+
+
+def _computed(call: Call, backend: str) -> Result:
+    output, h_n, c_n, *_ = _forward(*Inputs.of(call), call.reverse, backend, wants_gradients(call))
+    return output, h_n, c_n
 
 
 # torch reads an operation's schema off the annotations, so the tensors stand here one by one.

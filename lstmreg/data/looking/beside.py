@@ -8,7 +8,7 @@ from lstmreg.other_sets import PAGE, Change, Kind, like
 
 
 def supported(task: str, columns: int) -> str:
-    """Say which knob the study supports most for such data, or that it shows none for certain; empty if it has nothing.
+    """Say which knob the study supports most for such data, or that it shows none; empty if it has nothing.
 
     Args:
         task: What is asked.
@@ -28,13 +28,13 @@ def said(kind: Kind) -> str:
             f"has the study."
         )
     best, *others = sure
-    too = f" Also for certain: {', '.join(map(_name, others))}." if others else ""
+    too = f", and so is that of {', '.join(map(_name, others))}" if others else ""
     values = kind.record(best).values
     at = f", at {' to '.join(dict.fromkeys((_number(values[0]), _number(values[-1]))))}" if values else ""
     return (
-        f"On {sets} {_name(best)}, of {len(kind.pooled)} knobs, helps most for certain when it is tuned: "
-        f"{_change(kind.pooled[best])} of the loss on average{at}.{too} The search shall tell whether it helps here. "
-        f"{PAGE} has the study."
+        f"On {sets} the mean effect of {_name(best)}, when it is tuned, is below zero with its interval: "
+        f"{_change(kind.pooled[best])} of the loss{at}{too}; of {len(kind.pooled)} knobs that were looked at, luck "
+        f"alone would name {kind.luck:.1f}. The search shall tell whether it helps here. {PAGE} has the study."
     )
 
 

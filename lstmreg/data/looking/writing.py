@@ -9,7 +9,9 @@ from typing import Any
 
 import yaml
 
+from lstmreg.config import Config
 from lstmreg.errors import ConfigError, printable
+from lstmreg.rules import declared
 
 from .proposal import SECTIONS, Proposal, Setting
 
@@ -75,9 +77,11 @@ def _what_is_read(name: str, text: str) -> str:
         read = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError):
         return ""
-    if name == "data.target":
-        return "a list" if isinstance(read, list) else ""
-    return "null" if read is None and name != "data.path" else ""
+    section, _, own = name.rpartition(".")
+    setting = declared(declared(Config)[section].type if section else Config)[own]
+    if isinstance(read, list) and setting.may_be_list:
+        return "a list"
+    return "null" if read is None and setting.may_be_null else ""
 
 
 def _comment(text: str, longest: int = _LONGEST_COMMENT) -> str:

@@ -154,7 +154,7 @@ class StudyFile(Storage):
         return damaged(self.path, reason)
 
 
-#: In seconds: who reads a large study elsewhere keeps the file from being written for as long.
+#: In seconds: so long a write waits for whoever reads the file elsewhere.
 _PATIENCE = 30
 
 _GONE = (

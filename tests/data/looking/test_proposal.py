@@ -368,13 +368,13 @@ def test_only_a_knob_that_helps_other_data_for_certain_is_named() -> None:
         "the search shall tell what helps here. docs/evidence.md has the study."
     )
     assert said_of_others(of_others("label", None, kernel_l1=(-0.2, 0.1), dropout=(-0.5, 0.6))) == (
-        "On 3 real sets of the same task (label) kernel_l1, of 2 knobs, helps most for certain when it is tuned: "
-        "−18 % (−26 to −10) of the loss on average, at 0.1 to 0.3. The search shall tell whether it helps here. "
-        "docs/evidence.md has the study."
+        "On 3 real sets of the same task (label) the mean effect of kernel_l1, when it is tuned, is below zero with "
+        "its interval: −18 % (−26 to −10) of the loss, at 0.1 to 0.3; of 2 knobs that were looked at, luck alone would "
+        "name 0.1. The search shall tell whether it helps here. docs/evidence.md has the study."
     )
     several = said_of_others(of_others(None, None, kernel_l1=(-0.2, 0.1), dropout=(-0.3, 0.1), bias_l2=(-0.1, 0.05)))
-    assert several.startswith("On 3 real sets of all tasks dropout, of 3 knobs, helps most")
-    assert "Also for certain: kernel_l1, bias_l2." in several
+    assert several.startswith("On 3 real sets of all tasks the mean effect of dropout, when it is tuned, is below zero")
+    assert ", and so is that of kernel_l1, bias_l2; of 3 knobs" in several
 
 
 def test_what_is_known_of_other_data_stands_in_the_file_and_is_said(
