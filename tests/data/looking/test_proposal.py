@@ -372,7 +372,9 @@ def test_only_a_knob_that_helps_other_data_for_certain_is_named() -> None:
         "its interval: −18 % (−26 to −10) of the loss, at 0.1 to 0.3; of 2 knobs that were looked at, luck alone would "
         "name 0.1. The search shall tell whether it helps here. docs/evidence.md has the study."
     )
-    several = said_of_others(of_others(None, None, kernel_l1=(-0.2, 0.1), dropout=(-0.3, 0.1), bias_l2=(-0.1, 0.05)))
+    of_all = of_others(None, None, kernel_l1=(-0.2, 0.1), dropout=(-0.3, 0.1), bias_l2=(-0.1, 0.05))
+    assert of_all.luck == pytest.approx(3 * 0.025)
+    several = said_of_others(of_all)
     assert several.startswith("On 3 real sets of all tasks the mean effect of dropout, when it is tuned, is below zero")
     assert ", and so is that of kernel_l1, bias_l2; of 3 knobs" in several
 
