@@ -167,6 +167,7 @@ def _lstm(config: ModelConfig, index: int, input_size: int, is_last_used: bool) 
         batch_first=True,
         bidirectional=config.bidirectional,
         stateful=config.stateful,
+        per_gate_masks=config.per_gate_masks,
         per_gate_input_masks=config.per_gate_input_masks,
         activity_steps="last" if is_last_used else "all",
         activation=settings["activation"],

@@ -427,6 +427,7 @@ CHANGES = {
     "model.recurrent_activation": ("hard_sigmoid", {}),
     "model.head_initializer": ("keras", {}),
     **{knob: (0.1, {}) for knob in KNOBS},
+    "model.per_gate_masks": (False, {"model.recurrent_dropout": 0.5}),
     "model.per_gate_input_masks": (True, {"model.dropout": 0.5}),
     "training.learning_rate": (0.02, {}),
     "training.optimizer": ("adamw", {"training.weight_decay": 0.1}),

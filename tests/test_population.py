@@ -32,6 +32,7 @@ KNOBS = {
     "activity": [{"activity_l1": 0.5}, {"activity_l1": 0.25, "activity_l2": 2.0}, {}, {"activity_l2": 0.75}],
     "dropout": [{"dropout": 0.1}, {"dropout": 0.6, "activity_l2": 1.0}, {"dropout": 0.5}],
     "a mask of the input for each gate": [{"dropout": rate, "per_gate_input_masks": True} for rate in (0.1, 0.6)],
+    "one mask of the state": [{"recurrent_dropout": rate, "per_gate_masks": False} for rate in (0.1, 0.6)],
     "recurrent dropout": [{"recurrent_dropout": 0.1}, {"recurrent_dropout": 0.6, "activity_l1": 1.0}],
     "everything": [
         {
@@ -230,6 +231,7 @@ def test_members_of_one_seed_start_alike_and_of_others_differently():
         ({"dropout": [0.0, 0.1], "recurrent_dropout": 0.1}, ((0, 4), (4, 4))),
         ({"dropout": [0.0, 0.1], "per_gate_input_masks": True}, ((0, 0), (4, 0))),
         ({"dropout": 0.1, "recurrent_dropout": 0.1, "per_gate_input_masks": False}, ((1, 4), (1, 4))),
+        ({"dropout": 0.1, "recurrent_dropout": 0.1, "per_gate_masks": False}, ((1, 1), (1, 1))),
     ],
 )
 def test_the_kinds_of_masks_are_those_that_the_layers_draw(knobs, kinds):
@@ -254,6 +256,7 @@ OTHERS = {
     "num_layers is 1 in member 0 and 2 in member 1": lambda: Network(ModelConfig(4, 2), D, OUT),
     "bidirectional is False in member 0 and True": lambda: Network(ModelConfig(4, bidirectional=True), D, OUT),
     "stateful is False in member 0 and True": lambda: Network(ModelConfig(4, stateful=True), D, OUT),
+    "per_gate_masks is True in member 0 and False": lambda: Network(ModelConfig(4, per_gate_masks=False), D, OUT),
     "per_gate_input_masks is None in member 0 and True": lambda: Network(
         ModelConfig(4, per_gate_input_masks=True), D, OUT
     ),

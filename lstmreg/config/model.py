@@ -69,9 +69,11 @@ class ModelConfig:
         recurrent_dropout: Rate of dropping hidden units on their way into the gates, in [0, 1).
         stateful: Whether each batch goes on from the states in which the one before ended; an epoch begins with
             zeros. For batches of one size in order of time, which you give yourself; not for windows of a table.
+        per_gate_masks: Whether ``recurrent_dropout`` draws a mask for each gate, as Keras 3 does, or one for all: the
+            tied variant of Gal and Ghahramani (2016).
         per_gate_input_masks: Whether ``dropout`` draws a mask of the input for each gate, as Keras 1 and 2 did, or
-            one for all, which of a single input column blanks the whole window. Null: for each gate in layers that
-            have ``recurrent_dropout``, as in Keras 3.
+            one for all, which of a single input column blanks the whole window. Null: for each gate in layers whose
+            ``recurrent_dropout`` does, as in Keras 3.
         activation: Of the candidate and of the cell state, by Keras' name.
         recurrent_activation: Of the three gates, by Keras' name.
         head_initializer: What the head starts from: as torch's Linear, or as Keras' Dense (glorot_uniform, and zeros).
@@ -96,6 +98,7 @@ class ModelConfig:
     dropout: float | list[float] = 0.0
     recurrent_dropout: float | list[float] = 0.0
     stateful: bool = field(default=False, metadata=ruled(is_searchable=False))
+    per_gate_masks: bool = True
     per_gate_input_masks: bool | None = field(default=None, metadata=ruled(FLAG_OR_NULL))
     activation: str | list[str] = field(default="tanh", metadata=ruled(_ACTIVATION))
     recurrent_activation: str | list[str] = field(default="sigmoid", metadata=ruled(_ACTIVATION))

@@ -154,6 +154,7 @@ class _Recipe:
         self.outputs = answer.data.outputs or answer.settings.get("data.horizon")
         self.at_steps, self.of_classes = answer.data.steps == "all", bool(answer.data.classes)
         self.has_masks_per_gate = sizes["per_gate_input_masks"]
+        self.is_tied = not sizes.get("per_gate_masks", True)
         self.loss = _LOSSES[str(answer.settings["training.loss"])]
         self.is_proximal = bool(used.get(_PROXIMAL, answer.settings.get(_PROXIMAL, False)))
         self.optimizer: tuple[str, str] | None = None
@@ -281,6 +282,8 @@ class _Recipe:
         arguments = ["bidirectional=True"] if self.bidirectional else []
         arguments += self._activations(index)
         arguments += self._knobs(index, "L1L2")
+        if self._is_on("recurrent_dropout", index) and self.is_tied:
+            arguments.append("per_gate_masks=False")
         if self._is_on("dropout", index) and self.has_masks_per_gate is not None:
             arguments.append(f"per_gate_input_masks={self.has_masks_per_gate}")
         if top and not self.at_steps and self._is_on("activity_regularizer", index):
@@ -386,6 +389,11 @@ class _Recipe:
             lines += [
                 "# dropout was found with a mask of the input for each gate, which Keras 3 draws only where there is",
                 "# recurrent_dropout too; else it draws one mask for all gates.",
+            ]
+        if self.is_tied and "recurrent_dropout" in self.knobs:
+            lines += [
+                "# recurrent_dropout was found with one mask for all gates (Gal and Ghahramani's tied variant); Keras",
+                "# draws one for each.",
             ]
         lines += self._embeddings_in_keras() or [f"layers = [keras.Input(({self.window}, {self.features}))]"]
         for index, hidden in enumerate(self.hidden_sizes):

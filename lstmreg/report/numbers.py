@@ -499,6 +499,7 @@ def _settings(evidence: Evidence) -> dict[str, Scalar | list[Scalar] | None]:
 _USUAL: dict[str, Scalar | None] = {
     "model.activation": "tanh",
     "model.recurrent_activation": "sigmoid",
+    "model.per_gate_masks": True,
     "model.embedding_size": None,
     "model.embedding_dropout": 0.0,
     "training.proximal": False,

@@ -303,6 +303,8 @@ def turned(network: nn.Module, model: ModelConfig) -> nn.Module:
     for layer in (module for module in network.modules() if isinstance(module, LSTM)):
         for argument, value in layer_arguments(model.layer(0)).items():
             setattr(layer, argument, L1L2(**value) if isinstance(value, dict) else value)
+        if not model.per_gate_masks:
+            layer.per_gate_masks = False
         if model.per_gate_input_masks is not None:
             layer.per_gate_input_masks = model.per_gate_input_masks
     return network

@@ -1179,6 +1179,17 @@ def test_pasted_code_says_how_a_single_column_was_dropped() -> None:
     assert all("per_gate" not in s.code and "Keras 3" not in s.code for s in snippets(other))
 
 
+def test_pasted_code_ties_the_masks_of_the_state_where_they_were() -> None:
+    tied = with_knobs(made(settings=answers.SETTINGS | {"model.per_gate_masks": False}), recurrent_dropout=0.3)
+    lstmreg_code, _, keras_code = (s.code for s in snippets(tied))
+    ours: dict[str, Any] = {}
+    exec(lstmreg_code, ours)
+    assert ours["layers"][0].per_gate_masks is False
+    assert "draws one for each" in keras_code
+    usual = with_knobs(made(), recurrent_dropout=0.3)
+    assert all("per_gate_masks" not in s.code and "tied" not in s.code for s in snippets(usual))
+
+
 def test_pasted_code_has_weight_decay_and_the_optimizer_that_knows_it() -> None:
     setting = {"model.kernel_l1": 0.01, "training.weight_decay": 0.3, "training.optimizer": "adamw"}
     ran: list[dict[str, Any]] = [{}, {}, {}]

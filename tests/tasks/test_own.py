@@ -172,6 +172,10 @@ def test_knobs_are_turned_in_every_layer_and_what_a_network_sets_itself_stays() 
     for layer in (network.first, network.second):
         assert (layer.kernel_regularizer.l1, layer.kernel_regularizer.l2) == (0.01, 0.1)
         assert layer.recurrent_regularizer is None
+    network.first.per_gate_masks = False
+    assert turned(network, ModelConfig(recurrent_dropout=0.3)).first.per_gate_masks is False
+    assert network.second.per_gate_masks is True
+    assert turned(network, ModelConfig(recurrent_dropout=0.3, per_gate_masks=False)).second.per_gate_masks is False
 
 
 def test_every_module_is_a_block_but_the_last_which_is_the_test() -> None:

@@ -179,6 +179,7 @@ FITS = {
     "two layers": Fit(stacked(SIX), RATES),
     "two-way": Fit([own | {"bidirectional": True} for own in SIX], RATES),
     "two layers, two-way, of different kinds": Fit(stacked(MIXED, bidirectional=True), settings("adam", 0.01)),
+    "one mask of the state for all gates": Fit([own | {"per_gate_masks": False} for own in MIXED], RATES),
     "a mask of the input for each gate": Fit([own | {"per_gate_input_masks": True} for own in MIXED], RATES),
     "own data with ragged ends": Fit(SIX, RATES, own_data),
     "own data of one size": Fit(SIX, RATES, same_shapes),
