@@ -24,6 +24,7 @@ from lstmreg.training.population.together import Assignment
 from lstmreg.training.single import Lesson, floor_losses
 
 from . import results, sets, settings
+from .choosing import is_pair, pairs
 from .conditions import Condition, Extent
 from .results import Line
 from .settings import Setting
@@ -35,9 +36,6 @@ BLOCKS = 8
 
 #: Seeds of the study begin here.
 _SEEDS = 100_000
-
-#: Of each half of the blocks so many knobs are tried in pairs on the other half.
-_PAIRED = 3
 
 RATE = "training.learning_rate"
 
@@ -182,41 +180,6 @@ class _Portion:
 def _stopping_loss(line: Line) -> float:
     """Return the mean log loss on the blocks that ended the trainings; of one that failed, infinity."""
     return float(np.mean([math.inf if loss is None else loss for loss in line["stopping"]]))
-
-
-def is_pair(line: Mapping[str, Any]) -> bool:
-    """Tell whether a line is of two knobs together."""
-    return len(settings.turned(line.get("setting", {}))) == 2
-
-
-def pairs(baseline: Line, singles: Sequence[Line]) -> list[tuple[Setting, tuple[int, ...]]]:
-    """Return pairs of the best knobs by one half of the blocks, with the other half to train them on, both ways.
-
-    So no pair is judged on a block that had a say in choosing it.
-    """
-    count = len(baseline["blocks"])
-    halves = tuple(range(0, count, 2)), tuple(range(1, count, 2))
-    found = []
-    for choosing, judging in (halves, halves[::-1]):
-        best: dict[str, tuple[float, Setting]] = {}
-        for line in singles:
-            (path,) = settings.turned(line["setting"])
-            worth = _mean_change(line, baseline, choosing), line["setting"]
-            place = settings.place(path)
-            if place not in best or worth[0] < best[place][0]:
-                best[place] = worth
-        three = [setting for _, setting in sorted(best.values(), key=lambda worth: worth[0])[:_PAIRED]]
-        found += [(three[i] | three[k], judging) for i in range(len(three)) for k in range(i + 1, len(three))]
-    return found
-
-
-def _mean_change(line: Line, baseline: Line, blocks: Sequence[int]) -> float:
-    changes = [
-        math.inf if line["loss"][b] is None else line["loss"][b] - baseline["loss"][b]
-        for b in blocks
-        if baseline["loss"][b] is not None
-    ]
-    return float(np.mean(changes)) if changes else math.inf
 
 
 @dataclass

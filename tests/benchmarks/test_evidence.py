@@ -16,7 +16,19 @@ import pytest
 import torch
 from scipy import stats
 
-from benchmarks.evidence import comparing, figures, page, results, running, sets, settings, shampoo, shipped, summary
+from benchmarks.evidence import (
+    choosing,
+    comparing,
+    figures,
+    page,
+    results,
+    running,
+    sets,
+    settings,
+    shampoo,
+    shipped,
+    summary,
+)
 from benchmarks.evidence.conditions import Condition, Extent, conditions, is_first
 from benchmarks.evidence.measured import Measured, measured
 from benchmarks.evidence.running import Portion, Sitting
@@ -130,7 +142,7 @@ def test_no_pair_is_judged_on_a_block_that_chose_it() -> None:
         (path,) = settings.turned(setting)
         losses = [0.3 - 0.5 * ((path in even and block % 2 == 0) or (path in odd and block % 2)) for block in range(8)]
         singles.append({"setting": setting, "loss": losses})
-    found = running.pairs(baseline, singles)
+    found = choosing.pairs(baseline, singles)
     assert len(found) == 6
     for setting, judging in found[:3]:
         assert set(settings.turned(setting)) < set(even)
@@ -236,7 +248,7 @@ def made_up(
             for setting, true in [*rates, *singles]
         ]
         base = {"blocks": list(range(BLOCKS)), "loss": own[0]["loss"]}
-        for setting, blocks in running.pairs(base, own[2:]):
+        for setting, blocks in choosing.pairs(base, own[2:]):
             true = effect(subject, settings.turned(setting))
             own.append(
                 of
