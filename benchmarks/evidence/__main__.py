@@ -55,6 +55,8 @@ def _run(options: argparse.Namespace) -> None:
     # Where nothing can be learnt once is enough to see it; the rest of it may wait.
     order.sort(key=lambda c: SUBJECTS[c.subject].is_made_up and not is_first(c, extents[c.subject].cases))
     portions = [Portion(condition, seed) for seed in range(options.seeds) for condition in order]
+    compared = [c for c in order if is_first(c, extents[c.subject].cases) and not SUBJECTS[c.subject].is_made_up]
+    portions += [Portion(condition, seed, "together") for seed in range(options.seeds) for condition in compared]
     Sitting(options.results, options.minutes, options.workers).run(portions, extents)
 
 

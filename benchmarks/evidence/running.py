@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from lstmreg.training.population.together import Assignment
 from lstmreg.training.single import Lesson, floor_losses
 
 from . import results, sets, settings
-from .choosing import is_pair, pairs
+from .choosing import Alone, is_pair, pairs, together
 from .conditions import Condition, Extent
 from .results import Line
 from .settings import Setting
@@ -40,22 +40,38 @@ _SEEDS = 100_000
 RATE = "training.learning_rate"
 
 
+#: One knob at a time, and pairs; or all knobs at once and tied masks, once the first is there.
+Part = Literal["alone", "together"]
+
+#: How much of the first part's work the second is, about.
+_SHARE = 0.15
+
+
 @dataclass(frozen=True)
 class Portion:
     """A condition with one seed: what is trained, kept and gone on with as a whole."""
 
     condition: Condition
     seed: int
+    part: Part = "alone"
 
     @property
     def key(self) -> tuple[Any, ...]:
         """By which the results know it."""
-        return *self.condition.key, self.seed
+        return *self.condition.key, self.seed, self.part
+
+    def cost(self, extent: Extent) -> float:
+        """Return about how long it takes, in units of no meaning."""
+        return extent.cost(self.condition) * (_SHARE if self.part == "together" else 1)
 
 
 def key(line: Mapping[str, Any]) -> tuple[Any, ...]:
     """Return the key of the portion that a line is of."""
-    return line["set"], line["cases"], line["hidden"], line["layers"], line["seed"]
+    return *_condition(line), line["seed"], line.get("part", "alone")
+
+
+def _condition(line: Mapping[str, Any]) -> tuple[Any, ...]:
+    return line["set"], line["cases"], line["hidden"], line["layers"]
 
 
 def extent(name: str) -> Extent:
@@ -74,15 +90,32 @@ def _splits(task: Task, cases: int | None) -> tuple[Split, ...]:
 def portion(wanted: Portion, known: Sequence[Line], workers: int = 0) -> list[Line]:
     """Train a portion, and return its lines: the first says what it is, each other one what a setting gave.
 
-    The first seed of a condition chooses the learning rate and the pairs; the others take what it chose.
+    The first seed of a condition chooses the learning rate and the pairs; the others take what it chose. What is best
+    together is chosen by all seeds that are there when its first portion begins.
 
     Args:
         wanted: Which.
         known: All lines so far.
         workers: So many processes train; 0: this one.
     """
+    own = [line for line in known if _condition(line) == wanted.condition.key]
     with _Portion(wanted, workers) as trains:
-        return trains.all([line for line in known if key(line)[:-1] == wanted.condition.key and line["seed"] == 0])
+        return trains.alone(own) if wanted.part == "alone" else trains.together(own)
+
+
+def _alone(lines: Sequence[Line], rate: float) -> list[Alone]:
+    """Return what each seed of a condition gave with one knob at a time."""
+    of_seeds: dict[int, list[Line]] = {}
+    for line in lines:
+        if "setting" in line and line.get("part", "alone") == "alone":
+            of_seeds.setdefault(line["seed"], []).append(line)
+    return [
+        Alone(
+            next(line for line in own if line["setting"].get(RATE) == rate),
+            [line for line in own if len(settings.turned(line["setting"])) == 1],
+        )
+        for own in of_seeds.values()
+    ]
 
 
 class _Portion:
@@ -102,7 +135,8 @@ class _Portion:
     def __exit__(self, *raised: Any) -> None:
         self.executor.close()
 
-    def all(self, first: Sequence[Line]) -> list[Line]:
+    def alone(self, known: Sequence[Line]) -> list[Line]:
+        first = [line for line in known if key(line)[-2:] == (0, "alone")]
         everywhere = tuple(range(len(self.splits)))
         tried = settings.LEARNING_RATES if not first else [first[0]["rate"]]
         of_rates = self._train([({RATE: rate}, everywhere) for rate in tried], tried[0])
@@ -112,9 +146,21 @@ class _Portion:
         if first:
             chosen = [(line["setting"], tuple(line["blocks"])) for line in first if is_pair(line)]
         else:
-            chosen = pairs(baseline, singles)
+            chosen = pairs(Alone(baseline, singles))
         lines = [*of_rates, *singles, *self._train(chosen, rate)]
-        return [self._head(rate), *lines]
+        return [self._of() | {"rate": rate} | self._described() | self._spent(), *lines]
+
+    def together(self, known: Sequence[Line]) -> list[Line]:
+        rate = known[0]["rate"]
+        begun = [line for line in known if "together" in line]
+        if begun:
+            chosen = [(setting, tuple(blocks)) for setting, blocks in begun[0]["together"]]
+        else:
+            chosen = together(_alone(known, rate))
+        everywhere = tuple(range(len(self.splits)))
+        several = [(setting, blocks) for setting, blocks in chosen if len(settings.turned(setting)) > 1]
+        lines = self._train([*((setting, everywhere) for setting in settings.untried()), *several], rate)
+        return [self._of() | {"rate": rate, "together": chosen} | self._spent(), *lines]
 
     def _train(self, jobs: Sequence[tuple[Setting, tuple[int, ...]]], rate: float) -> list[Line]:
         base = baseline_config(self.config, rate, len(self.task.features))
@@ -157,20 +203,24 @@ class _Portion:
             "hidden": condition.hidden,
             "layers": condition.layers,
             "seed": self.wanted.seed,
+            **({} if self.wanted.part == "alone" else {"part": self.wanted.part}),
         }
 
-    def _head(self, rate: float) -> Line:
+    def _described(self) -> Line:
         per_block = [
             floor_losses(self.config.training, Lesson.of(self.task, split), split.judged) for split in self.splits
         ]
-        return self._of() | {
-            "rate": rate,
+        return {
             "task": self.task.name,
             "columns": len(self.task.features),
             "trained_on": [len(split.train) for split in self.splits],
             "judged_on": [len(split.judged) for split in self.splits],
             "floors": {name: [round(log_loss(f[name]), 4) for f in per_block] for name in per_block[0]},
             "simple_models": sorted(self.task.simple_models),
+        }
+
+    def _spent(self) -> Line:
+        return {
             "trainings": self.trainings,
             "seconds": round(time.perf_counter() - self.began, 1),
             **machine(),
@@ -205,11 +255,13 @@ class Sitting:
         began, seconds, cost = time.monotonic(), 0.0, 0.0
         say(f"{len(portions) - len(left)} of {len(portions)} portions are there.")
         for number, each in enumerate(left):
-            own = extents[each.condition.subject].cost(each.condition)
+            own = each.cost(extents[each.condition.subject])
             expected = 1.2 * own * seconds / cost if cost else 0.0
             gone = time.monotonic() - began
             if self.minutes is not None and gone + expected > 60 * self.minutes:
                 continue
+            if each.part == "together" and all(_condition(line) != each.condition.key for line in known):
+                continue  # there was no time for what it is chosen by
             start = time.monotonic()
             lines = portion(each, known, self.workers)
             seconds, cost = seconds + time.monotonic() - start, cost + own

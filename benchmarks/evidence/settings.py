@@ -45,6 +45,25 @@ COPIED = {
     WEIGHT_DECAY: 0.01,
 }
 
+#: Whether each gate has a mask of the state of its own; none: the tied variant of recurrent dropout.
+PER_GATE = "model.per_gate_masks"
+
+_DROPOUT, _RECURRENT_DROPOUT = "model.dropout", "model.recurrent_dropout"
+
+#: All six at once, without having tried any: as one writes it from Keras' defaults, and with a light hand.
+EVERYTHING: dict[str, Setting] = {
+    "all six as they are copied": {
+        **{f"model.{place}_l2": KERAS_STRENGTH for place in ("kernel", "recurrent", "bias", "activity")},
+        _DROPOUT: COPIED_RATE,
+        _RECURRENT_DROPOUT: COPIED_RATE,
+    },
+    "all six with a light hand": {
+        **{f"model.{place}_l2": 0.001 for place in ("kernel", "recurrent", "bias", "activity")},
+        _DROPOUT: 0.05,
+        _RECURRENT_DROPOUT: 0.1,
+    },
+}
+
 
 def alone(path: str, value: float) -> Setting:
     """Return the setting that turns one knob; weight decay is that of an optimizer of its own."""
@@ -54,6 +73,16 @@ def alone(path: str, value: float) -> Setting:
 def singles() -> list[Setting]:
     """Return every value of every knob."""
     return [alone(path, value) for path, values in LADDERS.items() for value in values]
+
+
+def tied(rate: float) -> Setting:
+    """Return recurrent dropout with one mask for all gates."""
+    return {PER_GATE: False, _RECURRENT_DROPOUT: rate}
+
+
+def untried() -> list[Setting]:
+    """Return what is the same on every set: tied recurrent dropout over its ladder, and all six at once."""
+    return [*(tied(rate) for rate in LADDERS[_RECURRENT_DROPOUT]), *EVERYTHING.values()]
 
 
 def turned(setting: Setting) -> dict[str, float]:
