@@ -12,7 +12,6 @@ from lstmreg.config import Config
 from lstmreg.tasks import Task, read_task
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "real"))
-import conversions
 from measuring import converted
 from sets import SETS as REAL
 from sets import RealSet
@@ -76,28 +75,6 @@ _MORE = (
         task="classify",
         data={"target": "digit", "sequence": "image", "time": "row"},
         convert=lambda contents, folder: _DEMOS / "digits.csv.gz",
-    ),
-    RealSet(
-        name="osuleaf",
-        about="442 outlines of leaves, every eighth of 427 steps; which of six trees",
-        source="Gandhi 2002, UCR archive",
-        licence="see the archive",
-        task="classify",
-        data={"target": "tree"},
-        convert=conversions.archived("OSULeaf", every=8),
-        wheel="aeon==1.6.0",
-        members=tuple(f"aeon/datasets/data/OSULeaf/OSULeaf_{part}.ts" for part in ("TRAIN", "TEST")),
-    ),
-    RealSet(
-        name="covid",
-        about="201 countries' daily cases over 84 days; the death rate",
-        source="Tan et al. 2020, arXiv:2006.10996",
-        licence="see the archive",
-        task="regress",
-        data={"target": "rate"},
-        convert=conversions.archived("Covid3Month", every=2),
-        wheel="aeon==1.6.0",
-        members=tuple(f"aeon/datasets/data/Covid3Month/Covid3Month_{part}.ts" for part in ("TRAIN", "TEST")),
     ),
 )
 
