@@ -224,3 +224,35 @@ def pair_effects(one: Measured) -> list[PairEffect]:
 def picked(chosen: Chosen, path: str) -> float | None:
     """Return the value of a knob that all blocks choose; ``None`` where that is to leave it off."""
     return None if chosen.overall == 0 else settings.LADDERS[path][chosen.overall - 1]
+
+
+def kinds(sets: Sequence[Measured]) -> dict[str, list[Measured]]:
+    """Return the sets by kind: what is asked, and of one column or of several."""
+    return {
+        "forecasts from several columns": [one for one in sets if one.task == "forecast" and one.columns > 1],
+        "other questions, several columns": [one for one in sets if one.task != "forecast" and one.columns > 1],
+        "one column": [one for one in sets if one.columns == 1],
+    }
+
+
+def with_several_amounts(everything: Sequence[Measured]) -> list[list[Measured]]:
+    """Return the sets that were measured with several amounts of data, at 16 units: the fewest cases first."""
+    own = [
+        one
+        for one in everything
+        if (one.condition.hidden, one.condition.layers) == (16, 1) and not SUBJECTS[one.condition.subject].is_made_up
+    ]
+    return [
+        sorted(group, key=lambda one: np.mean(one.trained_on))
+        for _, items in groupby(sorted(own, key=lambda m: m.condition.subject), lambda m: m.condition.subject)
+        if len(group := list(items)) > 1
+    ]
+
+
+def fewest_against_most(several: Sequence[Sequence[Measured]], effect: Callable[[Measured], Array]) -> Estimate:
+    """Return how an effect differs between a set's fewest cases and its most; stretches of one set count once."""
+    of_families: dict[str, list[float]] = {}
+    for group in several:
+        difference = effect(group[0]).mean() - effect(group[-1]).mean()
+        of_families.setdefault(family(group[0]), []).append(float(difference))
+    return Estimate.over([np.mean(own) for own in of_families.values()])

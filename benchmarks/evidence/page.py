@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 
 from . import results, shampoo
-from .summary import subjects_table, summary
+from .summary import summary
+from .tables import subjects_table
 
 PAGE = Path(__file__).parents[2] / "docs" / "evidence.md"
 

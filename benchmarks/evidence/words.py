@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
+from .settings import Setting, name, turned
 from .statistics import Estimate, Pooled
 
 
@@ -28,6 +29,11 @@ def ends(low_and_high: tuple[float, float]) -> str:
 def listed(numbers: Sequence[int]) -> str:
     """Write one number, or from where to where."""
     return " to ".join(map(str, dict.fromkeys(numbers)))
+
+
+def settings_words(setting: Setting) -> str:
+    """Say a setting in a cell."""
+    return ", ".join(f"{name(path)} {value:g}" for path, value in turned(setting).items()) or "nothing"
 
 
 def markdown(header: Sequence[str], rows: Iterable[Sequence[str]], numbers: Iterable[int] = ()) -> str:
