@@ -114,8 +114,8 @@ def _penalties(
     ]
 
 
-#: By path, in the order of the report's table. The ladders are from measurements on small tables, where strengths help
-#: that are hundreds of times those of text models; a search lets them grow.
+#: By path, in the order of the report's table. The ladders are from measurements on small sets (``docs/evidence.md``),
+#: where strengths help that are hundreds of times those of text models; a search lets them grow.
 KNOBS: dict[str, Knob] = {
     knob.path: knob
     for knob in [
@@ -130,12 +130,12 @@ KNOBS: dict[str, Knob] = {
         *_penalties(
             "recurrent",
             "the recurrent weights",
-            {"l1": (0.001, 0.01), "l2": (0.001, 0.01)},
+            {"l1": (0.01, 0.1), "l2": (0.01, 0.1)},
             "weight_hh",
             proximal=(0.3, 0.9),
         ),
         *_penalties("bias", "the bias", {"l1": (0.01,), "l2": (0.01,)}, "bias_ih", left_out="l1", proximal=(0.3,)),
-        *_penalties("activity", "the output", {"l1": (0.001, 0.01), "l2": (0.001, 0.01)}),
+        *_penalties("activity", "the output", {"l1": (0.01, 0.1), "l2": (0.03, 0.3)}),
         # Of a single column, one mask for all gates would blank the whole series of a sample.
         Knob(
             "model.dropout",
