@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import combinations, groupby
 
 import numpy as np
+
+from lstmreg.knobs import KNOBS
 
 from . import settings
 from .measured import Measured
 from .sets import SUBJECTS
 from .settings import Setting
-from .statistics import Array, Chosen, Estimate, Pooled, pooled
+from .statistics import Array, Chosen, Estimate, Pooled, choose, pooled
 
 #: A change of the loss by less is not worth a knob.
 WORTH = math.log1p(-0.02)
+
+#: So many units are tried first by those who double them as long as that helps.
+_FIRST_STAGE = 8
 
 #: Fewer families of sets say nothing of all.
 FEW = 3
@@ -106,6 +111,92 @@ def blind(sets: Sequence[Measured], path: str) -> Over:
 def best_of_all(sets: Sequence[Measured]) -> Over:
     """Return what the best of all values of all knobs does, chosen on other blocks of the same set."""
     return over(sets, lambda one: one.best[0].of_blocks)
+
+
+def with_together(sets: Sequence[Measured]) -> list[Measured]:
+    """Return the sets on which all knobs at once, and tied masks, were trained too."""
+    return [one for one in sets if one.has_together]
+
+
+def all_at_once() -> dict[str, Callable[[Measured], Array]]:
+    """Return what all knobs at once do on a set, by the way in which their values were found."""
+    fixed = {words: lambda one, s=setting: one.change(s) for words, setting in settings.EVERYTHING.items()}
+    return fixed | {"each at its best by other blocks": lambda one: one.together}
+
+
+def best_alone(one: Measured) -> Array:
+    """Return what the best value of one knob does, chosen on other blocks, weight decay left out."""
+    return _chosen_of(one, [s for s in settings.singles() if settings.WEIGHT_DECAY not in s])
+
+
+def tied_against_per_gate(one: Measured) -> Array:
+    """Return what tied recurrent dropout, tuned, does beyond that with a mask for each gate, tuned likewise."""
+    return one.tied.of_blocks - one.tuned(settings.RECURRENT_DROPOUT).of_blocks
+
+
+def at_first(own: Sequence[Measured], everything: Iterable[Measured]) -> list[Measured]:
+    """Return the same sets under the condition that all have in common."""
+    subjects = {one.condition.subject for one in own}
+    return [one for one in compared(everything) if one.condition.subject in subjects]
+
+
+def staged(everything: Sequence[Measured]) -> list[Measured]:
+    """Return each set at the size that people arrive at, where there are two sizes at least.
+
+    From 8 units the size is doubled as long as the loss without a knob, on the blocks that end the trainings, falls.
+    """
+    of_subjects: dict[str, dict[int, Measured]] = {}
+    amounts = {one.condition.subject: one.condition.cases for one in compared(everything)}
+    for one in everything:
+        condition = one.condition
+        if condition.layers == 1 and amounts.get(condition.subject, 0) == condition.cases:
+            of_subjects.setdefault(condition.subject, {})[condition.hidden] = one
+    found = []
+    for sizes in of_subjects.values():
+        hidden = _FIRST_STAGE
+        while 2 * hidden in sizes and hidden in sizes:
+            if sizes[2 * hidden].stopping.mean() >= sizes[hidden].stopping.mean():
+                break
+            hidden *= 2
+        if _FIRST_STAGE in sizes and len(sizes) > 1:
+            found.append(sizes[hidden])
+    return found
+
+
+#: Values of knobs, by path.
+Ladders = Mapping[str, tuple[float, ...]]
+
+
+def begun_with() -> Ladders:
+    """Return the values that a search tries of each knob if it is told none, as far as the study has tried them."""
+    found = {knob.path: knob.ladder for knob in KNOBS.values() if knob.by_default}
+    return {path: tuple(v for v in values if v in settings.LADDERS[path]) for path, values in found.items()}
+
+
+def best_of(sets: Sequence[Measured], ladders: Callable[[Measured], Ladders]) -> Over:
+    """Return what the best of some values does, chosen on other blocks of the same set; which, may differ by set."""
+
+    def effect(one: Measured) -> Array:
+        values = [settings.alone(path, value) for path, own in ladders(one).items() for value in own]
+        return _chosen_of(one, values)
+
+    return over(sets, effect)
+
+
+def ladders_of_others(sets: Sequence[Measured]) -> dict[str, Ladders]:
+    """Return as many values of each knob as a search begins with: those that tune best over the other families."""
+
+    def best(path: str, count: int, others: Sequence[Measured]) -> tuple[float, ...]:
+        tries = combinations(settings.LADDERS[path], count)
+        return min(tries, key=lambda values: best_of(others, lambda one: {path: values}).pooled.mean)
+
+    counts = {path: len(values) for path, values in begun_with().items()}
+    return {name: {path: best(path, n, others) for path, n in counts.items()} for name, others in _others(sets)}
+
+
+def _chosen_of(one: Measured, values: Sequence[Setting]) -> Array:
+    """Return what the best of some settings, or none of them, does on the blocks that did not choose it."""
+    return choose(np.stack([np.zeros(len(one.baseline)), *(one.change(setting) for setting in values)])).of_blocks
 
 
 def best_value(sets: Sequence[Measured], path: str) -> float:

@@ -39,7 +39,10 @@ class Measured:
         baseline: Log loss without a knob on each block.
         floors: Of each prediction without a network.
         simple_models: Those of them that learn.
+        stopping: Log loss without a knob on the blocks that end the trainings.
         changes: Log ratio of each setting to no knob, on each block; NaN on blocks where it was not tried.
+        chosen_together: All knobs at once, with the blocks that had no say in choosing their values; empty where they
+            were not trained.
         trainings: How many there were.
         failures: How many of them failed.
     """
@@ -54,14 +57,17 @@ class Measured:
     baseline: Array
     floors: dict[str, Array]
     simple_models: tuple[str, ...]
+    stopping: Array
     changes: dict[str, Array]
+    chosen_together: tuple[tuple[Setting, tuple[int, ...]], ...]
     trainings: int
     failures: int
 
     @classmethod
     def of(cls, lines: Sequence[Line]) -> Measured:
         """Collect the lines of a condition."""
-        heads = [line for line in lines if "setting" not in line]
+        portions = [line for line in lines if "setting" not in line]
+        heads = [line for line in portions if "together" not in line]
         head, count = heads[0], len(heads[0]["trained_on"])
         seeds = {line["seed"]: number for number, line in enumerate(heads)}
         tables: dict[str, Array] = {}
@@ -74,7 +80,9 @@ class Measured:
                 for block, loss in zip(line["blocks"], line["loss"], strict=True):
                     was_tried[seeds[line["seed"]], block] = True
                     table[seeds[line["seed"]], block] = np.nan if loss is None else loss
-        baseline = tables[_key({"training.learning_rate": head["rate"]})]
+        without = _key({"training.learning_rate": head["rate"]})
+        baseline = tables[without]
+        stopping = [line["stopping"] for line in lines if "stopping" in line and _key(line["setting"]) == without]
         usable = ~np.isnan(baseline).any(axis=0)
         changes = {
             key: _changes(table, baseline, tried[key])[usable]
@@ -92,8 +100,10 @@ class Measured:
             baseline=baseline.mean(axis=0)[usable],
             floors={name: np.array(losses)[usable] for name, losses in head["floors"].items()},
             simple_models=tuple(head["simple_models"]),
+            stopping=np.array(stopping, dtype=float).reshape(-1, count).mean(axis=0)[usable],
             changes=changes,
-            trainings=sum(line["trainings"] for line in heads),
+            chosen_together=next((_chosen(line, usable) for line in portions if "together" in line), ()),
+            trainings=sum(line["trainings"] for line in portions),
             failures=sum(line.get("failures", 0) for line in lines),
         )
 
@@ -139,10 +149,35 @@ class Measured:
         return choose(_with_off(np.stack([self.change(setting) for setting in singles]))), [{}, *singles]
 
     @property
+    def has_together(self) -> bool:
+        """Whether all knobs at once, and tied masks, were trained."""
+        return bool(self.chosen_together)
+
+    @property
+    def together(self) -> Array:
+        """What all knobs at once do, each at a value that the other half of the blocks chose, on each block."""
+        of_blocks = np.full(len(self.baseline), np.nan)
+        for setting, judged in self.chosen_together:
+            of_blocks[list(judged)] = self.change(setting)[list(judged)]
+        return of_blocks
+
+    @property
+    def tied(self) -> Chosen:
+        """Choose the rate of recurrent dropout with one mask for all gates, or leave it off, which is number 0."""
+        rates = settings.LADDERS[settings.RECURRENT_DROPOUT]
+        return choose(_with_off(np.stack([self.change(settings.tied(rate)) for rate in rates])))
+
+    @property
     def pairs(self) -> list[tuple[Setting, Array]]:
         """The pairs that were tried, on the blocks that had no say in choosing them, NaN elsewhere."""
         found = [(json.loads(key), of_blocks) for key, of_blocks in self.changes.items()]
         return [(setting, of_blocks) for setting, of_blocks in found if len(settings.turned(setting)) == 2]
+
+
+def _chosen(head: Line, usable: Array) -> tuple[tuple[Setting, tuple[int, ...]], ...]:
+    """Return what was chosen to be tried together, by the places of blocks among those that are usable."""
+    place = {int(block): number for number, block in enumerate(np.flatnonzero(usable))}
+    return tuple((setting, tuple(place[b] for b in blocks if b in place)) for setting, blocks in head["together"])
 
 
 def _with_off(effects: Array) -> Array:

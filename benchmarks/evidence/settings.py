@@ -48,19 +48,19 @@ COPIED = {
 #: Whether each gate has a mask of the state of its own; none: the tied variant of recurrent dropout.
 PER_GATE = "model.per_gate_masks"
 
-_DROPOUT, _RECURRENT_DROPOUT = "model.dropout", "model.recurrent_dropout"
+DROPOUT, RECURRENT_DROPOUT = "model.dropout", "model.recurrent_dropout"
 
 #: All six at once, without having tried any: as one writes it from Keras' defaults, and with a light hand.
 EVERYTHING: dict[str, Setting] = {
     "all six as they are copied": {
         **{f"model.{place}_l2": KERAS_STRENGTH for place in ("kernel", "recurrent", "bias", "activity")},
-        _DROPOUT: COPIED_RATE,
-        _RECURRENT_DROPOUT: COPIED_RATE,
+        DROPOUT: COPIED_RATE,
+        RECURRENT_DROPOUT: COPIED_RATE,
     },
     "all six with a light hand": {
         **{f"model.{place}_l2": 0.001 for place in ("kernel", "recurrent", "bias", "activity")},
-        _DROPOUT: 0.05,
-        _RECURRENT_DROPOUT: 0.1,
+        DROPOUT: 0.05,
+        RECURRENT_DROPOUT: 0.1,
     },
 }
 
@@ -77,12 +77,12 @@ def singles() -> list[Setting]:
 
 def tied(rate: float) -> Setting:
     """Return recurrent dropout with one mask for all gates."""
-    return {PER_GATE: False, _RECURRENT_DROPOUT: rate}
+    return {PER_GATE: False, RECURRENT_DROPOUT: rate}
 
 
 def untried() -> list[Setting]:
     """Return what is the same on every set: tied recurrent dropout over its ladder, and all six at once."""
-    return [*(tied(rate) for rate in LADDERS[_RECURRENT_DROPOUT]), *EVERYTHING.values()]
+    return [*(tied(rate) for rate in LADDERS[RECURRENT_DROPOUT]), *EVERYTHING.values()]
 
 
 def turned(setting: Setting) -> dict[str, float]:

@@ -29,7 +29,13 @@ def summary(lines: Iterable[Line]) -> Iterator[str]:
         return
     proposals = {each.family: each for each in left_out(sets)}
     yield carried(everything, sets)
-    said = [*sentences(sets, proposals), *amounts(everything), *controls(everything)]
+    said = [
+        *sentences(sets, proposals),
+        *at_once(comparing.with_together(sets)),
+        *staged_sizes(everything),
+        *amounts(everything),
+        *controls(everything),
+    ]
     yield "\n".join(f"- {sentence}" for sentence in said)
     yield "![What each knob does when it is tuned, on each set and over all](../benchmarks/results/evidence-knobs.svg)"
     yield "![What each value of each knob does](../benchmarks/results/evidence-doses.svg)"
@@ -41,6 +47,9 @@ def summary(lines: Iterable[Line]) -> Iterator[str]:
     yield tables.copied_table(sets)
     yield "## Pairs"
     yield tables.pairs_table(sets)
+    yield "## All at once, and masks that the gates share"
+    yield tables.at_once_table(comparing.with_together(sets))
+    yield tables.tied_table(comparing.with_together(sets))
     yield "## What the other sets would have proposed"
     yield tables.left_out_table(sets, proposals)
     yield "## Kinds of sets"
@@ -113,6 +122,7 @@ def sentences(sets: Sequence[Measured], proposals: Mapping[str, LeftOut]) -> Ite
         f"no say in it by {change(of_others.pooled)}; it helps in {of_others.helped} and harms in {of_others.harmed} "
         f"of {count}."
     )
+    yield from begun_with(sets)
     kinds = {words: own for words, own in comparing.kinds(sets).items() if len(own) >= FEW}
     said = "; ".join(
         f"{words} ({', '.join(one.condition.subject for one in own)}): "
@@ -125,6 +135,55 @@ def sentences(sets: Sequence[Measured], proposals: Mapping[str, LeftOut]) -> Ite
     yield (
         f"**A value that is not tuned**: of all {len(cells):,} values of knobs on sets, {harmful:.0f} % raise the loss "
         f"by more than 2 % and {helpful:.0f} % lower it by as much (estimates, noise included)."
+    )
+
+
+def begun_with(sets: Sequence[Measured]) -> Iterator[str]:
+    """Say what the values that a search begins with are worth, and as many that the left-out set had no say in."""
+    ladders, of_others = comparing.begun_with(), comparing.ladders_of_others(sets)
+    own = comparing.best_of(sets, lambda one: ladders)
+    held_out = comparing.best_of(sets, lambda one: of_others[family(one)])
+    yield (
+        f"**The values that a search begins with**, {sum(map(len, ladders.values()))} of the "
+        f"{len(settings.singles())}: the best of them, chosen on other blocks, changes the loss by "
+        f"{change(own.pooled)}. They were chosen by this study; as many values that the other sets alone chose: "
+        f"{change(held_out.pooled)}."
+    )
+
+
+def at_once(sets: Sequence[Measured]) -> Iterator[str]:
+    """Say what all knobs at once do, and masks that the gates share."""
+    if len({family(one) for one in sets}) < FEW:
+        return
+    parts = []
+    for words, effect in comparing.all_at_once().items():
+        found = comparing.over(sets, effect)
+        parts.append(f"{words} {change(found.pooled)}, helps in {found.helped}, harms in {found.harmed}")
+    beyond = comparing.over(sets, lambda one: one.together - comparing.best_alone(one))
+    yield (
+        f"**All six at once**, against none, on {beyond.pooled.count} sets: {'; '.join(parts)}. The last is "
+        f"{change(beyond.pooled)} against the best value of one knob alone, chosen likewise."
+    )
+    tied = comparing.over(sets, lambda one: one.tied.of_blocks)
+    against = comparing.over(sets, comparing.tied_against_per_gate)
+    yield (
+        f"**Recurrent dropout with one mask for all gates** (tied), tuned: {change(tied.pooled)} against none, "
+        f"{change(against.pooled)} against a mask for each gate, tuned likewise."
+    )
+
+
+def staged_sizes(everything: Sequence[Measured]) -> Iterator[str]:
+    """Say which size the staged rule finds, and what knobs do there."""
+    own = comparing.staged(everything)
+    if len({family(one) for one in own}) < FEW:
+        return
+    counts = Counter(one.condition.hidden for one in own)
+    sizes = ", ".join(f"{hidden} units in {count}" for hidden, count in sorted(counts.items()))
+    best, at_first = comparing.best_of_all(own), comparing.best_of_all(comparing.at_first(own, everything))
+    yield (
+        f"**The size by the staged rule** (8 units, doubled as long as the loss on the blocks that end the trainings "
+        f"falls): {sizes} of {len(own)} sets. There the best of all values, chosen on other blocks, changes the loss "
+        f"by {change(best.pooled)}; with 16 units on the same sets by {change(at_first.pooled)}."
     )
 
 

@@ -120,6 +120,50 @@ def _pair_row(words: str, effects: Sequence[PairEffect]) -> list[str]:
     ]
 
 
+def at_once_table(sets: Sequence[Measured]) -> str:
+    """Return a row for each way to turn all knobs at once."""
+    if len({family(one) for one in sets}) < FEW:
+        return "All knobs at once have been tried on too few sets yet."
+    header = ["all at once", "against none", "on another set", "harms by 2 %", "helps by 2 %",
+              "against the best one alone"]  # fmt: skip
+    rows = []
+    for words, effect in comparing.all_at_once().items():
+        found = comparing.over(sets, effect)
+        beyond = comparing.over(sets, lambda one, effect=effect: effect(one) - comparing.best_alone(one))
+        count = len(found.families)
+        rows.append(
+            [
+                words,
+                change(found.pooled),
+                ends(found.pooled.predicted),
+                f"{found.harmed} of {count}",
+                f"{found.helped} of {count}",
+                change(beyond.pooled),
+            ]
+        )
+    return markdown(header, rows, numbers=range(1, len(header)))
+
+
+def tied_table(sets: Sequence[Measured]) -> str:
+    """Return a row for each rate of recurrent dropout: with a mask for each gate, and with one for all."""
+    if len({family(one) for one in sets}) < FEW:
+        return "Tied masks have been tried on too few sets yet."
+    header = ["recurrent_dropout", "a mask for each gate", "one for all gates", "against one for each"]
+    rows = []
+    for rate in LADDERS[settings.RECURRENT_DROPOUT]:
+        each, tied = alone(settings.RECURRENT_DROPOUT, rate), settings.tied(rate)
+        against = comparing.over(sets, lambda one, e=each, t=tied: one.change(t) - one.change(e))
+        found = [comparing.at(sets, each).pooled, comparing.at(sets, tied).pooled, against.pooled]
+        rows.append([f"{rate:g}", *map(change, found)])
+    tuned = [
+        comparing.tuned(sets, settings.RECURRENT_DROPOUT).pooled,
+        comparing.over(sets, lambda one: one.tied.of_blocks).pooled,
+        comparing.over(sets, comparing.tied_against_per_gate).pooled,
+    ]
+    rows.append(["tuned on other blocks", *map(change, tuned)])
+    return markdown(header, rows, numbers=range(1, len(header)))
+
+
 def left_out_table(sets: Sequence[Measured], proposals: Mapping[str, LeftOut]) -> str:
     """Return a row for each family that the others propose something for."""
     header = [

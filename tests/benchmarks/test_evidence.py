@@ -28,12 +28,14 @@ from benchmarks.evidence import (
     shampoo,
     shipped,
     summary,
+    tables,
 )
 from benchmarks.evidence.conditions import Condition, Extent, conditions, is_first
 from benchmarks.evidence.measured import Measured, measured
 from benchmarks.evidence.running import Portion, Sitting
 from benchmarks.evidence.statistics import Estimate, choose, pooled
 from lstmreg import ModelConfig, Network, other_sets
+from lstmreg.knobs import KNOBS
 
 BLOCKS = 8
 
@@ -277,6 +279,7 @@ def made_up(
                 "setting": setting,
                 "blocks": list(range(BLOCKS)),
                 "loss": (level + true + (generator.normal(0, noise, BLOCKS) if true else 0.0)).tolist(),
+                "stopping": level.tolist(),
                 "failures": 0,
             }
             for setting, true in [*rates, *singles]
@@ -349,6 +352,107 @@ def test_a_pair_that_adds_up_is_told_from_one_that_does_not() -> None:
         (("dropout", "recurrent_l2"), -0.2, 0.0),
         (("kernel_l1", "recurrent_l2"), -0.2, 0.0),
     }
+
+
+def with_together(
+    lines: list[results.Line], effect: Effect, tied: float, chosen: dict[str, float]
+) -> list[results.Line]:
+    """Return lines with the second part: everything at once does the sum of its effects, tied masks something more."""
+    heads = [line for line in lines if "setting" not in line]
+    for head in heads:
+        subject = head["set"]
+        of_subject = [line for line in lines if line["set"] == subject]
+        (level,) = [line["loss"] for line in of_subject if line.get("setting") == {running.RATE: 0.01}]
+        of = {name: head[name] for name in ("set", "cases", "hidden", "layers", "seed")} | {"part": "together"}
+        halves = [[*range(1, BLOCKS, 2)], [*range(0, BLOCKS, 2)]]
+        own = [of | {"rate": 0.01, "together": [[chosen, half] for half in halves], "trainings": 7}]
+        jobs = [(setting, [*range(BLOCKS)]) for setting in settings.untried()]
+        for setting, blocks in [*jobs, *((chosen, half) for half in halves)]:
+            true = sum(effect(subject, {path: value}) for path, value in settings.turned(setting).items())
+            true += tied if settings.PER_GATE in setting else 0.0
+            losses = [level[block] + true for block in blocks]
+            own.append(of | {"setting": setting, "blocks": list(blocks), "loss": losses, "failures": 0})
+        lines = [*lines, *own]
+    return lines
+
+
+def test_all_knobs_at_once_are_told_from_the_best_one_and_tied_masks_from_those_of_each_gate() -> None:
+    chosen = {"model.kernel_l1": 0.1, "model.kernel_l2": 0.1, "model.dropout": 0.3}
+
+    def effect(subject: str, turned: dict[str, float]) -> float:
+        """Each of them does a little, and so does recurrent dropout; but the copied rate of dropout harms much."""
+        good = sum(-0.1 for path, value in turned.items() if chosen.get(path) == value)
+        return good + 0.3 * (turned.get("model.dropout") == 0.2) - 0.05 * ("model.recurrent_dropout" in turned)
+
+    lines = with_together(made_up(effect, SUBJECTS, noise=0.0), effect, 0.04, chosen)
+    everything = measured(lines)
+    sets = comparing.with_together(comparing.compared(everything))
+    assert len(sets) == len(SUBJECTS)
+    assert everything[0].trainings == 17
+    assert sets[0].together == pytest.approx([-0.3] * BLOCKS)
+    found = {words: comparing.over(sets, of_set).pooled.mean for words, of_set in comparing.all_at_once().items()}
+    assert list(found.values()) == pytest.approx([0.3 - 0.05, -0.05, -0.3])
+    said = " ".join(summary.at_once(sets))
+    assert "each at its best by other blocks −26 % (−26 to −26)" in said
+    assert "The last is −18 % (−18 to −18) against the best value of one knob alone" in said
+    assert "tuned: −1 % (−1 to −1) against none, +4 % (+4 to +4) against a mask for each gate" in said
+    assert "| 0.3 | −5 % (−5 to −5) | −1 % (−1 to −1) | +4 % (+4 to +4) |" in tables.tied_table(sets)
+    # Where nothing was trained together, nothing is said.
+    alone = comparing.compared(measured(made_up(effect, SUBJECTS)))
+    assert list(summary.at_once(comparing.with_together(alone))) == []
+
+
+def test_all_knobs_at_once_are_judged_on_blocks_that_can_be_compared_at_all() -> None:
+    """The network without a knob failed on block 2: what was chosen for it, and judged there, is left out."""
+    chosen = {"model.kernel_l1": 0.1, "model.dropout": 0.3}
+    lines = with_together(made_up(lambda *_: -0.1, ("walmart",)), lambda *_: -0.1, 0.0, chosen)
+    for line in lines:
+        if line.get("setting") == {running.RATE: 0.01}:
+            line["loss"] = [None if block == 2 else loss for block, loss in enumerate(line["loss"])]
+    (one,) = measured(lines)
+    assert [blocks for _, blocks in one.chosen_together] == [(1, 2, 4, 6), (0, 3, 5)]
+    assert one.together == pytest.approx([-0.2] * 7)
+
+
+def test_the_staged_size_is_the_last_that_lowers_the_loss_that_ends_trainings() -> None:
+    lines: list[results.Line] = []
+    falls = {"walmart": (3.0, 2.0, 1.0), "bike": (3.0, 2.0, 2.5), "traffic": (1.0, 2.0, 0.5), "sunspots": (3.0, 2.0)}
+    for subject, losses in falls.items():
+        for hidden, loss in zip((8, 16, 32), losses, strict=False):
+            own = made_up(lambda *_: 0.0, (subject,), hidden=hidden)
+            for line in own:
+                if line.get("setting") == {running.RATE: 0.01}:
+                    line["stopping"] = [loss] * BLOCKS
+            lines += own
+    everything = measured(lines)
+    found = comparing.staged(everything)
+    assert {one.condition.subject: one.condition.hidden for one in found} == {
+        "walmart": 32,
+        "bike": 16,
+        "traffic": 8,
+        "sunspots": 16,
+    }
+    assert "8 units in 1, 16 units in 2, 32 units in 1 of 4 sets" in " ".join(summary.staged_sizes(everything))
+
+
+def test_ladders_of_the_others_find_the_value_that_helps_and_not_that_of_the_left_out_set() -> None:
+    def effect(subject: str, turned: dict[str, float]) -> float:
+        helps = 0.0003 if subject == "walmart" else 0.3
+        return -0.3 if turned.get("model.recurrent_l1") == helps else 0.1
+
+    sets = comparing.compared(measured(made_up(effect, SUBJECTS)))
+    found = comparing.ladders_of_others(sets)
+    assert 0.3 in found["walmart"]["model.recurrent_l1"]
+    assert {len(values) for values in (found["walmart"][path] for path in ("model.recurrent_l1",))} == {2}
+    of_set = comparing.best_of(sets, lambda one: {"model.recurrent_l1": (0.3,)})
+    assert {each.name: round(each.estimate.mean, 1) for each in of_set.families} == {
+        comparing.family(one): 0.0 if one.condition.subject == "walmart" else -0.3 for one in sets
+    }
+
+
+def test_a_search_begins_with_values_that_the_study_has_tried() -> None:
+    for path, values in comparing.begun_with().items():
+        assert values == KNOBS[path].ladder
 
 
 def test_less_with_fewer_cases_is_told_from_more_and_from_what_cannot_be_told() -> None:
