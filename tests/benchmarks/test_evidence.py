@@ -473,7 +473,7 @@ def test_sizes_are_compared_on_the_same_sets_with_the_same_cases() -> None:
 
     lines = made_up(known, SUBJECTS, noise=1e-6) + made_up(twice, SUBJECTS[:4], noise=1e-6, hidden=32)
     lines += made_up(known, SUBJECTS[:2], hidden=8) + made_up(known, SUBJECTS, hidden=64, cases=100)
-    header, _, *rows = summary.sizes_table(measured(lines)).splitlines()
+    header, _, *rows = tables.sizes_table(measured(lines)).splitlines()
     cells = [dict(zip(header.split(" | "), row.split(" | "), strict=True)) for row in rows]
     assert [row["| units"] for row in cells] == ["| 16", "| 32"]  # 8 on too few sets, 64 with other cases
     assert [row["sets"] for row in cells] == ["7", "4"]
