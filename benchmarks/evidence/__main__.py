@@ -61,9 +61,11 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _summary(options: argparse.Namespace) -> None:
+    from . import searches
     from .summary import summary
 
-    print(*summary(results.read(options.results)), sep="\n\n")
+    of_searches = searches.read(options.results.with_name(searches.NAME))
+    print(*summary(results.read(options.results), of_searches), sep="\n\n")
 
 
 def _page(options: argparse.Namespace) -> None:

@@ -13,6 +13,7 @@ from lstmreg.knobs import KNOBS
 
 from . import settings
 from .measured import Measured
+from .searches import Searched
 from .sets import SUBJECTS
 from .settings import Setting
 from .statistics import Array, Chosen, Estimate, Pooled, choose, pooled
@@ -347,3 +348,33 @@ def fewest_against_most(several: Sequence[Sequence[Measured]], effect: Callable[
         difference = effect(group[0]).mean() - effect(group[-1]).mean()
         of_families.setdefault(family(group[0]), []).append(float(difference))
     return Estimate.over([np.mean(own) for own in of_families.values()])
+
+
+@dataclass(frozen=True)
+class SearchEffect:
+    """What the picks of whole searches do on the sets of a family, log ratios to no knob.
+
+    Attributes:
+        of_blocks: On the blocks, with fresh seeds.
+        of_test: On the rows of the test.
+        followed: There too, where a pick that is not recommended is left alone.
+    """
+
+    of_blocks: float
+    of_test: float
+    followed: float
+
+
+def searched(searches: Iterable[Searched]) -> dict[str, SearchEffect]:
+    """Return what the picks of whole searches do, by family; of several sets of one, the mean."""
+    families: dict[str, list[Searched]] = {}
+    for one in searches:
+        families.setdefault(one.family, []).append(one)
+    return {
+        name: SearchEffect(
+            of_blocks=float(np.mean([one.of_blocks.mean() for one in own])),
+            of_test=float(np.mean([one.of_test for one in own])),
+            followed=float(np.mean([one.of_test if one.recommends else 0.0 for one in own])),
+        )
+        for name, own in families.items()
+    }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from . import results, shampoo
+from . import results, searches, shampoo
 from .summary import summary
 from .tables import subjects_table
 
@@ -20,7 +20,7 @@ def filled(text: str, path: Path = results.PATH) -> str:
         path: The file of the results.
     """
     parts = {
-        "summary": "\n\n".join(summary(results.read(path))),
+        "summary": "\n\n".join(summary(results.read(path), searches.read(path.with_name(searches.NAME)))),
         "sets": subjects_table(),
         "shampoo": shampoo.table(shampoo.read(path.with_name(shampoo.NAME))),
     }

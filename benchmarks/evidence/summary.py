@@ -11,6 +11,7 @@ from . import comparing, settings, tables
 from .comparing import FEW, WORTH, LeftOut, compared, family, left_out
 from .measured import Measured, measured
 from .results import Line
+from .searches import Searched
 from .sets import SUBJECTS
 from .settings import KERAS_STRENGTH, LADDERS, alone, name
 from .statistics import Estimate
@@ -20,8 +21,13 @@ from .words import change, ends, listed
 _LUCK = 0.025
 
 
-def summary(lines: Iterable[Line]) -> Iterator[str]:
-    """Yield paragraphs and tables."""
+def summary(lines: Iterable[Line], searches: Sequence[Searched] = ()) -> Iterator[str]:
+    """Yield paragraphs and tables.
+
+    Args:
+        lines: The results of the study.
+        searches: What whole searches said of its sets.
+    """
     everything = measured(lines)
     sets = compared(everything)
     if len({family(one) for one in sets}) < FEW:
@@ -33,6 +39,7 @@ def summary(lines: Iterable[Line]) -> Iterator[str]:
         *sentences(sets, proposals),
         *at_once(comparing.with_together(sets)),
         *staged_sizes(everything),
+        *whole_searches(searches),
         *amounts(everything),
         *controls(everything),
     ]
@@ -52,6 +59,8 @@ def summary(lines: Iterable[Line]) -> Iterator[str]:
     yield tables.tied_table(comparing.with_together(sets))
     yield "## What the other sets would have proposed"
     yield tables.left_out_table(sets, proposals)
+    yield "## What a whole search finds"
+    yield tables.searches_table(searches)
     yield "## Kinds of sets"
     yield tables.kinds_table(sets)
     yield "## Near to the floor and far from it"
@@ -169,6 +178,23 @@ def at_once(sets: Sequence[Measured]) -> Iterator[str]:
     yield (
         f"**Recurrent dropout with one mask for all gates** (tied), tuned: {change(tied.pooled)} against none, "
         f"{change(against.pooled)} against a mask for each gate, tuned likewise."
+    )
+
+
+def whole_searches(searches: Sequence[Searched]) -> Iterator[str]:
+    """Say what the search's picks are worth, and on what."""
+    families = comparing.searched(searches)
+    if len(families) < FEW:
+        return
+    of_blocks = Estimate.over([each.of_blocks for each in families.values()])
+    of_test = Estimate.over([each.of_test for each in families.values()])
+    followed = Estimate.over([each.followed for each in families.values()])
+    yield (
+        f"**A whole search** (the default one, 16 units, all training cases) on {len(searches)} of the sets, "
+        f"{len(families)} families: its picks change the loss by {change(of_blocks)} with fresh seeds on the blocks "
+        f"that chose them, and by {change(of_test)} on test rows that had no part in anything. It recommends its pick "
+        f"in {sum(one.recommends for one in searches)}; who follows that, and else turns no knob, has "
+        f"{change(followed)} on the test rows."
     )
 
 

@@ -11,10 +11,11 @@ import numpy as np
 from . import comparing, settings
 from .comparing import FEW, WORTH, LeftOut, PairEffect, compared, family, pair_effects, picked
 from .measured import Measured
+from .searches import Searched
 from .sets import SUBJECTS
 from .settings import KERAS_STRENGTH, LADDERS, alone, name
 from .statistics import Estimate, Pooled
-from .words import change, ends, listed, markdown, settings_words
+from .words import change, ends, listed, markdown, percent, settings_words
 
 
 def sets_table(everything: Sequence[Measured]) -> str:
@@ -191,6 +192,28 @@ def left_out_table(sets: Sequence[Measured], proposals: Mapping[str, LeftOut]) -
     cells = [change(column.pooled) for column in columns]
     rows.append(["**all**", "", cells[0], "", cells[1], "", *cells[2:]])
     return markdown(header, rows, numbers=(2, 4, 6, 7, 8, 9))
+
+
+def searches_table(searches: Sequence[Searched]) -> str:
+    """Return a row for each whole search, and one for all families of sets."""
+    families = comparing.searched(searches)
+    if len(families) < FEW:
+        return "Too few sets have been searched yet."
+    header = ["set", "pick", "recommended", "its change, fresh seeds", "on the rows of the test"]
+    rows = [
+        [
+            one.subject,
+            settings_words(one.pick),
+            "yes" if one.recommends else "no",
+            change(Estimate.over(one.of_blocks)),
+            f"{percent(one.of_test)} %",
+        ]
+        for one in searches
+    ]
+    of_blocks = change(Estimate.over([each.of_blocks for each in families.values()]))
+    of_test = change(Estimate.over([each.of_test for each in families.values()]))
+    rows.append(["**all**", "", f"{sum(one.recommends for one in searches)} of {len(searches)}", of_blocks, of_test])
+    return markdown(header, rows, numbers=(3, 4))
 
 
 def kinds_table(sets: Sequence[Measured]) -> str:

@@ -23,6 +23,7 @@ from benchmarks.evidence import (
     page,
     results,
     running,
+    searches,
     sets,
     settings,
     shampoo,
@@ -33,6 +34,7 @@ from benchmarks.evidence import (
 from benchmarks.evidence.conditions import Condition, Extent, conditions, is_first
 from benchmarks.evidence.measured import Measured, measured
 from benchmarks.evidence.running import Portion, Sitting
+from benchmarks.evidence.searches import Searched
 from benchmarks.evidence.statistics import Estimate, choose, pooled
 from lstmreg import ModelConfig, Network, other_sets
 from lstmreg.knobs import KNOBS
@@ -453,6 +455,37 @@ def test_ladders_of_the_others_find_the_value_that_helps_and_not_that_of_the_lef
 def test_a_search_begins_with_values_that_the_study_has_tried() -> None:
     for path, values in comparing.begun_with().items():
         assert values == KNOBS[path].ladder
+
+
+def test_a_whole_search_is_told_by_the_blocks_that_chose_and_by_the_test_that_did_not() -> None:
+    def searched(subject: str, pick: float, test: float, recommends: bool, metric: str = "log loss") -> Searched:
+        root = test ** (0.5 if metric == "root mean square error" else 1.0)
+        line = {"set": subject, "candidate": {"model.dropout": 0.3} if pick != 1 else {}, "is_confirmed": recommends}
+        losses = {"no regularization": [2.0] * 4, "pick": [2.0 * pick] * 4}
+        tests = {"no regularization": {metric: 1.0}, "candidate": {metric: root}}
+        return Searched.of(line | {"loss": losses, "test": tests})
+
+    several = [
+        searched("digits", 0.5, 0.8, True),
+        searched("watch", 0.5, 1.25, False),
+        searched("appliances", 0.64, 0.9, True, "root mean square error"),
+        searched("appliances-2", 1.0, 1.0, False, "root mean square error"),
+    ]
+    found = comparing.searched(several)
+    assert {name: np.exp(each.of_blocks) for name, each in found.items()} == pytest.approx(
+        {"digits": 0.5, "watch": 0.5, "appliances": 0.8}
+    )
+    assert [np.exp(each.of_test) for each in found.values()] == pytest.approx([0.8, 1.25, 0.9**0.5])
+    assert [np.exp(each.followed) for each in found.values()] == pytest.approx([0.8, 1.0, 0.9**0.5])
+    said = " ".join(summary.whole_searches(several))
+    assert "on 4 of the sets, 3 families: its picks change the loss by −42 % (" in said
+    assert "It recommends its pick in 2; who follows that, and else turns no knob, has −9 % (" in said
+    assert "| appliances-2 | nothing | no | 0 % (0 to 0) | 0 % |" in tables.searches_table(several)
+    assert list(summary.whole_searches(several[:2])) == []
+    assert searches.read(Path("nowhere.jsonl")) == []
+    kept = searches.read(results.PATH.with_name(searches.NAME))
+    assert {"digits", "sunspots"} < {one.subject for one in kept}
+    assert not {"noise", "returns"} & {one.subject for one in kept}
 
 
 def test_less_with_fewer_cases_is_told_from_more_and_from_what_cannot_be_told() -> None:
