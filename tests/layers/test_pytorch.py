@@ -164,6 +164,9 @@ def test_what_torchs_exporter_to_onnx_cannot_write_is_refused_with_the_way_that_
     lstm = LSTM(3, 5, recurrent_dropout=0.5).train()
     with pytest.raises(Exception, match=r"in eval mode .*lstmreg\.interop\.save_onnx"):
         torch.onnx.export(lstm, (torch.randn(4, 7, 3),), dynamo=True, verbose=False)
+    refused = pytest.raises(Exception, match=r"LSTM of bfloat16.*outside of torch\.autocast")
+    with torch.autocast("cpu", torch.bfloat16), refused:
+        torch.onnx.export(lstm.eval(), (torch.randn(4, 7, 3),), dynamo=True, verbose=False)
 
 
 @pytest.mark.filterwarnings("ignore")  # of torch's exporter, about its own age and its tracing
