@@ -30,6 +30,9 @@ ROOT = Path(__file__).resolve().parents[1]
 #: How long a process goes on in its turn, and how sure the intervals are.
 _TURN, _LEVEL = 0.03, 0.95
 
+#: Which share of the machine others may use without a warning.
+_BUSY = 0.1
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -68,6 +71,8 @@ def gate(base: Path, commit: str, options: argparse.Namespace) -> int:
                 if (wrong := here.ask(check=True)) is not None:
                     print(f"Not correct: {wrong}")
                     return 1
+                if (busy := here.ask(busy=True)) > _BUSY:
+                    say(f"WARNING: other programs use {busy:.0%} of this machine. Intervals will be wide.")
                 say(f"Correct. Timing it against {commit[:9]}, {options.starts} pairs of processes …")
             there = stack.enter_context(Child(base, options))
             for case in here.ask(cases=True):

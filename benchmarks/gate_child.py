@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
-from harness import STANDARD, Size
+from harness import STANDARD, Size, busy_share
 from rivals import RIVALS, Step, checked_step
 from speed import GRIDS
 
@@ -72,6 +72,8 @@ def serve(cases: Mapping[str, Case], clock: Any) -> None:
         request = json.loads(line)
         if "check" in request:
             answer: Any = wrong(cases)
+        elif "busy" in request:
+            answer = busy_share()
         elif "cases" in request:
             answer = list(cases)
         elif "make" in request:

@@ -445,7 +445,7 @@ def test_where_the_cache_cannot_be_written_the_process_has_its_own(compiler, mon
     assert compiled.library("float").path == library
     assert calls(compiler) == 1
     folder = "from lstmreg.ops import compiled; print(compiled.library('float').path)"
-    assert not Path(says(copied(folder))).exists()  # nor is that left lying about when the process ends
+    assert not Path(says(python(folder))).exists()  # nor is that left lying about when the process ends
 
 
 def test_without_a_name_the_cache_is_the_users(compiler, monkeypatch, tmp_path):
