@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lstmreg import L2, LSTM
-from lstmreg.dropout import draw_mask
 
 RATE = 0.3
 STRENGTH = 1e-4
@@ -90,6 +89,8 @@ def _compiled_loop(features: int, hidden: int) -> PlainLoop:
 
 
 def _masks(groups: int, batch: int, width: int) -> Tensor:
+    from lstmreg.dropout import draw_mask  # here, since the gate measures older layers, which may draw otherwise
+
     # lstmreg's own drawing, so that a seed means the same masks to all; beside a loop it costs nothing.
     return draw_mask(RATE, groups, batch, width, device=torch.device("cpu"), dtype=torch.float32)
 

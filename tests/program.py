@@ -27,12 +27,15 @@ class Program:
         folder: Where it runs, in a session of its own.
         arguments: After ``lstmreg``.
         prepare: Called in its process before it begins; a function of a module.
+        code: What it runs in place of the command line, as ``python -c`` would.
     """
 
-    def __init__(self, folder: Path, *arguments: str, prepare: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self, folder: Path, *arguments: str, prepare: Callable[[], None] | None = None, code: str | None = None
+    ) -> None:
         ends = [_CONTEXT.Pipe(duplex=False) for _ in range(2)]
         writers = [writer for _, writer in ends]
-        self._process = _CONTEXT.Process(target=_run, args=(folder, list(arguments), writers, prepare))
+        self._process = _CONTEXT.Process(target=_run, args=(folder, list(arguments), writers, prepare, code))
         self._process.start()
         for writer in writers:
             writer.close()
@@ -88,9 +91,9 @@ class Program:
             file.close()
 
 
-def completed(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run ``lstmreg`` with these arguments in a folder to its end; return its exit code and what it said."""
-    with Program(folder, *arguments) as program:
+def completed(folder: Path, *arguments: str, code: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Run ``lstmreg``, or some code, with these arguments in a folder; return its exit code and what it said."""
+    with Program(folder, *arguments, code=code) as program:
         said = program.communicate()
         return subprocess.CompletedProcess(program.args, program.wait(), *said)
 
@@ -100,7 +103,13 @@ def _file(reader: Connection) -> TextIO:
         return os.fdopen(os.dup(reader.fileno()), encoding="utf-8", newline=None)
 
 
-def _run(folder: Path, arguments: list[str], writers: list[Connection], prepare: Callable[[], None] | None) -> None:
+def _run(
+    folder: Path,
+    arguments: list[str],
+    writers: list[Connection],
+    prepare: Callable[[], None] | None,
+    code: str | None,
+) -> None:
     import torch
 
     from lstmreg.__main__ import run
@@ -116,5 +125,8 @@ def _run(folder: Path, arguments: list[str], writers: list[Connection], prepare:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     if prepare is not None:
         prepare()
-    sys.argv = ["lstmreg", *arguments]
-    run()
+    sys.argv = ["lstmreg" if code is None else "-c", *arguments]
+    if code is None:
+        run()
+    else:
+        exec(code, {"__name__": "__main__"})

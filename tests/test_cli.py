@@ -738,14 +738,16 @@ def test_a_plain_terminal_gets_plain_text(folder: Path) -> None:
 def saved_keras_model(folder: Path) -> None:
     """A model of Keras' with knobs, made in a process of its own, which has Keras."""
     program = """
+import os
+os.environ["KERAS_BACKEND"] = "torch"
 import keras
 from keras import layers
 lstm = layers.LSTM(4, recurrent_dropout=0.2, kernel_regularizer=keras.regularizers.L2(0.01), name="reads")
 model = keras.Sequential([keras.Input((None, 3)), lstm, layers.Dense(2, activation="softmax", name="says")])
 model.save("m.keras"); model.save_weights("m.weights.h5"); open("m.json", "w").write(model.to_json())
 """
-    environment = {**os.environ, "KERAS_BACKEND": "torch", "OMP_NUM_THREADS": "1"}
-    subprocess.run([sys.executable, "-c", program], cwd=folder, env=environment, check=True, capture_output=True)
+    made = completed(folder, code=program)
+    assert made.returncode == 0, made.stderr
 
 
 def test_convert_tells_what_it_found_and_writes_what_each_tool_reads(tmp_path: Path) -> None:

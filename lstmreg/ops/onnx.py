@@ -21,8 +21,13 @@ def lstm(call: Call) -> Result:
     """Write what :func:`lstmreg.ops.lstm` defines, for a call without masks.
 
     Raises:
-        NotImplementedError: If units are dropped, or steps are masked.
+        NotImplementedError: If units are dropped, steps are masked, or numbers are bfloat16.
     """
+    if call.x.dtype is torch.bfloat16:
+        raise NotImplementedError(
+            "torch.onnx.export cannot write an LSTM of bfloat16, which ONNX's own does not know. Export outside of "
+            "torch.autocast, and a model with weights in bfloat16 after model.float()."
+        )
     if not (call.input_mask is None and call.recurrent_mask is None and call.valid is None):
         raise NotImplementedError(
             "torch.onnx.export writes no dropout and no masked steps of an LSTM. Export in eval mode and without a "

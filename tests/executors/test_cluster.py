@@ -36,6 +36,19 @@ ROOT = Path(__file__).parents[2]
 #: What a worker's death costs is to be seen at once: Dask by itself tries three more workers.
 SETTINGS = {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0"}
 
+#: Starts workers that are copies of one process which has loaded torch; to load it for each takes seconds.
+COPIES = """
+import multiprocessing
+from distributed import utils
+from distributed.cli.dask_worker import main
+loaded = ["distributed", "lstmreg.training.single", "lstmreg.executors.cluster", "tests.executors.work"]
+multiprocessing.get_context("forkserver").set_forkserver_preload(loaded)
+utils._forkserver_preload_set = True  # or it would load all that Dask knows
+if __name__ == "__main__":
+    main()
+"""
+COPYING = {"DASK_DISTRIBUTED__WORKER__MULTIPROCESSING_METHOD": "forkserver"}
+
 
 class RealCluster:
     """A scheduler and its workers.
@@ -44,9 +57,11 @@ class RealCluster:
         folder: For what they write.
         workers: How many.
         protocol: ``tcp``, or ``tls`` with settings for it in the environment.
+        copies: Whether workers are copies of a process, where there can be copies, and not started as users do.
     """
 
-    def __init__(self, folder: Path, workers: int = 2, protocol: str = "tcp") -> None:
+    def __init__(self, folder: Path, workers: int = 2, protocol: str = "tcp", copies: bool = True) -> None:
+        self.copies = copies and sys.platform == "linux"
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -64,10 +79,12 @@ class RealCluster:
         return self._start("worker", self.address, *options, "--local-directory", str(self.folder))
 
     def _start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        environment = {**os.environ, **SETTINGS, "PYTHONPATH": str(ROOT)}
+        environment = {**os.environ, **SETTINGS, **(COPYING if self.copies else {}), "PYTHONPATH": str(ROOT)}
+        makes_copies = self.copies and arguments[0] == "worker"
+        program = ["-c", COPIES] if makes_copies else ["-m", f"distributed.cli.dask_{arguments[0]}"]
         with (self.folder / f"{len(self.started)}.log").open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "distributed.cli.dask_" + arguments[0], *arguments[1:]],
+                [sys.executable, *program, *arguments[1:]],
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=environment,
@@ -84,8 +101,8 @@ class RealCluster:
 
 
 @contextmanager
-def cluster_of(folder: Path, workers: int = 2, protocol: str = "tcp") -> Iterator[RealCluster]:
-    cluster = RealCluster(folder, workers, protocol)
+def cluster_of(folder: Path, workers: int = 2, copies: bool = True) -> Iterator[RealCluster]:
+    cluster = RealCluster(folder, workers, copies=copies)
     try:
         with Client(cluster.address, timeout=60, set_as_default=False) as client:
             client.wait_for_workers(workers, timeout=60)
@@ -183,7 +200,7 @@ def test_a_scheduler_that_is_stopped_and_started_is_found_again(
 
 def test_workers_may_join_and_leave(some: Work, undisturbed: dict[int, object], tmp_path: Path) -> None:
     with (
-        cluster_of(tmp_path, workers=1) as cluster,
+        cluster_of(tmp_path, workers=1, copies=False) as cluster,
         opened(SearchConfig(cluster=cluster.address), some.material) as one,
     ):
         first = cluster.started[-1]

@@ -12,6 +12,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from multiprocessing import get_context
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +174,15 @@ def test_a_script_that_forgets_its_guard_is_told(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------- anybody's executor
 
 
+def copies() -> BaseContext:
+    """Return a context whose processes have loaded torch at once, where there are such."""
+    if sys.platform != "linux":
+        return get_context("spawn")
+    context = get_context("forkserver")
+    context.set_forkserver_preload([Processes.__module__, work.__name__])
+    return context
+
+
 def by(crew: Crew, some: Work, parcel: Parcel) -> Dispatch:
     return Dispatch(crew, parcel.digest, len(some.task.features))
 
@@ -182,7 +192,7 @@ def test_any_executor_gives_the_same_digits_and_gets_the_data_when_they_are_miss
     some: Work, undisturbed: dict[int, object]
 ) -> None:
     parcel = Parcel.of(some.material)
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(2, mp_context=copies()) as pool:
         crew = Futures(pool, parcel)
         assert crew.width == 2
         told = trained(by(crew, some, parcel), some.assignments, work.curve)

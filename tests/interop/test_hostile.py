@@ -62,6 +62,7 @@ from tests.interop.files_by_hand import (
     write_weights,
     zipped,
 )
+from tests.program import completed
 
 LSTM, DENSE = ("config", "layers", 1), ("config", "layers", 2)  # in both descriptions
 NODE = (*DENSE, "inbound_nodes", 0)
@@ -1454,15 +1455,9 @@ def test_a_model_with_an_ugly_name_loads_and_can_be_kept(name, tmp_path):
     torch.testing.assert_close(interop.load_model(tmp_path / "b")(x), model(x), rtol=0, atol=0)
 
 
-def convert(path: Path) -> subprocess.CompletedProcess[bytes]:
-    done = subprocess.run(
-        [sys.executable, "-m", "lstmreg", "convert", str(path), "-o", str(path.parent / "out")],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"},
-        capture_output=True,
-        timeout=120,
-        check=False,
-    )
-    said = (done.stdout + done.stderr).decode()
+def convert(path: Path) -> subprocess.CompletedProcess[str]:
+    done = completed(path.parent, "convert", str(path), "-o", str(path.parent / "out"))
+    said = done.stdout + done.stderr
     bad = {c for c in said if unicodedata.category(c) in ("Cc", "Zl", "Zp") and c != "\n"}
     assert not bad
     assert "Traceback" not in said
@@ -1475,7 +1470,7 @@ def test_the_command_line_shows_ugly_names_without_control_characters(tmp_path):
     path = write_keras(tmp_path / "a.keras", sequential(entry(), *tanh, lstm(), dense()), version="2.15\x1b[31m.0")
     done = convert(path)
     assert done.returncode == 0
-    assert re.search(rb"red.*\n", done.stdout)
+    assert re.search("red.*\n", done.stdout)
     assert interop.load_model(tmp_path / "out")(torch.randn(2, 5, D)).shape == (2, OUT)
 
 
@@ -1483,8 +1478,8 @@ def test_the_command_line_shows_ugly_names_without_control_characters(tmp_path):
 def test_the_command_line_refuses_in_one_line_without_control_characters(name, tmp_path):
     done = convert(write_keras(tmp_path / "a.keras", edited(good_config(), LSTM, lstm(UGLY[name], units="x"))))
     assert done.returncode == 4
-    assert done.stdout == b""
-    assert done.stderr.count(b"\n") == 1
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
 
 
 def test_the_command_line_ends_well_with_layers_in_layers(tmp_path):

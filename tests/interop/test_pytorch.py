@@ -112,7 +112,8 @@ def test_onnx_contains_the_recurrence_as_its_own_operation(tmp_path: Path) -> No
     import onnx
 
     network = Network(ModelConfig(hidden_size=4, num_layers=2, dropout=0.3, recurrent_dropout=0.2), 3, 1)
-    interop.save_onnx(network, tmp_path / "m.onnx")
+    with torch.autocast("cpu", torch.bfloat16):  # which changes nothing
+        interop.save_onnx(network, tmp_path / "m.onnx")
     program = onnx.load(tmp_path / "m.onnx")
     assert [node.op_type for node in program.graph.node].count("LSTM") == 2
     assert {node.domain for node in program.graph.node} <= {"", "ai.onnx"}
@@ -140,23 +141,23 @@ def test_onnx_has_keras_names_of_inputs_and_outputs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("padding", ["same", "causal", "valid"])
-@pytest.mark.parametrize("strides", [1, 2, 3])
-def test_onnx_pads_windows_in_time_as_the_model_does_at_any_length(padding: str, strides: int, tmp_path: Path) -> None:
+def test_onnx_pads_windows_in_time_as_the_model_does_at_any_length(padding: str, tmp_path: Path) -> None:
     pooling = "same" if padding == "causal" else padding
-    layers = [
-        keras.Input((None, 3)),
-        keras.layers.Conv1D(4, 5, strides=strides, padding=padding),
-        keras.layers.MaxPooling1D(3, strides=2, padding=pooling),
-        keras.layers.AveragePooling1D(2, padding=pooling),
-        keras.layers.LSTM(3),
-    ]
-    model = interop.from_keras(keras.Sequential(layers))
-    interop.save_onnx(model, tmp_path / "m.onnx")
+
+    def branch(x: keras.KerasTensor, strides: int) -> keras.KerasTensor:
+        y = keras.layers.Conv1D(4, 5, strides=strides, padding=padding)(x)
+        y = keras.layers.MaxPooling1D(3, strides=2, padding=pooling)(y)
+        y = keras.layers.AveragePooling1D(2, padding=pooling)(y)
+        return keras.layers.LSTM(3)(y)
+
+    entry = keras.Input((None, 3))
+    model = interop.from_keras(keras.Model(entry, [branch(entry, strides) for strides in (1, 2, 3)]))
+    interop.save_onnx(model, tmp_path / "m.onnx")  # all in one: to write a file takes seconds
     run = session(tmp_path / "m.onnx")
     for steps in range(40, 47):
         x = torch.randn(2, steps, 3)
-        [got] = run.run(None, {run.get_inputs()[0].name: x.numpy()})
-        np.testing.assert_allclose(got, model(x).detach().numpy(), atol=1e-6)
+        for got, expected in zip(run.run(None, {run.get_inputs()[0].name: x.numpy()}), model(x), strict=True):
+            np.testing.assert_allclose(got, expected.detach().numpy(), atol=1e-6)
 
 
 def test_an_example_that_the_exporter_cannot_read_is_refused_in_words(tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -175,29 +177,38 @@ def test_a_longer_window_is_read_to_its_end(tmp_path: Path) -> None:
     np.testing.assert_allclose(outputs, made.windower.target.unscaled(scaled), rtol=1e-9, atol=1e-5)
 
 
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, str], tuple[SequencePredictor, Path]]:
+    """Return what converts a predictor by its place in the list, once, since that takes seconds."""
+
+    @functools.cache
+    def convert(index: int, to: str) -> tuple[SequencePredictor, Path]:
+        made, folder = sequence_predictor(**SEQUENCES[index]), tmp_path_factory.mktemp("converted")
+        made.save(folder / "run")
+        assert main(["convert", str(folder / "run"), "-o", str(folder / "out"), "--to", to]) == 0
+        return made, folder / "out"
+
+    return convert
+
+
 @pytest.mark.parametrize(
-    ("to", "options"),
-    [*(("onnx", options) for options in SEQUENCES[1:]), ("torch-export", SEQUENCES[1]), ("torch-export", SEQUENCES[5])],
-    ids=str,
+    ("to", "index"),
+    [*(("onnx", index) for index in range(1, 6)), ("torch-export", 1), ("torch-export", 5)],
 )
-def test_a_sequence_predictors_graph_reads_raw_sequences_of_any_length(options: Any, to: str, tmp_path: Path) -> None:
-    made = sequence_predictor(**options)
-    made.save(tmp_path / "run")
-    assert main(["convert", str(tmp_path / "run"), "-o", str(tmp_path / "out"), "--to", to]) == 0
+def test_a_sequence_predictors_graph_reads_raw_sequences_of_any_length(index: int, to: str, converted: Any) -> None:
+    made, folder = converted(index, to)
     if to == "onnx":
-        check_sequences(made, session_of(tmp_path / "out" / "model.onnx"))
+        check_sequences(made, session_of(folder / "model.onnx"))
     else:
-        program = torch.export.load(tmp_path / "out" / "model.pt2").module()
+        program = torch.export.load(folder / "model.pt2").module()
         check_sequences(made, lambda *given: program(*map(torch.from_numpy, given)).detach().numpy())
-    assert json.loads((tmp_path / "out" / "about.json").read_text())["classes"] == list(made.classes)
+    assert json.loads((folder / "about.json").read_text())["classes"] == list(made.classes)
 
 
-@pytest.mark.parametrize("options", [SEQUENCES[2], SEQUENCES[5]], ids=str)
-def test_a_graph_takes_no_length_or_token_that_there_is_not_for_one(options: Any, tmp_path: Path) -> None:
-    made = sequence_predictor(**options)
-    made.save(tmp_path / "run")
-    assert main(["convert", str(tmp_path / "run"), "-o", str(tmp_path / "out"), "--to", "onnx"]) == 0
-    run = session_of(tmp_path / "out" / "model.onnx")
+@pytest.mark.parametrize("index", [2, 5])
+def test_a_graph_takes_no_length_or_token_that_there_is_not_for_one(index: int, converted: Any) -> None:
+    made, folder = converted(index, "onnx")
+    run = session_of(folder / "model.onnx")
     whole, lengths = padded(made, sequences(made, [9, 9, 9, 9, 5], 0))
     expected = run(whole, lengths)
     assert np.isfinite(expected[:4]).all()
@@ -271,12 +282,11 @@ def test_what_keras_layers_cannot_hold_is_said(tmp_path: Path, capfd: pytest.Cap
     assert "columns of tokens" in capfd.readouterr().err
 
 
-def test_the_names_of_classes_travel_in_the_file(tmp_path: Path) -> None:
+def test_the_names_of_classes_travel_in_the_file(converted: Any, tmp_path: Path) -> None:
     import onnx
 
-    made = sequence_predictor("classify", tokens=True)
-    interop.save_onnx(made.raw(), tmp_path / "m.onnx")
-    [held] = onnx.load(tmp_path / "m.onnx").metadata_props
+    made, folder = converted(2, "onnx")
+    [held] = onnx.load(folder / "model.onnx").metadata_props
     assert json.loads(held.value) == made.raw().about
     assert made.raw().about["tokens"] == {"word": {"no": 1, "yes": 3}}  # training never saw "so"
     interop.save_exported(made.raw(), tmp_path / "m.pt2")

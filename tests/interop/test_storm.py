@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import random
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,6 +39,7 @@ from tests.interop.files_by_hand import (
     write_weights,
     zipped,
 )
+from tests.interop.readers import STARTED
 from tests.mutations import TooLongError, limits, mutated_bytes
 
 pytestmark = pytest.mark.storm
@@ -366,3 +370,11 @@ def test_a_mutated_file_is_refused_or_loads_as_a_whole(kind, form, name, seed, t
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
         {"keras": ["a.keras"], "legacy": ["a.h5"], "weights": ["a.json", "a.weights.h5"]}[form]
     )
+
+
+def test_every_hostile_file_is_refused_by_a_process_that_was_started_for_it():
+    """As in ``tests/interop/test_hostile.py``, where copies of one process read most of them."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "0", "test_hostile.py"]
+    settings = os.environ | {STARTED: "1"}
+    done = subprocess.run(command, cwd=Path(__file__).parent, env=settings, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-5000:]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 import io
 import pickle
-import subprocess
-import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +19,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from torch.utils.checkpoint import checkpoint
 
 from lstmreg import L1, L2, LSTM, MaxNorm, apply_constraints, penalties
+from tests.program import Program
 
 PENALTIES: dict[str, Any] = {
     "kernel_regularizer": L2(0.1),
@@ -165,6 +164,9 @@ def test_what_torchs_exporter_to_onnx_cannot_write_is_refused_with_the_way_that_
     lstm = LSTM(3, 5, recurrent_dropout=0.5).train()
     with pytest.raises(Exception, match=r"in eval mode .*lstmreg\.interop\.save_onnx"):
         torch.onnx.export(lstm, (torch.randn(4, 7, 3),), dynamo=True, verbose=False)
+    refused = pytest.raises(Exception, match=r"LSTM of bfloat16.*outside of torch\.autocast")
+    with torch.autocast("cpu", torch.bfloat16), refused:
+        torch.onnx.export(lstm.eval(), (torch.randn(4, 7, 3),), dynamo=True, verbose=False)
 
 
 @pytest.mark.filterwarnings("ignore")  # of torch's exporter, about its own age and its tracing
@@ -239,10 +241,11 @@ dist.destroy_process_group()
 
 def test_two_processes_train_as_one_on_the_whole_batch(tmp_path: Path):
     root = Path(__file__).parents[2]
-    processes = [
-        subprocess.Popen([sys.executable, "-c", DDP, str(rank), str(tmp_path / "meet")], cwd=root) for rank in (0, 1)
-    ]
-    assert [process.wait(timeout=180) for process in processes] == [0, 0]
+    processes = [Program(root, str(rank), str(tmp_path / "meet"), code=DDP) for rank in (0, 1)]
+    for process in processes:
+        with process:
+            _, said = process.communicate(timeout=180)
+        assert process.returncode == 0, said
     torch.manual_seed(0)
     alone = Model(**PENALTIES)
     optimizer = torch.optim.SGD(alone.parameters(), 0.05)

@@ -27,6 +27,7 @@ from lstmreg import ops
 from lstmreg.ops import cache as keeping
 from lstmreg.ops import compiled, dispatch, fused_cpu
 from tests.ops.arguments import Kind, assert_close, assert_loses_little, make_call, results, true_results
+from tests.program import Program
 
 ROOT = Path(__file__).parents[2]
 DROPPED = Kind(4, 4)
@@ -89,8 +90,14 @@ def python(code: str, *arguments: object) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def says(process: subprocess.Popen[str]) -> str:
-    said, complaint = process.communicate(timeout=120)
+def copied(code: str) -> Program:
+    """Run code in a copy of a process that has loaded torch, and no library."""
+    return Program(ROOT, code=f"import os\nos.environ.update({dict(os.environ)!r})\n{code}")
+
+
+def says(process: subprocess.Popen[str] | Program) -> str:
+    with process:
+        said, complaint = process.communicate(timeout=120)
     assert process.returncode == 0, complaint
     return said.strip()
 
@@ -178,7 +185,7 @@ def test_half_a_library_does_not_end_the_process(cache, compiler, built):
     library = load()
     library.unlink()
     library.write_bytes(built.read_bytes()[: built.stat().st_size // 2])
-    assert says(python(LANES)).startswith(str(library))
+    assert says(copied(LANES)).startswith(str(library))
     assert library.read_bytes().startswith(built.read_bytes())
 
 
@@ -453,7 +460,7 @@ def test_without_a_name_the_cache_is_the_users(compiler, monkeypatch, tmp_path):
 
 def test_two_processes_that_compile_at_once_both_succeed_and_leave_one_library(cache, built, tmp_path, monkeypatch):
     compiler = make_compiler(tmp_path / "c++", f'sleep 3; cp {built} "$target"', monkeypatch)
-    first, second = [python(LANES) for _ in range(2)]
+    first, second = [copied(LANES) for _ in range(2)]
     assert says(first) == says(second)
     assert calls(compiler) == 2
     assert len(list(cache.iterdir())) == 1
@@ -657,15 +664,14 @@ def test_other_compilers_and_processors_get_the_same_results(cache, monkeypatch,
     monkeypatch.setattr(compiled, "TUNING", (tuning,))
     for size in [(7, 70, 5, 17), (9, 7, 33, 1), (3, 33, 65, 64), (40, 130, 2, 3), (1, 8, 9, 130)]:
         for kind in (Kind(), Kind(1, 1, "holes"), Kind(4, 4, "prefix", reverse=True, K=2)):
+            arguments, options = make_call(size, kind, torch.float32)
+            true = true_results(arguments, **options)
             for threads in (1, 3):
                 torch.set_num_threads(threads)
-                arguments, options = make_call(size, kind, torch.float32)
-                found = results(ops.lstm, arguments, backend="fused_cpu", **options)
-                assert_close(found, true_results(arguments, **options))
+                assert_close(results(ops.lstm, arguments, backend="fused_cpu", **options), true)
                 with torch.autocast("cpu", torch.bfloat16):
                     in_half = results(ops.lstm, arguments, backend="fused_cpu", **options)
-                assert_loses_little(in_half, true_results(arguments, **options))
-                assert_loses_little(in_half, true_results(arguments, **options))
+                assert_loses_little(in_half, true)
     library = compiled.library("float")
     assert library.path.parent == cache
     if tuning != "-march=native":

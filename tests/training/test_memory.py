@@ -6,7 +6,6 @@ import dataclasses
 import re
 import resource
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import torch
 from lstmreg.config import ModelConfig, with_settings
 from lstmreg.tasks import read_task
 from lstmreg.training import memory
+from tests.program import completed
 from tests.tiny import smallest_config, tiny_config
 
 ROOT = Path(__file__).parents[2]
@@ -24,7 +24,8 @@ ROOT = Path(__file__).parents[2]
 MEGABYTES = 390
 
 UNDER_A_LIMIT = """
-import dataclasses, pathlib, resource, sys
+import dataclasses, pathlib, resource, sys, warnings
+warnings.simplefilter("ignore")
 import lstmreg.report, lstmreg.search, lstmreg.training.single, numpy, optuna, scipy.linalg, torch
 from lstmreg.config import with_settings
 from tests import tiny
@@ -42,8 +43,7 @@ def limit(megabytes):
 
 
 def python(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-W", "ignore", "-c", UNDER_A_LIMIT + code, *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    return completed(ROOT, *map(str, arguments), code=UNDER_A_LIMIT + code)
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])

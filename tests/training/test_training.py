@@ -7,8 +7,6 @@ import dataclasses
 import json
 import math
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -37,6 +35,7 @@ from lstmreg import (
     fit_population,
 )
 from lstmreg.training.finite import not_finite
+from tests.program import Program
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers:UserWarning"),
@@ -302,8 +301,9 @@ def fit_until_interrupted() -> None:
 
 
 def test_the_best_weights_remain_after_ctrl_c():
-    command = [sys.executable, "-W", "ignore", "-c", f"import {Path(__file__).stem} as t; t.fit_until_interrupted()"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent) as process:
+    code = "import warnings; warnings.simplefilter('ignore'); "
+    code += f"from {__name__} import fit_until_interrupted as fit; fit()"
+    with Program(Path(__file__).parent, code=code) as process:
         assert process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGINT)
         told = json.loads(process.communicate(timeout=60)[0])

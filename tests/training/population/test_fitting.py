@@ -8,8 +8,6 @@ import json
 import math
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +23,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from lstmreg import DivergedError, FitResult, ModelConfig, Network, Population, TrainingConfig, fit, fit_population
 from lstmreg.knobs import KNOBS
 from lstmreg.models import load, save
+from tests.program import Program
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers:UserWarning"),
@@ -826,9 +825,9 @@ def fit_until_interrupted(epoch: int) -> None:
 
 
 def test_ctrl_c_from_a_terminal_is_no_different():
-    call = f"import {Path(__file__).stem} as t; t.fit_until_interrupted({middle()})"
-    command = [sys.executable, "-W", "ignore", "-c", call]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent) as process:
+    code = "import warnings; warnings.simplefilter('ignore'); "
+    code += f"from {__name__} import fit_until_interrupted as fit; fit({middle()})"
+    with Program(Path(__file__).parent, code=code) as process:
         assert process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGINT)
         told, seen = json.loads(process.communicate(timeout=60)[0])

@@ -96,9 +96,7 @@ def _read(path: Path) -> tuple[dict[str, Any], memoryview]:
     # -P: nothing in this folder may be found in place of a library.
     command = [sys.executable, "-P", "-W", "ignore", reader.__file__, os.fspath(path.absolute())]
     try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, env=environment, timeout=timeout, check=False
-        )
+        done = _run(command, environment, timeout)
     except subprocess.TimeoutExpired:
         raise CorruptFileError(f"{path}: could not be read within {timeout:.0f} seconds; it is damaged.") from None
     if done.returncode == -getattr(signal, "SIGXCPU", 0) != 0:
@@ -112,6 +110,12 @@ def _read(path: Path) -> tuple[dict[str, Any], memoryview]:
     if "error" in described:
         raise CorruptFileError(f"{path}: {described['error']}.")
     return described, memoryview(done.stdout)[len(line) + 1 :]
+
+
+def _run(command: list[str], environment: dict[str, str], timeout: float) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, env=environment, timeout=timeout, check=False
+    )
 
 
 def _arrays(described: list[dict[str, Any]], content: memoryview) -> dict[str, Array]:
