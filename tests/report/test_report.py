@@ -236,6 +236,16 @@ def test_a_headline_says_what_is_known_and_no_more(kind: str, said: str) -> None
     assert words.headline(ANSWERS[kind]()) == said
 
 
+def test_several_knobs_help_where_one_helps() -> None:
+    two = {"model.kernel_l1": 0.03, "model.recurrent_dropout": 0.3}
+    simple = dataclasses.replace(answers.simple_model_wins(), candidate=two)
+    assert "kernel_l1 = 0.03 and recurrent_dropout = 0.3 help this one, but not enough." in words.headline(simple)
+    failing = dataclasses.replace(answers.failing(), candidate=two)
+    assert words.headline(failing).endswith(
+        "recurrent_dropout = 0.3 help, but training fails more often with them than without."
+    )
+
+
 @pytest.mark.parametrize(
     ("setting", "agreed", "said"),
     [

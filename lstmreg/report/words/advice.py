@@ -29,21 +29,22 @@ def headline(answer: Answer) -> str:
         return f"Use {floor}: this model is worse."
     if simple := better_simple_model(answer):
         if has_sure_effect(answer):
-            return f"Use {simple} until a network beats it: {the_candidate(answer)} helps this one, but not enough."
+            return f"Use {simple} until a network beats it: {_the_candidate_helps(answer)} this one, but not enough."
         return f"Use {simple}: this model is worse."
     if is_cut_short(answer):
         return "Nothing could be shown, because training was cut short: raise training.max_epochs and ask again."
     if has_sure_effect(answer) and answer.judged is not None:
         if "failures" in answer.judged.against:
+            them = "them" if _are_several(answer) else "it"
             return (
-                f"Nothing is recommended: {the_candidate(answer)} helps, but training fails more often with it than "
-                f"without."
+                f"Nothing is recommended: {_the_candidate_helps(answer)}, but training fails more often with {them} "
+                f"than without."
             )
         if "unstable" in answer.judged.against:
             return "Nothing is recommended: regularization helps, but the blocks do not agree on which."
     if floor is not None and (answer.floor_effect is None or answer.floor_effect.high >= 0):
         if has_sure_effect(answer):
-            return f"Use {floor} until a model beats it: {the_candidate(answer)} helps this one, but not enough."
+            return f"Use {floor} until a model beats it: {_the_candidate_helps(answer)} this one, but not enough."
         return f"Nothing could be shown, not even that the model beats {floor}."
     knobs = tried_knobs(answer)
     if knobs and all(k.verdict in ("off for certain", "harms") for k in knobs):
@@ -54,6 +55,16 @@ def headline(answer: Answer) -> str:
             f"{worth_having(answer)} beyond {beyond_what(answer)} is ruled out."
         )
     return f"Nothing could be shown: no knob helps for certain beyond {beyond_what(answer)}."
+
+
+def _the_candidate_helps(answer: Answer) -> str:
+    return f"{the_candidate(answer)} {'help' if _are_several(answer) else 'helps'}"
+
+
+def _are_several(answer: Answer) -> bool:
+    """Tell whether what was judged is named as several knobs."""
+    agreed = "value" if answer.judged is None else answer.judged.agreed
+    return agreed in ("value", "knobs") and len(paths_of(answer.candidate)) > 1
 
 
 def _what_to_use(answer: Answer) -> str:
