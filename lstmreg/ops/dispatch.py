@@ -12,6 +12,7 @@ from lstmreg.tracing import in_forward_mode, in_transform, is_compiling, is_reco
 
 from . import eager, fused_cpu, native, reference
 from .call import Call, Result
+from .penalties import Costs, Strengths
 
 #: In order of preference; the last one serves everything.
 BACKENDS: dict[str, ModuleType] = {
@@ -28,16 +29,19 @@ _TRANSPARENT = ["native", "reference"]
 _COMPILED_FIRST = ["fused_cpu", *(name for name in BACKENDS if name != "fused_cpu")]
 
 
-def run(call: Call, backend: str) -> Result:
+def run(call: Call, backend: str, strengths: Strengths | None = None) -> tuple[Result, Costs | None]:
     """Compute a call with the backend that is named, or the best one for ``"auto"``.
+
+    And what elastic nets cost on its weights and its output, if the backend forms that along with the pass.
 
     Raises:
         ValueError: If ``backend`` is unknown, or cannot serve the call (with the reason).
     """
     chosen = choose(call, backend)
-    if chosen == "fused_cpu" or call.short is None:  # it keeps long what it can
-        result: Result = BACKENDS[chosen].lstm(call)
-        return result
+    if chosen == "fused_cpu":  # it keeps long what it can
+        return fused_cpu.penalised(call, strengths)
+    if call.short is None:
+        return BACKENDS[chosen].lstm(call), None
     # As nn.LSTM does: cast once at the door, and let nothing inside switch types.
     with torch.autocast(call.x.device.type, enabled=False):
         return run(call.shortened(), chosen)

@@ -17,6 +17,7 @@ from lstmreg.tracing import in_forward_mode, in_transform, is_compiling
 
 from . import compiled, recurrence
 from .call import Call, Differentiable, Result
+from .penalties import Costs, Strengths
 from .recurrence import Cotangents, Gradients, Kept
 
 _REALS = {torch.float32: "float", torch.float64: "double"}
@@ -65,7 +66,17 @@ def _real(call: Call) -> torch.dtype:
 
 def lstm(call: Call) -> Result:
     """Compute what :func:`lstmreg.ops.lstm` defines, for a call that ``why_not`` admits."""
-    return in_real(call, lambda wide: recurrence.run(wide, SHORT_PASSES if multiplies_shorts(call) else PASSES))
+    return penalised(call, None)[0]
+
+
+def penalised(call: Call, strengths: Strengths | None) -> tuple[Result, Costs | None]:
+    """Compute it, and what elastic nets cost on the weights and the output, where they are not cast first."""
+    if call.result_type not in _HALVES:
+        return recurrence.run(call, PASSES, strengths)
+    if strengths is not None and multiplies_shorts(call) and call.w_hh.dtype is torch.float32:
+        return recurrence.run(call.cast(torch.float32), SHORT_PASSES, strengths)
+    passes = SHORT_PASSES if multiplies_shorts(call) else PASSES
+    return in_real(call, lambda wide: recurrence.run(wide, passes)[0]), None
 
 
 def multiplies_shorts(call: Call) -> bool:

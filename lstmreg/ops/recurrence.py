@@ -14,8 +14,9 @@ from torch import Tensor
 
 from lstmreg.tracing import in_transform, is_batch
 
-from . import reference
+from . import penalties, reference
 from .call import Call, Differentiable, Result
+from .penalties import Costs, Strengths
 
 V = TypeVar("V")
 Named = TypeVar("Named", bound=tuple[Any, ...])
@@ -91,13 +92,18 @@ class TwoPasses(Protocol):
         ...
 
 
-def run(call: Call, passes: TwoPasses) -> Result:
-    """Compute a call, so that autograd can go back through it."""
+def run(call: Call, passes: TwoPasses, strengths: Strengths | None = None) -> tuple[Result, Costs | None]:
+    """Compute a call, so that autograd can go back through it, and what it costs, if ``strengths`` say.
+
+    The costs have gradients, and are computed only where somebody may go back and no function transform is at work.
+    """
     if not wants_gradients(call):
-        return passes.forward(call, keep=False)[0]
-    recurrence: Any = _Transformable if in_transform() else _Recurrence
-    output, h_n, c_n, *_ = recurrence.apply(passes, call.reverse, *Inputs.of(call))
-    return output, h_n, c_n
+        return passes.forward(call, keep=False)[0], None
+    if in_transform():
+        output, h_n, c_n, *_ = _Transformable.apply(passes, call.reverse, *Inputs.of(call))
+        return (output, h_n, c_n), None
+    output, h_n, c_n, *costs = _Recurrence.apply(passes, call.reverse, strengths, *Inputs.of(call))  # type: ignore[no-untyped-call]
+    return (output, h_n, c_n), Costs(*costs) if costs else None
 
 
 def wants_gradients(call: Call) -> bool:
@@ -105,56 +111,101 @@ def wants_gradients(call: Call) -> bool:
     return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in call.differentiable)
 
 
-def _forward(passes: TwoPasses, reverse: bool, *tensors: Any) -> tuple[Tensor, ...]:
-    result, kept = passes.forward(Inputs(*tensors).call(reverse), keep=True)
-    assert kept is not None
-    return *result, *kept
-
-
-def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    ctx.passes, ctx.reverse, *tensors = inputs
-    outputs, _, _, *kept = output
-    ctx.save_for_backward(*tensors, outputs, *kept)
-    ctx.mark_non_differentiable(*kept)
-    ctx.set_materialize_grads(False)
-
-
-def _backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
-    inputs, (output, *kept) = take(Inputs, ctx.saved_tensors)
-    _, _, *needed_of_inputs = ctx.needs_input_grad
-    needed, of_masks = take(Differentiable, needed_of_inputs)
-    call = inputs.call(ctx.reverse)
-    cotangents, _ = take(Cotangents, grads)
-    given = call, output, Kept(*kept), cotangents, needed
-    if in_transform() or any(map(is_batch, cotangents)):
-        found = _by_definition(call, cotangents)
-    elif not torch.is_grad_enabled():
-        found = ctx.passes.backward(*given)
-    else:  # create_graph=True
-        with torch.no_grad():
-            found = ctx.passes.backward(*given)
-        found = Differentiable(*_Again.apply(ctx.reverse, *found, *inputs, *cotangents))  # type: ignore[no-untyped-call]
-    return (None, None, *found, *[None] * len(of_masks))
-
-
 class _Transformable(torch.autograd.Function):
     """As ``torch.func`` wants it, which looks at the forward function's signature in every call."""
 
-    forward = staticmethod(_forward)
-    setup_context = staticmethod(_setup_context)
-    backward = staticmethod(_backward)
+    @staticmethod
+    def forward(passes: TwoPasses, reverse: bool, *tensors: Any) -> tuple[Tensor, ...]:
+        result, kept = passes.forward(Inputs(*tensors).call(reverse), keep=True)
+        assert kept is not None
+        return *result, *kept
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.passes, ctx.reverse, *tensors = inputs
+        outputs, _, _, *kept = output
+        ctx.save_for_backward(*tensors, outputs, *kept)
+        ctx.mark_non_differentiable(*kept)
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
+        cotangents, _ = take(Cotangents, grads)
+        return (None, None, *_gradients(ctx, ctx.saved_tensors, cotangents, ctx.needs_input_grad[2:]), *_OF_MASKS)
 
 
 class _Recurrence(torch.autograd.Function):
-    """The same for plain PyTorch, without that cost."""
+    """The same for plain PyTorch, without that cost; and with what the elastic nets cost."""
 
     @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:
-        output = _forward(*inputs)
-        _setup_context(ctx, inputs, output)
-        return output
+    def forward(ctx: Any, passes: TwoPasses, reverse: bool, strengths: Strengths | None, *tensors: Any) -> Any:
+        call = Inputs(*tensors).call(reverse)
+        result, kept = passes.forward(call, keep=True)
+        assert kept is not None
+        ctx.passes, ctx.reverse, ctx.strengths = passes, reverse, strengths
+        ctx.save_for_backward(*tensors, result[0], *kept)
+        ctx.set_materialize_grads(False)
+        if strengths is None:
+            return result
+        # Beside what is saved, since they outlive it: the costs of weights can be gone back through once more.
+        ctx.weights = call.w_ih, call.w_hh, call.bias
+        ctx.versions = _versions(ctx.weights)
+        return *result, *penalties.costs(strengths, (*ctx.weights, result[0]))
 
-    backward = staticmethod(_backward)
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
+        needed = ctx.needs_input_grad[3:]
+        if ctx.strengths is None:
+            return (None, None, None, *_gradients(ctx, ctx.saved_tensors, Cotangents(*grads), needed), *_OF_MASKS)
+        ctx.is_spent = True
+        return (None, None, None, *_penalised_gradients(ctx, grads, needed), *_OF_MASKS)
+
+
+#: The gradients of the masks and of what is valid.
+_OF_MASKS = (None,) * (len(Inputs._fields) - len(Differentiable._fields))
+
+
+def _gradients(ctx: Any, saved: Sequence[Any], cotangents: Cotangents, needed_of_inputs: Sequence[bool]) -> Gradients:
+    """Return the gradients of a call's tensors from those of its results."""
+    inputs, (output, *kept) = take(Inputs, saved)
+    call, (needed, _) = inputs.call(ctx.reverse), take(Differentiable, needed_of_inputs)
+    if in_transform() or any(map(is_batch, cotangents)):
+        return _by_definition(call, cotangents)
+    if not torch.is_grad_enabled():
+        found: Gradients = ctx.passes.backward(call, output, Kept(*kept), cotangents, needed)
+        return found
+    with torch.no_grad():  # create_graph=True
+        found = ctx.passes.backward(call, output, Kept(*kept), cotangents, needed)
+    return Differentiable(*_Again.apply(ctx.reverse, *found, *inputs, *cotangents))  # type: ignore[no-untyped-call]
+
+
+def _penalised_gradients(ctx: Any, grads: Sequence[Tensor | None], needed_of_inputs: Sequence[bool]) -> Gradients:
+    """Return the same with the gradients of the elastic nets."""
+    cotangents, (d_total, d_parts) = take(Cotangents, grads)
+    plain = not torch.is_grad_enabled() and not any(map(is_batch, grads))
+    *of_weights, of_output = penalties.slopes(ctx.strengths, d_total, d_parts, plain)
+    found: Gradients = _NO_GRADIENTS
+    if of_output is not None or any(g is not None for g in cotangents):
+        saved = ctx.saved_tensors
+        if of_output is not None:
+            output = saved[len(Inputs._fields)]
+            cotangents = cotangents._replace(output=penalties.added(cotangents.output, output, of_output))
+        found = _gradients(ctx, saved, cotangents, needed_of_inputs)
+    elif _versions(ctx.weights) != ctx.versions:
+        raise RuntimeError("a penalised weight was changed in place between the forward and the backward pass.")
+    changed = {
+        name: penalties.added(getattr(found, name), w, slope, own=plain)
+        for name, w, slope in zip(("w_ih", "w_hh", "bias"), ctx.weights, of_weights, strict=True)
+        if slope is not None and w is not None
+    }
+    return found._replace(**changed)
+
+
+_NO_GRADIENTS: Gradients = Differentiable(None, None, None, None, None, None)
+
+
+def _versions(tensors: Sequence[Tensor | None]) -> list[int | None]:
+    return [None if t is None else t._version for t in tensors]
 
 
 class _Again(torch.autograd.Function):
