@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from lstmreg.tracing import is_compiling
+from lstmreg.tracing import is_compiling, is_plain
 
 
 def draw_mask(
@@ -34,6 +34,36 @@ def draw_mask(
         A tensor ``(G, B, features)``.
     """
     return _masks_of(torch.rand(groups, batch, features, device=device), rate, 1.0 - rate, dtype)
+
+
+def draw_masks(
+    rates: tuple[float, float],
+    sizes: tuple[tuple[int, int, int], tuple[int, int, int]],
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> tuple[Tensor | None, Tensor | None]:
+    """Draw the masks of the input and of the recurrence, as :func:`draw_mask` would one after the other.
+
+    On the CPU the numbers of both come in one piece: small masks cost not numbers but operations.
+
+    Args:
+        rates: Of both.
+        sizes: ``(G, B, features)`` of both; of a ``G`` of 0 nothing is drawn.
+        device: As in :func:`draw_mask`; likewise ``dtype``.
+    """
+    first, second = ((size[0] > 0) * size[0] * size[1] * size[2] for size in sizes)
+    if device.type != "cpu" or not (first and second) or not is_plain():
+        return tuple(
+            None if size[0] == 0 else draw_mask(rate, *size, device=device, dtype=dtype)
+            for rate, size in zip(rates, sizes, strict=True)
+        )
+    random = torch.rand(first + second)
+    if rates[0] == rates[1]:
+        masks = _masks_of(random, rates[0], 1.0 - rates[0], dtype)
+        return masks[:first].view(sizes[0]), masks[first:].view(sizes[1])
+    parts = random[:first].view(sizes[0]), random[first:].view(sizes[1])
+    return tuple(_masks_of(part, rate, 1.0 - rate, dtype) for part, rate in zip(parts, rates, strict=True))
 
 
 def draw_member_masks(

@@ -121,14 +121,15 @@ class Cell:
 
     def run(self, x: Tensor, h_0: Tensor, c_0: Tensor, valid: Tensor | None) -> tuple[ops.Result, Bill | None]:
         """Run over ``x (T, B, D)`` from states ``(B, H)``; with masks and penalties, if the LSTM is training."""
-        lstm, plan = self.lstm, self.plan
+        lstm = self.lstm
+        plan = lstm.plan(self.layer)
         weights = self.weight("weight_ih"), self.weight("weight_hh"), self.bias
         projection = self.weight("weight_hr") if lstm.proj_size > 0 else None
-        masks = self._draw_masks(x) if lstm.training else (None, None)
+        masks = self._draw_masks(x, plan) if lstm.training else (None, None)
         call = ops.Call(x, h_0, c_0, *weights, projection, *masks, valid, self.direction == 1, plan.activations)
         if not lstm.training or valid is not None or plan.every_step is None:
             return ops.penalised(call, None, lstm.backend)[0], None
-        charges = self.charges()
+        charges = self.charges(plan)
         result, costs = ops.penalised(call, self._strengths(charges, x.shape[1]), lstm.backend)
         return result, None if costs is None else Bill(self.index, charges, costs)
 
@@ -138,21 +139,24 @@ class Cell:
         seeds = self.lstm.cell_seeds
         return None if seeds is None else seeds[self.index]
 
-    def _draw_masks(self, x: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    def _draw_masks(self, x: Tensor, plan: Plan) -> tuple[Tensor | None, Tensor | None]:
         """Draw the masks of one call, in Keras' order: all of the input, then all of the recurrence."""
-        plan = self.plan
         (of_input, of_state), (input_rate, state_rate) = plan.masks, plan.rates
-        return (
-            self._draw(input_rate, of_input, x, x.shape[-1]),
-            self._draw(state_rate, of_state, x, self.lstm.hidden_size),
-        )
+        if of_input == of_state == 0:
+            return None, None
+        batch, features, hidden = x.shape[1], x.shape[-1], self.lstm.hidden_size
+        seed = self.seed
+        if seed is not None:
+            return (
+                self._draw_seeded(input_rate, of_input, x, features, seed),
+                self._draw_seeded(state_rate, of_state, x, hidden, seed),
+            )
+        sizes = (of_input, batch, features), (of_state, batch, hidden)
+        return dropout.draw_masks(plan.rates, sizes, device=x.device, dtype=x.dtype)
 
-    def _draw(self, rate: float, groups: int, x: Tensor, width: int) -> Tensor | None:
+    def _draw_seeded(self, rate: float, groups: int, x: Tensor, width: int, seed: int) -> Tensor | None:
         if groups == 0:
             return None
-        seed = self.seed
-        if seed is None:
-            return dropout.draw_mask(rate, groups, x.shape[1], width, device=x.device, dtype=x.dtype)
         if in_backward():
             raise RuntimeError(
                 "seeded dropout masks cannot be drawn again during backward: activation checkpointing would "
@@ -186,9 +190,11 @@ class Cell:
         shown = output if lstm.zero_output_for_mask and not lstm.bidirectional else held
         return shown[-1 if self.direction == 0 else 0]
 
-    def charges(self) -> Charges:
+    def charges(self, plan: Plan) -> Charges:
         """Return its penalised weights as they are now, and say which of their penalties a pass can form."""
-        plan, parameters, states, formed = self.plan, self.lstm._parameters, [], []
+        parameters = self.lstm._parameters
+        states: list[tuple[int, int, int] | None] = []
+        formed: list[str] = []
         for kind, _, strength in plan.weights:
             weight = parameters.get(STEMS[kind] + self._suffix)
             if weight is None or strength is None:
@@ -209,7 +215,7 @@ class Cell:
     def penalty_terms(self, bill: Bill | None = None) -> Iterator[Term]:
         """Yield what its trained weights cost; ``bill`` says what a pass has formed of it."""
         formed: dict[str, Tensor] = {}
-        if bill is not None and bill.stands(self.charges()):
+        if bill is not None and bill.stands(self.charges(self.plan)):
             parts = bill.parts()
             formed = {kind: parts[kind] for kind in bill.charges.formed}
         for kind, name, regularizer in self._trained("regularizer"):

@@ -399,7 +399,7 @@ class LSTM(StandIn):
         if len(bills) != len(cells):
             return None
         for cell, bill in zip(cells, bills, strict=True):
-            if bill.index != cell.index or not (bill.is_whole and bill.stands(cell.charges())):
+            if bill.index != cell.index or not (bill.is_whole and bill.stands(cell.charges(cell.plan))):
                 return None
         return functools.reduce(torch.add, [bill.total for bill in bills])
 

@@ -90,11 +90,11 @@ class Configured(nn.Module):
 
     def plan(self, layer: int) -> Plan:
         """Return what the settings come to in one layer: the same object until one is set."""
-        if is_compiling():
-            return self._plan(layer)
         plans = self._plans
         if plans is None:
-            plans = self.__dict__["_plans"] = [self._plan(i) for i in range(self.num_layers)]
+            plans = [self._plan(i) for i in range(self.num_layers)]
+            if not is_compiling():
+                self.__dict__["_plans"] = plans
         return plans[layer]
 
     def _plan(self, layer: int) -> Plan:

@@ -8,7 +8,7 @@ from types import ModuleType
 
 import torch
 
-from lstmreg.tracing import in_forward_mode, in_transform, is_compiling, is_recorded
+from lstmreg.tracing import in_forward_mode, in_transform, is_compiling, is_plain, is_recorded
 
 from . import eager, fused_cpu, native, reference
 from .call import Call, Result
@@ -50,6 +50,8 @@ def run(call: Call, backend: str, strengths: Strengths | None = None) -> tuple[R
 def choose(call: Call, backend: str) -> str:
     """Return the key of the backend for a call; raises as :func:`run` does."""
     if backend == "auto":
+        if is_plain() and _suits_compiled(call) and fused_cpu.why_not_plain(call) is None:  # nearly always
+            return "fused_cpu"
         return next(name for name in _by_preference(call) if BACKENDS[name].why_not(call) is None)
     if backend not in BACKENDS:
         raise ValueError(f"backend must be 'auto' or one of {sorted(BACKENDS)}, got {backend!r}.")
@@ -69,12 +71,23 @@ def _by_preference(call: Call) -> list[str]:
     """
     if is_recorded() or in_forward_mode() or (not is_compiling() and in_transform()):
         return _TRANSPARENT
-    plain = call.input_mask is None and call.recurrent_mask is None and call.valid is None
-    if call.x.device.type != "cpu" or (plain and call.models is None):
+    if not _suits_compiled(call):
         return list(BACKENDS)
     if (missing := fused_cpu.missing(call)) is not None:
         _say_once(missing)
     return _COMPILED_FIRST
+
+
+def _suits_compiled(call: Call) -> bool:
+    """Tell whether the compiled code would be the fastest."""
+    if not call.x.is_cpu:
+        return False
+    return (
+        call.input_mask is not None
+        or call.recurrent_mask is not None
+        or call.valid is not None
+        or call.models is not None
+    )
 
 
 @functools.cache

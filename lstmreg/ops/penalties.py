@@ -40,25 +40,26 @@ class Costs(NamedTuple):
 
 def costs(strengths: Strengths, penalised: tuple[Tensor | None, ...]) -> Costs:
     """Return what elastic nets cost on tensors, in the order of their strengths."""
-    parts = [
-        0.0 if strength is None or w is None else _cost(strength, w)
-        for strength, w in zip(strengths, penalised, strict=True)
-    ]
-    dtype = torch.float64 if any(w is not None and w.dtype is torch.float64 for w in penalised) else torch.float32
-    return Costs(torch.tensor(sum(parts), dtype=dtype), torch.tensor(parts, dtype=dtype))
-
-
-def _cost(strength: Strength, w: Tensor) -> float:
-    (l1, l2), flat = strength, w.reshape(-1)
-    if flat.dtype not in (torch.float32, torch.float64):
-        flat = flat.float()  # in half precision it is the sum that would lose digits
-    cost = l2 * torch.dot(flat, flat).item() if l2 else 0.0
-    return cost + l1 * flat.abs().sum().item() if l1 else cost
+    parts, dtype = [], torch.float32
+    for strength, w in zip(strengths, penalised, strict=True):
+        part = 0.0
+        if strength is not None and w is not None:
+            (l1, l2), flat = strength, w.reshape(-1)
+            if flat.dtype is torch.float64:
+                dtype = torch.float64
+            elif flat.dtype is not torch.float32:
+                flat = flat.float()  # in half precision it is the sum that would lose digits
+            if l2:
+                part = l2 * torch.dot(flat, flat).item()
+            if l1:
+                part += l1 * flat.abs().sum().item()
+        parts.append(part)
+    return Costs(torch.full((), sum(parts), dtype=dtype), torch.tensor(parts, dtype=dtype))
 
 
 def slopes(
     strengths: Strengths, d_total: Tensor | None, d_parts: Tensor | None, numbers: bool
-) -> tuple[tuple[Tensor | float, Tensor | float] | None, ...]:
+) -> list[tuple[Tensor | float, Tensor | float] | None]:
     """Return by what ``sign(w)`` and ``w`` enter the gradient of each net; ``None`` where they do not.
 
     Args:
@@ -68,14 +69,18 @@ def slopes(
         numbers: Whether they are wanted as numbers, through which autograd does not see.
     """
     if d_total is None and d_parts is None:
-        return (None,) * len(strengths)
+        return [None] * len(strengths)
     total: Tensor | float = 0.0 if d_total is None else d_total.item() if numbers else d_total
-    parts = [0.0] * len(strengths) if d_parts is None else d_parts.tolist() if numbers else list(d_parts.unbind(-1))
-    scales = [total + part for part in parts]
-    return tuple(
-        None if strength is None or (numbers and not scale) else (strength[0] * scale, 2 * strength[1] * scale)
-        for strength, scale in zip(strengths, scales, strict=True)
-    )
+    parts = _NO_PARTS if d_parts is None else d_parts.tolist() if numbers else d_parts.unbind(-1)
+    found: list[tuple[Tensor | float, Tensor | float] | None] = []
+    for strength, part in zip(strengths, parts, strict=True):
+        scale = total + part
+        is_there = strength is not None and not (numbers and scale == 0)
+        found.append((strength[0] * scale, 2 * strength[1] * scale) if is_there else None)
+    return found
+
+
+_NO_PARTS = (0.0,) * len(Strengths._fields)
 
 
 def added(
@@ -83,16 +88,13 @@ def added(
 ) -> Tensor:
     """Add the gradient of a net on ``w`` to another, if there is one; in place if it is our ``own``."""
     of_sign, of_value = slope
-    if isinstance(of_value, Tensor):
+    if isinstance(of_value, Tensor) or isinstance(of_sign, Tensor):
         found = of_value * w + of_sign * w.sign()
         return found if gradient is None else gradient + found
-    for factor, direction in ((of_value, w), (of_sign, w.sign() if of_sign else None)):
-        if direction is None:
-            continue
-        if gradient is None:
-            gradient = direction * factor
-        else:
-            gradient = torch.add(gradient, direction, alpha=factor, out=gradient if own else None)
-        own = True
-    assert gradient is not None
-    return gradient
+    if gradient is None:
+        found = w * of_value
+    elif own:
+        found = gradient.add_(w, alpha=of_value)
+    else:
+        found = torch.add(gradient, w, alpha=of_value)
+    return found.add_(w.sign(), alpha=of_sign) if of_sign else found

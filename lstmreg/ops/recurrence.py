@@ -12,7 +12,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from lstmreg.tracing import in_transform, is_batch
+from lstmreg.tracing import has_batch, in_transform
 
 from . import penalties, reference
 from .call import Call, Differentiable, Result
@@ -60,8 +60,7 @@ class Inputs(NamedTuple):
 
     def call(self, reverse: bool) -> Call:
         """Return the call that they are the tensors of."""
-        x, h_0, c_0, w_ih, w_hh, bias, input_mask, recurrent_mask, valid = self
-        return Call(x, h_0, c_0, w_ih, w_hh, bias, None, input_mask, recurrent_mask, valid, reverse)
+        return _call(self, reverse)
 
 
 def take(kind: type[Named], flat: Sequence[Any]) -> tuple[Named, Sequence[Any]]:
@@ -108,7 +107,12 @@ def run(call: Call, passes: TwoPasses, strengths: Strengths | None = None) -> tu
 
 def wants_gradients(call: Call) -> bool:
     """Tell whether a call may be followed by a backward pass."""
-    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in call.differentiable)
+    if not torch.is_grad_enabled():
+        return False
+    x, h_0, c_0, w_ih, w_hh, bias, *_ = call
+    if w_hh.requires_grad or w_ih.requires_grad or x.requires_grad or h_0.requires_grad or c_0.requires_grad:
+        return True
+    return bias is not None and bias.requires_grad
 
 
 class _Transformable(torch.autograd.Function):
@@ -139,7 +143,7 @@ class _Recurrence(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, passes: TwoPasses, reverse: bool, strengths: Strengths | None, *tensors: Any) -> Any:
-        call = Inputs(*tensors).call(reverse)
+        call = _call(tensors, reverse)
         result, kept = passes.forward(call, keep=True)
         assert kept is not None
         ctx.passes, ctx.reverse, ctx.strengths = passes, reverse, strengths
@@ -161,44 +165,50 @@ class _Recurrence(torch.autograd.Function):
         return (None, None, None, *_penalised_gradients(ctx, grads, needed), *_OF_MASKS)
 
 
+def _call(inputs: Sequence[Any], reverse: bool) -> Call:
+    """Return the call of some inputs, in their order."""
+    x, h_0, c_0, w_ih, w_hh, bias, input_mask, recurrent_mask, valid = inputs
+    return Call(x, h_0, c_0, w_ih, w_hh, bias, None, input_mask, recurrent_mask, valid, reverse)
+
+
 #: The gradients of the masks and of what is valid.
 _OF_MASKS = (None,) * (len(Inputs._fields) - len(Differentiable._fields))
 
 
 def _gradients(ctx: Any, saved: Sequence[Any], cotangents: Cotangents, needed_of_inputs: Sequence[bool]) -> Gradients:
     """Return the gradients of a call's tensors from those of its results."""
-    inputs, (output, *kept) = take(Inputs, saved)
-    call, (needed, _) = inputs.call(ctx.reverse), take(Differentiable, needed_of_inputs)
-    if in_transform() or any(map(is_batch, cotangents)):
+    *inputs, output, gates, cells = saved
+    call, needed = _call(inputs, ctx.reverse), Differentiable(*needed_of_inputs[: -len(_OF_MASKS)])
+    if in_transform() or has_batch(cotangents):
         return _by_definition(call, cotangents)
     if not torch.is_grad_enabled():
-        found: Gradients = ctx.passes.backward(call, output, Kept(*kept), cotangents, needed)
+        found: Gradients = ctx.passes.backward(call, output, Kept(gates, cells), cotangents, needed)
         return found
     with torch.no_grad():  # create_graph=True
-        found = ctx.passes.backward(call, output, Kept(*kept), cotangents, needed)
+        found = ctx.passes.backward(call, output, Kept(gates, cells), cotangents, needed)
     return Differentiable(*_Again.apply(ctx.reverse, *found, *inputs, *cotangents))  # type: ignore[no-untyped-call]
 
 
 def _penalised_gradients(ctx: Any, grads: Sequence[Tensor | None], needed_of_inputs: Sequence[bool]) -> Gradients:
     """Return the same with the gradients of the elastic nets."""
-    cotangents, (d_total, d_parts) = take(Cotangents, grads)
-    plain = not torch.is_grad_enabled() and not any(map(is_batch, grads))
+    d_output, d_h, d_c, d_total, d_parts = grads
+    cotangents = Cotangents(d_output, d_h, d_c)
+    plain = not torch.is_grad_enabled() and not has_batch(grads)
     *of_weights, of_output = penalties.slopes(ctx.strengths, d_total, d_parts, plain)
     found: Gradients = _NO_GRADIENTS
-    if of_output is not None or any(g is not None for g in cotangents):
+    if of_output is not None or d_output is not None or d_h is not None or d_c is not None:
         saved = ctx.saved_tensors
         if of_output is not None:
             output = saved[len(Inputs._fields)]
-            cotangents = cotangents._replace(output=penalties.added(cotangents.output, output, of_output))
+            cotangents = Cotangents(penalties.added(d_output, output, of_output), d_h, d_c)
         found = _gradients(ctx, saved, cotangents, needed_of_inputs)
     elif _versions(ctx.weights) != ctx.versions:
         raise RuntimeError("a penalised weight was changed in place between the forward and the backward pass.")
-    changed = {
-        name: penalties.added(getattr(found, name), w, slope, own=plain)
-        for name, w, slope in zip(("w_ih", "w_hh", "bias"), ctx.weights, of_weights, strict=True)
-        if slope is not None and w is not None
-    }
-    return found._replace(**changed)
+    x, h_0, c_0, *gradients = found
+    for i, (w, slope) in enumerate(zip(ctx.weights, of_weights, strict=True)):
+        if slope is not None and w is not None:
+            gradients[i] = penalties.added(gradients[i], w, slope, own=plain)
+    return Differentiable(x, h_0, c_0, *gradients)
 
 
 _NO_GRADIENTS: Gradients = Differentiable(None, None, None, None, None, None)
