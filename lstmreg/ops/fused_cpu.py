@@ -17,7 +17,7 @@ from lstmreg.tracing import in_forward_mode, in_transform, is_compiling
 
 from . import compiled, recurrence
 from .call import Call, Differentiable, Result
-from .penalties import Costs, Strengths
+from .penalties import NO_SLOPES, Costs, Slopes, Strengths
 from .recurrence import Cotangents, Gradients, Kept
 
 _REALS = {torch.float32: "float", torch.float64: "double"}
@@ -127,7 +127,22 @@ class _Problem(ctypes.Structure):
         *((name, ctypes.c_void_p) for name in ("x", "h_0", "c_0", "w_ih", "w_hh", "bias", "input_mask")),
         *((name, ctypes.c_void_p) for name in ("recurrent_mask", "valid", "y", "h_n", "c_n", "gates", "cells")),
         *((name, ctypes.c_void_p) for name in ("dy", "dh_n", "dc_n", "dx", "dh_0", "dc_0", "dw_ih", "dw_hh", "dbias")),
+        *((name, ctypes.c_double) for name in ("w_ih_sign", "w_ih_value", "w_hh_sign", "w_hh_value")),
+        *((name, ctypes.c_double) for name in ("bias_sign", "bias_value", "y_sign", "y_value")),
         *((name, ctypes.c_void_p) for name in ("scratch", "parallel")),
+    ]
+
+
+class _Nets(ctypes.Structure):
+    """``Nets`` in ``csrc/lstm.cpp``, field by field."""
+
+    _fields_ = [
+        *((f"w_{i}", ctypes.c_void_p) for i in range(4)),
+        *((f"count_{i}", ctypes.c_int64) for i in range(4)),
+        *((f"l1_{i}", ctypes.c_double) for i in range(4)),
+        *((f"l2_{i}", ctypes.c_double) for i in range(4)),
+        ("short_output", ctypes.c_int64),
+        ("costs", ctypes.c_double * 4),
     ]
 
 
@@ -164,8 +179,29 @@ class _Passes:
         """Return the type in which the compiled code writes the output, if it is not that of the tensors."""
         return torch.bfloat16 if self._short and _library(torch.float32).lstmreg_short_results(hidden) else None
 
+    def costs(self, strengths: Strengths, call: Call, output: Tensor) -> list[float]:
+        """Return what elastic nets cost on the weights and the output."""
+        library = _library(call.x.dtype)
+        tensors = [None if t is None else _contiguous(t) for t in (call.w_ih, call.w_hh, call.bias, output)]
+        pairs = [(0.0, 0.0) if pair is None else pair for pair in strengths]
+        nets = _Nets(
+            *[None if s is None or t is None else t.data_ptr() for s, t in zip(strengths, tensors, strict=True)],
+            *[0 if t is None else t.numel() for t in tensors],
+            *[l1 for l1, _ in pairs],
+            *[l2 for _, l2 in pairs],
+            output.dtype is torch.bfloat16,
+        )
+        library.lstmreg_costs(ctypes.byref(nets))
+        return nets.costs[:]
+
     def backward(
-        self, call: Call, output: Tensor, kept: Kept[Tensor], grads: Cotangents, needed: Differentiable[bool]
+        self,
+        call: Call,
+        output: Tensor,
+        kept: Kept[Tensor],
+        grads: Cotangents,
+        needed: Differentiable[bool],
+        slopes: Slopes = NO_SLOPES,
     ) -> Gradients:
         library = _library(call.x.dtype)
         call = _laid_out(call)
@@ -191,7 +227,8 @@ class _Passes:
             bias=None if bias is None else torch.empty_like(bias),
         )
         cotangents = Cotangents(d_output, d_h, d_c)
-        _compute(library.lstmreg_backward, self._short, call, (output, None, None), kept, cotangents, found)
+        results = output, None, None
+        _compute(library.lstmreg_backward, self._short, call, results, kept, cotangents, found, slopes)
         if lead and found.x is not None and found.x.shape != x.shape:
             return found._replace(x=found.x.sum(0))  # of data that the models share
         return found
@@ -213,6 +250,7 @@ def _compute(
     kept: Kept[Tensor] | None,
     grads: Cotangents = _NO_COTANGENTS,
     found: Gradients = _NO_GRADIENTS,
+    slopes: Slopes = NO_SLOPES,
 ) -> None:
     x, h_0, c_0, w_ih, w_hh, bias, _, input_mask, recurrent_mask, valid, reverse, _, _ = call
     *lead, batch, hidden = h_0.shape
@@ -236,6 +274,7 @@ def _compute(
         valid_model,
         *((0, 0, 0) if grads.output is None else _strides(grads.output)),
         *[None if tensor is None else tensor.data_ptr() for tensor in tensors],
+        *slopes,
         None,
         _parallel(),
     )
@@ -301,6 +340,7 @@ def _library(dtype: torch.dtype) -> Any:
     library: Any = compiled.library(_REALS[dtype])
     for function in (library.lstmreg_forward, library.lstmreg_backward):
         function.argtypes, function.restype = [ctypes.POINTER(_Problem)], ctypes.c_int64
+    library.lstmreg_costs.argtypes, library.lstmreg_costs.restype = [ctypes.POINTER(_Nets)], None
     library.lstmreg_width.argtypes = [ctypes.c_int64]
     library.lstmreg_short_results.argtypes = [ctypes.c_int64]
     library.lstmreg_problem_size.restype = ctypes.c_int64

@@ -16,7 +16,7 @@ from lstmreg.tracing import has_batch, in_transform
 
 from . import penalties, reference
 from .call import Call, Differentiable, Result
-from .penalties import Costs, Strengths
+from .penalties import NO_SLOPES, Costs, Slopes, Strengths
 
 V = TypeVar("V")
 Named = TypeVar("Named", bound=tuple[Any, ...])
@@ -91,6 +91,26 @@ class TwoPasses(Protocol):
         ...
 
 
+class PenalisedPasses(TwoPasses, Protocol):
+    """One that forms elastic nets along with them."""
+
+    def costs(self, strengths: Strengths, call: Call, output: Tensor) -> Sequence[float]:
+        """Return what the nets cost on the weights and the output."""
+        ...
+
+    def backward(
+        self,
+        call: Call,
+        output: Tensor,
+        kept: Kept[Tensor],
+        grads: Cotangents,
+        needed: Differentiable[bool],
+        slopes: Slopes = NO_SLOPES,
+    ) -> Gradients:
+        """Return the gradients, those of the nets included."""
+        ...
+
+
 def run(call: Call, passes: TwoPasses, strengths: Strengths | None = None) -> tuple[Result, Costs | None]:
     """Compute a call, so that autograd can go back through it, and what it costs, if ``strengths`` say.
 
@@ -154,7 +174,8 @@ class _Recurrence(torch.autograd.Function):
         # Beside what is saved, since they outlive it: the costs of weights can be gone back through once more.
         ctx.weights = call.w_ih, call.w_hh, call.bias
         ctx.versions = _versions(ctx.weights)
-        return *result, *penalties.costs(strengths, (*ctx.weights, result[0]))
+        parts = passes.costs(strengths, call, result[0])
+        return *result, *penalties.as_costs(parts, call.w_hh.dtype)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
@@ -192,26 +213,34 @@ def _gradients(ctx: Any, saved: Sequence[Any], cotangents: Cotangents, needed_of
 def _penalised_gradients(ctx: Any, grads: Sequence[Tensor | None], needed_of_inputs: Sequence[bool]) -> Gradients:
     """Return the same with the gradients of the elastic nets."""
     d_output, d_h, d_c, d_total, d_parts = grads
-    cotangents = Cotangents(d_output, d_h, d_c)
-    plain = not torch.is_grad_enabled() and not has_batch(grads)
-    *of_weights, of_output = penalties.slopes(ctx.strengths, d_total, d_parts, plain)
-    found: Gradients = _NO_GRADIENTS
-    if of_output is not None or d_output is not None or d_h is not None or d_c is not None:
-        saved = ctx.saved_tensors
-        if of_output is not None:
-            output = saved[len(Inputs._fields)]
-            cotangents = Cotangents(penalties.added(d_output, output, of_output), d_h, d_c)
-        found = _gradients(ctx, saved, cotangents, needed_of_inputs)
-    elif _versions(ctx.weights) != ctx.versions:
+    if torch.is_grad_enabled() or has_batch(grads):
+        return _penalised_in_operations(ctx, grads, needed_of_inputs)
+    slopes = penalties.slopes(ctx.strengths, d_total, d_parts)
+    if d_output is None and d_h is None and d_c is None and not any(slopes[-2:]):
+        return _of_weights_alone(ctx, d_total, d_parts)
+    *inputs, output, gates, cells = ctx.saved_tensors
+    call, needed = _call(inputs, ctx.reverse), Differentiable(*needed_of_inputs[: -len(_OF_MASKS)])
+    cotangents, kept = Cotangents(d_output, d_h, d_c), Kept(gates, cells)
+    found: Gradients = ctx.passes.backward(call, output, kept, cotangents, needed, slopes)
+    return found
+
+
+def _penalised_in_operations(ctx: Any, grads: Sequence[Tensor | None], needed_of_inputs: Sequence[bool]) -> Gradients:
+    d_output, d_h, d_c, d_total, d_parts = grads
+    saved = ctx.saved_tensors
+    penalised = *ctx.weights, saved[len(Inputs._fields)]
+    *of_weights, of_output = penalties.gradients(ctx.strengths, d_total, d_parts, penalised)
+    cotangents = Cotangents(penalties.added(d_output, of_output), d_h, d_c)
+    x, h_0, c_0, *found = _gradients(ctx, saved, cotangents, needed_of_inputs)
+    return Differentiable(x, h_0, c_0, *map(penalties.added, found, of_weights))
+
+
+def _of_weights_alone(ctx: Any, d_total: Tensor | None, d_parts: Tensor | None) -> Gradients:
+    """Return the gradients of the costs of weights, which can be had after all that was saved is gone."""
+    if _versions(ctx.weights) != ctx.versions:
         raise RuntimeError("a penalised weight was changed in place between the forward and the backward pass.")
-    x, h_0, c_0, *gradients = found
-    for i, (w, slope) in enumerate(zip(ctx.weights, of_weights, strict=True)):
-        if slope is not None and w is not None:
-            gradients[i] = penalties.added(gradients[i], w, slope, own=plain)
-    return Differentiable(x, h_0, c_0, *gradients)
-
-
-_NO_GRADIENTS: Gradients = Differentiable(None, None, None, None, None, None)
+    *of_weights, _ = penalties.gradients(ctx.strengths, d_total, d_parts, (*ctx.weights, None))
+    return Differentiable(None, None, None, *of_weights)
 
 
 def _versions(tensors: Sequence[Tensor | None]) -> list[int | None]:
