@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from lstmreg.ops.fused_cpu import masks_of as compiled_masks
 from lstmreg.tracing import is_compiling, is_plain
 
 
@@ -45,25 +46,30 @@ def draw_masks(
 ) -> tuple[Tensor | None, Tensor | None]:
     """Draw the masks of the input and of the recurrence, as :func:`draw_mask` would one after the other.
 
-    On the CPU the numbers of both come in one piece: small masks cost not numbers but operations.
+    On the CPU, and of one rate, both come in one piece: small masks cost not numbers but operations.
 
     Args:
         rates: Of both.
         sizes: ``(G, B, features)`` of both; of a ``G`` of 0 nothing is drawn.
-        device: As in :func:`draw_mask`; likewise ``dtype``.
+        device: As in :func:`draw_mask`.
+        dtype: Likewise.
     """
-    first, second = ((size[0] > 0) * size[0] * size[1] * size[2] for size in sizes)
-    if device.type != "cpu" or not (first and second) or not is_plain():
-        return tuple(
-            None if size[0] == 0 else draw_mask(rate, *size, device=device, dtype=dtype)
+    (of_x, batch, features), (of_h, _, hidden) = sizes
+    first, second = of_x * batch * features, of_h * batch * hidden
+    if device.type != "cpu" or not (first and second) or rates[0] != rates[1] or not is_plain():
+        x_mask, h_mask = (
+            draw_mask(rate, *size, device=device, dtype=dtype) if size[0] > 0 else None
             for rate, size in zip(rates, sizes, strict=True)
         )
+        return x_mask, h_mask
     random = torch.rand(first + second)
-    if rates[0] == rates[1]:
+    masks = compiled_masks(random, rates[0]) if dtype is torch.float32 else None
+    if masks is None:
         masks = _masks_of(random, rates[0], 1.0 - rates[0], dtype)
-        return masks[:first].view(sizes[0]), masks[first:].view(sizes[1])
-    parts = random[:first].view(sizes[0]), random[first:].view(sizes[1])
-    return tuple(_masks_of(part, rate, 1.0 - rate, dtype) for part, rate in zip(parts, rates, strict=True))
+    return (
+        masks.as_strided(sizes[0], (batch * features, features, 1)),
+        masks.as_strided(sizes[1], (batch * hidden, hidden, 1), first),
+    )
 
 
 def draw_member_masks(

@@ -27,10 +27,7 @@ def in_vmap() -> bool:
 
 def has_batch(tensors: Iterable[Tensor | None]) -> bool:
     """Tell whether a tensor is the many that ``torch.autograd.grad(is_grads_batched=True)`` goes back with at once."""
-    for tensor in tensors:
-        if tensor is not None and _functorch.is_legacy_batchedtensor(tensor):
-            return True
-    return False
+    return any(tensor is not None and _functorch.is_legacy_batchedtensor(tensor) for tensor in tensors)
 
 
 def in_forward_mode() -> bool:

@@ -69,7 +69,9 @@ class Cell:
 
     def weight(self, stem: str) -> Tensor:
         """Return one of its weights, by the stem of its name."""
-        return tensor_of(self.lstm, stem + self._suffix)
+        name = stem + self._suffix
+        tensor = self.lstm._parameters.get(name)  # as tensor_of, which a call of a small layer would ask five times
+        return tensor_of(self.lstm, name) if tensor is None else tensor
 
     @property
     def bias(self) -> Tensor | None:
@@ -119,19 +121,29 @@ class Cell:
 
     # ------------------------------------------------------------------ forward
 
-    def run(self, x: Tensor, h_0: Tensor, c_0: Tensor, valid: Tensor | None) -> tuple[ops.Result, Bill | None]:
-        """Run over ``x (T, B, D)`` from states ``(B, H)``; with masks and penalties, if the LSTM is training."""
+    def run(self, x: Tensor, h_0: Tensor, c_0: Tensor, valid: Tensor | None) -> ops.Result:
+        """Run over ``x (T, B, D)`` from states ``(B, H)``; with masks, if the LSTM is training."""
+        return ops.penalised(self._call(x, h_0, c_0, valid), None, self.lstm.backend)[0]
+
+    def run_penalised(
+        self, x: Tensor, h_0: Tensor, c_0: Tensor, valid: Tensor | None
+    ) -> tuple[ops.Result, Bill | None]:
+        """Do the same, and form the penalties along with it, if they are such that a pass can."""
+        plan = self.plan
+        if valid is not None or plan.every_step is None:
+            return self.run(x, h_0, c_0, valid), None
+        charges = self.charges(plan)
+        strengths = self._strengths(charges, x.shape[1])
+        result, costs = ops.penalised(self._call(x, h_0, c_0, valid), strengths, self.lstm.backend)
+        return result, None if costs is None else Bill(self.index, charges, costs)
+
+    def _call(self, x: Tensor, h_0: Tensor, c_0: Tensor, valid: Tensor | None) -> ops.Call:
         lstm = self.lstm
         plan = lstm.plan(self.layer)
         weights = self.weight("weight_ih"), self.weight("weight_hh"), self.bias
         projection = self.weight("weight_hr") if lstm.proj_size > 0 else None
         masks = self._draw_masks(x, plan) if lstm.training else (None, None)
-        call = ops.Call(x, h_0, c_0, *weights, projection, *masks, valid, self.direction == 1, plan.activations)
-        if not lstm.training or valid is not None or plan.every_step is None:
-            return ops.penalised(call, None, lstm.backend)[0], None
-        charges = self.charges(plan)
-        result, costs = ops.penalised(call, self._strengths(charges, x.shape[1]), lstm.backend)
-        return result, None if costs is None else Bill(self.index, charges, costs)
+        return ops.Call(x, h_0, c_0, *weights, projection, *masks, valid, self.direction == 1, plan.activations)
 
     @property
     def seed(self) -> int | None:

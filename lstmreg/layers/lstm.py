@@ -354,18 +354,24 @@ class LSTM(StandIn):
                 x = x.flip(0)
             outputs = []
             for cell in self.cells_of(layer):
-                (held, h_n, c_n), bill = cell.run(x, states[0][cell.index], states[1][cell.index], valid)
+                states_of_cell = states[0][cell.index], states[1][cell.index]
+                regularizer = cell.plan.activity if self.training else None
+                if regularizer is None:
+                    held, h_n, c_n = cell.run(x, *states_of_cell, valid)
+                else:
+                    (held, h_n, c_n), bill = cell.run_penalised(x, *states_of_cell, valid)
                 output = held
                 if valid is not None and not packed and (self.zero_output_for_mask or self.bidirectional):
                     output = held * valid.unsqueeze(-1)
-                regularizer = cell.plan.activity if self.training else None
                 if regularizer is not None:
                     penalised = cell.penalised_output(held, output, valid if packed else None)
                     self._activity.add(regularizer, penalised, x.shape[1], bill)
                 outputs.append(output)
                 finals.append((h_n, c_n))
             x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
-        h_n, c_n = (_stack(states) for states in zip(*finals, strict=True))
+        if len(finals) == 1:
+            return x, finals[0][0].unsqueeze(0), finals[0][1].unsqueeze(0)
+        h_n, c_n = (torch.stack(states) for states in zip(*finals, strict=True))
         return x, h_n, c_n
 
     # ------------------------------------------------------------------ penalties
@@ -427,7 +433,3 @@ _CONSTRAINTS = frozenset({"kernel_constraint", "recurrent_constraint", "bias_con
 #: What torch's own LSTM has not.
 _NOT_STOCK = frozenset({"activation", "recurrent_activation", "go_backwards"})
 _NOT_STOCK_IN_TRAINING = _NOT_STOCK | {"dropout", "recurrent_dropout", "activity_regularizer"}
-
-
-def _stack(states: tuple[Tensor, ...]) -> Tensor:
-    return states[0].unsqueeze(0) if len(states) == 1 else torch.stack(states)

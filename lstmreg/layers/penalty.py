@@ -262,12 +262,15 @@ class Bill:
 
     def parts(self) -> dict[str, Tensor]:
         """Return the costs by kind."""
-        if self._parts is None or not torch.is_grad_enabled():
-            parts = dict(zip(Strengths._fields, self._costs.parts.unbind(), strict=True))
-            if not torch.is_grad_enabled():
-                return parts
-            self._parts = parts
+        if not torch.is_grad_enabled():
+            return self._by_kind(self._costs.parts.detach())
+        if self._parts is None:
+            self._parts = self._by_kind(self._costs.parts)
         return self._parts
+
+    @staticmethod
+    def _by_kind(parts: Tensor) -> dict[str, Tensor]:
+        return dict(zip(Strengths._fields, parts.unbind(), strict=True))
 
 
 class Entry(NamedTuple):

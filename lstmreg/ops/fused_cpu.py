@@ -192,7 +192,7 @@ class _Passes:
             output.dtype is torch.bfloat16,
         )
         library.lstmreg_costs(ctypes.byref(nets))
-        return nets.costs[:]
+        return list(nets.costs)
 
     def backward(
         self,
@@ -285,6 +285,22 @@ def _compute(
     function(reference)
 
 
+def masks_of(random: Tensor, rate: float) -> Tensor | None:
+    """Make masks of uniform random numbers, which are overwritten, if the compiled code is loaded.
+
+    They are those that torch makes, bit for bit.
+
+    Args:
+        random: In one piece on the CPU; float32, or there are none.
+        rate: The probability of a zero.
+    """
+    library = _loaded.get(torch.float32)
+    if library is None or random.dtype is not torch.float32:
+        return None
+    library.lstmreg_masks(random.data_ptr(), random.numel(), rate)
+    return random
+
+
 def _laid_out(call: Call) -> Call:
     """Return a call whose tensors lie as the compiled code reads them: all but ``x`` contiguous."""
     if _is_laid_out(call):  # nearly always
@@ -341,12 +357,19 @@ def _library(dtype: torch.dtype) -> Any:
     for function in (library.lstmreg_forward, library.lstmreg_backward):
         function.argtypes, function.restype = [ctypes.POINTER(_Problem)], ctypes.c_int64
     library.lstmreg_costs.argtypes, library.lstmreg_costs.restype = [ctypes.POINTER(_Nets)], None
+    library.lstmreg_masks.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_double]
+    library.lstmreg_masks.restype = None
     library.lstmreg_width.argtypes = [ctypes.c_int64]
     library.lstmreg_short_results.argtypes = [ctypes.c_int64]
     library.lstmreg_problem_size.restype = ctypes.c_int64
     ours, theirs = ctypes.sizeof(_Problem), library.lstmreg_problem_size()
     assert ours == theirs, f"Problem has {theirs} bytes in lstm.cpp, {ours} here: a field is on one side alone"
+    _loaded[dtype] = library
     return library
+
+
+#: The libraries that have been of use.
+_loaded: dict[torch.dtype, Any] = {}
 
 
 @functools.cache

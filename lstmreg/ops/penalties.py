@@ -41,10 +41,10 @@ class Costs(NamedTuple):
 
 def as_costs(parts: Sequence[float], dtype: torch.dtype) -> Costs:
     """Return costs as tensors."""
-    return Costs(torch.full((), sum(parts), dtype=dtype), torch.tensor(parts, dtype=dtype))
+    return Costs(torch.scalar_tensor(sum(parts), dtype=dtype), torch.tensor(parts, dtype=dtype))
 
 
-#: By what ``sign(w)`` and ``w`` enter the gradient of each net, in the order of :class:`Strengths`; one after the other.
+#: By what ``sign(w)`` and ``w`` enter the gradient of each net, in the order of :class:`Strengths`, one by one.
 Slopes: TypeAlias = Sequence[float]
 NO_SLOPES = (0.0,) * (2 * len(Strengths._fields))
 
@@ -68,13 +68,14 @@ def gradients(
     strengths: Strengths, d_total: Tensor | None, d_parts: Tensor | None, penalised: Sequence[Tensor | None]
 ) -> list[Tensor | None]:
     """Return the gradients of nets, in operations that can be batched and differentiated again."""
-    total = 0.0 if d_total is None else d_total
-    parts = [0.0] * len(strengths) if d_parts is None else d_parts.unbind(-1)
+    parts: Sequence[Tensor | None] = [None] * len(strengths) if d_parts is None else d_parts.unbind(-1)
     found: list[Tensor | None] = []
     for strength, part, w in zip(strengths, parts, penalised, strict=True):
-        scale = total + part
-        is_there = strength is not None and w is not None and isinstance(scale, Tensor)
-        found.append((2 * strength[1] * scale) * w + (strength[0] * scale) * w.sign() if is_there else None)
+        scale = added(d_total, part)
+        if strength is None or w is None or scale is None:
+            found.append(None)
+        else:
+            found.append((2 * strength[1] * scale) * w + (strength[0] * scale) * w.sign())
     return found
 
 

@@ -111,7 +111,9 @@ class PenalisedPasses(TwoPasses, Protocol):
         ...
 
 
-def run(call: Call, passes: TwoPasses, strengths: Strengths | None = None) -> tuple[Result, Costs | None]:
+def run(
+    call: Call, passes: PenalisedPasses | TwoPasses, strengths: Strengths | None = None
+) -> tuple[Result, Costs | None]:
     """Compute a call, so that autograd can go back through it, and what it costs, if ``strengths`` say.
 
     The costs have gradients, and are computed only where somebody may go back and no function transform is at work.
@@ -119,9 +121,10 @@ def run(call: Call, passes: TwoPasses, strengths: Strengths | None = None) -> tu
     if not wants_gradients(call):
         return passes.forward(call, keep=False)[0], None
     if in_transform():
-        output, h_n, c_n, *_ = _Transformable.apply(passes, call.reverse, *Inputs.of(call))
+        output, h_n, c_n, *_ = _Transformable.apply(passes, call.reverse, *Inputs.of(call))  # type: ignore[no-untyped-call]
         return (output, h_n, c_n), None
-    output, h_n, c_n, *costs = _Recurrence.apply(passes, call.reverse, strengths, *Inputs.of(call))  # type: ignore[no-untyped-call]
+    recurrence: Any = _Recurrence
+    output, h_n, c_n, *costs = recurrence.apply(passes, call.reverse, strengths, *Inputs.of(call))
     return (output, h_n, c_n), Costs(*costs) if costs else None
 
 
@@ -162,7 +165,7 @@ class _Recurrence(torch.autograd.Function):
     """The same for plain PyTorch, without that cost; and with what the elastic nets cost."""
 
     @staticmethod
-    def forward(ctx: Any, passes: TwoPasses, reverse: bool, strengths: Strengths | None, *tensors: Any) -> Any:
+    def forward(ctx: Any, passes: Any, reverse: bool, strengths: Strengths | None, *tensors: Any) -> Any:
         call = _call(tensors, reverse)
         result, kept = passes.forward(call, keep=True)
         assert kept is not None

@@ -1163,18 +1163,20 @@ template <class T, class M, int N> struct Backward : Pass<T, M, N> {
   // Adds the gradient of the output to that of h; where a state is held, it waits for the step that made it.
   void outputs_back(Index k, Index step, Index b, Index n, const Slot &s) const {
     const Index t = this->time(step);
-    const M *dy = static_cast<const M *>(p.dy), *end = dy ? this->dy_end() : nullptr, *y_end = this->y_end();
+    const M *dy = static_cast<const M *>(p.dy), *end = dy ? this->dy_end() : nullptr;
     if (dy) dy += k * p.dy_model + t * p.dy_step + b * p.dy_row;
     const M *y = static_cast<const M *>(p.y) + ((k * S + t) * B + b) * H;
-    auto part = [&](const M *from, Index j, const M *end) {
-      if constexpr (is_short<M>) return load_first(from + j, H - j);
-      else return load_until<V>(from + j, end);
-    };
     for (Index r = 0; r < n; ++r, dy += dy ? p.dy_row : 0, y += H)
       for (Index j = 0; j < Hp; j += N) {
         const Index at = r * Hp + j;
-        V here = dy ? part(dy, j, end) : V{};
-        if (enters(p.of_y)) here += slope(p.of_y, part(y, j, y_end));
+        V here = {};
+        if constexpr (is_short<M>) {
+          if (dy) here = load_first(dy + j, H - j);
+          if (enters(p.of_y)) here += slope(p.of_y, load_first(y + j, H - j));
+        } else {
+          if (dy) here = load_until<V>(dy + j, end);
+          if (enters(p.of_y)) here += slope(p.of_y, load_until<V>(y + j, this->y_end()));
+        }
         if (p.valid) {
           const bool valid = this->is_valid(k, t, b + r);
           here += load<V>(s.d_held + at);
@@ -1390,8 +1392,9 @@ template <class T, class M, int N> struct Backward : Pass<T, M, N> {
 
   // The gradients of the nets of some weights, which lie side by side.
   static void add_slopes(const double *of, const T *w, T *to, Index count) {
-    if (w && enters(of))
-      for (Index i = 0; i < count; ++i) to[i] += slope(of, w[i]);
+    if (!w || !enters(of)) return;
+    for (Index i = 0; i < count; i += N)
+      store_until(to + i, to + count, load_until<V>(to + i, to + count) + slope(of, load_until<V>(w + i, w + count)));
   }
 
   // Adds up what the chunks of a model's batch found, for a panel of the weights.
@@ -1520,6 +1523,12 @@ void lstmreg_costs(Nets *nets) {
                      : i == 3 && nets->short_output ? net(static_cast<const Short *>(w), count, l1, l2)
                                                     : net(static_cast<const Real *>(w), count, l1, l2);
   }
+}
+
+// Makes masks of uniform random numbers: 0 below the rate, from there on what keeps the mean.
+void lstmreg_masks(Real *numbers, Index count, double rate) {
+  const Real below = Real(rate), kept = Real(1) / Real(1 - rate);
+  for (Index i = 0; i < count; ++i) numbers[i] = numbers[i] >= below ? kept : Real(0);
 }
 
 // How many numbers a vector has, at most and for some hidden units: rows of `gates` and `cells` are whole vectors.
