@@ -354,12 +354,13 @@ class LSTM(StandIn):
                 x = x.flip(0)
             outputs = []
             for cell in self.cells_of(layer):
-                states_of_cell = states[0][cell.index], states[1][cell.index]
+                h_0 = states[0][cell.index]
+                c_0 = h_0 if states[1] is states[0] else states[1][cell.index]
                 regularizer = cell.plan.activity if self.training else None
                 if regularizer is None:
-                    held, h_n, c_n = cell.run(x, *states_of_cell, valid)
+                    held, h_n, c_n = cell.run(x, h_0, c_0, valid)
                 else:
-                    (held, h_n, c_n), bill = cell.run_penalised(x, *states_of_cell, valid)
+                    (held, h_n, c_n), bill = cell.run_penalised(x, h_0, c_0, valid)
                 output = held
                 if valid is not None and not packed and (self.zero_output_for_mask or self.bidirectional):
                     output = held * valid.unsqueeze(-1)

@@ -61,6 +61,8 @@ class Configured(nn.Module):
     per_gate_input_masks: bool | None
     backend: str
     seed: Any
+    #: What the settings come to in each layer, until one is set.
+    _plans: list[Plan] | None = None
     #: How many masks each layer and direction has drawn from its seed. Not in the ``state_dict``.
     draws: Tensor
 
@@ -68,7 +70,6 @@ class Configured(nn.Module):
         super().__init__()
         #: The settings that some layer has not at their defaults.
         self._turned: frozenset[str] = frozenset()
-        self._plans: list[Plan] | None = None
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "seed":

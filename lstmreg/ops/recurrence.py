@@ -124,7 +124,7 @@ def run(
         output, h_n, c_n, *_ = _Transformable.apply(passes, call.reverse, *Inputs.of(call))  # type: ignore[no-untyped-call]
         return (output, h_n, c_n), None
     recurrence: Any = _Recurrence
-    output, h_n, c_n, *costs = recurrence.apply(passes, call.reverse, strengths, *Inputs.of(call))
+    output, h_n, c_n, *costs = recurrence.apply(passes, call.reverse, strengths, *call[:6], *call[7:10])  # as Inputs
     return (output, h_n, c_n), Costs(*costs) if costs else None
 
 
