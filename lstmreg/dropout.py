@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from lstmreg.tracing import is_compiling
+from lstmreg.ops.fused_cpu import masks_of as compiled_masks
+from lstmreg.tracing import is_compiling, is_plain
 
 
 def draw_mask(
@@ -34,6 +35,41 @@ def draw_mask(
         A tensor ``(G, B, features)``.
     """
     return _masks_of(torch.rand(groups, batch, features, device=device), rate, 1.0 - rate, dtype)
+
+
+def draw_masks(
+    rates: tuple[float, float],
+    sizes: tuple[tuple[int, int, int], tuple[int, int, int]],
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> tuple[Tensor | None, Tensor | None]:
+    """Draw the masks of the input and of the recurrence, as :func:`draw_mask` would one after the other.
+
+    On the CPU, and of one rate, both come in one piece: small masks cost not numbers but operations.
+
+    Args:
+        rates: Of both.
+        sizes: ``(G, B, features)`` of both; of a ``G`` of 0 nothing is drawn.
+        device: As in :func:`draw_mask`.
+        dtype: Likewise.
+    """
+    (of_x, batch, features), (of_h, _, hidden) = sizes
+    first, second = of_x * batch * features, of_h * batch * hidden
+    if device.type != "cpu" or not (first and second) or rates[0] != rates[1] or not is_plain():
+        x_mask, h_mask = (
+            draw_mask(rate, *size, device=device, dtype=dtype) if size[0] > 0 else None
+            for rate, size in zip(rates, sizes, strict=True)
+        )
+        return x_mask, h_mask
+    random = torch.rand(first + second)
+    masks = compiled_masks(random, rates[0]) if dtype is torch.float32 else None
+    if masks is None:
+        masks = _masks_of(random, rates[0], 1.0 - rates[0], dtype)
+    return (
+        masks.as_strided(sizes[0], (batch * features, features, 1)),
+        masks.as_strided(sizes[1], (batch * hidden, hidden, 1), first),
+    )
 
 
 def draw_member_masks(

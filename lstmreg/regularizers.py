@@ -275,6 +275,15 @@ def _l1l2(**config: Any) -> L1L2:
 #: The regularizers that :func:`elastic_nets` computes. They look at no rows and columns, so any layout will do.
 ELASTIC = (L1, L2, L1L2)
 
+
+def plain_strengths(regularizer: Any) -> tuple[float, float] | None:
+    """Return the strengths of an elastic net, if it is one, and they are numbers and no tensors."""
+    if not isinstance(regularizer, ELASTIC):
+        return None
+    l1, l2 = regularizer.strengths
+    return (l1, l2) if isinstance(l1, (int, float)) and isinstance(l2, (int, float)) else None
+
+
 #: Keras' names.
 REGULARIZERS: dict[str, Callable[..., Regularizer]] = {
     "l1": L1,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 from torch._C import _functorch
@@ -23,14 +25,24 @@ def in_vmap() -> bool:
     return any(level.key() == _functorch.TransformType.Vmap for level in _functorch.get_interpreter_stack() or ())
 
 
-def is_batch(tensor: Tensor | None) -> bool:
+def has_batch(tensors: Iterable[Tensor | None]) -> bool:
     """Tell whether a tensor is the many that ``torch.autograd.grad(is_grads_batched=True)`` goes back with at once."""
-    return tensor is not None and bool(_functorch.is_legacy_batchedtensor(tensor))
+    return any(tensor is not None and _functorch.is_legacy_batchedtensor(tensor) for tensor in tensors)
 
 
 def in_forward_mode() -> bool:
     """Tell whether derivatives are taken along with the forward pass (``forward_ad``, ``torch.func.jvp``)."""
     return not is_compiling() and forward_ad._current_level >= 0
+
+
+def is_plain() -> bool:
+    """Tell whether plain PyTorch runs the code: none of the others here, apart from a backward pass."""
+    return not (
+        is_compiling()
+        or torch._C._are_functorch_transforms_active()
+        or torch._C._get_tracing_state() is not None
+        or forward_ad._current_level >= 0
+    )
 
 
 def is_transformed() -> bool:

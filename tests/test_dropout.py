@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from lstmreg.dropout import draw_mask, draw_member_masks
+from lstmreg.dropout import draw_mask, draw_masks, draw_member_masks
+from lstmreg.ops import fused_cpu
 
 CPU = torch.device("cpu")
 SEEDS = [7, 3, 2**32 - 1, 0, 3]
@@ -32,6 +33,25 @@ def test_a_member_draws_the_masks_of_a_single_model_of_its_seed_call_after_call(
             assert torch.equal(masks[k], alone)
     assert len({mask.numpy().tobytes() for masks in calls for mask in masks[:2]}) == 6  # or order would not matter
     assert not torch.equal(calls[0][0], calls[2][0])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("rates", [(0.3, 0.3), (0.7, 0.7), (1 / 3, 1 / 3), (0.2, 0.5)], ids=str)
+@pytest.mark.parametrize("sizes", [((4, 1, 1), (4, 1, 1)), ((4, 33, 7), (4, 33, 65)), ((1, 5, 3), (4, 5, 17))], ids=str)
+def test_masks_that_are_drawn_together_are_those_that_are_drawn_one_after_the_other(sizes, rates, dtype):
+    fused_cpu._library(torch.float32)  # makes float32 masks from here on
+    for only in (sizes, ((0, *sizes[0][1:]), sizes[1]), (sizes[0], (0, *sizes[1][1:]))):
+        torch.manual_seed(3)
+        each = [
+            draw_mask(rate, *size, device=CPU, dtype=dtype) if size[0] > 0 else None
+            for rate, size in zip(rates, only, strict=True)
+        ]
+        after = torch.rand(2)
+        torch.manual_seed(3)
+        for found, expected in zip(draw_masks(rates, only, device=CPU, dtype=dtype), each, strict=True):
+            assert (found is None) == (expected is None)
+            assert found is None or (torch.equal(found, expected) and found.dtype is dtype and found.is_contiguous())
+        assert torch.equal(torch.rand(2), after)
 
 
 def test_the_rate_is_how_much_is_zero_and_what_stays_makes_up_for_it():

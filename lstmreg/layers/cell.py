@@ -14,8 +14,8 @@ from lstmreg import dropout, ops
 from lstmreg.regularizers import ELASTIC
 from lstmreg.tracing import in_backward
 
-from .penalty import Term, is_trainable, tensor_of
-from .settings import Configured
+from .penalty import Bill, Charges, Term, is_trainable, tensor_of
+from .settings import Configured, Plan
 
 #: What Keras calls the weights that have regularizers and constraints, and torch's stems of their names.
 STEMS = {"kernel": "weight_ih", "recurrent": "weight_hh", "bias": "bias_ih"}
@@ -46,6 +46,11 @@ class Cell:
         return value[self.layer] if isinstance(value, tuple) else value
 
     @property
+    def plan(self) -> Plan:
+        """What the settings come to in its layer."""
+        return self.lstm.plan(self.layer)
+
+    @property
     def activations(self) -> tuple[Any, Any]:
         """``activation`` and ``recurrent_activation``."""
         return self.setting("activation"), self.setting("recurrent_activation")
@@ -64,7 +69,9 @@ class Cell:
 
     def weight(self, stem: str) -> Tensor:
         """Return one of its weights, by the stem of its name."""
-        return tensor_of(self.lstm, stem + self._suffix)
+        name = stem + self._suffix
+        tensor = self.lstm._parameters.get(name)  # as tensor_of, which a call of a small layer would ask five times
+        return tensor_of(self.lstm, name) if tensor is None else tensor
 
     @property
     def bias(self) -> Tensor | None:
@@ -116,21 +123,27 @@ class Cell:
 
     def run(self, x: Tensor, h_0: Tensor, c_0: Tensor, valid: Tensor | None) -> ops.Result:
         """Run over ``x (T, B, D)`` from states ``(B, H)``; with masks, if the LSTM is training."""
-        lstm, weights = self.lstm, (self.weight("weight_ih"), self.weight("weight_hh"), self.bias)
-        input_mask, recurrent_mask = self._draw_masks(x) if lstm.training else (None, None)
-        return ops.lstm(
-            x,
-            h_0,
-            c_0,
-            *weights,
-            w_hr=self.weight("weight_hr") if lstm.proj_size > 0 else None,
-            input_mask=input_mask,
-            recurrent_mask=recurrent_mask,
-            valid=valid,
-            reverse=self.direction == 1,
-            activations=self.activations,
-            backend=lstm.backend,
-        )
+        return ops.penalised(self._call(x, h_0, c_0, valid), None, self.lstm.backend)[0]
+
+    def run_penalised(
+        self, x: Tensor, h_0: Tensor, c_0: Tensor, valid: Tensor | None
+    ) -> tuple[ops.Result, Bill | None]:
+        """Do the same, and form the penalties along with it, if they are such that a pass can."""
+        plan = self.plan
+        if valid is not None or plan.every_step is None:
+            return self.run(x, h_0, c_0, valid), None
+        charges = self.charges(plan)
+        strengths = self._strengths(charges, x.shape[1])
+        result, costs = ops.penalised(self._call(x, h_0, c_0, valid), strengths, self.lstm.backend)
+        return result, None if costs is None else Bill(self.index, charges, costs)
+
+    def _call(self, x: Tensor, h_0: Tensor, c_0: Tensor, valid: Tensor | None) -> ops.Call:
+        lstm = self.lstm
+        plan = lstm.plan(self.layer)
+        weights = self.weight("weight_ih"), self.weight("weight_hh"), self.bias
+        projection = self.weight("weight_hr") if lstm.proj_size > 0 else None
+        masks = self._draw_masks(x, plan) if lstm.training else (None, None)
+        return ops.Call(x, h_0, c_0, *weights, projection, *masks, valid, self.direction == 1, plan.activations)
 
     @property
     def seed(self) -> int | None:
@@ -138,20 +151,24 @@ class Cell:
         seeds = self.lstm.cell_seeds
         return None if seeds is None else seeds[self.index]
 
-    def _draw_masks(self, x: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    def _draw_masks(self, x: Tensor, plan: Plan) -> tuple[Tensor | None, Tensor | None]:
         """Draw the masks of one call, in Keras' order: all of the input, then all of the recurrence."""
-        of_input, of_state = self.lstm.masks_drawn(self.layer)
-        return (
-            self._draw(self.setting("dropout"), of_input, x, x.shape[-1]),
-            self._draw(self.setting("recurrent_dropout"), of_state, x, self.lstm.hidden_size),
-        )
+        (of_input, of_state), (input_rate, state_rate) = plan.masks, plan.rates
+        if of_input == of_state == 0:
+            return None, None
+        batch, features, hidden = x.shape[1], x.shape[-1], self.lstm.hidden_size
+        seed = self.seed
+        if seed is not None:
+            return (
+                self._draw_seeded(input_rate, of_input, x, features, seed),
+                self._draw_seeded(state_rate, of_state, x, hidden, seed),
+            )
+        sizes = (of_input, batch, features), (of_state, batch, hidden)
+        return dropout.draw_masks(plan.rates, sizes, device=x.device, dtype=x.dtype)
 
-    def _draw(self, rate: float, groups: int, x: Tensor, width: int) -> Tensor | None:
+    def _draw_seeded(self, rate: float, groups: int, x: Tensor, width: int, seed: int) -> Tensor | None:
         if groups == 0:
             return None
-        seed = self.seed
-        if seed is None:
-            return dropout.draw_mask(rate, groups, x.shape[1], width, device=x.device, dtype=x.dtype)
         if in_backward():
             raise RuntimeError(
                 "seeded dropout masks cannot be drawn again during backward: activation checkpointing would "
@@ -185,8 +202,34 @@ class Cell:
         shown = output if lstm.zero_output_for_mask and not lstm.bidirectional else held
         return shown[-1 if self.direction == 0 else 0]
 
-    def penalty_terms(self) -> Iterator[Term]:
-        """Yield what its trained weights cost."""
+    def charges(self, plan: Plan) -> Charges:
+        """Return its penalised weights as they are now, and say which of their penalties a pass can form."""
+        parameters = self.lstm._parameters
+        states: list[tuple[int, int, int] | None] = []
+        formed: list[str] = []
+        for kind, _, strength in plan.weights:
+            weight = parameters.get(STEMS[kind] + self._suffix)
+            if weight is None or strength is None:
+                states.append(None)
+            elif weight.requires_grad:
+                beside = self.weight("bias_hh")._version if kind == "bias" else 0
+                states.append((id(weight), weight._version, beside))
+                formed.append(kind)
+        return Charges(plan, states, formed)
+
+    def _strengths(self, charges: Charges, batch: int) -> ops.Strengths:
+        plan, batch = charges.plan, max(batch, 1)
+        assert plan.every_step is not None
+        l1, l2 = plan.every_step
+        of_weights = {kind: strength for kind, _, strength in plan.weights if kind in charges.formed}
+        return ops.Strengths(**of_weights, activity=(l1 / batch, l2 / batch))
+
+    def penalty_terms(self, bill: Bill | None = None) -> Iterator[Term]:
+        """Yield what its trained weights cost; ``bill`` says what a pass has formed of it."""
+        formed: dict[str, Tensor] = {}
+        if bill is not None and bill.stands(self.charges(self.plan)):
+            parts = bill.parts()
+            formed = {kind: parts[kind] for kind in bill.charges.formed}
         for kind, name, regularizer in self._trained("regularizer"):
             weight = tensor_of(self.lstm, name)
             is_elastic = isinstance(regularizer, ELASTIC)
@@ -195,7 +238,7 @@ class Cell:
             if is_elastic and name in self.lstm._parameters:
                 beside = self.weight("bias_hh") if kind == "bias" else 0.0
             shown = weight if as_it_is else self._in_keras(kind, weight)
-            yield Term(kind, weight, regularizer, shown, beside=beside)
+            yield Term(kind, weight, regularizer, shown, beside=beside, value=formed.get(kind))
 
     def apply_constraints(self, was_used: bool) -> None:
         """Project each constrained weight that is trained, and that an optimizer may have moved.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -353,18 +354,25 @@ class LSTM(StandIn):
                 x = x.flip(0)
             outputs = []
             for cell in self.cells_of(layer):
-                held, h_n, c_n = cell.run(x, states[0][cell.index], states[1][cell.index], valid)
+                h_0 = states[0][cell.index]
+                c_0 = h_0 if states[1] is states[0] else states[1][cell.index]
+                regularizer = cell.plan.activity if self.training else None
+                if regularizer is None:
+                    held, h_n, c_n = cell.run(x, h_0, c_0, valid)
+                else:
+                    (held, h_n, c_n), bill = cell.run_penalised(x, h_0, c_0, valid)
                 output = held
                 if valid is not None and not packed and (self.zero_output_for_mask or self.bidirectional):
                     output = held * valid.unsqueeze(-1)
-                regularizer = cell.setting("activity_regularizer")
-                if self.training and regularizer is not None:
+                if regularizer is not None:
                     penalised = cell.penalised_output(held, output, valid if packed else None)
-                    self._activity.add(regularizer, penalised, x.shape[1])
+                    self._activity.add(regularizer, penalised, x.shape[1], bill)
                 outputs.append(output)
                 finals.append((h_n, c_n))
             x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
-        h_n, c_n = (_stack(states) for states in zip(*finals, strict=True))
+        if len(finals) == 1:
+            return x, finals[0][0].unsqueeze(0), finals[0][1].unsqueeze(0)
+        h_n, c_n = (torch.stack(states) for states in zip(*finals, strict=True))
         return x, h_n, c_n
 
     # ------------------------------------------------------------------ penalties
@@ -377,17 +385,30 @@ class LSTM(StandIn):
         clear them, the first forward after it begins anew, and eval mode records none. Of a forward without
         gradients the value alone is kept, and not its output.
         """
+        if (formed := self._formed_total()) is not None:
+            return formed
         terms = list(self.penalty_terms())
         return totals(terms, ["total"] * len(terms))["total"] if terms else self._zero()
 
     def penalty_terms(self) -> Iterator[Term]:
         """Yield each penalty, for :func:`lstmreg.penalties`."""
         cells = self.cells()
+        bills = {bill.index: bill for bill in self._activity.bills()}
         for cell in cells:
-            yield from cell.penalty_terms()
+            yield from cell.penalty_terms(bills.get(cell.index))
         if any(cell.setting("activity_regularizer") is not None for cell in cells):
             # Before the first forward there is nothing, which costs nothing, but the kind is there.
             yield from self._activity.read() or [Term("activity", self, L1L2(), self._zero())]
+
+    def _formed_total(self) -> Tensor | None:
+        """Return the total as one pass has formed it along with its results, if it is what it would be now."""
+        bills, cells = self._activity.bills(), self.cells()
+        if len(bills) != len(cells):
+            return None
+        for cell, bill in zip(cells, bills, strict=True):
+            if bill.index != cell.index or not (bill.is_whole and bill.stands(cell.charges(cell.plan))):
+                return None
+        return functools.reduce(torch.add, [bill.total for bill in bills])
 
     @torch.no_grad()
     def apply_constraints(self) -> None:
@@ -413,7 +434,3 @@ _CONSTRAINTS = frozenset({"kernel_constraint", "recurrent_constraint", "bias_con
 #: What torch's own LSTM has not.
 _NOT_STOCK = frozenset({"activation", "recurrent_activation", "go_backwards"})
 _NOT_STOCK_IN_TRAINING = _NOT_STOCK | {"dropout", "recurrent_dropout", "activity_regularizer"}
-
-
-def _stack(states: tuple[Tensor, ...]) -> Tensor:
-    return states[0].unsqueeze(0) if len(states) == 1 else torch.stack(states)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor, nn
 
 from lstmreg.errors import did_you_mean
+from lstmreg.ops import Costs, Strengths
 from lstmreg.regularizers import ELASTIC, Regularizer, elastic_nets
 from lstmreg.regularizers import get as get_regularizer
 from lstmreg.tracing import in_backward, is_compiling
@@ -26,6 +28,8 @@ class Term(NamedTuple):
     batch: int = 1  #: what the regularizer's value is divided by
     #: Of a weight that a proximal step may set, its owner: what the tensor is more than the owner.
     beside: Tensor | float | None = None
+    #: What it costs, if the pass has formed that along with its results.
+    value: Tensor | None = None
 
     @property
     def strengths(self) -> tuple[float, float]:
@@ -169,7 +173,7 @@ def by_kind(terms: Sequence[Term]) -> dict[str, Tensor]:
 
 def totals(terms: Sequence[Term], keys: Sequence[str]) -> dict[str, Tensor]:
     """Return the sum of the terms of each key; elastic nets are computed together."""
-    elastic = [i for i, term in enumerate(terms) if isinstance(term.regularizer, ELASTIC)]
+    elastic = [i for i, term in enumerate(terms) if term.value is None and isinstance(term.regularizer, ELASTIC)]
     found: dict[str, Tensor] = {}
     if elastic:
         names = list(dict.fromkeys(keys[i] for i in elastic))
@@ -179,8 +183,8 @@ def totals(terms: Sequence[Term], keys: Sequence[str]) -> dict[str, Tensor]:
     if len(elastic) == len(terms):
         return found
     for term, key in zip(terms, keys, strict=True):
-        if not isinstance(term.regularizer, ELASTIC):
-            value = scalar_penalty(term.regularizer, term.tensor) / term.batch
+        if term.value is not None or not isinstance(term.regularizer, ELASTIC):
+            value = scalar_penalty(term.regularizer, term.tensor) / term.batch if term.value is None else term.value
             found[key] = found[key] + value if key in found else value
     return found
 
@@ -216,6 +220,67 @@ def is_trainable(module: nn.Module, name: str) -> bool:
     return bool(getattr(module, name).requires_grad)
 
 
+class Charges(NamedTuple):
+    """The penalised weights of a cell, as they were when a pass went through them."""
+
+    plan: Any  #: of the layer; another one has other regularizers
+    states: list[tuple[int, int, int] | None]
+    """The id of each, which the pass keeps alive; how often it was changed in place, and what is added to it.
+    ``None`` for one whose penalty a pass does not form."""
+    formed: list[str]  #: the kinds of those whose penalty it does
+
+
+class Bill:
+    """What the elastic nets of a cell cost, as a pass has formed it along with its results.
+
+    Attributes:
+        index: The cell's.
+        charges: The weights that it was formed of, and those that it was not.
+    """
+
+    def __init__(self, index: int, charges: Charges, costs: Costs) -> None:
+        self.index = index
+        self.charges = charges
+        self._costs = costs
+        self._parts: dict[str, Tensor] | None = None
+
+    def stands(self, now: Charges) -> bool:
+        """Tell whether the weights cost the same now, and autograd can still go back through them."""
+        then = self.charges
+        return then.plan is now.plan and then[1:] == now[1:] and not self._costs.is_spent
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it lacks nothing of what the cell costs."""
+        return None not in self.charges.states
+
+    @property
+    def total(self) -> Tensor:
+        """The costs of weights and output."""
+        total = self._costs.total
+        return total if torch.is_grad_enabled() else total.detach()
+
+    def parts(self) -> dict[str, Tensor]:
+        """Return the costs by kind."""
+        if not torch.is_grad_enabled():
+            return self._by_kind(self._costs.parts.detach())
+        if self._parts is None:
+            self._parts = self._by_kind(self._costs.parts)
+        return self._parts
+
+    @staticmethod
+    def _by_kind(parts: Tensor) -> dict[str, Tensor]:
+        return dict(zip(Strengths._fields, parts.unbind(), strict=True))
+
+
+class Entry(NamedTuple):
+    """A training-mode forward of one cell with gradients."""
+
+    term: Term
+    version: int | None  #: how often the output had been changed in place
+    bill: Bill | None
+
+
 class ActivityRecord:
     """The outputs of the training-mode forwards since the last reading, with what they cost.
 
@@ -229,11 +294,11 @@ class ActivityRecord:
         self._clear()
 
     def _clear(self) -> None:
-        self._entries: list[tuple[Term, int | None]] = []
+        self._entries: list[Entry] = []
         self._sum: Tensor | None = None  #: what the forwards without gradients cost
         self._read = False
 
-    def add(self, regularizer: Regularizer, output: Tensor, batch: int) -> None:
+    def add(self, regularizer: Regularizer, output: Tensor, batch: int, bill: Bill | None = None) -> None:
         """Record an output; by Keras' rule its penalty is divided by the batch size."""
         if in_backward():
             if output.requires_grad and self._sum is not None and not self._entries:
@@ -246,7 +311,7 @@ class ActivityRecord:
             self._clear()
         batch = max(batch, 1)
         if output.requires_grad:
-            self._entries.append((Term("activity", output, regularizer, output, batch), _version(output)))
+            self._entries.append(Entry(Term("activity", output, regularizer, output, batch), _version(output), bill))
         else:
             value = scalar_penalty(regularizer, output) / batch
             self._sum = value if self._sum is None else self._sum + value
@@ -262,15 +327,26 @@ class ActivityRecord:
 
     def read(self) -> list[Term]:
         """Return a term for each entry, and one for the sum."""
+        terms = [
+            term if bill is None else term._replace(value=bill.parts()["activity"]) for term, _, bill in self.entries()
+        ]
+        return terms if self._sum is None else [*terms, Term("activity", self, _itself, self._sum)]
+
+    def entries(self) -> list[Entry]:
+        """Return the forwards with gradients since the last reading; this is one."""
         self._read = True
-        for term, version in self._entries:
+        for term, version, _ in self._entries:
             if version is not None and _version(term.tensor) != version:
                 raise RuntimeError(
                     "the output of a layer with an activity_regularizer was changed in place before its penalty was "
                     "read. Use the operation that is not in place, or read the penalty first."
                 )
-        terms = [term for term, _ in self._entries]
-        return terms if self._sum is None else [*terms, Term("activity", self, _itself, self._sum)]
+        return self._entries
+
+    def bills(self) -> list[Bill]:
+        """Return the bills of a record in which every forward has one, or nothing; this is a reading."""
+        bills = [bill for _, _, bill in self.entries() if bill is not None]
+        return bills if len(bills) == len(self._entries) and self._sum is None else []
 
     def __reduce__(self) -> tuple[type[ActivityRecord], tuple[()]]:
         return ActivityRecord, ()

@@ -84,5 +84,5 @@ def _parts(term: Term) -> Iterator[Term]:
         return
     l2 = term.strengths[1]
     if l2 > 0:
-        yield term._replace(regularizer=L2(l2))
-    yield term._replace(regularizer=L1(l1), tensor=term.tensor.detach())
+        yield term._replace(regularizer=L2(l2), value=None)
+    yield term._replace(regularizer=L1(l1), tensor=term.tensor.detach(), value=None)

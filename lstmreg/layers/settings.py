@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from lstmreg import activations
+from lstmreg.ops.penalties import Strength
+from lstmreg.regularizers import Regularizer, plain_strengths
+from lstmreg.tracing import is_compiling
 
 from . import arguments
+
+
+class Plan(NamedTuple):
+    """What the settings come to in one layer, for all that is asked in every call."""
+
+    activations: tuple[Any, Any]
+    rates: tuple[float, float]  #: of dropout, in the input and in the recurrence
+    masks: tuple[int, int]  #: how many of each are drawn
+    weights: tuple[tuple[str, Regularizer, Strength | None], ...]
+    """Kind and regularizer of each weight that has one; with strengths, if it is an elastic net of plain numbers."""
+    activity: Regularizer | None
+    every_step: Strength | None  #: of the elastic net on the output of every step, if the layer has one
 
 
 class Configured(nn.Module):
@@ -46,6 +61,8 @@ class Configured(nn.Module):
     per_gate_input_masks: bool | None
     backend: str
     seed: Any
+    #: What the settings come to in each layer, until one is set.
+    _plans: list[Plan] | None = None
     #: How many masks each layer and direction has drawn from its seed. Not in the ``state_dict``.
     draws: Tensor
 
@@ -61,6 +78,7 @@ class Configured(nn.Module):
             self.draws = torch.zeros(cells, dtype=torch.int64, device="cpu")
         elif name in arguments.SETTINGS:
             value = arguments.settle(name, value, vars(self))
+            self.__dict__["_plans"] = None
         super().__setattr__(name, value)
         if name in _DEFAULTS:
             is_left = all(v == _DEFAULTS[name] for v in (value if isinstance(value, tuple) else [value]))
@@ -70,6 +88,32 @@ class Configured(nn.Module):
         """Return a setting's value in one layer, be it one for the whole stack or one for each layer."""
         value = getattr(self, name)
         return value[layer] if isinstance(value, tuple) else value
+
+    def plan(self, layer: int) -> Plan:
+        """Return what the settings come to in one layer: the same object until one is set."""
+        plans = self._plans
+        if plans is None:
+            plans = [self._plan(i) for i in range(self.num_layers)]
+            if not is_compiling():
+                self.__dict__["_plans"] = plans
+        return plans[layer]
+
+    def _plan(self, layer: int) -> Plan:
+        activity = self.setting_of("activity_regularizer", layer)
+        counts_all = self.activity_steps == "all" or layer < self.num_layers - 1
+        named = {kind: self.setting_of(f"{kind}_regularizer", layer) for kind in ("kernel", "recurrent", "bias")}
+        return Plan(
+            activations=(self.setting_of("activation", layer), self.setting_of("recurrent_activation", layer)),
+            rates=(self.setting_of("dropout", layer), self.setting_of("recurrent_dropout", layer)),
+            masks=self.masks_drawn(layer),
+            weights=tuple(
+                (kind, regularizer, plain_strengths(regularizer))
+                for kind, regularizer in named.items()
+                if regularizer is not None and (kind != "bias" or self.bias)
+            ),
+            activity=activity,
+            every_step=plain_strengths(activity) if counts_all else None,
+        )
 
     @property
     def directions(self) -> int:

@@ -16,10 +16,12 @@ from lstmreg.activations import Activation
 from lstmreg.tracing import is_compiling
 
 from . import dispatch, onnx, opaque
-from .call import Call
+from .call import Call as Call
 from .call import Result as Result
 from .dispatch import BACKENDS as BACKENDS
 from .native import stack as stack
+from .penalties import Costs as Costs
+from .penalties import Strengths as Strengths
 
 
 def lstm(
@@ -74,16 +76,32 @@ def lstm(
             the reason).
     """
     masks = input_mask, recurrent_mask, valid
-    call = Call(x, h_0, c_0, w_ih, w_hh, bias, w_hr, *masks, reverse, activations, _autocast_type(x))
+    return penalised(Call(x, h_0, c_0, w_ih, w_hh, bias, w_hr, *masks, reverse, activations), None, backend)[0]
+
+
+def penalised(call: Call, strengths: Strengths | None, backend: str) -> tuple[Result, Costs | None]:
+    """Run a call of :func:`lstm`, and form what elastic nets cost on its weights and its output along with it.
+
+    Args:
+        call: The arguments of :func:`lstm`.
+        strengths: Those of the nets, or ``None``.
+        backend: As there.
+
+    Returns:
+        The results, and the costs: ``None`` if the backend does not form them, or nobody can go back through them.
+    """
+    if (short := _autocast_type(call.x)) is not None:
+        call = call._replace(short=short)
     call.check()
     if is_compiling() and opaque.why_not(call) is None:  # torch.export too
-        return onnx.lstm(call.shortened()) if onnx.is_exporting() else opaque.lstm(call, backend)
-    return dispatch.run(call, backend)
+        return onnx.lstm(call.shortened()) if onnx.is_exporting() else opaque.lstm(call, backend), None
+    return dispatch.run(call, backend, strengths)
 
 
 def _autocast_type(x: Tensor) -> torch.dtype | None:
     """Return the type that autocast asks for, if it is on and the type of ``x`` is one that it changes."""
     kind = x.device.type
-    if not torch.amp.is_autocast_available(kind) or not torch.is_autocast_enabled(kind):
+    is_known = kind == "cpu" or torch.amp.is_autocast_available(kind)  # to ask takes time
+    if not is_known or not torch.is_autocast_enabled(kind):
         return None
     return torch.get_autocast_dtype(kind) if x.dtype != torch.float64 else None

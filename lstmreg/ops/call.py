@@ -45,6 +45,27 @@ class Call(NamedTuple):
 
     def check(self) -> None:
         """Raise an ``InputError`` if the tensors do not fit each other; compiled code would read beyond them."""
+        if not self._fits():
+            self._say_what_does_not()
+
+    def _fits(self) -> bool:
+        """Tell whether this is a call of one model without a projection, as nearly all are, and its tensors fit."""
+        x, h_0, c_0, w_ih, w_hh, bias, w_hr, input_mask, recurrent_mask, valid, *_ = self
+        if x.dim() != 3 or w_hh.dim() != 2 or w_hr is not None or valid is not None:
+            return False
+        (_, batch, features), (gates, hidden) = x.shape, w_hh.shape
+        states = batch, hidden
+        return (
+            gates == 4 * hidden
+            and h_0.shape == states
+            and c_0.shape == states
+            and w_ih.shape == (gates, features)
+            and (bias is None or bias.shape == (gates,))
+            and (input_mask is None or _is_mask(input_mask, batch, features))
+            and (recurrent_mask is None or _is_mask(recurrent_mask, batch, hidden))
+        )
+
+    def _say_what_does_not(self) -> None:
         *lead, gates, width = self.w_hh.shape
         steps, batch, features = self.x.shape[-3:]
         models, hidden = tuple(lead), gates // 4
@@ -124,6 +145,10 @@ class Call(NamedTuple):
     def is_standard(self) -> bool:
         """Whether the activations are tanh and sigmoid."""
         return self.activations == (torch.tanh, torch.sigmoid)
+
+
+def _is_mask(mask: Tensor, batch: int, width: int) -> bool:
+    return mask.shape in ((4, batch, width), (1, batch, width))
 
 
 #: ``output (T, B, H)``, ``h_n (B, H)``, ``c_n (B, H)``; a leading ``K`` where the weights have it.

@@ -8,10 +8,11 @@ from types import ModuleType
 
 import torch
 
-from lstmreg.tracing import in_forward_mode, in_transform, is_compiling, is_recorded
+from lstmreg.tracing import in_forward_mode, in_transform, is_compiling, is_plain, is_recorded
 
 from . import eager, fused_cpu, native, reference
 from .call import Call, Result
+from .penalties import Costs, Strengths
 
 #: In order of preference; the last one serves everything.
 BACKENDS: dict[str, ModuleType] = {
@@ -28,16 +29,19 @@ _TRANSPARENT = ["native", "reference"]
 _COMPILED_FIRST = ["fused_cpu", *(name for name in BACKENDS if name != "fused_cpu")]
 
 
-def run(call: Call, backend: str) -> Result:
+def run(call: Call, backend: str, strengths: Strengths | None = None) -> tuple[Result, Costs | None]:
     """Compute a call with the backend that is named, or the best one for ``"auto"``.
+
+    And what elastic nets cost on its weights and its output, if the backend forms that along with the pass.
 
     Raises:
         ValueError: If ``backend`` is unknown, or cannot serve the call (with the reason).
     """
     chosen = choose(call, backend)
-    if chosen == "fused_cpu" or call.short is None:  # it keeps long what it can
-        result: Result = BACKENDS[chosen].lstm(call)
-        return result
+    if chosen == "fused_cpu":  # it keeps long what it can
+        return fused_cpu.penalised(call, strengths)
+    if call.short is None:
+        return BACKENDS[chosen].lstm(call), None
     # As nn.LSTM does: cast once at the door, and let nothing inside switch types.
     with torch.autocast(call.x.device.type, enabled=False):
         return run(call.shortened(), chosen)
@@ -46,6 +50,8 @@ def run(call: Call, backend: str) -> Result:
 def choose(call: Call, backend: str) -> str:
     """Return the key of the backend for a call; raises as :func:`run` does."""
     if backend == "auto":
+        if is_plain() and _suits_compiled(call) and fused_cpu.why_not_plain(call) is None:  # nearly always
+            return "fused_cpu"
         return next(name for name in _by_preference(call) if BACKENDS[name].why_not(call) is None)
     if backend not in BACKENDS:
         raise ValueError(f"backend must be 'auto' or one of {sorted(BACKENDS)}, got {backend!r}.")
@@ -65,12 +71,23 @@ def _by_preference(call: Call) -> list[str]:
     """
     if is_recorded() or in_forward_mode() or (not is_compiling() and in_transform()):
         return _TRANSPARENT
-    plain = call.input_mask is None and call.recurrent_mask is None and call.valid is None
-    if call.x.device.type != "cpu" or (plain and call.models is None):
+    if not _suits_compiled(call):
         return list(BACKENDS)
     if (missing := fused_cpu.missing(call)) is not None:
         _say_once(missing)
     return _COMPILED_FIRST
+
+
+def _suits_compiled(call: Call) -> bool:
+    """Tell whether the compiled code would be the fastest."""
+    if not call.x.is_cpu:
+        return False
+    return (
+        call.input_mask is not None
+        or call.recurrent_mask is not None
+        or call.valid is not None
+        or call.models is not None
+    )
 
 
 @functools.cache

@@ -29,7 +29,8 @@ def why_not(call: Call) -> str | None:
 
 def lstm(call: Call) -> Result:
     """Compute what :func:`lstmreg.ops.lstm` defines, for a call that ``why_not`` admits."""
-    return recurrence.run(call, PASSES)
+    result, _ = recurrence.run(call, PASSES)
+    return result
 
 
 class _Views:

@@ -17,6 +17,7 @@ from lstmreg.tracing import in_forward_mode, in_transform, is_compiling
 
 from . import compiled, recurrence
 from .call import Call, Differentiable, Result
+from .penalties import NO_SLOPES, Costs, Slopes, Strengths
 from .recurrence import Cotangents, Gradients, Kept
 
 _REALS = {torch.float32: "float", torch.float64: "double"}
@@ -27,29 +28,45 @@ _HALVES = torch.bfloat16, torch.float16
 
 def why_not(call: Call) -> str | None:
     """Return why the compiled code cannot serve a call, or ``None`` if it can; compiles it if need be."""
-    if call.w_hr is not None:
-        return "it has no projection"
-    if not call.is_standard:
-        return "its activations are tanh and sigmoid"
-    if 0 in call.x.shape[-3:-1]:
-        return "it needs at least one step and one sequence"
-    dtype = call.x.dtype
-    # Under autocast the types may differ: it takes them all for the one that is asked for.
-    served = call.short in _HALVES if call.short else dtype in _REALS or dtype in _HALVES
-    for t in (*call.differentiable, call.input_mask, call.recurrent_mask):
-        if t is None:
-            continue
-        if not t.is_cpu:
-            return "it runs on the CPU"
-        if not served or not (t.dtype is dtype or (call.short and t.is_floating_point())):
-            return "it takes float32, float64, bfloat16 or float16, all tensors alike"
-    if call.has_trained_mask:
-        return "it has no gradients of masks"
+    if (reason := _why_not_served(call)) is not None:
+        return reason
     if not is_compiling() and in_transform():
         return "the tensors of torch.func have no memory that it could read"
     if in_forward_mode():
         return "it has no forward derivatives"
     return missing(call)
+
+
+def why_not_plain(call: Call) -> str | None:
+    """Return the same where plain PyTorch runs the code."""
+    return _why_not_served(call) or missing(call)
+
+
+def _why_not_served(call: Call) -> str | None:
+    x, h_0, c_0, w_ih, w_hh, bias, w_hr, input_mask, recurrent_mask, _, _, activations, short = call
+    if w_hr is not None:
+        return "it has no projection"
+    if activations != _STANDARD:
+        return "its activations are tanh and sigmoid"
+    if 0 in x.shape[-3:-1]:
+        return "it needs at least one step and one sequence"
+    dtype = x.dtype
+    # Under autocast the types may differ: it takes them all for the one that is asked for.
+    served = short in _HALVES if short else dtype in _REALS or dtype in _HALVES
+    for t in (x, h_0, c_0, w_ih, w_hh, bias, input_mask, recurrent_mask):
+        if t is None:
+            continue
+        if not t.is_cpu:
+            return "it runs on the CPU"
+        if not served or not (t.dtype is dtype or (short and t.is_floating_point())):
+            return "it takes float32, float64, bfloat16 or float16, all tensors alike"
+    for mask in (input_mask, recurrent_mask):
+        if mask is not None and mask.requires_grad:
+            return "it has no gradients of masks"
+    return None
+
+
+_STANDARD = torch.tanh, torch.sigmoid
 
 
 def missing(call: Call) -> str | None:
@@ -65,7 +82,17 @@ def _real(call: Call) -> torch.dtype:
 
 def lstm(call: Call) -> Result:
     """Compute what :func:`lstmreg.ops.lstm` defines, for a call that ``why_not`` admits."""
-    return in_real(call, lambda wide: recurrence.run(wide, SHORT_PASSES if multiplies_shorts(call) else PASSES))
+    return penalised(call, None)[0]
+
+
+def penalised(call: Call, strengths: Strengths | None) -> tuple[Result, Costs | None]:
+    """Compute it, and what elastic nets cost on the weights and the output, where they are not cast first."""
+    if call.result_type not in _HALVES:
+        return recurrence.run(call, PASSES, strengths)
+    if strengths is not None and multiplies_shorts(call) and call.w_hh.dtype is torch.float32:
+        return recurrence.run(call.cast(torch.float32), SHORT_PASSES, strengths)
+    passes = SHORT_PASSES if multiplies_shorts(call) else PASSES
+    return in_real(call, lambda wide: recurrence.run(wide, passes)[0]), None
 
 
 def multiplies_shorts(call: Call) -> bool:
@@ -100,7 +127,22 @@ class _Problem(ctypes.Structure):
         *((name, ctypes.c_void_p) for name in ("x", "h_0", "c_0", "w_ih", "w_hh", "bias", "input_mask")),
         *((name, ctypes.c_void_p) for name in ("recurrent_mask", "valid", "y", "h_n", "c_n", "gates", "cells")),
         *((name, ctypes.c_void_p) for name in ("dy", "dh_n", "dc_n", "dx", "dh_0", "dc_0", "dw_ih", "dw_hh", "dbias")),
+        *((name, ctypes.c_double) for name in ("w_ih_sign", "w_ih_value", "w_hh_sign", "w_hh_value")),
+        *((name, ctypes.c_double) for name in ("bias_sign", "bias_value", "y_sign", "y_value")),
         *((name, ctypes.c_void_p) for name in ("scratch", "parallel")),
+    ]
+
+
+class _Nets(ctypes.Structure):
+    """``Nets`` in ``csrc/lstm.cpp``, field by field."""
+
+    _fields_ = [
+        *((f"w_{i}", ctypes.c_void_p) for i in range(4)),
+        *((f"count_{i}", ctypes.c_int64) for i in range(4)),
+        *((f"l1_{i}", ctypes.c_double) for i in range(4)),
+        *((f"l2_{i}", ctypes.c_double) for i in range(4)),
+        ("short_output", ctypes.c_int64),
+        ("costs", ctypes.c_double * 4),
     ]
 
 
@@ -113,52 +155,81 @@ class _Passes:
 
     def kept_shapes(self, call: Call) -> Kept[tuple[int, ...]]:
         """Return the shapes of the gates and of the cell states, whose rows are padded to whole vectors."""
-        lead, (batch, hidden) = call.w_hh.shape[:-2], call.h_0.shape[-2:]
-        padded = _padded(_library(call.x.dtype), hidden)
-        return Kept(gates=(*lead, call.steps, 4, batch, padded), cells=(*lead, call.steps, batch, padded))
+        *lead, batch, hidden = call.h_0.shape
+        steps, padded = call.x.shape[-3], _padded(_library(call.x.dtype), hidden)
+        return Kept(gates=(*lead, steps, 4, batch, padded), cells=(*lead, steps, batch, padded))
 
     def forward(self, call: Call, keep: bool) -> tuple[Result, Kept[Tensor] | None]:
         library = _library(call.x.dtype)
         call = _laid_out(call)
-        lead, steps, (batch, hidden) = call.w_hh.shape[:-2], call.steps, call.h_0.shape[-2:]
-        output = call.x.new_empty(*lead, steps, batch, hidden, dtype=self._output_type(hidden))
-        h_n, c_n = torch.empty_like(call.h_0), torch.empty_like(call.c_0)
-        kept = Kept(*(call.x.new_empty(shape) for shape in self.kept_shapes(call))) if keep else None
+        x, h_0 = call.x, call.h_0
+        *lead, batch, hidden = h_0.shape
+        output = x.new_empty((*lead, x.shape[-3], batch, hidden), dtype=self._output_type(hidden))
+        h_n, c_n = torch.empty_like(h_0), torch.empty_like(h_0)
+        kept = None
+        if keep:
+            gates, cells = self.kept_shapes(call)
+            kept = Kept(x.new_empty(gates), x.new_empty(cells))
         _compute(library.lstmreg_forward, self._short, call, (output, h_n, c_n), kept)
-        result_type = self.result_type(call)
-        return (output.to(result_type), h_n.to(result_type), c_n.to(result_type)), kept
+        if not self._short:
+            return (output, h_n, c_n), kept
+        return (output.to(torch.bfloat16), h_n.to(torch.bfloat16), c_n.to(torch.bfloat16)), kept
 
     def _output_type(self, hidden: int) -> torch.dtype | None:
         """Return the type in which the compiled code writes the output, if it is not that of the tensors."""
         return torch.bfloat16 if self._short and _library(torch.float32).lstmreg_short_results(hidden) else None
 
+    def costs(self, strengths: Strengths, call: Call, output: Tensor) -> list[float]:
+        """Return what elastic nets cost on the weights and the output."""
+        library = _library(call.x.dtype)
+        tensors = [None if t is None else _contiguous(t) for t in (call.w_ih, call.w_hh, call.bias, output)]
+        pairs = [(0.0, 0.0) if pair is None else pair for pair in strengths]
+        nets = _Nets(
+            *[None if s is None or t is None else t.data_ptr() for s, t in zip(strengths, tensors, strict=True)],
+            *[0 if t is None else t.numel() for t in tensors],
+            *[l1 for l1, _ in pairs],
+            *[l2 for _, l2 in pairs],
+            output.dtype is torch.bfloat16,
+        )
+        library.lstmreg_costs(ctypes.byref(nets))
+        return list(nets.costs)
+
     def backward(
-        self, call: Call, output: Tensor, kept: Kept[Tensor], grads: Cotangents, needed: Differentiable[bool]
+        self,
+        call: Call,
+        output: Tensor,
+        kept: Kept[Tensor],
+        grads: Cotangents,
+        needed: Differentiable[bool],
+        slopes: Slopes = NO_SLOPES,
     ) -> Gradients:
         library = _library(call.x.dtype)
         call = _laid_out(call)
         # Autograd keeps some zeros nowhere; the compiled code takes what is absent for zero.
-        d_output, d_h, d_c = (None if g is None or g._is_zerotensor() else g for g in grads)
+        d_output, d_h, d_c = [None if g is None or g._is_zerotensor() else g for g in grads]
         if self._short:
             output_type = self._output_type(call.h_0.shape[-1]) or call.x.dtype
             output = output.to(output_type)
             d_output = None if d_output is None else d_output.to(output_type)
         d_output = None if d_output is None else _in_rows(d_output)
-        d_h, d_c = (None if g is None else _contiguous(g.to(call.x.dtype)) for g in (d_h, d_c))
-        lead = call.w_hh.shape[:-2]
-        x_shape = call.x.shape if call.x.dim() == 3 + len(lead) else (*lead, *call.x.shape)
+        d_h = None if d_h is None else _contiguous(d_h.to(call.x.dtype))
+        d_c = None if d_c is None else _contiguous(d_c.to(call.x.dtype))
+        x, h_0, c_0, w_ih, w_hh, bias, *_ = call
+        lead = w_hh.shape[:-2]
+        x_shape = x.shape if x.dim() == 3 + len(lead) else (*lead, *x.shape)
         # The weights' gradients cost nothing to leave out; those of x and of the states are skipped if nobody asks.
         found: Gradients = Differentiable(
-            x=call.x.new_empty(x_shape) if needed.x else None,
-            h_0=torch.empty_like(call.h_0) if needed.h_0 else None,
-            c_0=torch.empty_like(call.c_0) if needed.c_0 else None,
-            w_ih=torch.empty_like(call.w_ih),
-            w_hh=torch.empty_like(call.w_hh),
-            bias=None if call.bias is None else torch.empty_like(call.bias),
+            x=x.new_empty(x_shape) if needed.x else None,
+            h_0=torch.empty_like(h_0) if needed.h_0 else None,
+            c_0=torch.empty_like(c_0) if needed.c_0 else None,
+            w_ih=torch.empty_like(w_ih),
+            w_hh=torch.empty_like(w_hh),
+            bias=None if bias is None else torch.empty_like(bias),
         )
         cotangents = Cotangents(d_output, d_h, d_c)
-        _compute(library.lstmreg_backward, self._short, call, (output, None, None), kept, cotangents, found)
-        if found.x is not None and found.x.shape != call.x.shape:
+        results = output, None, None
+        _compute(library.lstmreg_backward, self._short, call, results, kept, cotangents, found, slopes)
+        if lead and found.x is not None and found.x.shape != x.shape:
             return found._replace(x=found.x.sum(0))  # of data that the models share
         return found
 
@@ -179,28 +250,31 @@ def _compute(
     kept: Kept[Tensor] | None,
     grads: Cotangents = _NO_COTANGENTS,
     found: Gradients = _NO_GRADIENTS,
+    slopes: Slopes = NO_SLOPES,
 ) -> None:
-    batch, hidden = call.h_0.shape[-2:]
-    models, threads = call.models, torch.get_num_threads()
-    valid_model = 0 if call.valid is None or call.valid.dim() == 2 else call.valid.stride(0)
-    inputs = *call.differentiable, call.input_mask, call.recurrent_mask, call.valid
+    x, h_0, c_0, w_ih, w_hh, bias, _, input_mask, recurrent_mask, valid, reverse, _, _ = call
+    *lead, batch, hidden = h_0.shape
+    threads = torch.get_num_threads()
+    valid_model = 0 if valid is None or valid.dim() == 2 else valid.stride(0)
+    inputs = x, h_0, c_0, w_ih, w_hh, bias, input_mask, recurrent_mask, valid
     tensors = *inputs, *results, *(kept or _NOTHING_KEPT), *grads, *found
     problem = _Problem(
-        models or 1,
-        call.steps,
+        lead[0] if lead else 1,
+        x.shape[-3],
         batch,
-        call.x.shape[-1],
+        x.shape[-1],
         hidden,
-        call.reverse,
+        reverse,
         # A model of a population is one thread's work, so that its sums do not depend on how many models there are.
-        min(threads, models or threads),
+        min(threads, lead[0]) if lead else threads,
         short,
-        _groups(call.input_mask),
-        _groups(call.recurrent_mask),
-        *_strides(call.x),
+        0 if input_mask is None else input_mask.shape[-3],
+        0 if recurrent_mask is None else recurrent_mask.shape[-3],
+        *_strides(x),
         valid_model,
         *((0, 0, 0) if grads.output is None else _strides(grads.output)),
         *[None if tensor is None else tensor.data_ptr() for tensor in tensors],
+        *slopes,
         None,
         _parallel(),
     )
@@ -209,6 +283,22 @@ def _compute(
     scratch = torch.empty(function(reference), dtype=torch.uint8)
     problem.scratch = scratch.data_ptr()
     function(reference)
+
+
+def masks_of(random: Tensor, rate: float) -> Tensor | None:
+    """Make masks of uniform random numbers, which are overwritten, if the compiled code is loaded.
+
+    They are those that torch makes, bit for bit.
+
+    Args:
+        random: In one piece on the CPU; float32, or there are none.
+        rate: The probability of a zero.
+    """
+    library = _loaded.get(torch.float32)
+    if library is None or random.dtype is not torch.float32:
+        return None
+    library.lstmreg_masks(random.data_ptr(), random.numel(), rate)
+    return random
 
 
 def _laid_out(call: Call) -> Call:
@@ -229,10 +319,11 @@ def _laid_out(call: Call) -> Call:
 
 
 def _is_laid_out(call: Call) -> bool:
-    for t in (*call.differentiable[1:], call.input_mask, call.recurrent_mask, call.valid):
-        if t is not None and (t.is_neg() or not t.is_contiguous()):
+    x, h_0, c_0, w_ih, w_hh, bias, _, input_mask, recurrent_mask, valid, _, _, _ = call
+    for t in (h_0, c_0, w_ih, w_hh, bias, input_mask, recurrent_mask, valid):
+        if t is not None and (not t.is_contiguous() or t.is_neg()):
             return False
-    return _in_rows(call.x) is call.x
+    return _in_rows(x) is x
 
 
 def _contiguous(tensor: Tensor) -> Tensor:
@@ -253,10 +344,6 @@ def _strides(tensor: Tensor) -> tuple[int, int, int]:
     return (0, *strides[:2]) if len(strides) == 3 else strides[:3]  # type: ignore[return-value]
 
 
-def _groups(mask: Tensor | None) -> int:
-    return 0 if mask is None else mask.shape[-3]
-
-
 @functools.cache
 def _padded(library: Any, hidden: int) -> int:
     """Return the length of a row of gates or of cell states: ``hidden`` in whole vectors, which differ by library."""
@@ -269,12 +356,20 @@ def _library(dtype: torch.dtype) -> Any:
     library: Any = compiled.library(_REALS[dtype])
     for function in (library.lstmreg_forward, library.lstmreg_backward):
         function.argtypes, function.restype = [ctypes.POINTER(_Problem)], ctypes.c_int64
+    library.lstmreg_costs.argtypes, library.lstmreg_costs.restype = [ctypes.POINTER(_Nets)], None
+    library.lstmreg_masks.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_double]
+    library.lstmreg_masks.restype = None
     library.lstmreg_width.argtypes = [ctypes.c_int64]
     library.lstmreg_short_results.argtypes = [ctypes.c_int64]
     library.lstmreg_problem_size.restype = ctypes.c_int64
     ours, theirs = ctypes.sizeof(_Problem), library.lstmreg_problem_size()
     assert ours == theirs, f"Problem has {theirs} bytes in lstm.cpp, {ours} here: a field is on one side alone"
+    _loaded[dtype] = library
     return library
+
+
+#: The libraries that have been of use.
+_loaded: dict[torch.dtype, Any] = {}
 
 
 @functools.cache

@@ -68,7 +68,7 @@ def _forward(
     if backend in PASSES:
         (output, h_n, c_n), kept = PASSES[backend].forward(call, training)
     else:
-        output, h_n, c_n = dispatch.run(call, backend)
+        (output, h_n, c_n), _ = dispatch.run(call, backend)
     gates, cells = kept or Kept(x.new_empty(0), x.new_empty(0))
     return output.contiguous(), h_n.clone(), c_n.clone(), gates, cells  # results may not share memory
 

@@ -12,10 +12,11 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from lstmreg.tracing import in_transform, is_batch
+from lstmreg.tracing import has_batch, in_transform
 
-from . import reference
+from . import penalties, reference
 from .call import Call, Differentiable, Result
+from .penalties import NO_SLOPES, Costs, Slopes, Strengths
 
 V = TypeVar("V")
 Named = TypeVar("Named", bound=tuple[Any, ...])
@@ -59,8 +60,7 @@ class Inputs(NamedTuple):
 
     def call(self, reverse: bool) -> Call:
         """Return the call that they are the tensors of."""
-        x, h_0, c_0, w_ih, w_hh, bias, input_mask, recurrent_mask, valid = self
-        return Call(x, h_0, c_0, w_ih, w_hh, bias, None, input_mask, recurrent_mask, valid, reverse)
+        return _call(self, reverse)
 
 
 def take(kind: type[Named], flat: Sequence[Any]) -> tuple[Named, Sequence[Any]]:
@@ -91,70 +91,163 @@ class TwoPasses(Protocol):
         ...
 
 
-def run(call: Call, passes: TwoPasses) -> Result:
-    """Compute a call, so that autograd can go back through it."""
+class PenalisedPasses(TwoPasses, Protocol):
+    """One that forms elastic nets along with them."""
+
+    def costs(self, strengths: Strengths, call: Call, output: Tensor) -> Sequence[float]:
+        """Return what the nets cost on the weights and the output."""
+        ...
+
+    def backward(
+        self,
+        call: Call,
+        output: Tensor,
+        kept: Kept[Tensor],
+        grads: Cotangents,
+        needed: Differentiable[bool],
+        slopes: Slopes = NO_SLOPES,
+    ) -> Gradients:
+        """Return the gradients, those of the nets included."""
+        ...
+
+
+def run(
+    call: Call, passes: PenalisedPasses | TwoPasses, strengths: Strengths | None = None
+) -> tuple[Result, Costs | None]:
+    """Compute a call, so that autograd can go back through it, and what it costs, if ``strengths`` say.
+
+    The costs have gradients, and are computed only where somebody may go back and no function transform is at work.
+    """
     if not wants_gradients(call):
-        return passes.forward(call, keep=False)[0]
-    recurrence: Any = _Transformable if in_transform() else _Recurrence
-    output, h_n, c_n, *_ = recurrence.apply(passes, call.reverse, *Inputs.of(call))
-    return output, h_n, c_n
+        return passes.forward(call, keep=False)[0], None
+    if in_transform():
+        output, h_n, c_n, *_ = _Transformable.apply(passes, call.reverse, *Inputs.of(call))  # type: ignore[no-untyped-call]
+        return (output, h_n, c_n), None
+    recurrence: Any = _Recurrence
+    output, h_n, c_n, *costs = recurrence.apply(passes, call.reverse, strengths, *call[:6], *call[7:10])  # as Inputs
+    return (output, h_n, c_n), Costs(*costs) if costs else None
 
 
 def wants_gradients(call: Call) -> bool:
     """Tell whether a call may be followed by a backward pass."""
-    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in call.differentiable)
-
-
-def _forward(passes: TwoPasses, reverse: bool, *tensors: Any) -> tuple[Tensor, ...]:
-    result, kept = passes.forward(Inputs(*tensors).call(reverse), keep=True)
-    assert kept is not None
-    return *result, *kept
-
-
-def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    ctx.passes, ctx.reverse, *tensors = inputs
-    outputs, _, _, *kept = output
-    ctx.save_for_backward(*tensors, outputs, *kept)
-    ctx.mark_non_differentiable(*kept)
-    ctx.set_materialize_grads(False)
-
-
-def _backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
-    inputs, (output, *kept) = take(Inputs, ctx.saved_tensors)
-    _, _, *needed_of_inputs = ctx.needs_input_grad
-    needed, of_masks = take(Differentiable, needed_of_inputs)
-    call = inputs.call(ctx.reverse)
-    cotangents, _ = take(Cotangents, grads)
-    given = call, output, Kept(*kept), cotangents, needed
-    if in_transform() or any(map(is_batch, cotangents)):
-        found = _by_definition(call, cotangents)
-    elif not torch.is_grad_enabled():
-        found = ctx.passes.backward(*given)
-    else:  # create_graph=True
-        with torch.no_grad():
-            found = ctx.passes.backward(*given)
-        found = Differentiable(*_Again.apply(ctx.reverse, *found, *inputs, *cotangents))  # type: ignore[no-untyped-call]
-    return (None, None, *found, *[None] * len(of_masks))
+    if not torch.is_grad_enabled():
+        return False
+    x, h_0, c_0, w_ih, w_hh, bias, *_ = call
+    if w_hh.requires_grad or w_ih.requires_grad or x.requires_grad or h_0.requires_grad or c_0.requires_grad:
+        return True
+    return bias is not None and bias.requires_grad
 
 
 class _Transformable(torch.autograd.Function):
     """As ``torch.func`` wants it, which looks at the forward function's signature in every call."""
 
-    forward = staticmethod(_forward)
-    setup_context = staticmethod(_setup_context)
-    backward = staticmethod(_backward)
+    @staticmethod
+    def forward(passes: TwoPasses, reverse: bool, *tensors: Any) -> tuple[Tensor, ...]:
+        result, kept = passes.forward(Inputs(*tensors).call(reverse), keep=True)
+        assert kept is not None
+        return *result, *kept
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.passes, ctx.reverse, *tensors = inputs
+        outputs, _, _, *kept = output
+        ctx.save_for_backward(*tensors, outputs, *kept)
+        ctx.mark_non_differentiable(*kept)
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
+        cotangents, _ = take(Cotangents, grads)
+        return (None, None, *_gradients(ctx, ctx.saved_tensors, cotangents, ctx.needs_input_grad[2:]), *_OF_MASKS)
 
 
 class _Recurrence(torch.autograd.Function):
-    """The same for plain PyTorch, without that cost."""
+    """The same for plain PyTorch, without that cost; and with what the elastic nets cost."""
 
     @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:
-        output = _forward(*inputs)
-        _setup_context(ctx, inputs, output)
-        return output
+    def forward(ctx: Any, passes: Any, reverse: bool, strengths: Strengths | None, *tensors: Any) -> Any:
+        call = _call(tensors, reverse)
+        result, kept = passes.forward(call, keep=True)
+        assert kept is not None
+        ctx.passes, ctx.reverse, ctx.strengths = passes, reverse, strengths
+        ctx.save_for_backward(*tensors, result[0], *kept)
+        ctx.set_materialize_grads(False)
+        if strengths is None:
+            return result
+        # Beside what is saved, since they outlive it: the costs of weights can be gone back through once more.
+        ctx.weights = call.w_ih, call.w_hh, call.bias
+        ctx.versions = _versions(ctx.weights)
+        parts = passes.costs(strengths, call, result[0])
+        return *result, *penalties.as_costs(parts, call.w_hh.dtype)
 
-    backward = staticmethod(_backward)
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
+        needed = ctx.needs_input_grad[3:]
+        if ctx.strengths is None:
+            return (None, None, None, *_gradients(ctx, ctx.saved_tensors, Cotangents(*grads), needed), *_OF_MASKS)
+        ctx.is_spent = True
+        return (None, None, None, *_penalised_gradients(ctx, grads, needed), *_OF_MASKS)
+
+
+def _call(inputs: Sequence[Any], reverse: bool) -> Call:
+    """Return the call of some inputs, in their order."""
+    x, h_0, c_0, w_ih, w_hh, bias, input_mask, recurrent_mask, valid = inputs
+    return Call(x, h_0, c_0, w_ih, w_hh, bias, None, input_mask, recurrent_mask, valid, reverse)
+
+
+#: The gradients of the masks and of what is valid.
+_OF_MASKS = (None,) * (len(Inputs._fields) - len(Differentiable._fields))
+
+
+def _gradients(ctx: Any, saved: Sequence[Any], cotangents: Cotangents, needed_of_inputs: Sequence[bool]) -> Gradients:
+    """Return the gradients of a call's tensors from those of its results."""
+    *inputs, output, gates, cells = saved
+    call, needed = _call(inputs, ctx.reverse), Differentiable(*needed_of_inputs[: -len(_OF_MASKS)])
+    if in_transform() or has_batch(cotangents):
+        return _by_definition(call, cotangents)
+    if not torch.is_grad_enabled():
+        found: Gradients = ctx.passes.backward(call, output, Kept(gates, cells), cotangents, needed)
+        return found
+    with torch.no_grad():  # create_graph=True
+        found = ctx.passes.backward(call, output, Kept(gates, cells), cotangents, needed)
+    return Differentiable(*_Again.apply(ctx.reverse, *found, *inputs, *cotangents))  # type: ignore[no-untyped-call]
+
+
+def _penalised_gradients(ctx: Any, grads: Sequence[Tensor | None], needed_of_inputs: Sequence[bool]) -> Gradients:
+    """Return the same with the gradients of the elastic nets."""
+    d_output, d_h, d_c, d_total, d_parts = grads
+    if torch.is_grad_enabled() or has_batch(grads):
+        return _penalised_in_operations(ctx, grads, needed_of_inputs)
+    slopes = penalties.slopes(ctx.strengths, d_total, d_parts)
+    if d_output is None and d_h is None and d_c is None and not any(slopes[-2:]):
+        return _of_weights_alone(ctx, d_total, d_parts)
+    *inputs, output, gates, cells = ctx.saved_tensors
+    call, needed = _call(inputs, ctx.reverse), Differentiable(*needed_of_inputs[: -len(_OF_MASKS)])
+    cotangents, kept = Cotangents(d_output, d_h, d_c), Kept(gates, cells)
+    found: Gradients = ctx.passes.backward(call, output, kept, cotangents, needed, slopes)
+    return found
+
+
+def _penalised_in_operations(ctx: Any, grads: Sequence[Tensor | None], needed_of_inputs: Sequence[bool]) -> Gradients:
+    d_output, d_h, d_c, d_total, d_parts = grads
+    saved = ctx.saved_tensors
+    penalised = *ctx.weights, saved[len(Inputs._fields)]
+    *of_weights, of_output = penalties.gradients(ctx.strengths, d_total, d_parts, penalised)
+    cotangents = Cotangents(penalties.added(d_output, of_output), d_h, d_c)
+    x, h_0, c_0, *found = _gradients(ctx, saved, cotangents, needed_of_inputs)
+    return Differentiable(x, h_0, c_0, *map(penalties.added, found, of_weights))
+
+
+def _of_weights_alone(ctx: Any, d_total: Tensor | None, d_parts: Tensor | None) -> Gradients:
+    """Return the gradients of the costs of weights, which can be had after all that was saved is gone."""
+    if _versions(ctx.weights) != ctx.versions:
+        raise RuntimeError("a penalised weight was changed in place between the forward and the backward pass.")
+    *of_weights, _ = penalties.gradients(ctx.strengths, d_total, d_parts, (*ctx.weights, None))
+    return Differentiable(None, None, None, *of_weights)
+
+
+def _versions(tensors: Sequence[Tensor | None]) -> list[int | None]:
+    return [None if t is None else t._version for t in tensors]
 
 
 class _Again(torch.autograd.Function):

@@ -398,3 +398,119 @@ def test_a_constraint_reaches_a_parametrized_weight(x):
     assert not small(lstm)
     apply_constraints(lstm)
     assert small(lstm)
+
+
+SIX = {
+    "kernel_regularizer": L1L2(0.5, 0.25),
+    "recurrent_regularizer": L2(0.5),
+    "bias_regularizer": L1(0.5),
+    "activity_regularizer": L1L2(0.125, 0.5),
+    "dropout": 0.3,
+    "recurrent_dropout": 0.3,
+}
+
+
+def cubes(w: Tensor) -> Tensor:
+    return w.abs().pow(3).sum()
+
+
+def step(lstm: LSTM, x: Tensor, readings: int = 1) -> list[Tensor]:
+    """Return the penalty of a training step, its output, and every gradient."""
+    torch.manual_seed(5)
+    lstm.zero_grad()
+    leaf = x.clone().requires_grad_()
+    output, _ = lstm(leaf)
+    costs = [lstm.penalty() for _ in range(readings)]
+    (output.square().sum() + sum(costs)).backward()
+    return [costs[-1].detach(), output.detach(), leaf.grad, *(p.grad for p in lstm.parameters() if p.requires_grad)]
+
+
+@pytest.mark.parametrize("readings", [1, 2])
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        {},
+        {"num_layers": 2, "bidirectional": True},
+        {"num_layers": 2, "activity_steps": "last"},
+        {"recurrent_regularizer": cubes},
+        {"activity_regularizer": cubes},
+        {"bias": False},
+        {"kernel_regularizer": None, "per_gate_masks": False},
+    ],
+    ids=str,
+)
+def test_a_pass_that_forms_its_penalties_costs_what_operations_of_their_own_do(knobs, readings):
+    torch.manual_seed(0)
+    x = torch.randn(9, 33, D, dtype=torch.float64)
+    ours = LSTM(D, 17, dtype=torch.float64, **SIX | knobs)
+    twin = copy.deepcopy(ours)
+    twin.backend = "eager"
+    for frozen in (False, True):
+        for lstm in (ours, twin):
+            lstm.weight_hh_l0.requires_grad_(not frozen)
+        torch.testing.assert_close(step(ours, x, readings), step(twin, x, readings), rtol=1e-9, atol=1e-9)
+
+
+def test_the_penalty_of_weights_is_theirs_as_they_are_now_whatever_a_pass_has_formed(x):
+    lstm = LSTM(D, H, **SIX)
+
+    def of_weights() -> dict[str, Tensor]:
+        w_ih, w_hh, b_ih, b_hh = lstm.all_weights[0]
+        bias = b_ih + b_hh
+        strengths = [lstm.kernel_regularizer.strengths, lstm.recurrent_regularizer.strengths, (0.5, 0.0)]
+        named = zip(["kernel", "recurrent", "bias"], strengths, [w_ih, w_hh, bias], strict=True)
+        return {kind: plain(*strength, w) for kind, strength, w in named}
+
+    def change(what: str) -> None:
+        if what == "in place":
+            lstm.weight_ih_l0.mul_(2)
+        elif what == "the second bias":
+            lstm.bias_hh_l0.add_(1)
+        elif what == "the setting":
+            lstm.recurrent_regularizer = L2(0.75)
+        else:
+            lstm.weight_hh_l0 = nn.Parameter(torch.randn(4 * H, H))
+
+    for what in ("in place", "the second bias", "the setting", "another parameter"):
+        output, _ = lstm(x)
+        activity = plain(0.125 / B, 0.5 / B, output)
+        assert_close(penalties(lstm), of_weights() | {"activity": activity})
+        assert_close(lstm.penalty(), sum(of_weights().values()) + activity)
+        with torch.no_grad():
+            change(what)
+        assert_close(penalties(lstm), of_weights() | {"activity": activity})
+        assert_close(lstm.penalty(), sum(of_weights().values()) + activity)
+        for weight, gradient in zip(
+            lstm.parameters(),
+            torch.autograd.grad(sum(penalties(lstm)[k] for k in of_weights()), lstm.parameters()),
+            strict=True,
+        ):
+            (expected,) = torch.autograd.grad(sum(of_weights().values()), weight)
+            assert_close(gradient, expected)
+
+
+def test_penalties_of_weights_can_be_gone_back_through_after_the_loss(x):
+    lstm = LSTM(D, H, **SIX)
+    output, _ = lstm(x)
+    found = penalties(lstm)
+    output.sum().backward()
+    lstm.zero_grad()
+    (found["kernel"] + found["recurrent"] + found["bias"]).backward()
+    assert_close(lstm.weight_hh_l0.grad, lstm.weight_hh_l0.detach())
+    lstm.zero_grad()
+    lstm(x)
+    lstm.penalty().backward()  # and anew
+    with torch.no_grad():
+        assert not lstm.penalty().requires_grad
+        assert not any(value.requires_grad for value in penalties(lstm).values())
+
+
+def test_what_a_pass_has_formed_goes_with_the_next_pass(x):
+    lstm = LSTM(D, H, **SIX)
+    first = lstm(x)
+    graph = weakref.ref(first[0].grad_fn)
+    lstm.penalty()
+    del first
+    assert graph() is not None
+    lstm(x)
+    assert graph() is None

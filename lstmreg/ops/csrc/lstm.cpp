@@ -73,6 +73,10 @@ struct Problem {
   void *dw_ih, *dw_hh;         // as the weights
   void *dbias;                 // (4, H); null where there is no bias
 
+  // Read by the backward pass: elastic nets, whose gradients it adds. By what sign(w) and w enter the gradient of each
+  // w; the output's go into dy. All zero: there are none.
+  double of_w_ih[2], of_w_hh[2], of_bias[2], of_y[2];
+
   void *scratch;  // as many bytes as the pass says that it needs; null: it computes nothing and says how many
   void (*parallel)(void (*work)(void *), void *data, unsigned threads, unsigned flags);  // GOMP_parallel, or null
 };
@@ -1144,7 +1148,7 @@ template <class T, class M, int N> struct Backward : Pass<T, M, N> {
       const Index begin = end > chunk_steps ? end - chunk_steps : 0;
       for (Index step = end - 1; step >= begin; --step) {
         M *dz = s.dz + (step - begin) * n * long_row;
-        if (p.dy) outputs_back(k, step, b, n, s);
+        if (p.dy || enters(p.of_y)) outputs_back(k, step, b, n, s);
         this->with_line([&](auto L) { gates_back<L.value>(k, step, b, n, s, dz); });
         if (step > 0 || p.dh_0) states_back(k, step, b, n, s, dz, weights);
       }
@@ -1159,13 +1163,20 @@ template <class T, class M, int N> struct Backward : Pass<T, M, N> {
   // Adds the gradient of the output to that of h; where a state is held, it waits for the step that made it.
   void outputs_back(Index k, Index step, Index b, Index n, const Slot &s) const {
     const Index t = this->time(step);
-    const M *dy = static_cast<const M *>(p.dy) + k * p.dy_model + t * p.dy_step + b * p.dy_row, *end = this->dy_end();
-    for (Index r = 0; r < n; ++r, dy += p.dy_row)
+    const M *dy = static_cast<const M *>(p.dy), *end = dy ? this->dy_end() : nullptr;
+    if (dy) dy += k * p.dy_model + t * p.dy_step + b * p.dy_row;
+    const M *y = static_cast<const M *>(p.y) + ((k * S + t) * B + b) * H;
+    for (Index r = 0; r < n; ++r, dy += dy ? p.dy_row : 0, y += H)
       for (Index j = 0; j < Hp; j += N) {
         const Index at = r * Hp + j;
-        V here;
-        if constexpr (is_short<M>) here = load_first(dy + j, H - j);
-        else here = load_until<V>(dy + j, end);
+        V here = {};
+        if constexpr (is_short<M>) {
+          if (dy) here = load_first(dy + j, H - j);
+          if (enters(p.of_y)) here += slope(p.of_y, load_first(y + j, H - j));
+        } else {
+          if (dy) here = load_until<V>(dy + j, end);
+          if (enters(p.of_y)) here += slope(p.of_y, load_until<V>(y + j, this->y_end()));
+        }
         if (p.valid) {
           const bool valid = this->is_valid(k, t, b + r);
           here += load<V>(s.d_held + at);
@@ -1369,6 +1380,23 @@ template <class T, class M, int N> struct Backward : Pass<T, M, N> {
     return begun;
   }
 
+  // The gradient of an elastic net.
+  static bool enters(const double *of) { return of[0] != 0 || of[1] != 0; }
+
+  template <class W> static W slope(const double *of, W w) {
+    W total = {};
+    if (of[0] != 0) total += T(of[0]) * ((w > T(0) ? W{} + T(1) : W{}) - (w < T(0) ? W{} + T(1) : W{}));
+    if (of[1] != 0) total += T(of[1]) * w;
+    return total;
+  }
+
+  // The gradients of the nets of some weights, which lie side by side.
+  static void add_slopes(const double *of, const T *w, T *to, Index count) {
+    if (!w || !enters(of)) return;
+    for (Index i = 0; i < count; i += N)
+      store_until(to + i, to + count, load_until<V>(to + i, to + count) + slope(of, load_until<V>(w + i, w + count)));
+  }
+
   // Adds up what the chunks of a model's batch found, for a panel of the weights.
   void add_up(Index k, Index panel, const T *parts, Index count) const {
     if constexpr (is_short<M>) return add_up_short(k, panel, parts, count);
@@ -1384,7 +1412,14 @@ template <class T, class M, int N> struct Backward : Pass<T, M, N> {
         if (column < H + D || p.dbias)
           for (Index u = 0; u < N && unit + u < H; ++u) to[u * next] = total[u];
       }
+      for (Index u = 0; u < N && unit + u < H; ++u) add_slopes_of_unit(row + u);
     }
+  }
+
+  void add_slopes_of_unit(Index row) const {
+    add_slopes(p.of_w_hh, this->in(p.w_hh) + row * H, this->out(p.dw_hh) + row * H, H);
+    add_slopes(p.of_w_ih, this->in(p.w_ih) + row * D, this->out(p.dw_ih) + row * D, D);
+    if (p.dbias) add_slopes(p.of_bias, this->in(p.bias) + row, this->out(p.dbias) + row, 1);
   }
 
   void add_up_short(Index k, Index block, const T *parts, Index count) const {
@@ -1400,9 +1435,41 @@ template <class T, class M, int N> struct Backward : Pass<T, M, N> {
         for (Index j = 0; j < H; ++j) this->out(p.dw_hh)[row * H + j] = total(j);
         for (Index j = 0; j < D; ++j) this->out(p.dw_ih)[row * D + j] = total(Hp + j);
         if (p.dbias) this->out(p.dbias)[row] = total(Hp + D);
+        add_slopes_of_unit(row);
       }
   }
 };
+
+// ------------------------------------------------------------------ elastic nets
+
+// l1 * sum |w| + l2 * sum w * w.
+template <class M> double net(const M *w, Index count, double l1, double l2) {
+  using V = Vector<Real, kVectorBytes / sizeof(Real)>;
+  constexpr Index lanes = kVectorBytes / sizeof(Real), together = 64 * lanes;  // so few that no digit is lost
+  double total = 0;
+  for (Index begin = 0; begin < count; begin += together) {
+    const Index end = std::min(count, begin + together);
+    V sums[4] = {}, squares[4] = {};
+    for (Index i = begin; i < end; i += 4 * lanes)
+      for (int v = 0; v < 4; ++v) {
+        V x;
+        if constexpr (is_short<M>) {
+          x = V{};
+          for (Index j = 0; j < lanes && i + v * lanes + j < end; ++j) {
+            const std::uint32_t bits = std::uint32_t(w[i + v * lanes + j]) << 16;
+            std::memcpy(&x[j], &bits, sizeof bits);
+          }
+        } else {
+          x = load_until<V>(w + i + v * lanes, w + end);
+        }
+        if (l1 != 0) sums[v] += x < 0 ? -x : x;
+        squares[v] += x * x;
+      }
+    const V sum = sums[0] + sums[1] + sums[2] + sums[3], square = squares[0] + squares[1] + squares[2] + squares[3];
+    for (Index j = 0; j < lanes; ++j) total += (l1 != 0 ? l1 * sum[j] : 0) + (l2 != 0 ? l2 * square[j] : 0);
+  }
+  return total;
+}
 
 // ------------------------------------------------------------------ the door
 
@@ -1437,6 +1504,32 @@ extern "C" {
 // Each computes a pass; without scratch memory it only returns how many bytes of it are needed.
 Index lstmreg_forward(const Problem *p) { return compute<Forward>(*p); }
 Index lstmreg_backward(const Problem *p) { return compute<Backward>(*p); }
+
+// What elastic nets cost on the weights and the output of a pass; ../fused_cpu.py mirrors it.
+struct Nets {
+  const void *w[4];   // null: there is none
+  Index count[4];
+  double l1[4], l2[4];
+  Index short_output;  // 1: the last are Shorts
+  double costs[4];     // written
+};
+
+void lstmreg_costs(Nets *nets) {
+  for (int i = 0; i < 4; ++i) {
+    const void *w = nets->w[i];
+    const Index count = nets->count[i];
+    const double l1 = nets->l1[i], l2 = nets->l2[i];
+    nets->costs[i] = !w ? 0
+                     : i == 3 && nets->short_output ? net(static_cast<const Short *>(w), count, l1, l2)
+                                                    : net(static_cast<const Real *>(w), count, l1, l2);
+  }
+}
+
+// Makes masks of uniform random numbers: 0 below the rate, from there on what keeps the mean.
+void lstmreg_masks(Real *numbers, Index count, double rate) {
+  const Real below = Real(rate), kept = Real(1) / Real(1 - rate);
+  for (Index i = 0; i < count; ++i) numbers[i] = numbers[i] >= below ? kept : Real(0);
+}
 
 // How many numbers a vector has, at most and for some hidden units: rows of `gates` and `cells` are whole vectors.
 int lstmreg_lanes() { return kLanes; }
