@@ -77,6 +77,20 @@ struct Problem {
   void (*parallel)(void (*work)(void *), void *data, unsigned threads, unsigned flags);  // GOMP_parallel, or null
 };
 
+// What a step of training is given, of K networks that read a layer's last output; ../lesson.py mirrors it likewise.
+struct Lesson {
+  Problem layer;             // of which it reads the sizes, x, the masks, scratch and parallel; states begin at zero
+  Index outputs, y_model;    // O; from model to model of the targets, or 0 where the models share them
+  Index weights_model;       // from model to model of the weights and of their gradients, which are rows of P numbers
+  const void *weights;       // (4, H, D), (4, H, H), (4, H), (O, H), (O): of the layer, its bias, and the head's
+  const void *targets;       // (B, O)
+  const Index *criteria;     // (K): 0 squares, 1 absolute values, 2 Huber's; and 4 where a NaN is no target
+  const void *l1, *l2;       // (K): what each number of the last output costs; null: nothing
+  void *gradient;            // as the weights; written
+  void *predictions;         // (B, O); written, as are the next two
+  void *losses, *activity;   // (K)
+};
+
 }  // extern "C"
 
 namespace {
@@ -1430,6 +1444,121 @@ template <template <class, class, int> class P> Index compute(const Problem &p) 
                       : compute<P, Real, Real, kQuarter>(p);
 }
 
+// ------------------------------------------------------------------ a step of training
+
+// One model after the other goes forward, through its head and its loss, and back: so what the forward pass keeps is
+// still near when the backward pass reads it.
+struct Learning {
+  struct Slot {
+    Real *zeros, *y, *h_n, *c_n, *gates, *cells, *dh_n;
+    char *scratch;
+  };
+
+  const Lesson &q;
+  Problem one = q.layer;  // a model of it
+  Index S = one.steps, B = one.batch, D = one.features, H = one.hidden, O = q.outputs;
+  Index threads = std::min(one.threads, one.models);
+  std::vector<Slot> slots;
+
+  Learning(const Lesson &lesson, Arena &arena) : q(lesson) {
+    one.models = one.threads = 1;
+    one.scratch = nullptr;
+    one.parallel = nullptr;
+    const Index states = B * H, kept = S * B * round_up(H, width(H));
+    const Index scratch = std::max(compute<Forward>(one), compute<Backward>(one));
+    for (Index i = 0; i < threads; ++i) {
+      Slot s;
+      s.zeros = arena.take<Real>(states);
+      s.y = arena.take<Real>(S * states);
+      s.h_n = arena.take<Real>(states);
+      s.c_n = arena.take<Real>(states);
+      s.gates = arena.take<Real>(4 * kept);
+      s.cells = arena.take<Real>(kept);
+      s.dh_n = arena.take<Real>(states);
+      s.scratch = arena.take<char>(scratch);
+      slots.push_back(s);
+    }
+  }
+
+  void run() const {
+    in_parallel(q.layer, threads, q.layer.models, [&](Index k, Index slot) { learn(k, slots[slot]); });
+  }
+
+  static const Real *in(const void *pointer) { return static_cast<const Real *>(pointer); }
+  static Real *out(void *pointer) { return static_cast<Real *>(pointer); }
+
+  void learn(Index k, const Slot &s) const {
+    const Real *weights = in(q.weights) + k * q.weights_model;
+    Real *gradient = out(q.gradient) + k * q.weights_model;
+    const Index recurrent = 4 * H * D, bias = recurrent + 4 * H * H, head = bias + 4 * H;
+    std::memset(s.zeros, 0, B * H * sizeof(Real));
+    Problem p = one;
+    p.x = in(p.x) + k * p.x_model;
+    p.w_ih = weights;
+    p.w_hh = weights + recurrent;
+    p.bias = weights + bias;
+    if (p.input_mask) p.input_mask = in(p.input_mask) + k * p.input_groups * B * D;
+    if (p.recurrent_mask) p.recurrent_mask = in(p.recurrent_mask) + k * p.recurrent_groups * B * H;
+    p.h_0 = p.c_0 = s.zeros;
+    p.y = s.y;
+    p.h_n = s.h_n;
+    p.c_n = s.c_n;
+    p.gates = s.gates;
+    p.cells = s.cells;
+    p.scratch = s.scratch;
+    compute<Forward>(p);
+    read_out(k, s, weights + head, gradient + head);
+    p.h_n = p.c_n = nullptr;
+    p.dh_n = s.dh_n;
+    p.dw_ih = gradient;
+    p.dw_hh = gradient + recurrent;
+    p.dbias = gradient + bias;
+    compute<Backward>(p);
+  }
+
+  // The head, what its predictions and the last output cost, and the gradients of that.
+  void read_out(Index k, const Slot &s, const Real *head, Real *d_head) const {
+    const Real *bias = head + O * H, *y = in(q.targets) + k * q.y_model;
+    const Real l1 = q.l1 ? in(q.l1)[k] : Real(0), l2 = q.l2 ? in(q.l2)[k] : Real(0);
+    const Index kind = q.criteria[k] & 3;
+    const bool may_lack = q.criteria[k] & 4;
+    std::memset(d_head, 0, (O * H + O) * sizeof(Real));
+    Real loss = 0, activity = 0;
+    for (Index b = 0; b < B; ++b) {
+      const Real *h = s.h_n + b * H, *wanted = y + b * O;
+      Real *dh = s.dh_n + b * H, *predicted = out(q.predictions) + (k * B + b) * O;
+      Real squares = 0, sizes = 0, cost = 0;
+      for (Index j = 0; j < H; ++j) {
+        const Real sign = Real(h[j] > 0) - Real(h[j] < 0);
+        squares += h[j] * h[j];
+        sizes += sign * h[j];
+        dh[j] = 2 * l2 * h[j] + l1 * sign;
+      }
+      activity += l2 * squares + l1 * sizes;
+      Index targets = 0;
+      for (Index o = 0; o < O; ++o) targets += !may_lack || wanted[o] == wanted[o];
+      for (Index o = 0; o < O; ++o) {
+        Real sum = bias[o];
+        for (Index j = 0; j < H; ++j) sum += head[o * H + j] * h[j];
+        predicted[o] = sum;
+        if (may_lack && wanted[o] != wanted[o]) continue;
+        const Real error = sum - wanted[o], size = error < 0 ? -error : error, sign = Real(error > 0) - Real(error < 0);
+        const bool squared = kind == 0 || (kind == 2 && size <= 1);
+        cost += kind == 0 ? error * error : squared ? Real(0.5) * error * error : kind == 2 ? size - Real(0.5) : size;
+        const Real d = (kind == 0 ? 2 * error : squared ? error : sign) / Real(targets * B);
+        for (Index j = 0; j < H; ++j) {
+          d_head[o * H + j] += d * h[j];
+          dh[j] += d * head[o * H + j];
+        }
+        d_head[O * H + o] += d;
+      }
+      if (targets) loss += cost / Real(targets);
+    }
+    out(q.losses)[k] = loss / Real(B);
+    out(q.activity)[k] = activity;
+  }
+};
+
 }  // namespace
 
 extern "C" {
@@ -1437,6 +1566,14 @@ extern "C" {
 // Each computes a pass; without scratch memory it only returns how many bytes of it are needed.
 Index lstmreg_forward(const Problem *p) { return compute<Forward>(*p); }
 Index lstmreg_backward(const Problem *p) { return compute<Backward>(*p); }
+
+// Both passes of a layer, with a head and a loss between them; likewise.
+Index lstmreg_learn(const Lesson *q) {
+  Arena arena{static_cast<char *>(q->layer.scratch)};
+  const Learning learning(*q, arena);
+  if (q->layer.scratch) learning.run();
+  return arena.used;
+}
 
 // How many numbers a vector has, at most and for some hidden units: rows of `gates` and `cells` are whole vectors.
 int lstmreg_lanes() { return kLanes; }
@@ -1456,6 +1593,7 @@ int lstmreg_short() {
 // Whether y and dy are then Shorts: not of few units, which are multiplied as they are.
 int lstmreg_short_results(Index hidden) { return lstmreg_short() && width(hidden) == kLanes; }
 
-// For whoever mirrors Problem.
+// For whoever mirrors Problem and Lesson.
 Index lstmreg_problem_size() { return sizeof(Problem); }
+Index lstmreg_lesson_size() { return sizeof(Lesson); }
 }

@@ -15,7 +15,7 @@ from lstmreg.population import Block, Population
 from lstmreg.training.finite import fault_of_step, not_finite
 
 from .lockstep import Part
-from .losses import Sums, member_losses
+from .losses import Sums, member_losses, number_of
 from .member import Member
 from .workers import Workers
 
@@ -71,6 +71,8 @@ class Formation:
 
         def work(piece: Part) -> tuple[dict[str, Tensor], Tensor, list[States], Tensor]:
             rows = slice(piece.first, piece.last)
+            if (numbers := self._at_once(piece, weights)) is not None:
+                return self._learn_at_once(piece, weights, numbers)
             leaf = weights.detach()[rows].requires_grad_()
             generators = [member.generator for member in self.members[rows]]
             states = self._states_of(piece)
@@ -91,6 +93,36 @@ class Formation:
             self._notice(piece, total, prediction)
         self._before = pieces
         return [slice(piece.first, piece.last) for piece in pieces]
+
+    def _at_once(self, piece: Part, weights: Tensor) -> list[int] | None:
+        """Return the numbers of the members' losses where one call of compiled code can take the step."""
+        if self._is_stateful or piece.lengths is not None or not piece.y.is_floating_point():
+            return None
+        if not self._block(piece).learns_at_once(piece.x, piece.y, weights.detach()):
+            return None
+        known = self._numbers(piece)
+        numbers = [number for number in known if number is not None]
+        return numbers if len(numbers) == len(known) else None
+
+    def _numbers(self, piece: Part) -> list[int | None]:
+        y = piece.y if piece.is_shared else piece.y[0]
+        return [number_of(criterion, y, y) for criterion in self._criteria(piece)]
+
+    def _learn_at_once(
+        self, piece: Part, weights: Tensor, numbers: list[int]
+    ) -> tuple[dict[str, Tensor], Tensor, list[States], Tensor]:
+        rows = slice(piece.first, piece.last)
+        assert weights.grad is not None
+        predictions, losses, penalties = self._block(piece).learn(
+            weights.detach()[rows],
+            weights.grad[rows],
+            piece.x,
+            piece.y,
+            [member.generator for member in self.members[rows]],
+            numbers,
+            proximal=self.members[0].training.proximal,
+        )
+        return {"loss": losses} | penalties, sum(penalties.values(), losses), [], predictions
 
     def _notice(self, piece: Part, losses: Tensor, predictions: Tensor) -> None:
         """Count a step, and end members whose loss is not finite."""
