@@ -108,6 +108,7 @@ constexpr int kVectorBytes = 16, kRows = 3;
 constexpr Index kBatch = 64;      // rows that go through time together, at most
 constexpr Index kAheadRows = 24;  // rows (steps x sequences) whose inputs are multiplied together, where they are few
 constexpr Index kChunkRows = 256; // rows (steps x sequences) whose weight gradients are formed together, about
+constexpr Index kMaskedRows = 1024;  // the same where they are masked afterwards, which costs the less the more steps
 
 constexpr Index divide_up(Index n, Index d) { return (n + d - 1) / d; }
 constexpr Index round_up(Index n, Index d) { return divide_up(n, d) * d; }
@@ -275,6 +276,34 @@ template <class T, int N, int R, bool Shared>
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
     for (int v = 0; v < 4; ++v) store(z.to + r * z.row + v * z.vector, acc[r][v]);
+}
+
+// z[r][v] += sum over b < batch of masks[b][r][v] * sum over k of weights[k][b][v] * values[k][b][r]: what is masked alike
+// at every k is masked once. Of b, weights and values lie `next_b_weights` and `next_b_values` further; `masks_row` masks
+// belong to one b, four for each of its values.
+template <class T, int N, int R>
+[[gnu::noinline]] void multiply_then_mask(Place<T> z, Factor<T> f, Index next_b_weights, Index next_b_values, Index batch,
+                                          const T *masks, Index masks_row) {
+  using V = Vector<T, N>;
+  for (Index b = 0; b < batch; ++b, f.weights += next_b_weights, f.values += next_b_values, masks += masks_row) {
+    V acc[R][4] = {};
+    const T *weights = f.weights, *values = f.values;
+    for (Index k = 0; k < f.count; ++k, weights += f.next_weights, values += f.next_value) {
+      const V w[4] = {load<V>(weights), load<V>(weights + f.next_gate), load<V>(weights + 2 * f.next_gate),
+                      load<V>(weights + 3 * f.next_gate)};
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+        for (int v = 0; v < 4; ++v) acc[r][v] += w[v] * values[r];
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+      for (int v = 0; v < 4; ++v) {
+        T *to = z.to + r * z.row + v * z.vector;
+        store(to, load<V>(to) + acc[r][v] * masks[4 * r + v]);
+      }
+  }
 }
 
 // Calls f(std::integral_constant<int, n>) for an n that is known only when running, 1 <= n <= Most.
@@ -1056,7 +1085,7 @@ template <class T, class M, int N> struct Backward : Pass<T, M, N> {
 
   struct Slot {
     M *weights, *dz, *dz_turned;
-    T *dh, *dc, *d_held, *c_0, *masks;
+    T *dh, *dc, *d_held, *c_0, *masks, *column_masks;
     M *inputs;
     T *z;
   };
@@ -1065,6 +1094,10 @@ template <class T, class M, int N> struct Backward : Pass<T, M, N> {
   Index weights_size = (h_panels.blocks + x_panels.blocks) * panel_size;
   Index input_groups = p.input_groups == 4 || p.recurrent_groups == 4 ? 4 : 1;
   Panels w_panels{blocks, input_groups == 4};
+  // Of few units it is dear to copy inputs four times, masked for each gate: there sums over time are masked instead,
+  // unless there are next to none.
+  bool masks_sums = !is_short<M> && input_groups == 4 && w_panels.quads == 0 && S > 3;
+  Index copies = masks_sums ? 1 : input_groups;  // of the inputs
   // Of [h, x, 1]: an odd number of vectors; of Shorts [h, x, 1] with h in whole vectors, all in whole panels.
   Index columns = is_short<M> ? round_up(Hp + D + 1, 4 * N) : H + D + 1, input_row = round_up(columns, N);
   Index chunk_steps = steps_at_once(), dz_gate = chunk_steps * rows * long_row + N;
@@ -1076,7 +1109,8 @@ template <class T, class M, int N> struct Backward : Pass<T, M, N> {
   std::vector<Slot> slots;
 
   Index steps_at_once() const {
-    const Index steps = kChunkRows / (is_short<M> ? rows : rows * input_groups);
+    const Index steps = masks_sums ? kMaskedRows / (rows * blocks)
+                                   : kChunkRows / (is_short<M> ? rows : rows * input_groups);
     return steps < 1 ? 1 : steps < S ? steps : S;
   }
 
@@ -1093,7 +1127,8 @@ template <class T, class M, int N> struct Backward : Pass<T, M, N> {
       s.d_held = arena.take<T>(in_lines(rows * Hp));
       s.c_0 = arena.take<T>(in_lines(rows * Hp));
       s.masks = arena.take<T>(p.recurrent_groups * in_lines(rows * Hp));
-      s.inputs = arena.take<M>(input_groups * most_rows * input_row + N);
+      s.column_masks = arena.take<T>(masks_sums ? rows * columns * 4 : 0);
+      s.inputs = arena.take<M>(copies * most_rows * input_row + N);
       s.z = arena.take<T>(this->z_size(kBatch));
       slots.push_back(s);
     }
@@ -1150,6 +1185,7 @@ template <class T, class M, int N> struct Backward : Pass<T, M, N> {
   void go_back(Index k, Index b, Index n, const Slot &s, const M *weights, T *sum) const {
     if constexpr (is_short<M>) std::memset(s.dz, 0, 4 * dz_gate * sizeof(M));  // beyond the units
     this->pad_masks(k, b, n, s.masks);
+    if (masks_sums) mask_columns(k, b, n, s);
     this->pad_rows(p.dh_n ? this->in(p.dh_n) + (k * B + b) * H : nullptr, s.dh, n);
     this->pad_rows(p.dc_n ? this->in(p.dc_n) + (k * B + b) * H : nullptr, s.dc, n);
     this->pad_rows(this->in(p.c_0) + (k * B + b) * H, s.c_0, n);
@@ -1272,14 +1308,42 @@ template <class T, class M, int N> struct Backward : Pass<T, M, N> {
   // Adds the products of what came into some steps and of the gradients of its gates.
   void weights_back(Index k, Index begin, Index end, Index b, Index n, const Slot &s, T *sum) const {
     if constexpr (is_short<M>) short_weights_back(k, begin, end, b, n, s, sum);
+    else if (masks_sums) masked_weights_back(k, begin, end, b, n, s, sum);
     else long_weights_back(k, begin, end, b, n, s, sum);
+  }
+
+  // What multiplies the inputs [h, x, 1] of each sequence on their way into the four gates.
+  void mask_columns(Index k, Index b, Index n, const Slot &s) const {
+    const Index h_way = p.recurrent_groups == 4 ? in_lines(n * Hp) : 0, x_way = p.input_groups == 4 ? B * D : 0;
+    T *to = s.column_masks;
+    for (Index r = 0; r < n; ++r) {
+      const T *h = p.recurrent_mask ? s.masks + r * Hp : nullptr;
+      const T *x = p.input_mask ? this->input_mask_at(k, 0, b + r) : nullptr;
+      for (Index column = 0; column < columns; ++column)
+        for (Index g = 0; g < 4; ++g)
+          *to++ = column < H ? (h ? h[g * h_way + column] : T(1))
+                             : column < H + D && x ? x[g * x_way + column - H] : T(1);
+    }
+  }
+
+  void masked_weights_back(Index k, Index begin, Index end, Index b, Index n, const Slot &s, T *sum) const {
+    for (Index step = begin; step < end; ++step)
+      copy_inputs(k, step, b, n, false, 0, s, s.inputs + (step - begin) * n * input_row);
+    for (Index block = 0; block < blocks; ++block)
+      in_tiles<M>(columns, [&](Index column, Index width) {
+        const Place<T> to{sum + (block * columns + column) * 4 * N, 4 * N, N};
+        const Factor<T> dz{s.dz + block * N, s.inputs + column, 1, 0, end - begin, n * input_row, n * long_row, dz_gate};
+        with_constant<kRows>(width, [&](auto R) {
+          multiply_then_mask<T, N, R.value>(to, dz, long_row, input_row, n, s.column_masks + 4 * column, 4 * columns);
+        });
+      });
   }
 
   void long_weights_back(Index k, Index begin, Index end, Index b, Index n, const Slot &s, T *sum) const {
     const Index count = (end - begin) * n, next_group = input_groups == 4 ? count * input_row : 0;
     for (Index group = 0; group < input_groups; ++group)
       for (Index step = begin; step < end; ++step)
-        copy_inputs(k, step, b, n, group, s, s.inputs + group * next_group + (step - begin) * n * input_row);
+        copy_inputs(k, step, b, n, true, group, s, s.inputs + group * next_group + (step - begin) * n * input_row);
     for (Index panel = 0; panel < blocks; ++panel) {
       const Index gate = w_panels.gate(panel, 0), block = w_panels.block(panel, 0);
       const bool one_gate = panel < 4 * w_panels.quads;
@@ -1352,14 +1416,15 @@ template <class T, class M, int N> struct Backward : Pass<T, M, N> {
     }
   }
 
-  // Rows [m_h * h before, m_x * x, 1] of a step, with the masks of one gate. What no gradient meets is zero.
-  void copy_inputs(Index k, Index step, Index b, Index n, Index group, const Slot &s, M *to) const {
+  // Rows [m_h * h before, m_x * x, 1] of a step, with the masks of one gate or none. What no gradient meets is zero.
+  void copy_inputs(Index k, Index step, Index b, Index n, bool masked, Index group, const Slot &s, M *to) const {
     const Index t = this->time(step);
     const T *h_0 = this->in(p.h_0) + (k * B + b) * H, *h_0_end = this->state_end(p.h_0), *y_end = this->y_end();
     const T *y = step > 0 ? this->in(p.y) + ((k * S + this->time(step - 1)) * B + b) * H : nullptr;
-    const T *h_mask = p.recurrent_mask ? s.masks + (p.recurrent_groups == 4 ? group * in_lines(n * Hp) : 0) : nullptr;
+    const T *h_mask =
+        masked && p.recurrent_mask ? s.masks + (p.recurrent_groups == 4 ? group * in_lines(n * Hp) : 0) : nullptr;
     const T *x = this->x_at(k, t, b), *x_end = this->x_end(), *x_mask_end = this->input_mask_end();
-    const T *x_mask = p.input_mask ? this->input_mask_at(k, p.input_groups == 4 ? group : 0, b) : nullptr;
+    const T *x_mask = masked && p.input_mask ? this->input_mask_at(k, p.input_groups == 4 ? group : 0, b) : nullptr;
     for (Index r = 0; r < n; ++r, to += input_row) {
       if (this->is_valid(k, t, b + r)) {
         const bool begun = has_begun(k, step, b + r);
