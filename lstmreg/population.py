@@ -22,6 +22,7 @@ from lstmreg.layers.population import SERVED, LayerPopulation, MemberTerm, State
 from lstmreg.layers.proximal import l1_terms
 from lstmreg.models import Network
 from lstmreg.ops import lesson
+from lstmreg.regularizers import add_member_slopes
 
 
 class Population(nn.Module):
@@ -173,7 +174,10 @@ class Population(nn.Module):
 
 
 #: The parameters of a network that :mod:`lstmreg.ops.lesson` knows, in their order.
-_LEARNT_AT_ONCE = [f"layers.0.{name}_l0" for name in ("weight_ih", "weight_hh", "bias_ih")] + ["head.weight", "head.bias"]
+_LEARNT_AT_ONCE = [f"layers.0.{name}_l0" for name in ("weight_ih", "weight_hh", "bias_ih")] + [
+    "head.weight",
+    "head.bias",
+]
 
 
 class Block:
@@ -265,13 +269,16 @@ class Block:
         Args:
             weights: ``(K, P)``.
             gradient: ``(K, P)``; that of loss and penalties is written into it.
-            x: As of :meth:`run_and_penalize`; likewise ``generators`` and ``proximal``.
+            x: ``(B, T, D)``, or ``(K, B, T, D)``.
             y: The targets, ``(B, O)`` or ``(K, B, O)``.
+            generators: One for each member, to draw its masks.
             criteria: The loss of each member, as ``lstmreg.ops.lesson`` numbers them.
+            proximal: As of :meth:`run_and_penalize`.
 
         Returns:
             Predictions ``(K, B, O)``, losses ``(K)``, and penalties by kind ``(K)``.
         """
+        weights = weights.detach()
         (layer,) = self._layers
         input_mask, recurrent_mask = layer.draw(x.transpose(-3, -2), generators)
         l1, l2 = layer.activity(x.shape[-3])
@@ -280,12 +287,12 @@ class Block:
             x.transpose(-3, -2), y, weights, hidden, torch.tensor(criteria), input_mask, recurrent_mask, l1, l2
         )
         learnt = lesson.learn(given, gradient)
-        leaf = weights.detach().requires_grad_()
-        totals = member_totals(list(layer.weight_terms(self._named(leaf)["layers.0"], proximal=proximal)))
-        total = sum(totals.values(), torch.zeros(()))
-        if total.requires_grad:
-            gradient += torch.autograd.grad(total.sum(), leaf)[0]
-        penalties = {kind: value.detach() for kind, value in totals.items()}
+        terms, slopes = (
+            list(layer.weight_terms(self._named(rows)["layers.0"], proximal=proximal)) for rows in (weights, gradient)
+        )
+        for term, slope in zip(terms, slopes, strict=True):
+            add_member_slopes(slope.tensor, term.tensor, (None if proximal else term.strengths[0], term.strengths[1]))
+        penalties = member_totals(terms)
         if (l1, l2) != (None, None):
             penalties["activity"] = learnt.activity
         return learnt.predictions, learnt.losses, penalties

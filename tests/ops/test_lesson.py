@@ -12,7 +12,7 @@ from lstmreg.ops import lesson
 
 CRITERIA = {"mse": functional.mse_loss, "mae": functional.l1_loss, "huber": functional.huber_loss}
 
-O = 3
+OUT = 3
 
 
 def draw(K, T, B, D, H, groups, *, shared=False, dtype=torch.float64, seed=0):
@@ -25,10 +25,10 @@ def draw(K, T, B, D, H, groups, *, shared=False, dtype=torch.float64, seed=0):
         return None if groups == 0 else (normal(K, groups, B, width) > -0.5).to(dtype) / 0.7
 
     lead = () if shared else (K,)
-    weights = normal(K, 4 * H * (D + H + 1) + O * (H + 1)) * 0.4
+    weights = normal(K, 4 * H * (D + H + 1) + OUT * (H + 1)) * 0.4
     x = normal(*lead, B, T, D).transpose(-3, -2)
     return lesson.Lesson(
-        x, normal(*lead, B, O), weights, H, torch.zeros(K, dtype=torch.int64), mask(D), mask(H), normal(K), normal(K)
+        x, normal(*lead, B, OUT), weights, H, torch.zeros(K, dtype=torch.int64), mask(D), mask(H), normal(K), normal(K)
     )
 
 
@@ -38,7 +38,7 @@ def alone(given, k, criterion):
     y = given.targets if given.targets.dim() == 2 else given.targets[k]
     D, H, B = x.shape[-1], given.hidden, x.shape[1]
     leaf = given.weights[k].clone().requires_grad_()
-    w_ih, w_hh, bias, head, head_bias = torch.split(leaf, [4 * H * D, 4 * H * H, 4 * H, O * H, O])
+    w_ih, w_hh, bias, head, head_bias = torch.split(leaf, [4 * H * D, 4 * H * H, 4 * H, OUT * H, OUT])
     zeros = x.new_zeros(B, H)
     _, h_n, _ = ops.lstm(
         x, zeros, zeros, w_ih.view(4 * H, D), w_hh.view(4 * H, H), bias,
@@ -46,7 +46,7 @@ def alone(given, k, criterion):
         recurrent_mask=None if given.recurrent_mask is None else given.recurrent_mask[k],
         backend="reference",
     )  # fmt: skip
-    prediction = functional.linear(h_n, head.view(O, H), head_bias)
+    prediction = functional.linear(h_n, head.view(OUT, H), head_bias)
     loss = criterion(prediction, y)
     activity = h_n.new_zeros(())
     if given.l1 is not None:
@@ -69,7 +69,8 @@ def assert_as_alone(given, criteria, tolerance=1e-11):
 @pytest.mark.parametrize("shared", [False, True], ids=["own", "shared"])
 @pytest.mark.parametrize("groups", [0, 1, 4])
 @pytest.mark.parametrize(
-    "sizes", [(1, 1, 1, 1, 1), (3, 4, 5, 1, 7), (2, 9, 33, 3, 16), (3, 3, 7, 11, 17), (2, 5, 6, 2, 65), (2, 40, 65, 2, 8)],
+    "sizes",
+    [(1, 1, 1, 1, 1), (3, 4, 5, 1, 7), (2, 9, 33, 3, 16), (3, 3, 7, 11, 17), (2, 5, 6, 2, 65), (2, 40, 65, 2, 8)],
     ids=lambda sizes: ",".join(map(str, sizes)),
 )  # fmt: skip
 def test_a_step_is_what_autograd_finds(sizes, groups, shared):
