@@ -64,6 +64,8 @@ def main() -> None:
     halves = autocast_table(read(folder / "autocast.jsonl"))
     for paragraph in [*tables(speed, keras, memory), *halves, *population_table(read(folder / "population.jsonl"))]:
         print(paragraph, end="\n\n")
+    for paragraph in steps_table(read(folder / "population_steps.jsonl")):
+        print(paragraph, end="\n\n")
     with matplotlib.rc_context(STYLE):
         if speed:
             save(draw_speed(speed, keras), folder / "speed.svg")
@@ -173,6 +175,27 @@ def population_table(lines: list[Line]) -> Iterator[str]:
         yield markdown(header, rows)
         yield "Trainings finished in a second, early stopping included. " + about(lines).replace(
             "forward + backward, ", ""
+        )
+
+
+def steps_table(lines: list[Line]) -> Iterator[str]:
+    """Write what a population's training step costs a model, beside its arithmetic and beside JAX."""
+    grouped: dict[tuple[int, int], dict[str, Line]] = {}
+    for line in lines:
+        grouped.setdefault((line["D"], line["H"]), {})[line["rival"]] = line
+    if grouped:
+        header = ["D, H", "a step of a model", "times its arithmetic", "its evaluation", "`jax.vmap`, times as long"]
+        rows = []
+        for (features, hidden), rivals in grouped.items():
+            ours, jax = rivals["population"], rivals.get("jax.vmap")
+            rows.append(
+                [f"{features}, {hidden}", f"{ours['microseconds']:.0f} µs", f"{ours['of_arithmetic']:.2f}×",
+                 f"{rivals['evaluation']['microseconds']:.0f} µs", f"{jax['of_population']:.1f}×" if jax else "–"]
+            )  # fmt: skip
+        yield markdown(header, rows)
+        first = lines[0]
+        yield f"All six, K = {first['K']}, B = {first['B']}, T = {first['T']}; processor time. " + about(lines).replace(
+            "forward + backward, medians", "forward, backward and Adam, medians"
         )
 
 

@@ -22,7 +22,7 @@ if [ ! -e "$stamp" ] || [ benchmarks/requirements.txt -nt "$stamp" ] || [ constr
 fi
 
 results=benchmarks/results
-for measure in speed autocast keras_rivals memory sweep population; do
+for measure in speed autocast keras_rivals memory sweep population population_steps; do
     "$venv/bin/python" "benchmarks/$measure.py" --results "$results" "$@"
 done
 "$venv/bin/python" benchmarks/draw.py --results "$results" | tee "$results/tables.md"

@@ -21,6 +21,8 @@ from lstmreg.layers.penalty import is_regularized
 from lstmreg.layers.population import SERVED, LayerPopulation, MemberTerm, States, member_totals
 from lstmreg.layers.proximal import l1_terms
 from lstmreg.models import Network
+from lstmreg.ops import lesson
+from lstmreg.regularizers import add_member_slopes
 
 
 class Population(nn.Module):
@@ -171,6 +173,13 @@ class Population(nn.Module):
         return Block([self.networks[k] for k in members], self.weights)
 
 
+#: The parameters of a network that :mod:`lstmreg.ops.lesson` knows, in their order.
+_LEARNT_AT_ONCE = [f"layers.0.{name}_l0" for name in ("weight_ih", "weight_hh", "bias_ih")] + [
+    "head.weight",
+    "head.bias",
+]
+
+
 class Block:
     """Some members of a population side by side; their weights come as rows of a tensor."""
 
@@ -229,6 +238,64 @@ class Block:
         for i, layer in enumerate(self._layers):
             terms += layer.weight_terms(named[f"layers.{i}"], proximal=proximal)
         return prediction, member_totals(terms), last
+
+    def learns_at_once(self, x: Tensor, y: Tensor, weights: Tensor) -> bool:
+        """Tell whether :meth:`learn` serves such tensors: whether this is one plain layer with a head on its end."""
+        return (
+            len(self._layers) == 1
+            and self._layers[0].is_plain
+            and [".".join(name) for name in self._names] == _LEARNT_AT_ONCE
+            and not self._is_for_all_steps
+            and x.dim() in (3, 4)
+            and x.shape[-1] == self._input_size
+            and y.shape[:-1] == x.shape[:-2]
+            and y.shape[-1:] == self._shapes[-1]
+            and lesson.serves(x, y, weights)
+        )
+
+    def learn(
+        self,
+        weights: Tensor,
+        gradient: Tensor,
+        x: Tensor,
+        y: Tensor,
+        generators: Sequence[torch.Generator],
+        criteria: Sequence[int],
+        *,
+        proximal: bool = False,
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Compute a step of training that :meth:`learns_at_once`, from zero states.
+
+        Args:
+            weights: ``(K, P)``.
+            gradient: ``(K, P)``; that of loss and penalties is written into it.
+            x: ``(B, T, D)``, or ``(K, B, T, D)``.
+            y: The targets, ``(B, O)`` or ``(K, B, O)``.
+            generators: One for each member, to draw its masks.
+            criteria: The loss of each member, as ``lstmreg.ops.lesson`` numbers them.
+            proximal: As of :meth:`run_and_penalize`.
+
+        Returns:
+            Predictions ``(K, B, O)``, losses ``(K)``, and penalties by kind ``(K)``.
+        """
+        weights = weights.detach()
+        (layer,) = self._layers
+        input_mask, recurrent_mask = layer.draw(x.transpose(-3, -2), generators)
+        l1, l2 = layer.activity(x.shape[-3])
+        hidden = self._shapes[1][1]
+        given = lesson.Lesson(
+            x.transpose(-3, -2), y, weights, hidden, torch.tensor(criteria), input_mask, recurrent_mask, l1, l2
+        )
+        learnt = lesson.learn(given, gradient)
+        terms, slopes = (
+            list(layer.weight_terms(self._named(rows)["layers.0"], proximal=proximal)) for rows in (weights, gradient)
+        )
+        for term, slope in zip(terms, slopes, strict=True):
+            add_member_slopes(slope.tensor, term.tensor, (None if proximal else term.strengths[0], term.strengths[1]))
+        penalties = member_totals(terms)
+        if (l1, l2) != (None, None):
+            penalties["activity"] = learnt.activity
+        return learnt.predictions, learnt.losses, penalties
 
     def _named(self, weights: Tensor) -> dict[str, dict[str, Tensor]]:
         """Return the parameters by module, and there by name, with a leading ``K``."""

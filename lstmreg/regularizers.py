@@ -205,6 +205,15 @@ def member_nets(strengths: Sequence[MemberStrengths], tensors: Sequence[Tensor],
     return list(_ElasticNets.apply(strengths, sums, 1, *tensors))  # type: ignore[no-untyped-call]
 
 
+def add_member_slopes(gradient: Tensor, tensor: Tensor, strengths: MemberStrengths) -> None:
+    """Add the gradient of the elastic nets of K models to ``gradient (K, ...)``."""
+    l1, l2 = strengths
+    if l2 is not None:
+        gradient.addcmul_(tensor, _beside(tensor, 2 * l2))
+    if l1 is not None:
+        gradient.addcmul_(tensor.sign(), _beside(tensor, l1))
+
+
 class _ElasticNets(torch.autograd.Function):
     """The elastic nets of one model, or of K whose tensors, strengths and sums have an axis of models in front."""
 

@@ -65,6 +65,18 @@ class LayerPopulation:
             kind: _strengths([getattr(m, f"{kind}_regularizer") for m in members], like) for kind in KINDS[:4]
         }
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it goes in one direction, with the standard activations, and its last output alone is looked at."""
+        (first, *others) = self._cells
+        standard = first.activations == (torch.tanh, torch.sigmoid)
+        return standard and not others and first.direction == 0 and self._layer.activity_steps == "last"
+
+    def activity(self, batch: int) -> MemberStrengths:
+        """Return what each number of a counted output costs, in batches of so many sequences."""
+        l1, l2 = (None if s is None else s / batch for s in self._strengths["activity"])
+        return l1, l2
+
     def run(
         self,
         x: Tensor,
@@ -91,7 +103,7 @@ class LayerPopulation:
         outputs, finals, terms = [], [], []
         for cell in self._cells:
             h_0, c_0 = (zeros, zeros) if states is None else (states[0][:, cell.index], states[1][:, cell.index])
-            input_mask, recurrent_mask = (None, None) if generators is None else self._draw(x, generators)
+            input_mask, recurrent_mask = (None, None) if generators is None else self.draw(x, generators)
             output, h_n, c_n = ops.lstm(
                 x,
                 h_0,
@@ -108,16 +120,15 @@ class LayerPopulation:
             if generators is not None and self._strengths["activity"] != (None, None):
                 # The last output is the last state.
                 counted = _within(output, valid) if self._layer.activity_steps == "all" else h_n
-                l1, l2 = (None if s is None else s / batch for s in self._strengths["activity"])
-                terms.append(MemberTerm("activity", (l1, l2), counted))
+                terms.append(MemberTerm("activity", self.activity(batch), counted))
             outputs.append(output)
             finals.append((h_n, c_n))
         output = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
         h_n, c_n = (s[0].unsqueeze(1) if len(s) == 1 else torch.stack(s, dim=1) for s in zip(*finals, strict=True))
         return output, (h_n, c_n), terms
 
-    def _draw(self, x: Tensor, generators: Sequence[torch.Generator]) -> list[Tensor | None]:
-        """Draw the masks of one call, in the order in which a single layer draws them."""
+    def draw(self, x: Tensor, generators: Sequence[torch.Generator]) -> list[Tensor | None]:
+        """Draw the masks of one call, of inputs and of states, in the order in which a single layer draws them."""
         (groups,) = self._draws
         return [
             draw_member_masks(rates, count, x.shape[-2], width, generators=generators, device=x.device, dtype=x.dtype)

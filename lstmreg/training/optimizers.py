@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lstmreg.errors import did_you_mean
+from lstmreg.ops import adam
 
 
 class Rows(NamedTuple):
@@ -66,11 +67,14 @@ def _follow_moments(rows: Rows, gradient: Tensor) -> None:
     """Take Adam's step."""
     dtype = rows.weights.dtype
     mean, square = rows.moments
+    root = (1 - _BETA_2**rows.steps).sqrt().to(dtype)
+    size = (-rows.rate / (1 - _BETA_1**rows.steps)).to(dtype)
+    if adam.serves(rows.weights, gradient, mean, square):
+        adam.step(rows.weights, gradient, mean, square, (_BETA_1, _BETA_2), _EPSILON, root, size)
+        return
     mean.lerp_(gradient, 1 - _BETA_1)
     square.mul_(_BETA_2).addcmul_(gradient, gradient, value=1 - _BETA_2)
-    root = (1 - _BETA_2**rows.steps).sqrt().to(dtype)
     denominator = square.sqrt().div_(root).add_(_EPSILON)
-    size = (-rows.rate / (1 - _BETA_1**rows.steps)).to(dtype)
     rows.weights.add_(torch.div(mean, denominator, out=denominator).mul_(size))
 
 

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <initializer_list>
@@ -81,6 +82,20 @@ struct Problem {
   void (*parallel)(void (*work)(void *), void *data, unsigned threads, unsigned flags);  // GOMP_parallel, or null
 };
 
+// What a step of training is given, of K networks that read a layer's last output; ../lesson.py mirrors it likewise.
+struct Lesson {
+  Problem layer;             // of which it reads the sizes, x, the masks, scratch and parallel; states begin at zero
+  Index outputs, y_model;    // O; from model to model of the targets, or 0 where the models share them
+  Index weights_model;       // from model to model of the weights and of their gradients, which are rows of P numbers
+  const void *weights;       // (4, H, D), (4, H, H), (4, H), (O, H), (O): of the layer, its bias, and the head's
+  const void *targets;       // (B, O)
+  const Index *criteria;     // (K): 0 squares, 1 absolute values, 2 Huber's; and 4 where a NaN is no target
+  const void *l1, *l2;       // (K): what each number of the last output costs; null: nothing
+  void *gradient;            // as the weights; written
+  void *predictions;         // (B, O); written, as are the next two
+  void *losses, *activity;   // (K)
+};
+
 }  // extern "C"
 
 namespace {
@@ -98,6 +113,7 @@ constexpr int kVectorBytes = 16, kRows = 3;
 constexpr Index kBatch = 64;      // rows that go through time together, at most
 constexpr Index kAheadRows = 24;  // rows (steps x sequences) whose inputs are multiplied together, where they are few
 constexpr Index kChunkRows = 256; // rows (steps x sequences) whose weight gradients are formed together, about
+constexpr Index kMaskedRows = 1024;  // the same where they are masked afterwards, which costs the less the more steps
 
 constexpr Index divide_up(Index n, Index d) { return (n + d - 1) / d; }
 constexpr Index round_up(Index n, Index d) { return divide_up(n, d) * d; }
@@ -265,6 +281,34 @@ template <class T, int N, int R, bool Shared>
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
     for (int v = 0; v < 4; ++v) store(z.to + r * z.row + v * z.vector, acc[r][v]);
+}
+
+// z[r][v] += sum over b < batch of masks[b][r][v] * sum over k of weights[k][b][v] * values[k][b][r]: what is masked alike
+// at every k is masked once. Of b, weights and values lie `next_b_weights` and `next_b_values` further; `masks_row` masks
+// belong to one b, four for each of its values.
+template <class T, int N, int R>
+[[gnu::noinline]] void multiply_then_mask(Place<T> z, Factor<T> f, Index next_b_weights, Index next_b_values, Index batch,
+                                          const T *masks, Index masks_row) {
+  using V = Vector<T, N>;
+  for (Index b = 0; b < batch; ++b, f.weights += next_b_weights, f.values += next_b_values, masks += masks_row) {
+    V acc[R][4] = {};
+    const T *weights = f.weights, *values = f.values;
+    for (Index k = 0; k < f.count; ++k, weights += f.next_weights, values += f.next_value) {
+      const V w[4] = {load<V>(weights), load<V>(weights + f.next_gate), load<V>(weights + 2 * f.next_gate),
+                      load<V>(weights + 3 * f.next_gate)};
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+        for (int v = 0; v < 4; ++v) acc[r][v] += w[v] * values[r];
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+      for (int v = 0; v < 4; ++v) {
+        T *to = z.to + r * z.row + v * z.vector;
+        store(to, load<V>(to) + acc[r][v] * masks[4 * r + v]);
+      }
+  }
 }
 
 // Calls f(std::integral_constant<int, n>) for an n that is known only when running, 1 <= n <= Most.
@@ -1046,7 +1090,7 @@ template <class T, class M, int N> struct Backward : Pass<T, M, N> {
 
   struct Slot {
     M *weights, *dz, *dz_turned;
-    T *dh, *dc, *d_held, *c_0, *masks;
+    T *dh, *dc, *d_held, *c_0, *masks, *column_masks;
     M *inputs;
     T *z;
   };
@@ -1055,6 +1099,10 @@ template <class T, class M, int N> struct Backward : Pass<T, M, N> {
   Index weights_size = (h_panels.blocks + x_panels.blocks) * panel_size;
   Index input_groups = p.input_groups == 4 || p.recurrent_groups == 4 ? 4 : 1;
   Panels w_panels{blocks, input_groups == 4};
+  // Of few units it is dear to copy inputs four times, masked for each gate: there sums over time are masked instead,
+  // unless there are next to none.
+  bool masks_sums = !is_short<M> && input_groups == 4 && w_panels.quads == 0 && S > 3;
+  Index copies = masks_sums ? 1 : input_groups;  // of the inputs
   // Of [h, x, 1]: an odd number of vectors; of Shorts [h, x, 1] with h in whole vectors, all in whole panels.
   Index columns = is_short<M> ? round_up(Hp + D + 1, 4 * N) : H + D + 1, input_row = round_up(columns, N);
   Index chunk_steps = steps_at_once(), dz_gate = chunk_steps * rows * long_row + N;
@@ -1066,7 +1114,8 @@ template <class T, class M, int N> struct Backward : Pass<T, M, N> {
   std::vector<Slot> slots;
 
   Index steps_at_once() const {
-    const Index steps = kChunkRows / (is_short<M> ? rows : rows * input_groups);
+    const Index steps = masks_sums ? kMaskedRows / (rows * blocks)
+                                   : kChunkRows / (is_short<M> ? rows : rows * input_groups);
     return steps < 1 ? 1 : steps < S ? steps : S;
   }
 
@@ -1083,7 +1132,8 @@ template <class T, class M, int N> struct Backward : Pass<T, M, N> {
       s.d_held = arena.take<T>(in_lines(rows * Hp));
       s.c_0 = arena.take<T>(in_lines(rows * Hp));
       s.masks = arena.take<T>(p.recurrent_groups * in_lines(rows * Hp));
-      s.inputs = arena.take<M>(input_groups * most_rows * input_row + N);
+      s.column_masks = arena.take<T>(masks_sums ? rows * columns * 4 : 0);
+      s.inputs = arena.take<M>(copies * most_rows * input_row + N);
       s.z = arena.take<T>(this->z_size(kBatch));
       slots.push_back(s);
     }
@@ -1140,6 +1190,7 @@ template <class T, class M, int N> struct Backward : Pass<T, M, N> {
   void go_back(Index k, Index b, Index n, const Slot &s, const M *weights, T *sum) const {
     if constexpr (is_short<M>) std::memset(s.dz, 0, 4 * dz_gate * sizeof(M));  // beyond the units
     this->pad_masks(k, b, n, s.masks);
+    if (masks_sums) mask_columns(k, b, n, s);
     this->pad_rows(p.dh_n ? this->in(p.dh_n) + (k * B + b) * H : nullptr, s.dh, n);
     this->pad_rows(p.dc_n ? this->in(p.dc_n) + (k * B + b) * H : nullptr, s.dc, n);
     this->pad_rows(this->in(p.c_0) + (k * B + b) * H, s.c_0, n);
@@ -1269,14 +1320,42 @@ template <class T, class M, int N> struct Backward : Pass<T, M, N> {
   // Adds the products of what came into some steps and of the gradients of its gates.
   void weights_back(Index k, Index begin, Index end, Index b, Index n, const Slot &s, T *sum) const {
     if constexpr (is_short<M>) short_weights_back(k, begin, end, b, n, s, sum);
+    else if (masks_sums) masked_weights_back(k, begin, end, b, n, s, sum);
     else long_weights_back(k, begin, end, b, n, s, sum);
+  }
+
+  // What multiplies the inputs [h, x, 1] of each sequence on their way into the four gates.
+  void mask_columns(Index k, Index b, Index n, const Slot &s) const {
+    const Index h_way = p.recurrent_groups == 4 ? in_lines(n * Hp) : 0, x_way = p.input_groups == 4 ? B * D : 0;
+    T *to = s.column_masks;
+    for (Index r = 0; r < n; ++r) {
+      const T *h = p.recurrent_mask ? s.masks + r * Hp : nullptr;
+      const T *x = p.input_mask ? this->input_mask_at(k, 0, b + r) : nullptr;
+      for (Index column = 0; column < columns; ++column)
+        for (Index g = 0; g < 4; ++g)
+          *to++ = column < H ? (h ? h[g * h_way + column] : T(1))
+                             : column < H + D && x ? x[g * x_way + column - H] : T(1);
+    }
+  }
+
+  void masked_weights_back(Index k, Index begin, Index end, Index b, Index n, const Slot &s, T *sum) const {
+    for (Index step = begin; step < end; ++step)
+      copy_inputs(k, step, b, n, false, 0, s, s.inputs + (step - begin) * n * input_row);
+    for (Index block = 0; block < blocks; ++block)
+      in_tiles<M>(columns, [&](Index column, Index width) {
+        const Place<T> to{sum + (block * columns + column) * 4 * N, 4 * N, N};
+        const Factor<T> dz{s.dz + block * N, s.inputs + column, 1, 0, end - begin, n * input_row, n * long_row, dz_gate};
+        with_constant<kRows>(width, [&](auto R) {
+          multiply_then_mask<T, N, R.value>(to, dz, long_row, input_row, n, s.column_masks + 4 * column, 4 * columns);
+        });
+      });
   }
 
   void long_weights_back(Index k, Index begin, Index end, Index b, Index n, const Slot &s, T *sum) const {
     const Index count = (end - begin) * n, next_group = input_groups == 4 ? count * input_row : 0;
     for (Index group = 0; group < input_groups; ++group)
       for (Index step = begin; step < end; ++step)
-        copy_inputs(k, step, b, n, group, s, s.inputs + group * next_group + (step - begin) * n * input_row);
+        copy_inputs(k, step, b, n, true, group, s, s.inputs + group * next_group + (step - begin) * n * input_row);
     for (Index panel = 0; panel < blocks; ++panel) {
       const Index gate = w_panels.gate(panel, 0), block = w_panels.block(panel, 0);
       const bool one_gate = panel < 4 * w_panels.quads;
@@ -1349,14 +1428,15 @@ template <class T, class M, int N> struct Backward : Pass<T, M, N> {
     }
   }
 
-  // Rows [m_h * h before, m_x * x, 1] of a step, with the masks of one gate. What no gradient meets is zero.
-  void copy_inputs(Index k, Index step, Index b, Index n, Index group, const Slot &s, M *to) const {
+  // Rows [m_h * h before, m_x * x, 1] of a step, with the masks of one gate or none. What no gradient meets is zero.
+  void copy_inputs(Index k, Index step, Index b, Index n, bool masked, Index group, const Slot &s, M *to) const {
     const Index t = this->time(step);
     const T *h_0 = this->in(p.h_0) + (k * B + b) * H, *h_0_end = this->state_end(p.h_0), *y_end = this->y_end();
     const T *y = step > 0 ? this->in(p.y) + ((k * S + this->time(step - 1)) * B + b) * H : nullptr;
-    const T *h_mask = p.recurrent_mask ? s.masks + (p.recurrent_groups == 4 ? group * in_lines(n * Hp) : 0) : nullptr;
+    const T *h_mask =
+        masked && p.recurrent_mask ? s.masks + (p.recurrent_groups == 4 ? group * in_lines(n * Hp) : 0) : nullptr;
     const T *x = this->x_at(k, t, b), *x_end = this->x_end(), *x_mask_end = this->input_mask_end();
-    const T *x_mask = p.input_mask ? this->input_mask_at(k, p.input_groups == 4 ? group : 0, b) : nullptr;
+    const T *x_mask = masked && p.input_mask ? this->input_mask_at(k, p.input_groups == 4 ? group : 0, b) : nullptr;
     for (Index r = 0; r < n; ++r, to += input_row) {
       if (this->is_valid(k, t, b + r)) {
         const bool begun = has_begun(k, step, b + r);
@@ -1497,6 +1577,136 @@ template <template <class, class, int> class P> Index compute(const Problem &p) 
                       : compute<P, Real, Real, kQuarter>(p);
 }
 
+// ------------------------------------------------------------------ a step of training
+
+// One model after the other goes forward, through its head and its loss, and back: so what the forward pass keeps is
+// still near when the backward pass reads it.
+struct Learning {
+  struct Slot {
+    Real *zeros, *y, *h_n, *c_n, *gates, *cells, *dh_n;
+    char *scratch;
+  };
+
+  const Lesson &q;
+  Problem one = q.layer;  // a model of it
+  Index S = one.steps, B = one.batch, D = one.features, H = one.hidden, O = q.outputs;
+  Index threads = std::min(one.threads, one.models);
+  std::vector<Slot> slots;
+
+  Learning(const Lesson &lesson, Arena &arena) : q(lesson) {
+    one.models = one.threads = 1;
+    one.scratch = nullptr;
+    one.parallel = nullptr;
+    const Index states = B * H, kept = S * B * round_up(H, width(H));
+    const Index scratch = std::max(compute<Forward>(one), compute<Backward>(one));
+    for (Index i = 0; i < threads; ++i) {
+      Slot s;
+      s.zeros = arena.take<Real>(states);
+      s.y = arena.take<Real>(S * states);
+      s.h_n = arena.take<Real>(states);
+      s.c_n = arena.take<Real>(states);
+      s.gates = arena.take<Real>(4 * kept);
+      s.cells = arena.take<Real>(kept);
+      s.dh_n = arena.take<Real>(states);
+      s.scratch = arena.take<char>(scratch);
+      slots.push_back(s);
+    }
+  }
+
+  void run() const {
+    in_parallel(q.layer, threads, q.layer.models, [&](Index k, Index slot) { learn(k, slots[slot]); });
+  }
+
+  static const Real *in(const void *pointer) { return static_cast<const Real *>(pointer); }
+  static Real *out(void *pointer) { return static_cast<Real *>(pointer); }
+
+  void learn(Index k, const Slot &s) const {
+    const Real *weights = in(q.weights) + k * q.weights_model;
+    Real *gradient = out(q.gradient) + k * q.weights_model;
+    const Index recurrent = 4 * H * D, bias = recurrent + 4 * H * H, head = bias + 4 * H;
+    std::memset(s.zeros, 0, B * H * sizeof(Real));
+    Problem p = one;
+    p.x = in(p.x) + k * p.x_model;
+    p.w_ih = weights;
+    p.w_hh = weights + recurrent;
+    p.bias = weights + bias;
+    if (p.input_mask) p.input_mask = in(p.input_mask) + k * p.input_groups * B * D;
+    if (p.recurrent_mask) p.recurrent_mask = in(p.recurrent_mask) + k * p.recurrent_groups * B * H;
+    p.h_0 = p.c_0 = s.zeros;
+    p.y = s.y;
+    p.h_n = s.h_n;
+    p.c_n = s.c_n;
+    p.gates = s.gates;
+    p.cells = s.cells;
+    p.scratch = s.scratch;
+    compute<Forward>(p);
+    read_out(k, s, weights + head, gradient + head);
+    p.h_n = p.c_n = nullptr;
+    p.dh_n = s.dh_n;
+    p.dw_ih = gradient;
+    p.dw_hh = gradient + recurrent;
+    p.dbias = gradient + bias;
+    compute<Backward>(p);
+  }
+
+  // The head, what its predictions and the last output cost, and the gradients of that.
+  void read_out(Index k, const Slot &s, const Real *head, Real *d_head) const {
+    const Real *bias = head + O * H, *y = in(q.targets) + k * q.y_model;
+    const Real l1 = q.l1 ? in(q.l1)[k] : Real(0), l2 = q.l2 ? in(q.l2)[k] : Real(0);
+    const Index kind = q.criteria[k] & 3;
+    const bool may_lack = q.criteria[k] & 4;
+    std::memset(d_head, 0, (O * H + O) * sizeof(Real));
+    Real loss = 0, activity = 0;
+    for (Index b = 0; b < B; ++b) {
+      const Real *h = s.h_n + b * H, *wanted = y + b * O;
+      Real *dh = s.dh_n + b * H, *predicted = out(q.predictions) + (k * B + b) * O;
+      Real squares = 0, sizes = 0, cost = 0;
+      for (Index j = 0; j < H; ++j) {
+        const Real sign = Real(h[j] > 0) - Real(h[j] < 0);
+        squares += h[j] * h[j];
+        sizes += sign * h[j];
+        dh[j] = 2 * l2 * h[j] + l1 * sign;
+      }
+      activity += l2 * squares + l1 * sizes;
+      Index targets = 0;
+      for (Index o = 0; o < O; ++o) targets += !may_lack || wanted[o] == wanted[o];
+      for (Index o = 0; o < O; ++o) {
+        Real sum = bias[o];
+        for (Index j = 0; j < H; ++j) sum += head[o * H + j] * h[j];
+        predicted[o] = sum;
+        if (may_lack && wanted[o] != wanted[o]) continue;
+        const Real error = sum - wanted[o], size = error < 0 ? -error : error, sign = Real(error > 0) - Real(error < 0);
+        const bool squared = kind == 0 || (kind == 2 && size <= 1);
+        cost += kind == 0 ? error * error : squared ? Real(0.5) * error * error : kind == 2 ? size - Real(0.5) : size;
+        const Real d = (kind == 0 ? 2 * error : squared ? error : sign) / Real(targets * B);
+        for (Index j = 0; j < H; ++j) {
+          d_head[o * H + j] += d * h[j];
+          dh[j] += d * head[o * H + j];
+        }
+        d_head[O * H + o] += d;
+      }
+      if (targets) loss += cost / Real(targets);
+    }
+    out(q.losses)[k] = loss / Real(B);
+    out(q.activity)[k] = activity;
+  }
+};
+
+// What Adam remembers, and its step, of one model; all in one pass, where library calls would make ten.
+#if defined(__GNUC__) && !defined(__clang__)
+__attribute__((optimize("O3")))
+#endif
+void follow_moments(Index count, Real *__restrict weights, const Real *__restrict gradient, Real *__restrict mean,
+                    Real *__restrict square, double beta_1, double beta_2, double eps, Real root, Real size) {
+  const Real new_1 = 1 - beta_1, new_2 = 1 - beta_2, old_2 = beta_2, epsilon = eps;
+  for (Index i = 0; i < count; ++i) {
+    const Real g = gradient[i], m = mean[i] + new_1 * (g - mean[i]), s = old_2 * square[i] + new_2 * g * g;
+    mean[i] = m;
+    square[i] = s;
+    weights[i] += size * (m / (std::sqrt(s) / root + epsilon));
+  }
+}
+
 }  // namespace
 
 extern "C" {
@@ -1531,6 +1741,23 @@ void lstmreg_masks(Real *numbers, Index count, double rate) {
   for (Index i = 0; i < count; ++i) numbers[i] = numbers[i] >= below ? kept : Real(0);
 }
 
+// Both passes of a layer, with a head and a loss between them; likewise.
+Index lstmreg_learn(const Lesson *q) {
+  Arena arena{static_cast<char *>(q->layer.scratch)};
+  const Learning learning(*q, arena);
+  if (q->layer.scratch) learning.run();
+  return arena.used;
+}
+
+// Adam's step of K models of P weights, (K, P) each; `roots (K)` are those of what the second moment has seen so far, and
+// `sizes (K)` those of the steps.
+void lstmreg_adam(Index models, Index count, Real *weights, const Real *gradient, Real *mean, Real *square,
+                  double beta_1, double beta_2, double epsilon, const Real *roots, const Real *sizes) {
+  for (Index k = 0, at = 0; k < models; ++k, at += count)
+    follow_moments(count, weights + at, gradient + at, mean + at, square + at, beta_1, beta_2, epsilon, roots[k],
+                   sizes[k]);
+}
+
 // How many numbers a vector has, at most and for some hidden units: rows of `gates` and `cells` are whole vectors.
 int lstmreg_lanes() { return kLanes; }
 int lstmreg_width(Index hidden) { return width(hidden); }
@@ -1549,6 +1776,7 @@ int lstmreg_short() {
 // Whether y and dy are then Shorts: not of few units, which are multiplied as they are.
 int lstmreg_short_results(Index hidden) { return lstmreg_short() && width(hidden) == kLanes; }
 
-// For whoever mirrors Problem.
+// For whoever mirrors Problem and Lesson.
 Index lstmreg_problem_size() { return sizeof(Problem); }
+Index lstmreg_lesson_size() { return sizeof(Lesson); }
 }

@@ -15,7 +15,7 @@ from lstmreg.population import Block, Population
 from lstmreg.training.finite import fault_of_step, not_finite
 
 from .lockstep import Part
-from .losses import Sums, member_losses
+from .losses import Sums, member_losses, number_of
 from .member import Member
 from .workers import Workers
 
@@ -71,6 +71,8 @@ class Formation:
 
         def work(piece: Part) -> tuple[dict[str, Tensor], Tensor, list[States], Tensor]:
             rows = slice(piece.first, piece.last)
+            if (numbers := self._at_once(piece, weights)) is not None:
+                return self._learn_at_once(piece, weights, numbers)
             leaf = weights.detach()[rows].requires_grad_()
             generators = [member.generator for member in self.members[rows]]
             states = self._states_of(piece)
@@ -91,6 +93,41 @@ class Formation:
             self._notice(piece, total, prediction)
         self._before = pieces
         return [slice(piece.first, piece.last) for piece in pieces]
+
+    def _at_once(self, piece: Part, weights: Tensor) -> list[int] | None:
+        """Return the numbers of the members' losses where one call of compiled code can take the step."""
+        numbers = [number for number in self._numbers(piece) if number is not None]
+        if not numbers or self._is_stateful or piece.lengths is not None:
+            return None
+        return numbers if self._block(piece).learns_at_once(piece.x, piece.y, weights.detach()) else None
+
+    def _kinds(self, part: Part) -> list[object]:
+        """Return for each member what it must share with others to be run with them."""
+        members = self.members[part.first : part.last]
+        return [(m.masks, number is None) for m, number in zip(members, self._numbers(part), strict=True)]
+
+    def _numbers(self, piece: Part) -> list[int | None]:
+        """Return the number of each member's loss in compiled code, if it has one."""
+        if not piece.y.is_floating_point():
+            return [None] * (piece.last - piece.first)
+        y = piece.y if piece.is_shared else piece.y[0]
+        return [number_of(criterion, y, y) for criterion in self._criteria(piece)]
+
+    def _learn_at_once(
+        self, piece: Part, weights: Tensor, numbers: list[int]
+    ) -> tuple[dict[str, Tensor], Tensor, list[States], Tensor]:
+        rows = slice(piece.first, piece.last)
+        assert weights.grad is not None
+        predictions, losses, penalties = self._block(piece).learn(
+            weights.detach()[rows],
+            weights.grad[rows],
+            piece.x,
+            piece.y,
+            [member.generator for member in self.members[rows]],
+            numbers,
+            proximal=self.members[0].training.proximal,
+        )
+        return {"loss": losses} | penalties, sum(penalties.values(), losses), [], predictions
 
     def _notice(self, piece: Part, losses: Tensor, predictions: Tensor) -> None:
         """Count a step, and end members whose loss is not finite."""
@@ -129,7 +166,11 @@ class Formation:
                 member.fault = f"{fault} in batch {number}"
 
     def _pieces(self, batch: list[Part], *, alike: bool) -> Iterator[Part]:
-        """Cut a batch where masks differ, if members must be ``alike``, and so that all have work and memory."""
+        """Cut a batch where masks differ, if members must be ``alike``, and so that all have work and memory.
+
+        And where one has a loss that compiled code knows and the next has not: how a member is computed must not depend
+        on its company.
+        """
         members = sum(part.last - part.first for part in batch)
         enough = max(_WORTH_A_PIECE, math.ceil(members / self._workers.count / _PIECES_EACH))
         for part in batch:
@@ -137,7 +178,8 @@ class Formation:
             fitting = _BYTES_AT_ONCE // (size * steps * self._step_bytes * self._workers.count)
             at_once = max(1, min(fitting, enough))
             first = part.first
-            for _, group in groupby(self.members[part.first : part.last], lambda m: m.masks if alike else None):
+            kinds = self._kinds(part) if alike else [None] * (part.last - part.first)
+            for _, group in groupby(kinds):
                 count = len(list(group))
                 pieces = math.ceil(count / at_once)
                 for i in range(pieces):

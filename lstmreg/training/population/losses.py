@@ -8,7 +8,8 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
-from lstmreg.losses import CRITERIA, Criterion, Loss
+from lstmreg.losses import CRITERIA, Criterion, Loss, Regression
+from lstmreg.ops import lesson
 from lstmreg.training.criteria import check_targets, require_shape_of, settled
 
 from .lockstep import Part
@@ -29,6 +30,14 @@ def member_losses(criteria: Sequence[Criterion], prediction: Tensor, piece: Part
         losses.append(_losses(criterion, prediction[rows], y if piece.is_shared else y[rows], own))
         first = rows.stop
     return losses[0] if len(losses) == 1 else torch.cat(losses)
+
+
+def number_of(criterion: Criterion, prediction: Tensor, y: Tensor) -> int | None:
+    """Return the number that ``lstmreg.ops.lesson`` has for what a criterion is, for one member; ``None`` if none."""
+    criterion = settled(criterion, prediction, y)
+    if type(criterion) is Regression and criterion.steps == "last":
+        return lesson.CRITERIA[criterion.kind] + lesson.MAY_LACK
+    return next((lesson.CRITERIA[name] for name, known in CRITERIA.items() if criterion is known), None)
 
 
 def _losses(criterion: Criterion, prediction: Tensor, y: Tensor, own: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lstmreg import TrainingConfig
+from lstmreg.ops import adam
 from lstmreg.training.population.optimizers import MemberOptimizer
 
 K, P = 5, 11
@@ -129,3 +130,19 @@ def test_a_closure_is_called_once_before_the_step():
 
     assert optimizer.step(closure) == 3.5
     assert torch.equal(weights.detach(), torch.full((K, P), 0.5))
+
+
+@pytest.mark.parametrize("kind", ["adam", "adamw"])
+def test_where_nothing_is_compiled_torchs_operations_step_alike(kind, monkeypatch):
+    ends = []
+    for is_compiled in (True, False):
+        if not is_compiled:
+            monkeypatch.setattr(adam, "serves", lambda *rows: False)
+        generator = torch.Generator().manual_seed(0)
+        weights = nn.Parameter(torch.randn(3, 37, generator=generator, dtype=torch.float64))
+        optimizer = MemberOptimizer(weights, trainings(kind)[:3])
+        for _ in range(4):
+            weights.grad = torch.randn(3, 37, generator=generator, dtype=torch.float64)
+            optimizer.step(rows=[slice(0, 1), slice(1, 3)])
+        ends.append(weights.detach())
+    torch.testing.assert_close(ends[0], ends[1], rtol=1e-13, atol=1e-13)
