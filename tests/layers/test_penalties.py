@@ -437,7 +437,9 @@ def step(lstm: LSTM, x: Tensor, readings: int = 1) -> list[Tensor]:
         {"bias": False},
         {"kernel_regularizer": None, "per_gate_masks": False},
     ],
-    ids=str,
+    ids=lambda knobs: (
+        ", ".join(f"{name}={getattr(value, '__name__', value)}" for name, value in knobs.items()) or "none"
+    ),
 )
 def test_a_pass_that_forms_its_penalties_costs_what_operations_of_their_own_do(knobs, readings):
     torch.manual_seed(0)
