@@ -134,3 +134,10 @@ def test_what_is_not_float_or_of_two_types_is_not_served():
     assert not lesson.serves(given.x.float(), given.targets, given.weights)
     assert not lesson.serves(given.x.half(), given.targets.half(), given.weights.half())
     assert not lesson.serves(given.x[:, :0], given.targets, given.weights)
+
+
+def test_autocast_asks_for_what_it_has_not():
+    x, y, weights = torch.randn(4, 3, 2), torch.randn(4, 1), torch.randn(5, 7)
+    assert lesson.serves(x, y, weights)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert not lesson.serves(x, y, weights)
