@@ -680,6 +680,15 @@ def test_other_compilers_and_processors_get_the_same_results(cache, monkeypatch,
         assert library.lstmreg_short() == 1
 
 
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="elsewhere the compiler may have another word for it")
+@pytest.mark.parametrize("real", ["float", "double"])
+def test_it_compiles_for_this_very_processor(real):
+    """What the compiler refuses here would be compiled for any processor, and be slower without a word."""
+    command = [*compiled._compiler(), f"-DREAL={real}", *compiled.FLAGS, compiled.TUNING[0], "-fsyntax-only"]
+    done = subprocess.run([*command, str(compiled.SOURCE)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.skipif("avx512_bf16" not in processor_flags(), reason="this processor has no products of bfloat16")
 def test_bfloat16_is_multiplied_by_the_processor_where_it_can():
     assert compiled.library("float").lstmreg_short() > 0
