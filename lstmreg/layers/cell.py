@@ -12,9 +12,9 @@ from torch.nn.utils import parametrize
 
 from lstmreg import dropout, ops
 from lstmreg.regularizers import ELASTIC
-from lstmreg.tracing import in_backward
+from lstmreg.tracing import in_backward, is_plain
 
-from .penalty import Bill, Charges, Term, is_trainable, tensor_of
+from .penalty import Bill, Charges, Term, WeightState, is_trainable, tensor_of
 from .settings import Configured, Plan
 
 #: What Keras calls the weights that have regularizers and constraints, and torch's stems of their names.
@@ -132,10 +132,9 @@ class Cell:
         plan = self.plan
         if valid is not None or plan.every_step is None:
             return self.run(x, h_0, c_0, valid), None
-        charges = self.charges(plan)
-        strengths = self._strengths(charges, x.shape[1])
+        strengths = self._strengths(plan, x.shape[1])
         result, costs = ops.penalised(self._call(x, h_0, c_0, valid), strengths, self.lstm.backend)
-        return result, None if costs is None else Bill(self.index, charges, costs)
+        return result, None if costs is None else Bill(self.index, self.charges(plan), costs)
 
     def _call(self, x: Tensor, h_0: Tensor, c_0: Tensor, valid: Tensor | None) -> ops.Call:
         lstm = self.lstm
@@ -204,25 +203,30 @@ class Cell:
 
     def charges(self, plan: Plan) -> Charges:
         """Return its penalised weights as they are now, and say which of their penalties a pass can form."""
-        parameters = self.lstm._parameters
-        states: list[tuple[int, int, int] | None] = []
+        has_memory = is_plain()  # which what a transform or a compiler passes through has not
+        states: list[WeightState | None] = []
         formed: list[str] = []
-        for kind, _, strength in plan.weights:
-            weight = parameters.get(STEMS[kind] + self._suffix)
+        for kind, weight, strength in self._charged(plan):
             if weight is None or strength is None:
                 states.append(None)
-            elif weight.requires_grad:
-                beside = self.weight("bias_hh")._version if kind == "bias" else 0
-                states.append((id(weight), weight._version, beside))
-                formed.append(kind)
+                continue
+            beside = self.weight("bias_hh")._version if kind == "bias" else 0
+            states.append((id(weight), weight.data_ptr() if has_memory else 0, weight._version, beside))
+            formed.append(kind)
         return Charges(plan, states, formed)
 
-    def _strengths(self, charges: Charges, batch: int) -> ops.Strengths:
-        plan, batch = charges.plan, max(batch, 1)
+    def _charged(self, plan: Plan) -> Iterator[tuple[str, Tensor | None, ops.Strength | None]]:
+        """Yield the kind of each penalised weight, itself and its strengths; ``None`` of what a pass cannot form."""
+        for kind, _, strength in plan.weights:
+            weight = self.lstm._parameters.get(STEMS[kind] + self._suffix)
+            if weight is None or strength is None or weight.requires_grad:
+                yield kind, weight, strength
+
+    def _strengths(self, plan: Plan, batch: int) -> ops.Strengths:
         assert plan.every_step is not None
         l1, l2 = plan.every_step
-        of_weights = {kind: strength for kind, _, strength in plan.weights if kind in charges.formed}
-        return ops.Strengths(**of_weights, activity=(l1 / batch, l2 / batch))
+        of_weights = {kind: strength for kind, weight, strength in self._charged(plan) if weight is not None}
+        return ops.Strengths(**of_weights, activity=(l1 / max(batch, 1), l2 / max(batch, 1)))
 
     def penalty_terms(self, bill: Bill | None = None) -> Iterator[Term]:
         """Yield what its trained weights cost; ``bill`` says what a pass has formed of it."""

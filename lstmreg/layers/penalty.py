@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -220,13 +220,16 @@ def is_trainable(module: nn.Module, name: str) -> bool:
     return bool(getattr(module, name).requires_grad)
 
 
+#: The id of a weight, which the pass keeps alive; where its numbers lie; and how often they, and what is added to them,
+#: were changed in place.
+WeightState: TypeAlias = tuple[int, int, int, int]
+
+
 class Charges(NamedTuple):
     """The penalised weights of a cell, as they were when a pass went through them."""
 
     plan: Any  #: of the layer; another one has other regularizers
-    states: list[tuple[int, int, int] | None]
-    """The id of each, which the pass keeps alive; how often it was changed in place, and what is added to it.
-    ``None`` for one whose penalty a pass does not form."""
+    states: list[WeightState | None]  #: ``None`` for one whose penalty a pass does not form
     formed: list[str]  #: the kinds of those whose penalty it does
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lstmreg import activations
-from lstmreg.ops.penalties import Strength
+from lstmreg.ops import Strength
 from lstmreg.regularizers import Regularizer, plain_strengths
 from lstmreg.tracing import is_compiling
 

@@ -21,6 +21,7 @@ from .call import Result as Result
 from .dispatch import BACKENDS as BACKENDS
 from .native import stack as stack
 from .penalties import Costs as Costs
+from .penalties import Strength as Strength
 from .penalties import Strengths as Strengths
 
 

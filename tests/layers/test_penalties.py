@@ -468,12 +468,14 @@ def test_the_penalty_of_weights_is_theirs_as_they_are_now_whatever_a_pass_has_fo
             lstm.weight_ih_l0.mul_(2)
         elif what == "the second bias":
             lstm.bias_hh_l0.add_(1)
+        elif what == "other data":
+            lstm.weight_ih_l0.data = torch.randn(4 * H, D)
         elif what == "the setting":
             lstm.recurrent_regularizer = L2(0.75)
         else:
             lstm.weight_hh_l0 = nn.Parameter(torch.randn(4 * H, H))
 
-    for what in ("in place", "the second bias", "the setting", "another parameter"):
+    for what in ("in place", "other data", "the second bias", "the setting", "another parameter"):
         output, _ = lstm(x)
         activity = plain(0.125 / B, 0.5 / B, output)
         assert_close(penalties(lstm), of_weights() | {"activity": activity})
