@@ -125,6 +125,11 @@ def all_at_once() -> dict[str, Callable[[Measured], Array]]:
     return fixed | {"each at its best by other blocks": lambda one: one.together}
 
 
+def turned_together(sets: Sequence[Measured]) -> float:
+    """Return how many knobs are on, on average, where each is at its best by other blocks."""
+    return float(np.mean([len(settings.turned(setting)) for one in sets for setting, _ in one.chosen_together]))
+
+
 def best_alone(one: Measured) -> Array:
     """Return what the best value of one knob does, chosen on other blocks, weight decay left out."""
     return _chosen_of(one, [s for s in settings.singles() if settings.WEIGHT_DECAY not in s])
@@ -297,9 +302,9 @@ def pair_effects(one: Measured) -> list[PairEffect]:
     """Return what pairs do on a set."""
     found = []
     for setting, of_blocks in one.pairs:
+        alone = np.stack([one.change(settings.alone(path, value)) for path, value in settings.turned(setting).items()])
+        better = choose(alone).of_blocks
         judged = ~np.isnan(of_blocks)
-        alone = [one.change(settings.alone(path, value)) for path, value in settings.turned(setting).items()]
-        better = min(alone, key=lambda of_one: float(of_one[~judged].mean()) if (~judged).any() else 0.0)
         first, second = sorted(settings.turned(setting))
         found.append(
             PairEffect(
@@ -307,7 +312,7 @@ def pair_effects(one: Measured) -> list[PairEffect]:
                 (first, second),
                 float(of_blocks[judged].mean()),
                 float(better[judged].mean()),
-                float(sum(of_one[judged].mean() for of_one in alone)),
+                float(alone.sum(axis=0)[judged].mean()),
             )
         )
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from .results import Line
 from .searches import Searched
 from .sets import SUBJECTS
 from .settings import KERAS_STRENGTH, LADDERS, alone, name
-from .statistics import Estimate
+from .statistics import Array, Estimate
 from .words import change, ends, listed
 
 #: So often a 95 % interval lies below zero where there is nothing.
@@ -108,11 +108,13 @@ def sentences(sets: Sequence[Measured], proposals: Mapping[str, LeftOut]) -> Ite
         f"looked at; luck alone would name {_LUCK * len(tuned):.1f})."
     )
     yield (
-        f"**Early stopping alone against everything**: the best of {len(settings.singles())} values of all knobs, "
-        f"chosen on one half of the blocks, changes the loss on the other by {change(everything.pooled)}; worth "
-        f"having in {everything.helped} of {count} sets, for certain in {everything.helped_for_certain}; it harms in "
-        f"{everything.harmed}."
+        f"**Early stopping alone against everything**: the best of {len(settings.singles())} values of {len(tuned)} "
+        f"knobs, AdamW's weight decay among them, chosen on one half of the blocks, changes the loss on the other by "
+        f"{change(everything.pooled)}; worth having in {everything.helped} of {count} sets, for certain in "
+        f"{everything.helped_for_certain}; it harms in {everything.harmed}. On another set: "
+        f"{ends(everything.pooled.predicted)}."
     )
+    yield from beyond_weight_decay(sets)
     parts = []
     for p in ("model.kernel_l1", "model.kernel_l2", "model.recurrent_l1", "model.recurrent_l2"):
         found = comparing.at(sets, alone(p, KERAS_STRENGTH))
@@ -126,10 +128,14 @@ def sentences(sets: Sequence[Measured], proposals: Mapping[str, LeftOut]) -> Ite
             f"{found.harmed} of {count}); tuned it is {change(beyond.pooled)} beyond that."
         )
     of_others = comparing.over(sets, lambda one: one.change(proposals[family(one)].proposal))
+    against_others = comparing.over(
+        sets, lambda one: one.best[0].of_blocks - one.change(proposals[family(one)].proposal)
+    )
     yield (
         f"**A value that served others**: the one that is best over the other sets changes the loss on a set that had "
         f"no say in it by {change(of_others.pooled)}; it helps in {of_others.helped} and harms in {of_others.harmed} "
-        f"of {count}."
+        f"of {count}. Tuned on half of its own blocks, the best of all values is {change(against_others.pooled)} "
+        f"beyond that."
     )
     yield from begun_with(sets)
     kinds = {words: own for words, own in comparing.kinds(sets).items() if len(own) >= FEW}
@@ -147,6 +153,23 @@ def sentences(sets: Sequence[Measured], proposals: Mapping[str, LeftOut]) -> Ite
     )
 
 
+def beyond_weight_decay(sets: Sequence[Measured]) -> Iterator[str]:
+    """Say what knobs do beyond weight decay, which is what one would try without them; both tuned likewise."""
+
+    def beyond(effect: Callable[[Measured], Array]) -> str:
+        found = comparing.over(sets, lambda one: effect(one) - one.tuned(settings.WEIGHT_DECAY).of_blocks)
+        return change(found.pooled)
+
+    single = ", ".join(
+        f"`{name(path)}` {beyond(lambda one, path=path: one.tuned(path).of_blocks)}"
+        for path in ("model.activity_l2", settings.RECURRENT_DROPOUT)
+    )
+    yield (
+        f"**Beyond AdamW's weight decay**, tuned likewise: the best value of any knob {beyond(comparing.best_alone)}, "
+        f"{single}."
+    )
+
+
 def begun_with(sets: Sequence[Measured]) -> Iterator[str]:
     """Say what the values that a search begins with are worth, and as many that the left-out set had no say in."""
     ladders, of_others = comparing.begun_with(), comparing.ladders_of_others(sets)
@@ -155,8 +178,8 @@ def begun_with(sets: Sequence[Measured]) -> Iterator[str]:
     yield (
         f"**The values that a search begins with**, {sum(map(len, ladders.values()))} of the "
         f"{len(settings.singles())}: the best of them, chosen on other blocks, changes the loss by "
-        f"{change(own.pooled)}. They were chosen by this study; as many values that the other sets alone chose: "
-        f"{change(held_out.pooled)}."
+        f"{change(own.pooled)}. They were chosen by this study; as many values of the same knobs that the other sets "
+        f"alone chose: {change(held_out.pooled)}."
     )
 
 
@@ -170,8 +193,9 @@ def at_once(sets: Sequence[Measured]) -> Iterator[str]:
         parts.append(f"{words} {change(found.pooled)}, helps in {found.helped}, harms in {found.harmed}")
     beyond = comparing.over(sets, lambda one: one.together - comparing.best_alone(one))
     yield (
-        f"**All six at once**, against none, on {beyond.pooled.count} sets: {'; '.join(parts)}. The last is "
-        f"{change(beyond.pooled)} against the best value of one knob alone, chosen likewise."
+        f"**All six at once**, against none, on {beyond.pooled.count} sets: {'; '.join(parts)}. The last turns "
+        f"{comparing.turned_together(sets):.1f} of the six on average, those that lower the loss by themselves where "
+        f"they are chosen, and is {change(beyond.pooled)} against the best value of one knob alone, chosen likewise."
     )
     tied = comparing.over(sets, lambda one: one.tied.of_blocks)
     against = comparing.over(sets, comparing.tied_against_per_gate)
@@ -190,7 +214,8 @@ def whole_searches(searches: Sequence[Searched]) -> Iterator[str]:
     of_test = Estimate.over([each.of_test for each in families.values()])
     followed = Estimate.over([each.followed for each in families.values()])
     yield (
-        f"**A whole search** (the default one, 16 units, all training cases) on {len(searches)} of the sets, "
+        f"**A whole search** (16 units, all training cases; [real data](real-data.md) says what each began with, "
+        f"values that were chosen on these same sets in part) on {len(searches)} of the sets, "
         f"{len(families)} families: its picks change the loss by {change(of_blocks)} with fresh seeds on the blocks "
         f"that chose them, and by {change(of_test)} on test rows that had no part in anything. It recommends its pick "
         f"in {sum(one.recommends for one in searches)}; who follows that, and else turns no knob, has "
@@ -208,8 +233,9 @@ def staged_sizes(everything: Sequence[Measured]) -> Iterator[str]:
     best, at_first = comparing.best_of_all(own), comparing.best_of_all(comparing.at_first(own, everything))
     yield (
         f"**The size by the staged rule** (8 units, doubled as long as the loss on the blocks that end the trainings "
-        f"falls): {sizes} of {len(own)} sets. There the best of all values, chosen on other blocks, changes the loss "
-        f"by {change(best.pooled)}; with 16 units on the same sets by {change(at_first.pooled)}."
+        f"falls; few sets have 64, so 32 is that or more): {sizes} of {len(own)} sets. There the best of all values, "
+        f"chosen on other blocks, changes the loss by {change(best.pooled)}; with 16 units on the same sets by "
+        f"{change(at_first.pooled)}."
     )
 
 
@@ -221,7 +247,7 @@ def amounts(everything: Sequence[Measured]) -> Iterator[str]:
         return
     difference = comparing.fewest_against_most(several, lambda one: one.best[0].of_blocks)
     if difference.low > 0:
-        verdict = "No, less; perhaps because of few cases few are left to choose by"
+        verdict = "No, less"
     elif difference.high < 0:
         verdict = "Yes"
     else:

@@ -20,8 +20,8 @@ from .words import change, ends, listed, markdown, percent, settings_words
 
 def sets_table(everything: Sequence[Measured]) -> str:
     """Return a row for each condition."""
-    header = ["set", "units", "train on", "rate", "no knob against the best floor", "against the simple model",
-              "best of all values", "its change", "picks of the halves"]  # fmt: skip
+    header = ["set", "units", "layers", "seeds", "train on", "rate", "no knob against the best floor",
+              "against the simple model", "best of all values", "its change", "picks of the halves"]  # fmt: skip
     rows = []
     for one in sorted(everything, key=lambda m: (not m.is_first, list(SUBJECTS).index(m.condition.subject))):
         chosen, offered = one.best
@@ -31,6 +31,8 @@ def sets_table(everything: Sequence[Measured]) -> str:
             [
                 f"{one.condition.subject} ({one.task})",
                 str(one.condition.hidden),
+                str(one.condition.layers),
+                str(one.seeds),
                 listed([min(one.trained_on), max(one.trained_on)]),
                 f"{one.rate:g}",
                 f"{one.best_floor} {change(one.beyond(one.best_floor))}",
@@ -40,7 +42,7 @@ def sets_table(everything: Sequence[Measured]) -> str:
                 "; ".join(picks),
             ]
         )
-    return markdown(header, rows, numbers=(1, 2, 3))
+    return markdown(header, rows, numbers=(1, 2, 3, 4, 5))
 
 
 def knobs_table(sets: Sequence[Measured]) -> str:
@@ -222,10 +224,15 @@ def kinds_table(sets: Sequence[Measured]) -> str:
 
 
 def distance_table(sets: Sequence[Measured]) -> str:
-    """Return a row for the sets on which no knob is nearer to the best floor, and one for the others."""
+    """Return rows for sets on which no knob is near to the best floor or to the simple model, and for the others."""
     ordered = sorted(sets, key=lambda one: -one.beyond(one.best_floor).mean)
     middle = (len(ordered) + 1) // 2
-    return _groups_table({"nearer": ordered[:middle], "farther": ordered[middle:]})
+    groups = {"nearer": ordered[:middle], "farther": ordered[middle:]}
+    simple = [one for one in sets if one.best_simple_model is not None]
+    is_behind = [one.beyond(one.best_simple_model or "").mean >= 0 for one in simple]
+    groups["no better than the simple model"] = [one for one, behind in zip(simple, is_behind, strict=True) if behind]
+    groups["better than it"] = [one for one, behind in zip(simple, is_behind, strict=True) if not behind]
+    return _groups_table(groups)
 
 
 def _groups_table(groups: Mapping[str, Sequence[Measured]]) -> str:

@@ -397,7 +397,8 @@ def test_all_knobs_at_once_are_told_from_the_best_one_and_tied_masks_from_those_
     assert list(found.values()) == pytest.approx([0.3 - 0.05, -0.05, -0.3])
     said = " ".join(summary.at_once(sets))
     assert "each at its best by other blocks −26 % (−26 to −26)" in said
-    assert "The last is −18 % (−18 to −18) against the best value of one knob alone" in said
+    assert "The last turns 3.0 of the six on average" in said
+    assert "and is −18 % (−18 to −18) against the best value of one knob alone" in said
     assert "tuned: −1 % (−1 to −1) against none, +4 % (+4 to +4) against a mask for each gate" in said
     assert "| 0.3 | −5 % (−5 to −5) | −1 % (−1 to −1) | +4 % (+4 to +4) |" in tables.tied_table(sets)
     # Where nothing was trained together, nothing is said.
@@ -487,6 +488,42 @@ def test_a_whole_search_is_told_by_the_blocks_that_chose_and_by_the_test_that_di
     kept = searches.read(results.PATH.with_name(searches.NAME))
     assert {"digits", "sunspots"} < {one.subject for one in kept}
     assert not {"noise", "returns"} & {one.subject for one in kept}
+
+
+def test_knobs_are_told_from_weight_decay_that_was_tuned_likewise() -> None:
+    helps = {"model.activity_l2": (0.1, -0.2), settings.WEIGHT_DECAY: (0.3, -0.1)}
+
+    def effect(subject: str, turned: dict[str, float]) -> float:
+        ((path, value),) = list(turned.items())[:1]
+        at, change = helps.get(path, (None, 0.0))
+        return change if value == at else 0.05
+
+    sets = comparing.compared(measured(made_up(effect, SUBJECTS, noise=0.0)))
+    said = " ".join(summary.beyond_weight_decay(sets))
+    assert "the best value of any knob −10 % (−10 to −10), `activity_l2` −10 % (−10 to −10)" in said
+    assert "`recurrent_dropout` +11 % (+11 to +11)." in said
+
+
+def test_of_a_pair_that_both_halves_try_the_better_one_is_chosen_on_the_other_half() -> None:
+    """On even blocks the first of two knobs is good, on odd ones the second: judged, each is taken where it is bad."""
+    both = {"model.kernel_l1": 0.1, "model.dropout": 0.3}
+    lines = made_up(lambda *_: 0.0, ("walmart",))
+    (level,) = [line["loss"] for line in lines if line.get("setting") == {running.RATE: 0.01}]
+    lines = [line for line in lines if not choosing.is_pair(line)]
+    for line in lines:
+        for parity, path in enumerate(both):
+            if line.get("setting") == {path: both[path]}:
+                line["loss"] = [x - 0.5 * (block % 2 == parity) for block, x in enumerate(level)]
+    of = {name: lines[0][name] for name in ("set", "cases", "hidden", "layers", "seed")}
+    lines.append(of | {"setting": both, "blocks": [*range(BLOCKS)], "loss": [x - 0.3 for x in level], "failures": 0})
+    (found,) = comparing.pair_effects(measured(lines)[0])
+    assert (found.together, found.better, found.sum) == pytest.approx((-0.3, 0.0, -0.5))
+
+
+def test_conditions_of_one_set_are_told_apart() -> None:
+    lines = [*made_up(known, ("walmart",)), *made_up(known, ("walmart",), layers=2)]
+    rows = tables.sets_table(measured(lines)).splitlines()[2:]
+    assert [row.split(" | ")[1:4] for row in rows] == [["16", "1", "1"], ["16", "2", "1"]]
 
 
 def test_less_with_fewer_cases_is_told_from_more_and_from_what_cannot_be_told() -> None:
