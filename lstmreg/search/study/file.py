@@ -98,6 +98,21 @@ class StudyFile(Storage):
         """
         check_file(self.path)
 
+    def is_made(self) -> bool:
+        """Tell whether all tables are there, of which Optuna makes those that are not; this one is filled last.
+
+        Raises:
+            CorruptFileError: If the file cannot be read.
+        """
+        try:
+            with closing(sqlite3.connect(f"file:{self.path.absolute()}?mode=ro", uri=True)) as connection:
+                named = connection.execute("SELECT name FROM sqlite_master WHERE name = 'alembic_version'").fetchone()
+                return bool(named and connection.execute("SELECT version_num FROM alembic_version").fetchone())
+        except sqlite3.DatabaseError as error:
+            if _is_of_the_machine(error):
+                return True  # whoever opens it will say so
+            raise self.damaged(first_line(error)) from None
+
     @contextmanager
     def held(self) -> Iterator[None]:
         """Say of an error in writing which trainings were lost with it.
