@@ -411,3 +411,14 @@ def test_reports_all_through_a_search_disturb_nothing_and_the_last_word_is_the_a
     assert content["unfinished"] is None
     assert content["headline"] == report.headline(report.answer(search.read(config.directory)))
     assert "The search has not ended" not in (config.directory / "report.html").read_text()
+
+
+def test_a_search_that_was_killed_at_the_first_write_of_its_study_begins_anew(tmp_path: Path) -> None:
+    config = smallest_config(tmp_path)
+    config.directory.mkdir(parents=True)
+    study = config.directory / "study.db"
+    study.touch()
+    study.with_name("study.db-journal").write_bytes(bytes(512))
+    evidence = search.run(config)
+    assert report.headline(report.answer(evidence))
+    assert not study.with_name("study.db-journal").exists()

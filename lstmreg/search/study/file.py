@@ -212,6 +212,8 @@ def check_file(path: Path) -> None:
     if not path.exists():
         return
     if path.stat().st_size == 0:  # to SQLite that is a database in which there is nothing yet
+        if path.with_name(f"{path.name}-journal").exists():  # nor was there: who made it was killed at its first write
+            return
         raise damaged(path, "it is empty")
     verdict = _checked(path, "rw")
     if verdict != "ok":  # perhaps because the file cannot be written
