@@ -9,8 +9,6 @@ import json
 import math
 import re
 import shlex
-import shutil
-import sqlite3
 from pathlib import Path
 from typing import NamedTuple
 
@@ -371,29 +369,6 @@ def test_while_a_process_is_at_it_its_page_stays_and_the_rest_is_written(
     assert "the page of the search" not in (config.directory / "report.html").read_text()
 
 
-@pytest.mark.parametrize("left", ["no table", "some tables", "all but the last row"])
-def test_a_report_does_not_make_the_tables_that_a_search_is_making(
-    searched: Searched, tmp_path: Path, left: str
-) -> None:
-    """Two that make them at once would meet, and the search would take its study for damaged."""
-    run = tmp_path / "run"
-    shutil.copytree(searched.evidence.config.directory, run)
-    with contextlib.closing(sqlite3.connect(run / "study.db")) as database:
-        kept = {"no table": [], "some tables": ["studies", "trials"]}.get(left)
-        for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
-            if kept is not None and name not in kept:
-                database.execute(f"DROP TABLE {name}")
-        if kept is None:
-            database.execute("DELETE FROM alembic_version")
-        database.commit()
-        before = database.execute("SELECT name, rootpage FROM sqlite_master").fetchall()
-        with pytest.raises(LstmregError, match=r"the search has not begun\. Run 'lstmreg search'"):
-            report.write_what_is_known(run)
-        assert database.execute("SELECT name, rootpage FROM sqlite_master").fetchall() == before
-        if kept is None:
-            assert database.execute("SELECT * FROM alembic_version").fetchall() == []
-
-
 def test_reports_all_through_a_search_disturb_nothing_and_the_last_word_is_the_answer(tmp_path: Path) -> None:
     config = smallest_config(tmp_path)
     config = dataclasses.replace(config, training=dataclasses.replace(config.training, max_epochs=10, patience=10))
@@ -411,14 +386,3 @@ def test_reports_all_through_a_search_disturb_nothing_and_the_last_word_is_the_a
     assert content["unfinished"] is None
     assert content["headline"] == report.headline(report.answer(search.read(config.directory)))
     assert "The search has not ended" not in (config.directory / "report.html").read_text()
-
-
-def test_a_search_that_was_killed_at_the_first_write_of_its_study_begins_anew(tmp_path: Path) -> None:
-    config = smallest_config(tmp_path)
-    config.directory.mkdir(parents=True)
-    study = config.directory / "study.db"
-    study.touch()
-    study.with_name("study.db-journal").write_bytes(bytes(512))
-    evidence = search.run(config)
-    assert report.headline(report.answer(evidence))
-    assert not study.with_name("study.db-journal").exists()

@@ -98,21 +98,6 @@ class StudyFile(Storage):
         """
         check_file(self.path)
 
-    def is_made(self) -> bool:
-        """Tell whether all tables are there, of which Optuna makes those that are not; this one is filled last.
-
-        Raises:
-            CorruptFileError: If the file cannot be read.
-        """
-        try:
-            with closing(sqlite3.connect(f"file:{self.path.absolute()}?mode=ro", uri=True)) as connection:
-                named = connection.execute("SELECT name FROM sqlite_master WHERE name = 'alembic_version'").fetchone()
-                return bool(named and connection.execute("SELECT version_num FROM alembic_version").fetchone())
-        except sqlite3.DatabaseError as error:
-            if _is_of_the_machine(error):
-                return True  # whoever opens it will say so
-            raise self.damaged(first_line(error)) from None
-
     @contextmanager
     def held(self) -> Iterator[None]:
         """Say of an error in writing which trainings were lost with it.
@@ -156,9 +141,20 @@ class StudyFile(Storage):
             raise self.damaged(first_line(error)) from None
 
     def opened(self) -> optuna.storages.RDBStorage:
-        """Return it as Optuna knows it."""
-        arguments = {"connect_args": {"timeout": _PATIENCE}}
-        return optuna.storages.RDBStorage(f"sqlite:///{self.path.absolute()}", engine_kwargs=arguments)
+        """Return it as Optuna knows it, which makes what is not there."""
+        if not self.path.exists():
+            self._make()
+        return _opened(self.path)
+
+    def _make(self) -> None:
+        """Make it under another name: a reader would make the rest of a part of it, and a kill would leave that."""
+        unfinished = self.path.with_name(f"{self.path.name}.unfinished")
+        for left in (unfinished, unfinished.with_name(f"{unfinished.name}-journal")):
+            left.unlink(missing_ok=True)
+        made = _opened(unfinished)
+        made.remove_session()
+        made.engine.dispose()
+        os.replace(unfinished, self.path)
 
     def write(self, storage: optuna.storages.RDBStorage, study: optuna.Study, trial: FrozenTrial) -> int:
         """Keep a trial that has ended, and return its number."""
@@ -167,6 +163,11 @@ class StudyFile(Storage):
     def damaged(self, reason: str) -> CorruptFileError:
         """Say that the study is damaged, and what to do."""
         return damaged(self.path, reason)
+
+
+def _opened(path: Path) -> optuna.storages.RDBStorage:
+    arguments = {"connect_args": {"timeout": _PATIENCE}}
+    return optuna.storages.RDBStorage(f"sqlite:///{path.absolute()}", engine_kwargs=arguments)
 
 
 #: In seconds: so long a write waits for whoever reads the file elsewhere.
@@ -212,8 +213,6 @@ def check_file(path: Path) -> None:
     if not path.exists():
         return
     if path.stat().st_size == 0:  # to SQLite that is a database in which there is nothing yet
-        if path.with_name(f"{path.name}-journal").exists():  # nor was there: who made it was killed at its first write
-            return
         raise damaged(path, "it is empty")
     verdict = _checked(path, "rw")
     if verdict != "ok":  # perhaps because the file cannot be written

@@ -362,8 +362,6 @@ def read_card(config: Config, storage: Storage) -> DataCard:
     if not storage.exists():
         raise CorruptFileError(f"{storage.where}: no such study. Run 'lstmreg search' first.")
     storage.check()
-    if not storage.is_made():
-        raise CorruptFileError(f"{config.directory}: the search has not begun. Run 'lstmreg search'.")
     with storage.reading():
         opened = storage.opened()
         name = f"{config.run_name}/rates"

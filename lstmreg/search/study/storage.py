@@ -40,14 +40,6 @@ class Storage(ABC):
             OSError: If it cannot be reached.
         """
 
-    def is_made(self) -> bool:
-        """Tell whether what exists may be opened to be read: to open what a search is still making would be in its way.
-
-        Raises:
-            CorruptFileError: If what exists cannot be read.
-        """
-        return True
-
     @abstractmethod
     def held(self) -> AbstractContextManager[None]:
         """Hold the run's studies for this process alone; what goes wrong meanwhile is said as :meth:`usable` says it.
