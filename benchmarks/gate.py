@@ -13,9 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
-import json
 import math
-import os
 import statistics
 import subprocess
 import sys
@@ -23,7 +21,9 @@ import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple
+
+from child import Child
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -65,7 +65,7 @@ def gate(base: Path, commit: str, options: argparse.Namespace) -> int:
     times: dict[str, list[list[Pair]]] = {}
     for start in range(options.starts):
         with contextlib.ExitStack() as stack:
-            here = stack.enter_context(Child(ROOT, options))
+            here = stack.enter_context(layer_of(ROOT, options))
             if start == 0:
                 say("Comparing the working tree with the reference …")
                 if (wrong := here.ask(check=True)) is not None:
@@ -74,7 +74,7 @@ def gate(base: Path, commit: str, options: argparse.Namespace) -> int:
                 if (busy := here.ask(busy=True)) > _BUSY:
                     say(f"WARNING: other programs use {busy:.0%} of this machine. Intervals will be wide.")
                 say(f"Correct. Timing it against {commit[:9]}, {options.starts} pairs of processes …")
-            there = stack.enter_context(Child(base, options))
+            there = stack.enter_context(layer_of(base, options))
             for case in here.ask(cases=True):
                 times.setdefault(case, []).append(list(turns(there, here, case, options.rounds)))
             say(f"  {start + 1} of {options.starts}")
@@ -113,38 +113,12 @@ def _archive(commit: str) -> bytes:
 # ---------------------------------------------------------------------- taking turns
 
 
-class Child:
-    """A process that has the layer of one tree, and measures it when it is asked."""
-
-    def __init__(self, tree: Path, options: argparse.Namespace) -> None:
-        self.tree = tree
-        command = [sys.executable, str(Path(__file__).parent / "gate_child.py"), str(options.threads)]
-        command += ["--sizes", *options.sizes] if options.sizes else []
-        command += ["--types", *options.types] if options.types else []
-        settings = {"OMP_NUM_THREADS": str(options.threads), "PYTHONPATH": str(tree)}
-        self.process = subprocess.Popen(
-            command, env=os.environ | settings, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        assert self.process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.close()
-        self.process.wait()
-
-    def ask(self, **request: Any) -> Any:
-        """Send a request, and wait for its answer."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        with contextlib.suppress(BrokenPipeError):
-            print(json.dumps(request), file=self.process.stdin, flush=True)
-        answer = self.process.stdout.readline()
-        if not answer:
-            sys.exit(f"The process with {self.tree} has ended; see above.")
-        return json.loads(answer)
+def layer_of(tree: Path, options: argparse.Namespace) -> Child:
+    """Return a process that has the layer of one tree."""
+    command = [sys.executable, str(Path(__file__).parent / "gate_child.py"), str(options.threads)]
+    command += ["--sizes", *options.sizes] if options.sizes else []
+    command += ["--types", *options.types] if options.types else []
+    return Child(str(tree), command, {"OMP_NUM_THREADS": str(options.threads), "PYTHONPATH": str(tree)})
 
 
 class Pair(NamedTuple):

@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
-import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import keras_child
 import numpy as np
 import torch
+from child import Child
 from harness import BASELINE, STANDARD, Results, Size, arguments, compare, say
 from rivals import RATE, STRENGTH
 from torch import nn
@@ -27,33 +25,14 @@ from torch import nn
 _TURN, _PAUSE = 0.03, 0.01
 
 
-class Child:
+class Library(Child):
     """A process that serves one rival."""
 
     def __init__(self, rival: str, threads: int) -> None:
-        self.rival = rival
         settings = {"OMP_NUM_THREADS": str(threads), "TF_CPP_MIN_LOG_LEVEL": "3", "JAX_PLATFORMS": "cpu"}
         if rival.startswith("keras"):
             settings["KERAS_BACKEND"] = rival.removeprefix("keras ")
-        command = [sys.executable, keras_child.__file__, rival]
-        # It inherits the cores that it may run on: the one limit on threads that all libraries heed.
-        self.process = subprocess.Popen(
-            command, env=os.environ | settings, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-
-    def __enter__(self) -> Child:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.stdin.close()
-        self.process.wait()
-
-    def ask(self, **request: Any) -> Any:
-        print(json.dumps(request), file=self.process.stdin, flush=True)
-        answer = self.process.stdout.readline()
-        if not answer:
-            sys.exit(f"{self.rival}: its process has ended; see above.")
-        return json.loads(answer)
+        super().__init__(rival, [sys.executable, keras_child.__file__, rival], settings)
 
     def seconds(self) -> float:
         time.sleep(_PAUSE)
@@ -67,16 +46,16 @@ def main() -> None:
     results = Results(options.results / "keras.jsonl")
     versions = {name: importlib.metadata.version(name) for name in ("keras", "jax", "tensorflow-cpu")}
     with contextlib.ExitStack() as stack:
-        children = [stack.enter_context(Child(rival, options.threads)) for rival in keras_child.RIVALS]
+        children = [stack.enter_context(Library(rival, options.threads)) for rival in keras_child.RIVALS]
         for child in children:
-            if child.rival != BASELINE:  # of which the definition is made
-                say(f"checking {child.rival}")
+            if child.name != BASELINE:  # of which the definition is made
+                say(f"checking {child.name}")
                 check(child, STANDARD[0])
         for size in STANDARD:
             say(f"keras: {size}")
             for child in children:
                 child.ask(make=size, rate=RATE, strength=STRENGTH)
-            rounds = {child.rival: child.seconds for child in children}
+            rounds = {child.name: child.seconds for child in children}
             compare(rounds, options, results, clock=lambda turn: turn(), size=size._asdict(), versions=versions)
 
 
@@ -94,10 +73,10 @@ def check(child: Child, size: Size) -> None:
         for what, wanted in definition(size).items():
             error, scale = np.abs(found[what] - wanted).max(), np.abs(wanted).max()
             if not error <= 1e-4 * scale:
-                sys.exit(f"{child.rival} at {size}: {what} is not nn.LSTM's, by {error:.1e} of {scale:.1e}.")
+                sys.exit(f"{child.name} at {size}: {what} is not nn.LSTM's, by {error:.1e} of {scale:.1e}.")
         child.ask(make=size, rate=RATE, strength=STRENGTH)
         if child.ask(save=path) == child.ask(save=path):
-            sys.exit(f"{child.rival} at {size}: two steps must draw different masks, and did not.")
+            sys.exit(f"{child.name} at {size}: two steps must draw different masks, and did not.")
 
 
 def definition(size: Size) -> dict[str, np.ndarray]:

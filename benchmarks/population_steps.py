@@ -7,7 +7,6 @@ threads and cores as ``--threads`` says, and the processor's time is counted.
 
 from __future__ import annotations
 
-import json
 import os
 import statistics
 import subprocess
@@ -20,6 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from child import Child
 from harness import Results, arguments, busy_share, say
 
 from lstmreg import ModelConfig, Population, TrainingConfig
@@ -111,23 +111,12 @@ class Ours:
         return {name: tensor.numpy() for name, tensor in named.items()}
 
 
-class Jax:
+class Jax(Child):
     """The process that serves JAX."""
 
     def __init__(self, python: str) -> None:
         settings = {"JAX_PLATFORMS": "cpu", "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
-        child = Path(__file__).parent / "population_child.py"
-        # It inherits the cores that it may run on: the one limit on threads that it heeds.
-        self.process = subprocess.Popen(
-            [python, str(child)], env=os.environ | settings, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-
-    def ask(self, **request: Any) -> Any:
-        print(json.dumps(request), file=self.process.stdin, flush=True)
-        answer = self.process.stdout.readline()
-        if not answer:
-            sys.exit("JAX: its process has ended; see above.")
-        return json.loads(answer)
+        super().__init__("JAX", [python, str(Path(__file__).parent / "population_child.py")], settings)
 
     def make(self, ours: Ours, rate: float, strength: float) -> Any:
         """Give it the weights and batches of a population."""

@@ -132,7 +132,7 @@ def turned_together(sets: Sequence[Measured]) -> float:
 
 def best_alone(one: Measured) -> Array:
     """Return what the best value of one knob does, chosen on other blocks, weight decay left out."""
-    return _chosen_of(one, [s for s in settings.singles() if settings.WEIGHT_DECAY not in s])
+    return one.chosen([s for s in settings.singles() if settings.WEIGHT_DECAY not in s]).of_blocks
 
 
 def tied_against_per_gate(one: Measured) -> Array:
@@ -159,12 +159,10 @@ def staged(everything: Sequence[Measured]) -> list[Measured]:
             of_subjects.setdefault(condition.subject, {})[condition.hidden] = one
     found = []
     for sizes in of_subjects.values():
-        hidden = _FIRST_STAGE
-        while 2 * hidden in sizes and hidden in sizes:
-            if sizes[2 * hidden].stopping.mean() >= sizes[hidden].stopping.mean():
-                break
-            hidden *= 2
         if _FIRST_STAGE in sizes and len(sizes) > 1:
+            hidden = _FIRST_STAGE
+            while 2 * hidden in sizes and sizes[2 * hidden].stopping.mean() < sizes[hidden].stopping.mean():
+                hidden *= 2
             found.append(sizes[hidden])
     return found
 
@@ -184,7 +182,7 @@ def best_of(sets: Sequence[Measured], ladders: Callable[[Measured], Ladders]) ->
 
     def effect(one: Measured) -> Array:
         values = [settings.alone(path, value) for path, own in ladders(one).items() for value in own]
-        return _chosen_of(one, values)
+        return one.chosen(values).of_blocks
 
     return over(sets, effect)
 
@@ -198,11 +196,6 @@ def ladders_of_others(sets: Sequence[Measured]) -> dict[str, Ladders]:
 
     counts = {path: len(values) for path, values in begun_with().items()}
     return {name: {path: best(path, n, others) for path, n in counts.items()} for name, others in _others(sets)}
-
-
-def _chosen_of(one: Measured, values: Sequence[Setting]) -> Array:
-    """Return what the best of some settings, or none of them, does on the blocks that did not choose it."""
-    return choose(np.stack([np.zeros(len(one.baseline)), *(one.change(setting) for setting in values)])).of_blocks
 
 
 def best_value(sets: Sequence[Measured], path: str) -> float:

@@ -82,7 +82,7 @@ class Measured:
                     table[seeds[line["seed"]], block] = np.nan if loss is None else loss
         without = _key({"training.learning_rate": head["rate"]})
         baseline = tables[without]
-        stopping = [line["stopping"] for line in lines if "stopping" in line and _key(line["setting"]) == without]
+        stopping = [line["stopping"] for line in lines if "setting" in line and _key(line["setting"]) == without]
         usable = ~np.isnan(baseline).any(axis=0)
         changes = {
             key: _changes(table, baseline, tried[key])[usable]
@@ -138,15 +138,20 @@ class Measured:
         """Return the same of all values of a knob, ``(K, G)``."""
         return np.stack([self.change(settings.alone(path, value)) for value in settings.LADDERS[path]])
 
+    def chosen(self, values: Sequence[Setting]) -> Chosen:
+        """Choose among settings, or none of them, which is number 0."""
+        changes = [self.change(setting) for setting in values]
+        return choose(np.stack([np.zeros(len(self.baseline)), *changes]))
+
     def tuned(self, path: str) -> Chosen:
         """Choose the value of a knob, or leave it off, which is number 0."""
-        return choose(_with_off(self.ladder(path)))
+        return self.chosen([settings.alone(path, value) for value in settings.LADDERS[path]])
 
     @cached_property
     def best(self) -> tuple[Chosen, list[Setting]]:
         """Choose among all values of all knobs, or nothing at all, which is number 0; the settings by number."""
         singles = settings.singles()
-        return choose(_with_off(np.stack([self.change(setting) for setting in singles]))), [{}, *singles]
+        return self.chosen(singles), [{}, *singles]
 
     @property
     def has_together(self) -> bool:
@@ -164,8 +169,7 @@ class Measured:
     @property
     def tied(self) -> Chosen:
         """Choose the rate of recurrent dropout with one mask for all gates, or leave it off, which is number 0."""
-        rates = settings.LADDERS[settings.RECURRENT_DROPOUT]
-        return choose(_with_off(np.stack([self.change(settings.tied(rate)) for rate in rates])))
+        return self.chosen([settings.tied(rate) for rate in settings.LADDERS[settings.RECURRENT_DROPOUT]])
 
     @property
     def pairs(self) -> list[tuple[Setting, Array]]:
@@ -178,10 +182,6 @@ def _chosen(head: Line, usable: Array) -> tuple[tuple[Setting, tuple[int, ...]],
     """Return what was chosen to be tried together, by the places of blocks among those that are usable."""
     place = {int(block): number for number, block in enumerate(np.flatnonzero(usable))}
     return tuple((setting, tuple(place[b] for b in blocks if b in place)) for setting, blocks in head["together"])
-
-
-def _with_off(effects: Array) -> Array:
-    return np.concatenate([np.zeros((1, effects.shape[1])), effects])
 
 
 def _changes(table: Array, baseline: Array, tried: Array) -> Array:

@@ -102,9 +102,10 @@ def sentences(sets: Sequence[Measured], proposals: Mapping[str, LeftOut]) -> Ite
         f"{best.helped_for_certain}. On another set: {ends(best.pooled.predicted)}. Where the other sets say which "
         f"knob to tune, it is {_knobs(by_others)}, and brings {change(knob_of_others.pooled)}."
     )
-    sure = ", ".join(f"`{name(p)}`" for p, o in tuned.items() if o.pooled.high < 0)
+    sure = [p for p, found in tuned.items() if found.pooled.high < 0]
+    said = ", ".join(f"`{name(p)}`" for p in sure)
     yield (
-        f"**Knobs whose tuned mean over sets is below zero for certain**: {sure or 'none'} (of {len(tuned)} that were "
+        f"**Knobs whose tuned mean over sets is below zero for certain**: {said or 'none'} (of {len(tuned)} that were "
         f"looked at; luck alone would name {_LUCK * len(tuned):.1f})."
     )
     yield (
@@ -114,7 +115,7 @@ def sentences(sets: Sequence[Measured], proposals: Mapping[str, LeftOut]) -> Ite
         f"{everything.helped_for_certain}; it harms in {everything.harmed}. On another set: "
         f"{ends(everything.pooled.predicted)}."
     )
-    yield from beyond_weight_decay(sets)
+    yield beyond_weight_decay(sets, [p for p in sure if p != settings.WEIGHT_DECAY])
     parts = []
     for p in ("model.kernel_l1", "model.kernel_l2", "model.recurrent_l1", "model.recurrent_l2"):
         found = comparing.at(sets, alone(p, KERAS_STRENGTH))
@@ -153,21 +154,16 @@ def sentences(sets: Sequence[Measured], proposals: Mapping[str, LeftOut]) -> Ite
     )
 
 
-def beyond_weight_decay(sets: Sequence[Measured]) -> Iterator[str]:
-    """Say what knobs do beyond weight decay, which is what one would try without them; both tuned likewise."""
+def beyond_weight_decay(sets: Sequence[Measured], paths: Iterable[str]) -> str:
+    """Say what knobs, all and some, do beyond weight decay, which is what one would try without; all tuned likewise."""
 
     def beyond(effect: Callable[[Measured], Array]) -> str:
         found = comparing.over(sets, lambda one: effect(one) - one.tuned(settings.WEIGHT_DECAY).of_blocks)
         return change(found.pooled)
 
-    single = ", ".join(
-        f"`{name(path)}` {beyond(lambda one, path=path: one.tuned(path).of_blocks)}"
-        for path in ("model.activity_l2", settings.RECURRENT_DROPOUT)
-    )
-    yield (
-        f"**Beyond AdamW's weight decay**, tuned likewise: the best value of any knob {beyond(comparing.best_alone)}, "
-        f"{single}."
-    )
+    parts = [f"the best value of any knob {beyond(comparing.best_alone)}"]
+    parts += [f"`{name(path)}` {beyond(lambda one, path=path: one.tuned(path).of_blocks)}" for path in paths]
+    return f"**Beyond AdamW's weight decay**, tuned likewise: {', '.join(parts)}."
 
 
 def begun_with(sets: Sequence[Measured]) -> Iterator[str]:

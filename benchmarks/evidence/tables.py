@@ -9,7 +9,7 @@ from statistics import median
 import numpy as np
 
 from . import comparing, settings
-from .comparing import FEW, WORTH, LeftOut, PairEffect, compared, family, pair_effects, picked
+from .comparing import FEW, WORTH, LeftOut, Over, PairEffect, compared, family, pair_effects, picked
 from .measured import Measured
 from .searches import Searched
 from .sets import SUBJECTS
@@ -81,17 +81,15 @@ def copied_table(sets: Sequence[Measured]) -> str:
     rows = []
     for path, value in settings.COPIED.items():
         at, beyond = comparing.at(sets, alone(path, value)), comparing.tuned_beyond(sets, path, value)
-        rows.append(
-            [
-                f"{name(path)} = {value:g}",
-                change(at.pooled),
-                ends(at.pooled.predicted),
-                f"{at.harmed} of {len(at.families)}",
-                f"{at.helped} of {len(at.families)}",
-                change(beyond.pooled),
-            ]
-        )
+        rows.append([f"{name(path)} = {value:g}", *_cells(at), change(beyond.pooled)])
     return markdown(header, rows, numbers=range(1, len(header)))
+
+
+def _cells(found: Over) -> list[str]:
+    """Write an effect: the mean, that on another set, and how often it harms and helps."""
+    count = len(found.families)
+    mean, another = change(found.pooled), ends(found.pooled.predicted)
+    return [mean, another, f"{found.harmed} of {count}", f"{found.helped} of {count}"]
 
 
 def pairs_table(sets: Sequence[Measured]) -> str:
@@ -133,17 +131,7 @@ def at_once_table(sets: Sequence[Measured]) -> str:
     for words, effect in comparing.all_at_once().items():
         found = comparing.over(sets, effect)
         beyond = comparing.over(sets, lambda one, effect=effect: effect(one) - comparing.best_alone(one))
-        count = len(found.families)
-        rows.append(
-            [
-                words,
-                change(found.pooled),
-                ends(found.pooled.predicted),
-                f"{found.harmed} of {count}",
-                f"{found.helped} of {count}",
-                change(beyond.pooled),
-            ]
-        )
+        rows.append([words, *_cells(found), change(beyond.pooled)])
     return markdown(header, rows, numbers=range(1, len(header)))
 
 
