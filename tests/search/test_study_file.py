@@ -32,7 +32,8 @@ def test_at_no_statement_of_its_making_can_a_part_of_it_be_found(tmp_path: Path)
     event.listen(Engine, "before_cursor_execute", look)
     event.listen(Engine, "commit", look)
     try:
-        study.opened()
+        with study.held():
+            study.opened()
     finally:
         event.remove(Engine, "before_cursor_execute", look)
         event.remove(Engine, "commit", look)
@@ -46,5 +47,7 @@ def test_at_no_statement_of_its_making_can_a_part_of_it_be_found(tmp_path: Path)
 def test_what_a_killed_maker_has_left_is_in_nobodys_way(tmp_path: Path, left: bytes) -> None:
     for name in ("study.db.unfinished", "study.db.unfinished-journal"):
         (tmp_path / name).write_bytes(left)
-    assert optuna.get_all_study_names(StudyFile(tmp_path).opened()) == []
+    study = StudyFile(tmp_path)
+    with study.held():
+        assert optuna.get_all_study_names(study.opened()) == []
     assert [path.name for path in tmp_path.iterdir()] == ["study.db"]

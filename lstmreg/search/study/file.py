@@ -100,11 +100,13 @@ class StudyFile(Storage):
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Say of an error in writing which trainings were lost with it.
+        """Make it if it is not there, and say of an error in writing which trainings were lost with it.
 
         Raises:
             OSError: If there was one.
         """
+        with self.usable():
+            self._make()
         try:
             with self.usable(kept=_KEPT):
                 yield
@@ -141,13 +143,13 @@ class StudyFile(Storage):
             raise self.damaged(first_line(error)) from None
 
     def opened(self) -> optuna.storages.RDBStorage:
-        """Return it as Optuna knows it, which makes what is not there."""
-        if not self.path.exists():
-            self._make()
+        """Return it as Optuna knows it."""
         return _opened(self.path)
 
     def _make(self) -> None:
         """Make it under another name: a reader would make the rest of a part of it, and a kill would leave that."""
+        if self.path.exists():
+            return
         unfinished = self.path.with_name(f"{self.path.name}.unfinished")
         for left in (unfinished, unfinished.with_name(f"{unfinished.name}-journal")):
             left.unlink(missing_ok=True)
