@@ -23,6 +23,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+sys.path.insert(0, str(Path(__file__).parent))  # for whoever imports it
 from child import Child
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -39,7 +39,7 @@ def test_a_member_draws_the_masks_of_a_single_model_of_its_seed_call_after_call(
 @pytest.mark.parametrize("rates", [(0.3, 0.3), (0.7, 0.7), (1 / 3, 1 / 3), (0.2, 0.5)], ids=str)
 @pytest.mark.parametrize("sizes", [((4, 1, 1), (4, 1, 1)), ((4, 33, 7), (4, 33, 65)), ((1, 5, 3), (4, 5, 17))], ids=str)
 def test_masks_that_are_drawn_together_are_those_that_are_drawn_one_after_the_other(sizes, rates, dtype):
-    fused_cpu._library(torch.float32)  # makes float32 masks from here on
+    fused_cpu.library_of(torch.float32)  # makes float32 masks from here on
     for only in (sizes, ((0, *sizes[0][1:]), sizes[1]), (sizes[0], (0, *sizes[1][1:]))):
         torch.manual_seed(3)
         each = [

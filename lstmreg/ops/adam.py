@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 
 from . import compiled
-from .fused_cpu import _REALS, _library
+from .fused_cpu import REALS, library_of
 
 
 def serves(*rows: Tensor) -> bool:
     """Tell whether there is compiled code for tensors ``(K, P)`` like these; compiles it if need be."""
     dtype = rows[0].dtype
-    if dtype not in _REALS or not all(t.is_cpu and t.dtype is dtype and t.is_contiguous() for t in rows):
+    if dtype not in REALS or not all(t.is_cpu and t.dtype is dtype and t.is_contiguous() for t in rows):
         return False
-    return compiled.why_not(_REALS[dtype]) is None
+    return compiled.why_not(REALS[dtype]) is None
 
 
 def step(
@@ -50,7 +50,7 @@ def step(
 
 @functools.cache
 def _function(dtype: torch.dtype) -> Any:
-    function = _library(dtype).lstmreg_adam
+    function = library_of(dtype).lstmreg_adam
     pointers, numbers = [ctypes.c_void_p] * 4, [ctypes.c_double] * 3
     function.argtypes = [ctypes.c_int64, ctypes.c_int64, *pointers, *numbers, ctypes.c_void_p, ctypes.c_void_p]
     function.restype = None

@@ -20,7 +20,7 @@ from .call import Call, Differentiable, Result
 from .penalties import NO_SLOPES, Costs, Slopes, Strengths
 from .recurrence import Cotangents, Gradients, Kept
 
-_REALS = {torch.float32: "float", torch.float64: "double"}
+REALS = {torch.float32: "float", torch.float64: "double"}
 
 #: Of the types that it takes, those that it computes in float32.
 _HALVES = torch.bfloat16, torch.float16
@@ -43,36 +43,30 @@ def why_not_plain(call: Call) -> str | None:
 
 
 def _why_not_served(call: Call) -> str | None:
-    x, h_0, c_0, w_ih, w_hh, bias, w_hr, input_mask, recurrent_mask, _, _, activations, short = call
-    if w_hr is not None:
+    x, short = call.x, call.short
+    if call.w_hr is not None:
         return "it has no projection"
-    if activations != _STANDARD:
+    if not call.is_standard:
         return "its activations are tanh and sigmoid"
     if 0 in x.shape[-3:-1]:
         return "it needs at least one step and one sequence"
     dtype = x.dtype
     # Under autocast the types may differ: it takes them all for the one that is asked for.
-    served = short in _HALVES if short else dtype in _REALS or dtype in _HALVES
-    for t in (x, h_0, c_0, w_ih, w_hh, bias, input_mask, recurrent_mask):
+    served = short in _HALVES if short else dtype in REALS or dtype in _HALVES
+    for t in (*call.differentiable, call.input_mask, call.recurrent_mask):
         if t is None:
             continue
         if not t.is_cpu:
             return "it runs on the CPU"
         if not served or not (t.dtype is dtype or (short and t.is_floating_point())):
             return "it takes float32, float64, bfloat16 or float16, all tensors alike"
-    for mask in (input_mask, recurrent_mask):
-        if mask is not None and mask.requires_grad:
-            return "it has no gradients of masks"
-    return None
-
-
-_STANDARD = torch.tanh, torch.sigmoid
+    return "it has no gradients of masks" if call.has_trained_mask else None
 
 
 def missing(call: Call) -> str | None:
     """Return why there is no compiled code for the type of a call, or ``None``."""
     real = _real(call)
-    return compiled.why_not(_REALS[real]) if real in _REALS else None
+    return compiled.why_not(REALS[real]) if real in REALS else None
 
 
 def _real(call: Call) -> torch.dtype:
@@ -80,13 +74,11 @@ def _real(call: Call) -> torch.dtype:
     return torch.float32 if call.result_type in _HALVES else call.x.dtype
 
 
-def lstm(call: Call) -> Result:
-    """Compute what :func:`lstmreg.ops.lstm` defines, for a call that ``why_not`` admits."""
-    return penalised(call, None)[0]
-
-
 def penalised(call: Call, strengths: Strengths | None) -> tuple[Result, Costs | None]:
-    """Compute it, and what elastic nets cost on the weights and the output, where they are not cast first."""
+    """Compute what :func:`lstmreg.ops.penalised` defines, for a call that ``why_not`` admits.
+
+    Costs are formed where weights and output are not cast first.
+    """
     if call.result_type not in _HALVES:
         return recurrence.run(call, PASSES, strengths)
     if strengths is not None and multiplies_shorts(call) and call.w_hh.dtype is torch.float32:
@@ -102,7 +94,7 @@ def multiplies_shorts(call: Call) -> bool:
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _has_short_products() -> bool:
-    return bool(_library(torch.float32).lstmreg_short())
+    return bool(library_of(torch.float32).lstmreg_short())
 
 
 def in_real(call: Call, compute: Callable[[Call], Result]) -> Result:
@@ -116,7 +108,7 @@ def in_real(call: Call, compute: Callable[[Call], Result]) -> Result:
     return output.to(call.result_type), h_n.to(call.result_type), c_n.to(call.result_type)
 
 
-class _Problem(ctypes.Structure):
+class Problem(ctypes.Structure):
     """``Problem`` in ``csrc/lstm.cpp``, field by field; it says there what each is, and when it may be null."""
 
     _fields_ = [
@@ -156,11 +148,11 @@ class _Passes:
     def kept_shapes(self, call: Call) -> Kept[tuple[int, ...]]:
         """Return the shapes of the gates and of the cell states, whose rows are padded to whole vectors."""
         *lead, batch, hidden = call.h_0.shape
-        steps, padded = call.x.shape[-3], _padded(_library(call.x.dtype), hidden)
+        steps, padded = call.x.shape[-3], _padded(library_of(call.x.dtype), hidden)
         return Kept(gates=(*lead, steps, 4, batch, padded), cells=(*lead, steps, batch, padded))
 
     def forward(self, call: Call, keep: bool) -> tuple[Result, Kept[Tensor] | None]:
-        library = _library(call.x.dtype)
+        library = library_of(call.x.dtype)
         call = _laid_out(call)
         x, h_0 = call.x, call.h_0
         *lead, batch, hidden = h_0.shape
@@ -177,11 +169,11 @@ class _Passes:
 
     def _output_type(self, hidden: int) -> torch.dtype | None:
         """Return the type in which the compiled code writes the output, if it is not that of the tensors."""
-        return torch.bfloat16 if self._short and _library(torch.float32).lstmreg_short_results(hidden) else None
+        return torch.bfloat16 if self._short and library_of(torch.float32).lstmreg_short_results(hidden) else None
 
     def costs(self, strengths: Strengths, call: Call, output: Tensor) -> list[float]:
         """Return what elastic nets cost on the weights and the output."""
-        library = _library(call.x.dtype)
+        library = library_of(call.x.dtype)
         tensors = [None if t is None else _contiguous(t) for t in (call.w_ih, call.w_hh, call.bias, output)]
         pairs = [(0.0, 0.0) if pair is None else pair for pair in strengths]
         nets = _Nets(
@@ -203,7 +195,7 @@ class _Passes:
         needed: Differentiable[bool],
         slopes: Slopes = NO_SLOPES,
     ) -> Gradients:
-        library = _library(call.x.dtype)
+        library = library_of(call.x.dtype)
         call = _laid_out(call)
         # Autograd keeps some zeros nowhere; the compiled code takes what is absent for zero.
         d_output, d_h, d_c = [None if g is None or g._is_zerotensor() else g for g in grads]
@@ -258,7 +250,7 @@ def _compute(
     valid_model = 0 if valid is None or valid.dim() == 2 else valid.stride(0)
     inputs = x, h_0, c_0, w_ih, w_hh, bias, input_mask, recurrent_mask, valid
     tensors = *inputs, *results, *(kept or _NOTHING_KEPT), *grads, *found
-    problem = _Problem(
+    problem = Problem(
         lead[0] if lead else 1,
         x.shape[-3],
         batch,
@@ -276,7 +268,7 @@ def _compute(
         *[None if tensor is None else tensor.data_ptr() for tensor in tensors],
         *slopes,
         None,
-        _parallel(),
+        parallel(),
     )
     # torch's allocator gives the memory, so that its profilers see it and a failure is an error and no crash.
     reference = ctypes.byref(problem)
@@ -352,17 +344,18 @@ def _padded(library: Any, hidden: int) -> int:
 
 
 @functools.cache
-def _library(dtype: torch.dtype) -> Any:
-    library: Any = compiled.library(_REALS[dtype])
+def library_of(dtype: torch.dtype) -> Any:
+    """Return the compiled library for a type, loaded once."""
+    library: Any = compiled.library(REALS[dtype])
     for function in (library.lstmreg_forward, library.lstmreg_backward):
-        function.argtypes, function.restype = [ctypes.POINTER(_Problem)], ctypes.c_int64
+        function.argtypes, function.restype = [ctypes.POINTER(Problem)], ctypes.c_int64
     library.lstmreg_costs.argtypes, library.lstmreg_costs.restype = [ctypes.POINTER(_Nets)], None
     library.lstmreg_masks.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_double]
     library.lstmreg_masks.restype = None
     library.lstmreg_width.argtypes = [ctypes.c_int64]
     library.lstmreg_short_results.argtypes = [ctypes.c_int64]
     library.lstmreg_problem_size.restype = ctypes.c_int64
-    ours, theirs = ctypes.sizeof(_Problem), library.lstmreg_problem_size()
+    ours, theirs = ctypes.sizeof(Problem), library.lstmreg_problem_size()
     assert ours == theirs, f"Problem has {theirs} bytes in lstm.cpp, {ours} here: a field is on one side alone"
     _loaded[dtype] = library
     return library
@@ -373,7 +366,7 @@ _loaded: dict[torch.dtype, Any] = {}
 
 
 @functools.cache
-def _parallel() -> int | None:
+def parallel() -> int | None:
     """Return the address of the OpenMP entry that torch itself uses, so that both share one set of threads."""
     try:
         return ctypes.cast(ctypes.CDLL(None).GOMP_parallel, ctypes.c_void_p).value

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from . import compiled
-from .fused_cpu import _REALS, _library, _parallel, _Problem
+from .fused_cpu import REALS, Problem, library_of, parallel
 
 #: The losses that it has, by name, as the compiled code numbers them; and what it adds where a NaN is no target.
 CRITERIA = {"mse": 0, "mae": 1, "huber": 2}
@@ -48,9 +48,9 @@ def serves(x: Tensor, targets: Tensor, weights: Tensor) -> bool:
     if torch.is_autocast_enabled("cpu"):
         return False
     alike = all(t.is_cpu and t.dtype is weights.dtype for t in (x, targets, weights))
-    if not alike or weights.dtype not in _REALS or 0 in x.shape:
+    if not alike or weights.dtype not in REALS or 0 in x.shape:
         return False
-    return compiled.why_not(_REALS[weights.dtype]) is None
+    return compiled.why_not(REALS[weights.dtype]) is None
 
 
 def learn(lesson: Lesson, gradient: Tensor) -> Learnt:
@@ -66,7 +66,7 @@ def learn(lesson: Lesson, gradient: Tensor) -> Learnt:
     assert gradient.shape == lesson.weights.shape
     predictions = x.new_empty(models, batch, outputs)
     losses, activity = x.new_empty(models), x.new_empty(models)
-    problem = _Problem(
+    problem = Problem(
         models=models,
         steps=steps,
         batch=batch,
@@ -81,7 +81,7 @@ def learn(lesson: Lesson, gradient: Tensor) -> Learnt:
         x=x.data_ptr(),
         input_mask=_address(masks[0]),
         recurrent_mask=_address(masks[1]),
-        parallel=_parallel(),
+        parallel=parallel(),
     )
     given = _Lesson(
         problem,
@@ -101,7 +101,7 @@ class _Lesson(ctypes.Structure):
     """``Lesson`` in ``csrc/lstm.cpp``, field by field."""
 
     _fields_ = [
-        ("layer", _Problem),
+        ("layer", Problem),
         *((name, ctypes.c_int64) for name in ("outputs", "y_model", "weights_model")),
         *((name, ctypes.c_void_p) for name in ("weights", "targets", "criteria", "l1", "l2", "gradient")),
         *((name, ctypes.c_void_p) for name in ("predictions", "losses", "activity")),
@@ -118,7 +118,7 @@ def _address(tensor: Tensor | None) -> int | None:
 
 @functools.cache
 def _learn(dtype: torch.dtype) -> Any:
-    found = _library(dtype)
+    found = library_of(dtype)
     found.lstmreg_learn.argtypes, found.lstmreg_learn.restype = [ctypes.POINTER(_Lesson)], ctypes.c_int64
     found.lstmreg_lesson_size.restype = ctypes.c_int64
     ours, theirs = ctypes.sizeof(_Lesson), found.lstmreg_lesson_size()

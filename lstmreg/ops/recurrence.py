@@ -143,7 +143,7 @@ class _Transformable(torch.autograd.Function):
 
     @staticmethod
     def forward(passes: TwoPasses, reverse: bool, *tensors: Any) -> tuple[Tensor, ...]:
-        result, kept = passes.forward(Inputs(*tensors).call(reverse), keep=True)
+        result, kept = passes.forward(_call(tensors, reverse), keep=True)
         assert kept is not None
         return *result, *kept
 

@@ -35,7 +35,7 @@ DROPPED = Kind(4, 4)
 
 def forget() -> None:
     """Make this process as one that has not asked for a library yet."""
-    for cached in (compiled.library, fused_cpu._library, dispatch._say_once):
+    for cached in (compiled.library, fused_cpu.library_of, dispatch._say_once):
         cached.cache_clear()
     compiled._failures.clear()
 
@@ -557,11 +557,11 @@ def test_the_name_of_a_compiler_may_bring_arguments(cache, compiler, monkeypatch
 
 def test_arguments_that_are_mirrored_in_part_are_noticed_when_the_library_is_loaded(cache, compiler, monkeypatch):
     class Shorter(ctypes.Structure):
-        _fields_ = fused_cpu._Problem._fields_[:-1]
+        _fields_ = fused_cpu.Problem._fields_[:-1]
 
-    monkeypatch.setattr(fused_cpu, "_Problem", Shorter)
+    monkeypatch.setattr(fused_cpu, "Problem", Shorter)
     with pytest.raises(AssertionError, match="a field is on one side alone"):
-        fused_cpu._library(torch.float32)
+        fused_cpu.library_of(torch.float32)
 
 
 def test_the_source_is_shipped():
@@ -598,7 +598,7 @@ def test_two_threads_may_call_at_once(cache, compiler):
 
 
 def test_where_torch_has_no_openmp_the_code_starts_its_own_threads(monkeypatch):
-    monkeypatch.setattr(fused_cpu, "_parallel", lambda: None)
+    monkeypatch.setattr(fused_cpu, "parallel", lambda: None)
     torch.set_num_threads(3)
     for kind in (DROPPED, Kind(1, 1, "holes", K=3)):
         arguments, options = make_call((20, 33, 5, 17), kind)
