@@ -85,6 +85,7 @@ class StudyFile(Storage):
     def __init__(self, directory: Path) -> None:
         self.path = directory / "study.db"
         self.where = str(self.path)
+        self._has_been_there = False
 
     def exists(self) -> bool:
         """Tell whether there is a file."""
@@ -100,18 +101,17 @@ class StudyFile(Storage):
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Make it if it is not there, and say of an error in writing which trainings were lost with it.
+        """Say of an error in writing which trainings were lost with it.
 
         Raises:
             OSError: If there was one.
         """
-        with self.usable():
-            self._make()
+        self._has_been_there = self.path.exists()
         try:
             with self.usable(kept=_KEPT):
                 yield
         except OSError as error:
-            if not self.path.is_file():
+            if self._has_been_there and not self.path.is_file():
                 raise OSError(errno.EIO, _GONE, str(self.path.parent)) from error
             raise
 
@@ -143,13 +143,14 @@ class StudyFile(Storage):
             raise self.damaged(first_line(error)) from None
 
     def opened(self) -> optuna.storages.RDBStorage:
-        """Return it as Optuna knows it."""
+        """Return it as Optuna knows it; it is made if it is not there."""
+        if not self.path.exists():
+            self._make()
+        self._has_been_there = True
         return _opened(self.path)
 
     def _make(self) -> None:
         """Make it under another name: a reader would make the rest of a part of it, and a kill would leave that."""
-        if self.path.exists():
-            return
         unfinished = self.path.with_name(f"{self.path.name}.unfinished")
         for left in (unfinished, unfinished.with_name(f"{unfinished.name}-journal")):
             left.unlink(missing_ok=True)
