@@ -282,10 +282,8 @@ class Block:
         (layer,) = self._layers
         input_mask, recurrent_mask = layer.draw(x.transpose(-3, -2), generators)
         l1, l2 = layer.activity(x.shape[-3])
-        hidden = self._shapes[1][1]
-        given = lesson.Lesson(
-            x.transpose(-3, -2), y, weights, hidden, torch.tensor(criteria), input_mask, recurrent_mask, l1, l2
-        )
+        given = self._lesson(weights, x, y, criteria)
+        given = given._replace(input_mask=input_mask, recurrent_mask=recurrent_mask, l1=l1, l2=l2)
         learnt = lesson.learn(given, gradient)
         terms, slopes = (
             list(layer.weight_terms(self._named(rows)["layers.0"], proximal=proximal)) for rows in (weights, gradient)
@@ -296,6 +294,21 @@ class Block:
         if (l1, l2) != (None, None):
             penalties["activity"] = learnt.activity
         return learnt.predictions, learnt.losses, penalties
+
+    def judge(self, weights: Tensor, x: Tensor, y: Tensor, criteria: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Compute the predictions ``(K, B, O)`` and losses ``(K)`` of what :meth:`learns_at_once`, in eval mode.
+
+        Args:
+            weights: ``(K, P)``.
+            x: As of :meth:`learn`, as are the other two.
+            y: The targets.
+            criteria: The losses.
+        """
+        judged = lesson.judge(self._lesson(weights.detach(), x, y, criteria))
+        return judged.predictions, judged.losses
+
+    def _lesson(self, weights: Tensor, x: Tensor, y: Tensor, criteria: Sequence[int]) -> lesson.Lesson:
+        return lesson.Lesson(x.transpose(-3, -2), y, weights, self._shapes[1][1], torch.tensor(criteria))
 
     def _named(self, weights: Tensor) -> dict[str, dict[str, Tensor]]:
         """Return the parameters by module, and there by name, with a leading ``K``."""

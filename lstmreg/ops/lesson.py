@@ -33,6 +33,7 @@ class Lesson(NamedTuple):
     recurrent_mask: Tensor | None = None  #: (K, G, B, H)
     l1: Tensor | None = None  #: (K): what each number of the last output costs
     l2: Tensor | None = None
+    short_products: bool = False  #: whether the layer multiplies bfloat16, where the processor does
 
 
 class Learnt(NamedTuple):
@@ -55,15 +56,24 @@ def serves(x: Tensor, targets: Tensor, weights: Tensor) -> bool:
 
 def learn(lesson: Lesson, gradient: Tensor) -> Learnt:
     """Compute a step that is served, and write the gradients ``(K, P)`` of loss and activity into ``gradient``."""
+    assert gradient.is_contiguous()
+    assert gradient.shape == lesson.weights.shape
+    return _computed(lesson, gradient)
+
+
+def judge(lesson: Lesson) -> Learnt:
+    """Compute the same of a lesson from which nothing is learnt: nothing is kept of its way through time."""
+    return _computed(lesson, None)
+
+
+def _computed(lesson: Lesson, gradient: Tensor | None) -> Learnt:
     x = lesson.x if lesson.x.stride(-1) == 1 or lesson.x.shape[-1] == 1 else lesson.x.contiguous()
     steps, batch, features = x.shape[-3:]
     models, outputs = len(lesson.weights), lesson.targets.shape[-1]
     targets, weights, masks, costs = (
         [None if t is None else t.contiguous() for t in some]
-        for some in ((lesson.targets,), (lesson.weights,), lesson[5:7], lesson[7:])
+        for some in ((lesson.targets,), (lesson.weights,), lesson[5:7], lesson[7:9])
     )
-    assert gradient.is_contiguous()
-    assert gradient.shape == lesson.weights.shape
     predictions = x.new_empty(models, batch, outputs)
     losses, activity = x.new_empty(models), x.new_empty(models)
     problem = Problem(
@@ -73,6 +83,7 @@ def learn(lesson: Lesson, gradient: Tensor) -> Learnt:
         features=features,
         hidden=lesson.hidden,
         threads=torch.get_num_threads(),
+        short_products=lesson.short_products,
         input_groups=_groups(lesson.input_mask),
         recurrent_groups=_groups(lesson.recurrent_mask),
         x_model=x.stride(0) if x.dim() == 4 else 0,

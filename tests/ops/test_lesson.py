@@ -9,10 +9,22 @@ from torch.nn import functional
 from lstmreg import ops
 from lstmreg.losses import Regression
 from lstmreg.ops import lesson
+from lstmreg.ops.fused_cpu import library_of
 
 CRITERIA = {"mse": functional.mse_loss, "mae": functional.l1_loss, "huber": functional.huber_loss}
 
 OUT = 3
+
+#: K, T, B, D, H; a feature alone has a way of its own, which takes some steps together.
+SIZES = [
+    (1, 1, 1, 1, 1),
+    (3, 4, 5, 1, 7),
+    (2, 9, 33, 3, 16),
+    (3, 3, 7, 11, 17),
+    (2, 5, 6, 2, 65),
+    (2, 40, 65, 2, 8),
+    (2, 70, 35, 1, 5),
+]
 
 
 def draw(K, T, B, D, H, groups, *, shared=False, dtype=torch.float64, seed=0):
@@ -68,11 +80,7 @@ def assert_as_alone(given, criteria, tolerance=1e-11):
 
 @pytest.mark.parametrize("shared", [False, True], ids=["own", "shared"])
 @pytest.mark.parametrize("groups", [0, 1, 4])
-@pytest.mark.parametrize(
-    "sizes",
-    [(1, 1, 1, 1, 1), (3, 4, 5, 1, 7), (2, 9, 33, 3, 16), (3, 3, 7, 11, 17), (2, 5, 6, 2, 65), (2, 40, 65, 2, 8)],
-    ids=lambda sizes: ",".join(map(str, sizes)),
-)  # fmt: skip
+@pytest.mark.parametrize("sizes", SIZES, ids=lambda sizes: ",".join(map(str, sizes)))
 def test_a_step_is_what_autograd_finds(sizes, groups, shared):
     K = sizes[0]
     assert_as_alone(draw(*sizes, groups, shared=shared), [CRITERIA["mse"]] * K)
@@ -121,10 +129,43 @@ def test_no_bit_of_a_model_depends_on_the_others_or_on_threads(threads):
     gradient = torch.empty_like(given.weights)
     lesson.learn(given, gradient)
     torch.set_num_threads(before)
-    some = [None if t is None or isinstance(t, int) else t[3:4] for t in given]
-    own = torch.empty_like(given.weights[3:4])
-    lesson.learn(lesson.Lesson(*some)._replace(hidden=9), own)
+    fourth = lesson.Lesson(*(t[3:4] if isinstance(t, torch.Tensor) else t for t in given))
+    own = torch.empty_like(fourth.weights)
+    lesson.learn(fourth, own)
     assert torch.equal(own[0], gradient[3])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("sizes", SIZES, ids=lambda sizes: ",".join(map(str, sizes)))
+def test_to_judge_is_to_learn_without_learning(sizes, dtype):
+    given = draw(*sizes, 0, dtype=dtype)
+    for shown, learnt in zip(lesson.judge(given), lesson.learn(given, torch.empty_like(given.weights)), strict=True):
+        torch.testing.assert_close(shown, learnt, rtol=1e-12 if dtype is torch.float64 else 1e-5, atol=0.0)
+
+
+#: Whether the processor multiplies bfloat16.
+HAS_SHORT = bool(library_of(torch.float32).lstmreg_short())
+
+
+@pytest.mark.parametrize("sizes", [(2, 9, 33, 3, 16), (3, 3, 7, 11, 17), (2, 24, 32, 1, 65)], ids=str)
+@pytest.mark.parametrize("groups", [0, 1, 4])
+def test_what_is_multiplied_may_be_bfloat16(sizes, groups):
+    given = draw(*sizes, groups, dtype=torch.float32)._replace(l1=None)  # whose gradient jumps
+    given = given._replace(weights=0.3 * given.weights)  # or differences would grow on their way through time
+    exact, rounded = torch.empty_like(given.weights), torch.full_like(given.weights, math.nan)
+    lesson.learn(given, exact)
+    lesson.learn(given._replace(short_products=True), rounded)
+    assert torch.equal(exact, rounded) is not HAS_SHORT
+    for k in range(len(exact)):
+        assert (exact[k] - rounded[k]).norm() < 0.02 * exact[k].norm()
+
+
+def test_networks_of_few_units_are_multiplied_as_they_are():
+    given = draw(2, 9, 33, 3, 4, 4, dtype=torch.float32)
+    exact, rounded = torch.empty_like(given.weights), torch.empty_like(given.weights)
+    lesson.learn(given, exact)
+    lesson.learn(given._replace(short_products=True), rounded)
+    assert torch.equal(exact, rounded)
 
 
 def test_what_is_not_float_or_of_two_types_is_not_served():

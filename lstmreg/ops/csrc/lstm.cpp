@@ -84,14 +84,15 @@ struct Problem {
 
 // What a step of training is given, of K networks that read a layer's last output; ../lesson.py mirrors it likewise.
 struct Lesson {
-  Problem layer;             // of which it reads the sizes, x, the masks, scratch and parallel; states begin at zero
+  Problem layer;             // of which it reads the sizes, short_products, x, the masks, scratch and parallel; states
+                             // begin at zero
   Index outputs, y_model;    // O; from model to model of the targets, or 0 where the models share them
   Index weights_model;       // from model to model of the weights and of their gradients, which are rows of P numbers
   const void *weights;       // (4, H, D), (4, H, H), (4, H), (O, H), (O): of the layer, its bias, and the head's
   const void *targets;       // (B, O)
   const Index *criteria;     // (K): 0 squares, 1 absolute values, 2 Huber's; and 4 where a NaN is no target
   const void *l1, *l2;       // (K): what each number of the last output costs; null: nothing
-  void *gradient;            // as the weights; written
+  void *gradient;            // as the weights; written. null: the networks are judged, and learn nothing
   void *predictions;         // (B, O); written, as are the next two
   void *losses, *activity;   // (K)
 };
@@ -113,6 +114,7 @@ constexpr int kVectorBytes = 16, kRows = 3;
 constexpr Index kBatch = 64;      // rows that go through time together, at most
 constexpr Index kAheadRows = 24;  // rows (steps x sequences) whose inputs are multiplied together, where they are few
 constexpr Index kChunkRows = 256; // rows (steps x sequences) whose weight gradients are formed together, about
+constexpr Index kColumnSteps = 32;   // steps of a single feature that are masked together, at most
 constexpr Index kMaskedRows = 1024;  // the same where they are masked afterwards, which costs the less the more steps
 
 constexpr Index divide_up(Index n, Index d) { return (n + d - 1) / d; }
@@ -882,6 +884,8 @@ template <class T, class M, int N> struct Forward : Pass<T, M, N> {
   Index h_groups = p.recurrent_groups == 4 ? 4 : 1;
   // Few rows keep a tile half empty: then the inputs of some steps are multiplied together, ahead of time.
   Index steps_ahead = is_short<M> || rows * 2 > kRows ? 1 : kAheadRows / rows < S ? kAheadRows / rows : S;
+  // A feature alone is too few for vectors: of that, so many steps are masked together.
+  Index column_steps = is_short<M> || steps_ahead > 1 || D > 1 || !p.input_mask ? 0 : std::min(S, kColumnSteps);
   T *shared_weights;
   std::vector<Slot> slots;
 
@@ -890,7 +894,8 @@ template <class T, class M, int N> struct Forward : Pass<T, M, N> {
     for (Index i = 0; i < threads; ++i) {
       Slot s;
       s.weights = chunks > 1 ? nullptr : arena.take<T>(weights_size);
-      s.x = arena.take<M>((p.input_groups > 0 ? p.input_groups : 1) * steps_ahead * rows * x_row);
+      s.x = arena.take<M>((p.input_groups > 0 ? p.input_groups : 1) * rows *
+                          (column_steps > 0 ? column_steps : steps_ahead * x_row));
       s.h[0] = arena.take<M>(h_groups * in_lines(rows * long_row));
       s.h[1] = arena.take<M>(h_groups * in_lines(rows * long_row));
       s.h_plain = arena.take<T>(in_lines(rows * Hp));
@@ -986,6 +991,12 @@ template <class T, class M, int N> struct Forward : Pass<T, M, N> {
   Factor<M> take_inputs(Index k, Index step, Index steps, Index b, Index n, const Slot &s, const T *weights) const {
     const M *w_ih = inputs_of(weights);
     if constexpr (!is_short<M>)
+      if (column_steps > 0) {
+        const Index place = step % column_steps;
+        if (place == 0) mask_column(k, step, b, n, s.x);
+        return {w_ih, s.x + place * n, 1, p.input_groups == 4 ? column_steps * n : 0, 1};
+      }
+    if constexpr (!is_short<M>)
       if (!p.input_mask && steps == 1) return {w_ih, this->x_at(k, this->time(step), b), p.x_row, 0, D};
     if (steps > S - step) steps = S - step;
     const T *x_end = this->x_end(), *mask_end = this->input_mask_end();
@@ -999,6 +1010,16 @@ template <class T, class M, int N> struct Forward : Pass<T, M, N> {
           this->multiply_into(to, x, x_end, mask, mask_end, D);
       }
     return {w_ih, s.x, x_row, p.input_groups == 4 ? steps_ahead * n * x_row : 0, depth(D)};
+  }
+
+  // Of one feature: the inputs of some steps, each row by row, for each group of masks.
+  void mask_column(Index k, Index step, Index b, Index n, T *to) const {
+    const Index steps = std::min(column_steps, S - step);
+    for (Index g = 0; g < p.input_groups; ++g, to += column_steps * n)
+      for (Index i = 0; i < steps; ++i) {
+        const T *x = this->x_at(k, this->time(step + i), b), *mask = this->input_mask_at(k, g, b);
+        for (Index r = 0; r < n; ++r) to[i * n + r] = x[r * p.x_row] * mask[r];
+      }
   }
 
   void look_ahead(const Factor<M> &x, Start<T> bias, Index n, const Slot &s) const {
@@ -1583,7 +1604,7 @@ template <template <class, class, int> class P> Index compute(const Problem &p) 
 // still near when the backward pass reads it.
 struct Learning {
   struct Slot {
-    Real *zeros, *y, *h_n, *c_n, *gates, *cells, *dh_n;
+    Real *zeros, *h_n, *c_n, *y, *gates, *cells, *dh_n;
     char *scratch;
   };
 
@@ -1591,23 +1612,24 @@ struct Learning {
   Problem one = q.layer;  // a model of it
   Index S = one.steps, B = one.batch, D = one.features, H = one.hidden, O = q.outputs;
   Index threads = std::min(one.threads, one.models);
+  bool learns = q.gradient != nullptr;
   std::vector<Slot> slots;
 
   Learning(const Lesson &lesson, Arena &arena) : q(lesson) {
     one.models = one.threads = 1;
     one.scratch = nullptr;
     one.parallel = nullptr;
-    const Index states = B * H, kept = S * B * round_up(H, width(H));
-    const Index scratch = std::max(compute<Forward>(one), compute<Backward>(one));
+    const Index states = B * H, kept = learns ? S * B * round_up(H, width(H)) : 0;
+    const Index scratch = std::max(compute<Forward>(one), learns ? compute<Backward>(one) : 0);
     for (Index i = 0; i < threads; ++i) {
       Slot s;
       s.zeros = arena.take<Real>(states);
-      s.y = arena.take<Real>(S * states);
       s.h_n = arena.take<Real>(states);
       s.c_n = arena.take<Real>(states);
+      s.y = arena.take<Real>(S * states);  // or Shorts
       s.gates = arena.take<Real>(4 * kept);
       s.cells = arena.take<Real>(kept);
-      s.dh_n = arena.take<Real>(states);
+      s.dh_n = arena.take<Real>(learns ? states : 0);
       s.scratch = arena.take<char>(scratch);
       slots.push_back(s);
     }
@@ -1622,7 +1644,6 @@ struct Learning {
 
   void learn(Index k, const Slot &s) const {
     const Real *weights = in(q.weights) + k * q.weights_model;
-    Real *gradient = out(q.gradient) + k * q.weights_model;
     const Index recurrent = 4 * H * D, bias = recurrent + 4 * H * H, head = bias + 4 * H;
     std::memset(s.zeros, 0, B * H * sizeof(Real));
     Problem p = one;
@@ -1636,11 +1657,13 @@ struct Learning {
     p.y = s.y;
     p.h_n = s.h_n;
     p.c_n = s.c_n;
-    p.gates = s.gates;
-    p.cells = s.cells;
+    p.gates = learns ? s.gates : nullptr;
+    p.cells = learns ? s.cells : nullptr;
     p.scratch = s.scratch;
     compute<Forward>(p);
-    read_out(k, s, weights + head, gradient + head);
+    if (!learns) return read_out<false>(k, s, weights + head, nullptr);
+    Real *gradient = out(q.gradient) + k * q.weights_model;
+    read_out<true>(k, s, weights + head, gradient + head);
     p.h_n = p.c_n = nullptr;
     p.dh_n = s.dh_n;
     p.dw_ih = gradient;
@@ -1649,23 +1672,23 @@ struct Learning {
     compute<Backward>(p);
   }
 
-  // The head, what its predictions and the last output cost, and the gradients of that.
-  void read_out(Index k, const Slot &s, const Real *head, Real *d_head) const {
+  // The head, what its predictions and the last output cost, and if it learns the gradients of that.
+  template <bool Learns> void read_out(Index k, const Slot &s, const Real *head, Real *d_head) const {
     const Real *bias = head + O * H, *y = in(q.targets) + k * q.y_model;
     const Real l1 = q.l1 ? in(q.l1)[k] : Real(0), l2 = q.l2 ? in(q.l2)[k] : Real(0);
     const Index kind = q.criteria[k] & 3;
     const bool may_lack = q.criteria[k] & 4;
-    std::memset(d_head, 0, (O * H + O) * sizeof(Real));
+    if (Learns) std::memset(d_head, 0, (O * H + O) * sizeof(Real));
     Real loss = 0, activity = 0;
     for (Index b = 0; b < B; ++b) {
       const Real *h = s.h_n + b * H, *wanted = y + b * O;
-      Real *dh = s.dh_n + b * H, *predicted = out(q.predictions) + (k * B + b) * O;
+      Real *dh = Learns ? s.dh_n + b * H : nullptr, *predicted = out(q.predictions) + (k * B + b) * O;
       Real squares = 0, sizes = 0, cost = 0;
       for (Index j = 0; j < H; ++j) {
         const Real sign = Real(h[j] > 0) - Real(h[j] < 0);
         squares += h[j] * h[j];
         sizes += sign * h[j];
-        dh[j] = 2 * l2 * h[j] + l1 * sign;
+        if (Learns) dh[j] = 2 * l2 * h[j] + l1 * sign;
       }
       activity += l2 * squares + l1 * sizes;
       Index targets = 0;
@@ -1678,6 +1701,7 @@ struct Learning {
         const Real error = sum - wanted[o], size = error < 0 ? -error : error, sign = Real(error > 0) - Real(error < 0);
         const bool squared = kind == 0 || (kind == 2 && size <= 1);
         cost += kind == 0 ? error * error : squared ? Real(0.5) * error * error : kind == 2 ? size - Real(0.5) : size;
+        if (!Learns) continue;
         const Real d = (kind == 0 ? 2 * error : squared ? error : sign) / Real(targets * B);
         for (Index j = 0; j < H; ++j) {
           d_head[o * H + j] += d * h[j];

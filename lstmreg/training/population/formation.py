@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 
 import torch
@@ -85,7 +85,7 @@ class Formation:
             weights.grad[rows] = torch.autograd.grad(total.sum(), leaf)[0]
             return {"loss": data_loss.detach()} | penalties, total.detach(), last, prediction.detach()
 
-        pieces = list(self._pieces(batch, alike=True))
+        pieces = list(self._pieces(batch, self._kinds))
         for piece, (losses, total, last, prediction) in zip(pieces, self._workers.map(work, pieces), strict=True):
             rows = slice(piece.first, piece.last)
             self._keep_states(piece, last)  # in place, so not before the backward pass has used those before
@@ -102,9 +102,16 @@ class Formation:
         return numbers if self._block(piece).learns_at_once(piece.x, piece.y, weights.detach()) else None
 
     def _kinds(self, part: Part) -> list[object]:
-        """Return for each member what it must share with others to be run with them."""
+        """Return for each member what it must share with others to learn with them."""
         members = self.members[part.first : part.last]
-        return [(m.masks, number is None) for m, number in zip(members, self._numbers(part), strict=True)]
+        return [(m.masks, kind) for m, kind in zip(members, self._kinds_of_losses(part), strict=True)]
+
+    def _kinds_of_losses(self, part: Part) -> list[object]:
+        """Return the same of members that are judged, and draw no masks.
+
+        Whether compiled code knows their loss: how a member is computed must not depend on its company.
+        """
+        return [number is None for number in self._numbers(part)]
 
     def _numbers(self, piece: Part) -> list[int | None]:
         """Return the number of each member's loss in compiled code, if it has one."""
@@ -146,11 +153,14 @@ class Formation:
 
         @torch.no_grad()
         def work(piece: Part) -> tuple[Tensor, list[States], Tensor]:
-            rows = weights[piece.first : piece.last]
-            prediction, last = self._block(piece).run(rows, piece.x, self._states_of(piece), lengths=piece.lengths)
+            rows, block = weights[piece.first : piece.last], self._block(piece)
+            if (numbers := self._at_once(piece, weights)) is not None:
+                prediction, losses = block.judge(rows, piece.x, piece.y, numbers)
+                return losses, [], prediction
+            prediction, last = block.run(rows, piece.x, self._states_of(piece), lengths=piece.lengths)
             return member_losses(self._criteria(piece), prediction, piece), last, prediction
 
-        pieces = list(self._pieces(batch, alike=False))
+        pieces = list(self._pieces(batch, self._kinds_of_losses))
         for piece, (losses, last, prediction) in zip(pieces, self._workers.map(work, pieces), strict=True):
             self._keep_states(piece, last)
             sums.add(slice(piece.first, piece.last), piece.x.shape[-3], {"loss": losses})
@@ -165,12 +175,8 @@ class Formation:
             if not is_finite and not member.fault and (fault := not_finite(*piece.of(k), predictions[k])):
                 member.fault = f"{fault} in batch {number}"
 
-    def _pieces(self, batch: list[Part], *, alike: bool) -> Iterator[Part]:
-        """Cut a batch where masks differ, if members must be ``alike``, and so that all have work and memory.
-
-        And where one has a loss that compiled code knows and the next has not: how a member is computed must not depend
-        on its company.
-        """
+    def _pieces(self, batch: list[Part], kinds_of: Callable[[Part], list[object]]) -> Iterator[Part]:
+        """Cut a batch where members are not of one kind, and so that all have work and memory."""
         members = sum(part.last - part.first for part in batch)
         enough = max(_WORTH_A_PIECE, math.ceil(members / self._workers.count / _PIECES_EACH))
         for part in batch:
@@ -178,8 +184,7 @@ class Formation:
             fitting = _BYTES_AT_ONCE // (size * steps * self._step_bytes * self._workers.count)
             at_once = max(1, min(fitting, enough))
             first = part.first
-            kinds = self._kinds(part) if alike else [None] * (part.last - part.first)
-            for _, group in groupby(kinds):
+            for _, group in groupby(kinds_of(part)):
                 count = len(list(group))
                 pieces = math.ceil(count / at_once)
                 for i in range(pieces):
