@@ -30,6 +30,7 @@ from lstmreg.training.population.losses import Sums
 from lstmreg.training.population.member import Member
 from lstmreg.training.population.optimizers import MemberOptimizer
 from lstmreg.training.population.workers import Workers
+from lstmreg.training.trainer import Precision
 
 RATE, STRENGTH = 0.3, 1e-3
 
@@ -58,11 +59,13 @@ GEMM = 512
 class Ours:
     """A step of ``fit_population``, without a trainer around it."""
 
-    def __init__(self, size: Size, rate: float, strength: float, threads: int) -> None:
+    def __init__(
+        self, size: Size, rate: float, strength: float, threads: int, precision: Precision = "32-true"
+    ) -> None:
         penalties = {f"{kind}_l2": strength for kind in ("kernel", "recurrent", "bias", "activity")}
         config = ModelConfig(hidden_size=size.H, dropout=rate, recurrent_dropout=rate, **penalties)
         population = Population.of([config] * size.K, size.D, 1, seeds=range(size.K))
-        trainings = [TrainingConfig(learning_rate=1e-3, seed=k) for k in range(size.K)]
+        trainings = [TrainingConfig(learning_rate=1e-3, seed=k, precision=precision) for k in range(size.K)]
         members = [
             Member(
                 number=k,
@@ -160,9 +163,9 @@ def main() -> None:
 
 
 def measure(size: Size, jax: Jax | None, options: Any, results: Results) -> None:
-    """Time a step, its evaluation, its arithmetic and JAX's step in turn, and record each for one model."""
+    """Time a step, its evaluation, its arithmetic, and the steps of others in turn, and record each for one model."""
     say(f"population's step: {size}")
-    ours = Ours(size, RATE, STRENGTH, options.threads)
+    ours, shorter = (Ours(size, RATE, STRENGTH, options.threads, p) for p in ("32-true", "bf16-mixed"))
     versions = {} if jax is None else {"jax": jax.make(ours, RATE, STRENGTH)["jax"]}
     square = torch.randn(GEMM, GEMM)
     share = size.operations / (2 * GEMM**3)
@@ -170,6 +173,7 @@ def measure(size: Size, jax: Jax | None, options: Any, results: Results) -> None
         "arithmetic": lambda: clock(lambda: square @ square, 8) * share * size.K,
         "population": lambda: clock(ours.step),
         "evaluation": lambda: clock(ours.evaluate),
+        "bfloat16": lambda: clock(shorter.step),
     }
     if jax is not None:
         rivals["jax.vmap"] = lambda: jax.ask(time=0.1)

@@ -263,6 +263,7 @@ class Block:
         criteria: Sequence[int],
         *,
         proximal: bool = False,
+        short_products: bool = False,
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Compute a step of training that :meth:`learns_at_once`, from zero states.
 
@@ -274,6 +275,7 @@ class Block:
             generators: One for each member, to draw its masks.
             criteria: The loss of each member, as ``lstmreg.ops.lesson`` numbers them.
             proximal: As of :meth:`run_and_penalize`.
+            short_products: Whether the layer multiplies bfloat16, where the processor does.
 
         Returns:
             Predictions ``(K, B, O)``, losses ``(K)``, and penalties by kind ``(K)``.
@@ -282,7 +284,7 @@ class Block:
         (layer,) = self._layers
         input_mask, recurrent_mask = layer.draw(x.transpose(-3, -2), generators)
         l1, l2 = layer.activity(x.shape[-3])
-        given = self._lesson(weights, x, y, criteria)
+        given = self._lesson(weights, x, y, criteria, short_products)
         given = given._replace(input_mask=input_mask, recurrent_mask=recurrent_mask, l1=l1, l2=l2)
         learnt = lesson.learn(given, gradient)
         terms, slopes = (
@@ -295,20 +297,24 @@ class Block:
             penalties["activity"] = learnt.activity
         return learnt.predictions, learnt.losses, penalties
 
-    def judge(self, weights: Tensor, x: Tensor, y: Tensor, criteria: Sequence[int]) -> tuple[Tensor, Tensor]:
+    def judge(
+        self, weights: Tensor, x: Tensor, y: Tensor, criteria: Sequence[int], *, short_products: bool = False
+    ) -> tuple[Tensor, Tensor]:
         """Compute the predictions ``(K, B, O)`` and losses ``(K)`` of what :meth:`learns_at_once`, in eval mode.
 
         Args:
             weights: ``(K, P)``.
-            x: As of :meth:`learn`, as are the other two.
+            x: As of :meth:`learn`, as are the others.
             y: The targets.
             criteria: The losses.
+            short_products: Whether it multiplies bfloat16.
         """
-        judged = lesson.judge(self._lesson(weights.detach(), x, y, criteria))
+        judged = lesson.judge(self._lesson(weights.detach(), x, y, criteria, short_products))
         return judged.predictions, judged.losses
 
-    def _lesson(self, weights: Tensor, x: Tensor, y: Tensor, criteria: Sequence[int]) -> lesson.Lesson:
-        return lesson.Lesson(x.transpose(-3, -2), y, weights, self._shapes[1][1], torch.tensor(criteria))
+    def _lesson(self, weights: Tensor, x: Tensor, y: Tensor, criteria: Sequence[int], short: bool) -> lesson.Lesson:
+        hidden, numbers = self._shapes[1][1], torch.tensor(criteria)
+        return lesson.Lesson(x.transpose(-3, -2), y, weights, hidden, numbers, short_products=short)
 
     def _named(self, weights: Tensor) -> dict[str, dict[str, Tensor]]:
         """Return the parameters by module, and there by name, with a leading ``K``."""

@@ -71,6 +71,7 @@ REFUSED = {
     "training.min_delta": NEGATIVE,
     "training.seed": (-1, 2**32),
     "training.keep": ("first", ""),
+    "training.precision": ("16-mixed", ""),
     "training.label_smoothing": (-0.1, 1.0, nan),
     "training.class_weight": ("balance", "", True),
     "search.weight_decay": ([0.1, 0.0], [-0.1], [nan], [inf]),
@@ -440,6 +441,7 @@ CHANGES = {
     "training.min_delta": (10.0, {"training.patience": 1}),
     "training.proximal": (True, {"model.kernel_l1": 0.1}),
     "training.keep": ("last", {"training.learning_rate": 1.0, "training.optimizer": "sgd"}),
+    "training.precision": ("bf16-mixed", {}),
 }
 
 #: The same of settings that act where classes are predicted, or a column holds tokens.

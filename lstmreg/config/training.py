@@ -31,6 +31,8 @@ class TrainingConfig:
         class_weight: Of cross_entropy: balanced, so that rare classes count as much as frequent ones, or null.
         proximal: Whether the L1 on weights is done by a step of its own after each step of the optimizer, so that
             weights become exactly zero, and not by the gradient.
+        precision: What steps of training and validation compute in: 32-true, the network's own type, or bf16-mixed,
+            bfloat16 where torch's autocast has it (as Lightning names them). Weights stay in their own type.
     """
 
     learning_rate: float = field(default=0.003, metadata=ruled(POSITIVE))
@@ -47,6 +49,7 @@ class TrainingConfig:
     label_smoothing: float = field(default=0.0, metadata=ruled(RATE))
     class_weight: Literal["balanced"] | None = None
     proximal: bool = False
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
 
     def __post_init__(self) -> None:
         check_section(self, "training.")

@@ -24,6 +24,7 @@ from .criteria import criterion_for, loss_of
 from .finite import not_finite_in
 from .module import DivergedError, TrainingModule, reset_states
 from .optimizers import optimizer_named
+from .precision import autocast
 
 Stopped = Literal["patience", "max_epochs", "callback", "diverged"]
 
@@ -129,13 +130,15 @@ def fit(
             max_epochs=training.max_epochs,
             callbacks=[*stopping, kept, curves, *callbacks],
             gradient_clip=training.gradient_clip,
+            precision=training.precision,
         )
         if kept.best_epoch is None:
             validating = given[1] if isinstance(given, tuple) else given.val_dataloader()
             fault = not_finite_in(validating, network)
             raise DivergedError(ended.global_step, "validation", curves.epochs[-1].val_loss, fault)
         batches = given[0] if isinstance(given, tuple) else given.train_dataloader()
-        train_loss = evaluate(network.eval(), batches, criterion)
+        with autocast(training, ended.strategy.root_device):  # as the validation loss beside it
+            train_loss = evaluate(network.eval(), batches, criterion)
     return FitResult(
         history=tuple(curves.epochs),
         best_epoch=_lowest(curves.epochs),

@@ -7,9 +7,11 @@ import signal
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import lightning.pytorch as pl
+
+Precision: TypeAlias = Literal["32-true", "bf16-mixed"]
 
 
 def run(
@@ -19,6 +21,7 @@ def run(
     max_epochs: int,
     callbacks: Sequence[pl.Callback] = (),
     gradient_clip: float | None = None,
+    precision: Precision = "32-true",
 ) -> pl.Trainer:
     """Train ``module`` without logger, checkpoints, bars and banners, and return the trainer.
 
@@ -29,6 +32,7 @@ def run(
         trainer = pl.Trainer(
             max_epochs=max_epochs,
             gradient_clip_val=gradient_clip,
+            precision=precision,
             callbacks=list(callbacks),
             accelerator="auto",
             devices=1,

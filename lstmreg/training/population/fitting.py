@@ -20,6 +20,9 @@ from .module import Listener, PopulationModule, Watch
 from .sources import as_sources
 from .workers import workers
 
+#: What the trainings of a population have in common.
+SHARED = ("optimizer", "loss", "proximal", "precision")
+
 
 def fit_population(
     population: Population,
@@ -45,8 +48,8 @@ def fit_population(
             each member (the same object for several is read once; of datasets and arrays, once for each order that a
             seed gives). Give every loader a generator of its own: without
             one, even a loader that does not shuffle draws from torch's, which in a single fit draws the masks.
-        training: One for all, or one for each member. Optimizer, loss and ``proximal`` must be the same. Default:
-            ``TrainingConfig()``.
+        training: One for all, or one for each member. Optimizer, loss, ``proximal`` and ``precision`` must be the same.
+            Default: ``TrainingConfig()``.
         criterion: In place of ``training.loss``; one for all, or one for each member. A loss of ``lstmreg.losses``
             says what each case costs; any other is mapped over the members by ``torch.vmap``.
         callbacks: Further Lightning callbacks.
@@ -61,8 +64,8 @@ def fit_population(
 
     Raises:
         TypeError: If an argument is of another kind.
-        ValueError: If the lengths do not fit, the members' optimizers, losses or ``proximal`` differ, a batch or a loss
-            has another shape, or there are no batches.
+        ValueError: If the lengths do not fit, the members' optimizers, losses, ``proximal`` or ``precision`` differ, a
+            batch or a loss has another shape, or there are no batches.
         KeyboardInterrupt: On Ctrl-C, with the weights that each member keeps restored; ``listener`` has then been
             called for all that had ended.
     """
@@ -116,7 +119,7 @@ def _one_for_each(population: Population, training: TrainingConfig | Sequence[Tr
             f"training must be one TrainingConfig or one for each of the {len(population)} members, "
             f"got {len(trainings)}."
         )
-    for name in ("optimizer", "loss", "proximal"):
+    for name in SHARED:
         found = sorted({str(getattr(t, name)) for t in trainings})
         if len(found) > 1:
             raise ValueError(

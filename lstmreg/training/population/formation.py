@@ -9,10 +9,12 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
+from lstmreg.config import TrainingConfig
 from lstmreg.layers.population import States
 from lstmreg.losses import Criterion
 from lstmreg.population import Block, Population
 from lstmreg.training.finite import fault_of_step, not_finite
+from lstmreg.training.precision import autocast, is_mixed
 
 from .lockstep import Part
 from .losses import Sums, member_losses, number_of
@@ -40,6 +42,7 @@ class Formation:
         self._workers = workers
         self.population = population
         self.members = list(members)
+        self._training = members[0].training if members else TrainingConfig()  # what all share
         self._blocks: dict[tuple[int, int], Block] = {}
         self._before: list[Part] = []  # the last batch; it may have spoilt the weights
         self.reset_states()
@@ -76,11 +79,12 @@ class Formation:
             leaf = weights.detach()[rows].requires_grad_()
             generators = [member.generator for member in self.members[rows]]
             states = self._states_of(piece)
-            prediction, penalties, last = self._block(piece).run_and_penalize(
-                leaf, piece.x, states, generators, piece.lengths, proximal=self.members[0].training.proximal
-            )
-            data_loss = member_losses(self._criteria(piece), prediction, piece)
-            total = sum(penalties.values(), data_loss)
+            with autocast(self._training, weights.device):
+                prediction, penalties, last = self._block(piece).run_and_penalize(
+                    leaf, piece.x, states, generators, piece.lengths, proximal=self._training.proximal
+                )
+                data_loss = member_losses(self._criteria(piece), prediction, piece)
+                total = sum(penalties.values(), data_loss)
             assert weights.grad is not None
             weights.grad[rows] = torch.autograd.grad(total.sum(), leaf)[0]
             return {"loss": data_loss.detach()} | penalties, total.detach(), last, prediction.detach()
@@ -132,7 +136,8 @@ class Formation:
             piece.y,
             [member.generator for member in self.members[rows]],
             numbers,
-            proximal=self.members[0].training.proximal,
+            proximal=self._training.proximal,
+            short_products=is_mixed(self._training),
         )
         return {"loss": losses} | penalties, sum(penalties.values(), losses), [], predictions
 
@@ -155,10 +160,12 @@ class Formation:
         def work(piece: Part) -> tuple[Tensor, list[States], Tensor]:
             rows, block = weights[piece.first : piece.last], self._block(piece)
             if (numbers := self._at_once(piece, weights)) is not None:
-                prediction, losses = block.judge(rows, piece.x, piece.y, numbers)
+                short = is_mixed(self._training)
+                prediction, losses = block.judge(rows, piece.x, piece.y, numbers, short_products=short)
                 return losses, [], prediction
-            prediction, last = block.run(rows, piece.x, self._states_of(piece), lengths=piece.lengths)
-            return member_losses(self._criteria(piece), prediction, piece), last, prediction
+            with autocast(self._training, weights.device):
+                prediction, last = block.run(rows, piece.x, self._states_of(piece), lengths=piece.lengths)
+                return member_losses(self._criteria(piece), prediction, piece), last, prediction
 
         pieces = list(self._pieces(batch, self._kinds_of_losses))
         for piece, (losses, last, prediction) in zip(pieces, self._workers.map(work, pieces), strict=True):

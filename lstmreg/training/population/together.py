@@ -16,7 +16,7 @@ from lstmreg.training.fitting import Curves, Epoch, FitResult
 from lstmreg.training.memory import Outgrown, out_of_memory, weights_of
 from lstmreg.training.single import Known, Trained, prepare, train_single
 
-from .fitting import fit_population
+from .fitting import SHARED, fit_population
 
 #: More would not be faster, and everybody would wait for the first result.
 _MOST_MEMBERS = 1024
@@ -58,7 +58,7 @@ def train_together(
     """Train each as :func:`~lstmreg.training.single.train_single` would, many at once.
 
     Args:
-        assignments: What to train. Those of one architecture, optimizer, loss and ``proximal`` make a population.
+        assignments: What to train. Those of one architecture make a population, if :data:`SHARED` is the same too.
         task: The question and the data.
         listener: Called as soon as one has ended, in the order in which they end.
         watch: May end them early.
@@ -184,7 +184,7 @@ def members_at_once(config: Config) -> int:
 def _architecture(config: Config) -> str:
     """Return what a population must share, as a text."""
     model = {name: v for name, v in dataclasses.asdict(config.model).items() if f"model.{name}" not in KNOBS}
-    return repr((model, config.training.optimizer, config.training.loss, config.training.proximal))
+    return repr((model, [getattr(config.training, name) for name in SHARED]))
 
 
 def _train_population(numbers: list[int], assignments: Sequence[Assignment], task: Task, teller: _Teller) -> None:

@@ -17,12 +17,13 @@ import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lstmreg import DivergedError, FitResult, ModelConfig, Network, Population, TrainingConfig, fit, fit_population
 from lstmreg.knobs import KNOBS
 from lstmreg.models import load, save
+from lstmreg.ops.fused_cpu import library_of
 from tests.program import Program
 
 pytestmark = [
@@ -218,10 +219,16 @@ FITS = {
 }
 
 
+Results = list[tuple[FitResult, Network]]
+
+
 @functools.cache
-def fitted(name: str, dtype: torch.dtype) -> tuple[list[tuple[FitResult, Network]], list[tuple[FitResult, Network]]]:
+def fitted(name: str, dtype: torch.dtype) -> tuple[Results, Results]:
+    return trained(FITS[name], dtype)
+
+
+def trained(case: Fit, dtype: torch.dtype) -> tuple[Results, Results]:
     """Train each alone, and all together; return their results and networks."""
-    case = FITS[name]
     configs = [ModelConfig(**{"hidden_size": 4} | own) for own in case.models]
     trainings = [TrainingConfig(**{"max_epochs": 5, "seed": 7 * k} | own) for k, own in enumerate(case.trainings)]
     alone = []
@@ -305,6 +312,31 @@ def test_members_keep_what_they_are_told_to():
     assert last.best_epoch < last.kept_epoch == 15
     assert (stopped.stopped, stopped.kept_epoch) == ("patience", len(stopped.history) - 1)
     assert validated(network, Overshooting()) == pytest.approx(last.history[15].val_loss, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["all six knobs", "two layers, two-way, of different kinds", "stateful", "huber"])
+def test_in_bfloat16_a_member_follows_the_fit_that_it_would_have_alone(name):
+    """As far as that goes: what is rounded differs where one call takes the whole step."""
+    case = FITS[name]
+    mixed = case._replace(
+        models=[own | {"hidden_size": 20} for own in case.models],
+        trainings=[own | {"precision": "bf16-mixed"} for own in case.trainings],
+    )
+    exact = mixed._replace(trainings=case.trainings)
+    singles, members = trained(mixed, torch.float32)
+    for (result, network), (expected, alone), (other, _) in zip(
+        members, singles, trained(exact, torch.float32)[1], strict=True
+    ):
+        assert [e.val_loss for e in result.history] == pytest.approx([e.val_loss for e in expected.history], rel=0.02)
+        assert [e.train_loss for e in result.history] == pytest.approx(
+            [e.train_loss for e in expected.history], rel=0.02
+        )
+        assert result.train_loss == pytest.approx(expected.train_loss, rel=0.02)
+        # A whole step in one call is rounded where the processor multiplies bfloat16.
+        assert result.history[0].val_loss != other.history[0].val_loss or not library_of(torch.float32).lstmreg_short()
+        assert {weight.dtype for weight in network.parameters()} == {torch.float32}
+        weights, single = (nn.utils.parameters_to_vector(n.parameters()) for n in (network, alone))
+        assert (weights - single).norm() < 0.02 * single.norm()
 
 
 @pytest.mark.parametrize("min_delta", [0.0, 0.5])
@@ -963,8 +995,12 @@ def three(**settings: Any) -> Population:
             {"training": [TrainingConfig(proximal=on) for on in (True, False, True)]},
             "must have the same proximal, got False and True. Make a population for each.",
         ),
+        (
+            {"training": [TrainingConfig(precision=p) for p in ("32-true", "bf16-mixed", "32-true")]},
+            "must have the same precision, got 32-true and bf16-mixed. Make a population for each.",
+        ),
     ],
-    ids=["two trainings", "no trainings", "four data", "optimizers", "losses", "proximal steps"],
+    ids=["two trainings", "no trainings", "four data", "optimizers", "losses", "proximal steps", "precisions"],
 )
 def test_what_does_not_fit_together_is_refused_before_anything_is_trained(changes, message):
     population = three()
