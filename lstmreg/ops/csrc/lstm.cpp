@@ -1543,6 +1543,17 @@ template <class T, class M, int N> struct Backward : Pass<T, M, N> {
 
 // ------------------------------------------------------------------ elastic nets
 
+// Up to `end`; Shorts are the first halves of floats.
+template <int N, class M> inline Vector<Real, N> reals(const M *from, const M *end) {
+  const auto v = load_until<Vector<M, N>>(from, end);
+  if constexpr (is_short<M>) {
+    const auto bits = __builtin_convertvector(v, Vector<std::uint32_t, N>) << 16;
+    return __builtin_convertvector(reinterpret_cast<const Vector<float, N> &>(bits), Vector<Real, N>);
+  } else {
+    return v;
+  }
+}
+
 // l1 * sum |w| + l2 * sum w * w.
 template <class M> double net(const M *w, Index count, double l1, double l2) {
   using V = Vector<Real, kVectorBytes / sizeof(Real)>;
@@ -1553,16 +1564,7 @@ template <class M> double net(const M *w, Index count, double l1, double l2) {
     V sums[4] = {}, squares[4] = {};
     for (Index i = begin; i < end; i += 4 * lanes)
       for (int v = 0; v < 4; ++v) {
-        V x;
-        if constexpr (is_short<M>) {
-          x = V{};
-          for (Index j = 0; j < lanes && i + v * lanes + j < end; ++j) {
-            const std::uint32_t bits = std::uint32_t(w[i + v * lanes + j]) << 16;
-            std::memcpy(&x[j], &bits, sizeof bits);
-          }
-        } else {
-          x = load_until<V>(w + i + v * lanes, w + end);
-        }
+        const V x = reals<lanes>(w + i + v * lanes, w + end);
         if (l1 != 0) sums[v] += x < 0 ? -x : x;
         squares[v] += x * x;
       }
