@@ -206,6 +206,25 @@ class CrossEntropy(Loss):
         ).view(prediction.shape[:-1])
         return losses if self.steps == "last" else self._mean_over_steps(losses, target)
 
+    def soft_targets(self, y: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return what the loss of each case has of each class's ``-log p``: zeros where there is no target.
+
+        Args:
+            y: Classes, of any shape.
+            dtype: Type of the result.
+
+        Returns:
+            ``(*y.shape, C)``.
+
+        Raises:
+            ValueError: If one is no class.
+        """
+        self._check_classes(y)
+        weights = torch.tensor(self.class_weights or [1.0] * self.classes, dtype=torch.float64)
+        of_class = torch.diag((1 - self.label_smoothing) * weights) + self.label_smoothing / self.classes * weights
+        table = torch.cat([of_class, torch.zeros_like(weights)[None]]).to(y.device, dtype)
+        return table[torch.where(y == NO_CLASS, self.classes, y.long())]
+
     def _check_targets(self, prediction: Tensor, y: Tensor) -> None:
         if prediction.shape[-1] != self.classes:
             raise ValueError(
@@ -217,6 +236,9 @@ class CrossEntropy(Loss):
         own = prediction.shape[-self._axes - 1 : -1]
         if y.shape not in (prediction.shape[:-1], own):
             raise ValueError(f"y must have the shape {tuple(own)}, got {tuple(y.shape)}.{_hint(own, y)}")
+        self._check_classes(y)
+
+    def _check_classes(self, y: Tensor) -> None:
         if y.is_cpu and y.numel() > 0:  # elsewhere it would have to be waited for; there torch itself refuses it
             wrong = y[(y != NO_CLASS) & ((y < 0) | (y >= self.classes))]
             if len(wrong) > 0:

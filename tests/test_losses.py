@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import pickle
 
@@ -201,3 +202,19 @@ def test_a_setting_that_breaks_its_rule_is_named(make, message):
 def test_shapes_that_do_not_fit_are_refused(loss, prediction, y, message):
     with pytest.raises(ValueError, match=message):
         loss.each(torch.zeros(prediction), y)
+
+
+@pytest.mark.parametrize("name", [name for name, (loss, _) in LOSSES.items() if isinstance(loss, CrossEntropy)])
+def test_soft_targets_say_the_loss(name):
+    loss, _ = LOSSES[name]
+    prediction, y = example(loss, [3, 1, 4, 4])
+    y[1] = NO_CLASS
+    each = -(loss.soft_targets(y, torch.float32) * prediction.log_softmax(-1)).sum(-1)
+    last = dataclasses.replace(loss, steps="last")  # or it would be the mean over steps
+    expected = last.each(prediction.flatten(0, -2), y.flatten())
+    torch.testing.assert_close(each.flatten(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_soft_targets_are_of_classes():
+    with pytest.raises(ValueError, match=r"y must be classes from 0 to 3, or -100 for none, got 4\."):
+        CrossEntropy(C).soft_targets(torch.tensor([0, 4]), torch.float32)

@@ -20,6 +20,9 @@ from .fused_cpu import REALS, Problem, library_of, parallel
 CRITERIA = {"mse": 0, "mae": 1, "huber": 2}
 MAY_LACK = 4
 
+#: That of classes, whose target says of each class ``c`` how much of ``-log p_c`` the loss of the case has.
+CROSS_ENTROPY = 3
+
 
 class Lesson(NamedTuple):
     """What K networks learn from; all tensors are of one type."""
@@ -28,7 +31,7 @@ class Lesson(NamedTuple):
     targets: Tensor  #: (B, O), or (K, B, O)
     weights: Tensor  #: (K, P): of the layer w_ih, w_hh and bias, and of the head (O, H) and (O), one after the other
     hidden: int  #: H
-    criteria: Tensor  #: (K) int64, of :data:`CRITERIA`
+    criteria: Tensor  #: (K) int64, of :data:`CRITERIA`, or :data:`CROSS_ENTROPY`
     input_mask: Tensor | None = None  #: (K, G, B, D)
     recurrent_mask: Tensor | None = None  #: (K, G, B, H)
     l1: Tensor | None = None  #: (K): what each number of the last output costs

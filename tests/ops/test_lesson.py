@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 
 from lstmreg import ops
-from lstmreg.losses import Regression
+from lstmreg.losses import NO_CLASS, CrossEntropy, Regression
 from lstmreg.ops import lesson
 from lstmreg.ops.fused_cpu import library_of
 
@@ -47,7 +47,7 @@ def draw(K, T, B, D, H, groups, *, shared=False, dtype=torch.float64, seed=0):
 def alone(given, k, criterion):
     """Compute one model's prediction, loss, activity and gradients of both by the definition and autograd."""
     x = given.x if given.x.dim() == 3 else given.x[k]
-    y = given.targets if given.targets.dim() == 2 else given.targets[k]
+    y = given.targets if given.x.dim() == 3 else given.targets[k]
     D, H, B = x.shape[-1], given.hidden, x.shape[1]
     leaf = given.weights[k].clone().requires_grad_()
     w_ih, w_hh, bias, head, head_bias = torch.split(leaf, [4 * H * D, 4 * H * H, 4 * H, OUT * H, OUT])
@@ -102,6 +102,46 @@ def test_a_target_that_is_not_there_counts_nowhere():
     targets[:, 1, 0] = targets[:, 2] = targets[1, 5, 2] = math.nan
     numbers = torch.tensor([number + lesson.MAY_LACK for number in lesson.CRITERIA.values()])
     assert_as_alone(given._replace(criteria=numbers, targets=targets), [Regression(name) for name in CRITERIA])
+
+
+CLASSES = [
+    CrossEntropy(OUT),
+    CrossEntropy(OUT, label_smoothing=0.3),
+    CrossEntropy(OUT, class_weights=[1.0, 0.0, 4.0], label_smoothing=0.1),
+]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_a_step_of_classes_is_what_autograd_finds(dtype):
+    given = draw(3, 5, 8, 2, 5, 4, dtype=dtype)
+    y = torch.tensor([0, 1, 2, NO_CLASS, 2, 1, 0, 1]).expand(3, 8).clone()
+    y[1] = NO_CLASS
+    soft = torch.stack([loss.soft_targets(own, dtype) for loss, own in zip(CLASSES, y, strict=True)])
+    asked = given._replace(criteria=torch.full((3,), lesson.CROSS_ENTROPY), targets=soft)
+    gradient = torch.full_like(given.weights, math.nan)
+    learnt, judged = lesson.learn(asked, gradient), lesson.judge(asked._replace(input_mask=None, recurrent_mask=None))
+    bound = 1e-11 if dtype is torch.float64 else 1e-4
+    for k, criterion in enumerate(CLASSES):
+        expected = alone(given._replace(targets=y), k, criterion)
+        for ours, theirs in zip(
+            (learnt.predictions[k], learnt.losses[k], learnt.activity[k], gradient[k]), expected, strict=True
+        ):
+            torch.testing.assert_close(ours, theirs.detach(), rtol=bound, atol=bound)
+        torch.testing.assert_close(judged.losses[k], criterion(judged.predictions[k], y[k]), rtol=bound, atol=bound)
+    assert learnt.losses[1] == 0
+
+
+def test_large_logits_do_not_overflow():
+    given = draw(1, 2, 4, 1, 3, 0, dtype=torch.float32)
+    weights = given.weights.clone()
+    weights[:, -OUT:] = torch.tensor([1e4, -1e4, 3e3])  # of the head: its biases
+    y = torch.tensor([0, 1, 2, 0])
+    soft = CLASSES[0].soft_targets(y, torch.float32)
+    asked = given._replace(weights=weights, criteria=torch.tensor([lesson.CROSS_ENTROPY]), targets=soft)
+    gradient = torch.empty_like(weights)
+    learnt = lesson.learn(asked, gradient)
+    torch.testing.assert_close(learnt.losses[0], CLASSES[0](learnt.predictions[0], y))
+    assert gradient.isfinite().all()
 
 
 def test_a_target_that_is_not_finite_spoils_its_own_model_alone():

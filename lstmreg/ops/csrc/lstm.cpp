@@ -90,7 +90,8 @@ struct Lesson {
   Index weights_model;       // from model to model of the weights and of their gradients, which are rows of P numbers
   const void *weights;       // (4, H, D), (4, H, H), (4, H), (O, H), (O): of the layer, its bias, and the head's
   const void *targets;       // (B, O)
-  const Index *criteria;     // (K): 0 squares, 1 absolute values, 2 Huber's; and 4 where a NaN is no target
+  const Index *criteria;     // (K): 0 squares, 1 absolute values, 2 Huber's, 3 cross entropy, of which the targets are
+                             // what the loss has of each class; and 4 where a NaN is no target
   const void *l1, *l2;       // (K): what each number of the last output costs; null: nothing
   void *gradient;            // as the weights; written. null: the networks are judged, and learn nothing
   void *predictions;         // (B, O); written, as are the next two
@@ -1606,7 +1607,7 @@ template <template <class, class, int> class P> Index compute(const Problem &p) 
 // still near when the backward pass reads it.
 struct Learning {
   struct Slot {
-    Real *zeros, *h_n, *c_n, *y, *gates, *cells, *dh_n;
+    Real *zeros, *h_n, *c_n, *y, *gates, *cells, *dh_n, *slopes;
     char *scratch;
   };
 
@@ -1632,6 +1633,7 @@ struct Learning {
       s.gates = arena.take<Real>(4 * kept);
       s.cells = arena.take<Real>(kept);
       s.dh_n = arena.take<Real>(learns ? states : 0);
+      s.slopes = arena.take<Real>(O);  // of a case's loss, by its predictions
       s.scratch = arena.take<char>(scratch);
       slots.push_back(s);
     }
@@ -1678,14 +1680,12 @@ struct Learning {
   template <bool Learns> void read_out(Index k, const Slot &s, const Real *head, Real *d_head) const {
     const Real *bias = head + O * H, *y = in(q.targets) + k * q.y_model;
     const Real l1 = q.l1 ? in(q.l1)[k] : Real(0), l2 = q.l2 ? in(q.l2)[k] : Real(0);
-    const Index kind = q.criteria[k] & 3;
-    const bool may_lack = q.criteria[k] & 4;
     if (Learns) std::memset(d_head, 0, (O * H + O) * sizeof(Real));
     Real loss = 0, activity = 0;
     for (Index b = 0; b < B; ++b) {
-      const Real *h = s.h_n + b * H, *wanted = y + b * O;
+      const Real *h = s.h_n + b * H;
       Real *dh = Learns ? s.dh_n + b * H : nullptr, *predicted = out(q.predictions) + (k * B + b) * O;
-      Real squares = 0, sizes = 0, cost = 0;
+      Real squares = 0, sizes = 0;
       for (Index j = 0; j < H; ++j) {
         const Real sign = Real(h[j] > 0) - Real(h[j] < 0);
         squares += h[j] * h[j];
@@ -1693,28 +1693,61 @@ struct Learning {
         if (Learns) dh[j] = 2 * l2 * h[j] + l1 * sign;
       }
       activity += l2 * squares + l1 * sizes;
-      Index targets = 0;
-      for (Index o = 0; o < O; ++o) targets += !may_lack || wanted[o] == wanted[o];
       for (Index o = 0; o < O; ++o) {
-        Real sum = bias[o];
-        for (Index j = 0; j < H; ++j) sum += head[o * H + j] * h[j];
-        predicted[o] = sum;
-        if (may_lack && wanted[o] != wanted[o]) continue;
-        const Real error = sum - wanted[o], size = error < 0 ? -error : error, sign = Real(error > 0) - Real(error < 0);
-        const bool squared = kind == 0 || (kind == 2 && size <= 1);
-        cost += kind == 0 ? error * error : squared ? Real(0.5) * error * error : kind == 2 ? size - Real(0.5) : size;
-        if (!Learns) continue;
-        const Real d = (kind == 0 ? 2 * error : squared ? error : sign) / Real(targets * B);
+        predicted[o] = bias[o];
+        for (Index j = 0; j < H; ++j) predicted[o] += head[o * H + j] * h[j];
+      }
+      loss += (q.criteria[k] & 3) == 3 ? entropy(predicted, y + b * O, s.slopes)
+                                       : distance(q.criteria[k], predicted, y + b * O, s.slopes);
+      if (!Learns) continue;
+      for (Index o = 0; o < O; ++o) {
+        const Real d = s.slopes[o] / Real(B);
+        if (d == 0) continue;
         for (Index j = 0; j < H; ++j) {
           d_head[o * H + j] += d * h[j];
           dh[j] += d * head[o * H + j];
         }
         d_head[O * H + o] += d;
       }
-      if (targets) loss += cost / Real(targets);
     }
     out(q.losses)[k] = loss / Real(B);
     out(q.activity)[k] = activity;
+  }
+
+  // The mean distance of the numbers of a case from those that are there, and its slopes.
+  Real distance(Index criterion, const Real *predicted, const Real *wanted, Real *slopes) const {
+    const Index kind = criterion & 3;
+    const bool may_lack = criterion & 4;
+    Index targets = 0;
+    for (Index o = 0; o < O; ++o) targets += !may_lack || wanted[o] == wanted[o];
+    Real cost = 0;
+    for (Index o = 0; o < O; ++o) {
+      slopes[o] = 0;
+      if (may_lack && wanted[o] != wanted[o]) continue;
+      const Real error = predicted[o] - wanted[o], size = error < 0 ? -error : error;
+      const Real sign = Real(error > 0) - Real(error < 0);
+      const bool squared = kind == 0 || (kind == 2 && size <= 1);
+      cost += kind == 0 ? error * error : squared ? Real(0.5) * error * error : kind == 2 ? size - Real(0.5) : size;
+      slopes[o] = (kind == 0 ? 2 * error : squared ? error : sign) / Real(targets);
+    }
+    return targets ? cost / Real(targets) : Real(0);
+  }
+
+  // The sum over classes of what is wanted of each times -log of its probability, and its slopes. Where nothing is
+  // wanted, the logits are not looked at.
+  Real entropy(const Real *logits, const Real *wanted, Real *slopes) const {
+    Real total = 0, largest = logits[0], sum = 0, cost = 0;
+    for (Index o = 0; o < O; ++o) total += wanted[o];
+    std::fill(slopes, slopes + O, Real(0));
+    if (total == 0) return 0;
+    for (Index o = 1; o < O; ++o) largest = std::max(largest, logits[o]);
+    for (Index o = 0; o < O; ++o) sum += slopes[o] = std::exp(logits[o] - largest);
+    const Real log_sum = std::log(sum);
+    for (Index o = 0; o < O; ++o) {
+      cost += wanted[o] * (log_sum + largest - logits[o]);
+      slopes[o] = total * slopes[o] / sum - wanted[o];
+    }
+    return cost;
   }
 };
 

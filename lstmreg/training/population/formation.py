@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from lstmreg.training.finite import fault_of_step, not_finite
 from lstmreg.training.precision import autocast, is_mixed
 
 from .lockstep import Part
-from .losses import Sums, member_losses, number_of
+from .losses import Sums, member_losses, number_of, targets_of
 from .member import Member
 from .workers import Workers
 
@@ -27,6 +28,13 @@ _BYTES_AT_ONCE = 32 * 2**20
 
 #: Pieces for each worker, so that none waits long for another; and members in a piece that are worth the trouble.
 _PIECES_EACH, _WORTH_A_PIECE = 2, 32
+
+
+class _Asked(NamedTuple):
+    """What the losses of some members are to compiled code."""
+
+    numbers: list[int]
+    targets: Tensor
 
 
 class Formation:
@@ -47,7 +55,7 @@ class Formation:
         self._before: list[Part] = []  # the last batch; it may have spoilt the weights
         self.reset_states()
         network = population.networks[0]
-        self._is_stateful = network.config.stateful
+        self._is_stateful, self._outputs = network.config.stateful, network.output_size
         # A step of one sequence leaves four gates, a cell state and an output for the backward pass.
         units = sum(layer.hidden_size for layer in network.layers)  # type: ignore[misc]
         numbers = 6 * units * (2 if network.config.bidirectional else 1)
@@ -74,8 +82,8 @@ class Formation:
 
         def work(piece: Part) -> tuple[dict[str, Tensor], Tensor, list[States], Tensor]:
             rows = slice(piece.first, piece.last)
-            if (numbers := self._at_once(piece, weights)) is not None:
-                return self._learn_at_once(piece, weights, numbers)
+            if (asked := self._at_once(piece, weights)) is not None:
+                return self._learn_at_once(piece, weights, asked)
             leaf = weights.detach()[rows].requires_grad_()
             generators = [member.generator for member in self.members[rows]]
             states = self._states_of(piece)
@@ -98,12 +106,14 @@ class Formation:
         self._before = pieces
         return [slice(piece.first, piece.last) for piece in pieces]
 
-    def _at_once(self, piece: Part, weights: Tensor) -> list[int] | None:
-        """Return the numbers of the members' losses where one call of compiled code can take the step."""
+    def _at_once(self, piece: Part, weights: Tensor) -> _Asked | None:
+        """Return what the members' losses are where one call of compiled code can take the step."""
         numbers = [number for number in self._numbers(piece) if number is not None]
         if not numbers or self._is_stateful or piece.lengths is not None:
             return None
-        return numbers if self._block(piece).learns_at_once(piece.x, piece.y, weights.detach()) else None
+        targets = targets_of(self._criteria(piece), self._outputs, piece)
+        asked = _Asked(numbers, targets)
+        return asked if self._block(piece).learns_at_once(piece.x, targets, weights.detach()) else None
 
     def _kinds(self, part: Part) -> list[object]:
         """Return for each member what it must share with others to learn with them."""
@@ -119,13 +129,11 @@ class Formation:
 
     def _numbers(self, piece: Part) -> list[int | None]:
         """Return the number of each member's loss in compiled code, if it has one."""
-        if not piece.y.is_floating_point():
-            return [None] * (piece.last - piece.first)
         y = piece.y if piece.is_shared else piece.y[0]
-        return [number_of(criterion, y, y) for criterion in self._criteria(piece)]
+        return [number_of(criterion, self._outputs, y) for criterion in self._criteria(piece)]
 
     def _learn_at_once(
-        self, piece: Part, weights: Tensor, numbers: list[int]
+        self, piece: Part, weights: Tensor, asked: _Asked
     ) -> tuple[dict[str, Tensor], Tensor, list[States], Tensor]:
         rows = slice(piece.first, piece.last)
         assert weights.grad is not None
@@ -133,9 +141,9 @@ class Formation:
             weights.detach()[rows],
             weights.grad[rows],
             piece.x,
-            piece.y,
+            asked.targets,
             [member.generator for member in self.members[rows]],
-            numbers,
+            asked.numbers,
             proximal=self._training.proximal,
             short_products=is_mixed(self._training),
         )
@@ -159,9 +167,9 @@ class Formation:
         @torch.no_grad()
         def work(piece: Part) -> tuple[Tensor, list[States], Tensor]:
             rows, block = weights[piece.first : piece.last], self._block(piece)
-            if (numbers := self._at_once(piece, weights)) is not None:
+            if (asked := self._at_once(piece, weights)) is not None:
                 short = is_mixed(self._training)
-                prediction, losses = block.judge(rows, piece.x, piece.y, numbers, short_products=short)
+                prediction, losses = block.judge(rows, piece.x, asked.targets, asked.numbers, short_products=short)
                 return losses, [], prediction
             with autocast(self._training, weights.device):
                 prediction, last = block.run(rows, piece.x, self._states_of(piece), lengths=piece.lengths)

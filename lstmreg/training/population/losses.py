@@ -8,7 +8,7 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
-from lstmreg.losses import CRITERIA, Criterion, Loss, Regression
+from lstmreg.losses import CRITERIA, Criterion, CrossEntropy, Loss, Regression
 from lstmreg.ops import lesson
 from lstmreg.training.criteria import check_targets, require_shape_of, settled
 
@@ -32,12 +32,46 @@ def member_losses(criteria: Sequence[Criterion], prediction: Tensor, piece: Part
     return losses[0] if len(losses) == 1 else torch.cat(losses)
 
 
-def number_of(criterion: Criterion, prediction: Tensor, y: Tensor) -> int | None:
-    """Return the number that ``lstmreg.ops.lesson`` has for what a criterion is, for one member; ``None`` if none."""
-    criterion = settled(criterion, prediction, y)
+def number_of(criterion: Criterion, outputs: int, y: Tensor) -> int | None:
+    """Return the number that ``lstmreg.ops.lesson`` has for what a criterion is; ``None`` if none.
+
+    Args:
+        criterion: That of one member.
+        outputs: How many numbers it predicts.
+        y: Its targets.
+    """
+    criterion = _settled(criterion, outputs, y)
+    if not y.is_floating_point():
+        is_known = type(criterion) is CrossEntropy and criterion.steps == "last" and criterion.classes == outputs
+        return lesson.CROSS_ENTROPY if is_known and y.dim() == 1 else None
     if type(criterion) is Regression and criterion.steps == "last":
         return lesson.CRITERIA[criterion.kind] + lesson.MAY_LACK
     return next((lesson.CRITERIA[name] for name, known in CRITERIA.items() if criterion is known), None)
+
+
+def targets_of(criteria: Sequence[Criterion], outputs: int, piece: Part) -> Tensor:
+    """Return the targets of members whose criteria have a number, as ``lstmreg.ops.lesson`` takes them."""
+    if piece.y.is_floating_point():
+        return piece.y
+    own = piece.y if piece.is_shared else piece.y[0]
+    kinds = groupby(_settled(criterion, outputs, own) for criterion in criteria)
+    runs = [(criterion, len(list(alike))) for criterion, alike in kinds]
+    if piece.is_shared and len(runs) == 1:
+        return _soft(runs[0][0], piece.y, piece.x.dtype)
+    y = piece.y.expand(len(criteria), *own.shape)
+    parts = torch.split(y, [count for _, count in runs])
+    return torch.cat([_soft(criterion, part, piece.x.dtype) for (criterion, _), part in zip(runs, parts, strict=True)])
+
+
+def _soft(criterion: Criterion, y: Tensor, dtype: torch.dtype) -> Tensor:
+    assert isinstance(criterion, CrossEntropy)
+    return criterion.soft_targets(y, dtype)
+
+
+def _settled(criterion: Criterion, outputs: int, y: Tensor) -> Criterion:
+    """Return what a criterion is for targets whose predictions are not there yet."""
+    prediction = y if y.is_floating_point() else y.new_empty(()).expand(*y.shape, outputs)
+    return settled(criterion, prediction, y)
 
 
 def _losses(criterion: Criterion, prediction: Tensor, y: Tensor, own: Tensor) -> Tensor:
