@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -143,6 +144,23 @@ def test_without_what_speaks_with_the_database_the_remedy_is_said(
     monkeypatch.setattr("lstmreg.extras.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"search\.storage needs psycopg.*pip install 'lstmreg\[postgresql\]'"):
         storage_of(smallest_config(tmp_path, storage="postgresql+psycopg://db/studies"))
+
+
+def test_the_remedy_is_said_too_where_it_is_there_and_cannot_be_loaded() -> None:
+    code = (
+        "from lstmreg import Config, DataConfig\n"
+        "from lstmreg.config import SearchConfig\n"
+        "from lstmreg.search.study.place import storage_of\n"
+        "search = SearchConfig(storage='postgresql+psycopg://db/studies')\n"
+        "storage_of(Config(DataConfig('a.csv', 'a'), search=search))"
+    )
+    environment = os.environ | {"PSYCOPG_IMPL": "none"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert re.search(
+        r"ConfigError: search\.storage needs psycopg, which cannot be loaded \(.*'none'.*\)\. Install it with all that "
+        r"it needs: pip install 'lstmreg\[postgresql\]'$",
+        done.stderr.strip(),
+    )
 
 
 # ---------------------------------------------------------------------- who watches
