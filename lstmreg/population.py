@@ -18,7 +18,7 @@ from lstmreg.layers.cell import Cell
 from lstmreg.layers.embedding import Embeddings, draw_member_token_masks, embed
 from lstmreg.layers.lengths import check_lengths, steps_within
 from lstmreg.layers.penalty import is_regularized
-from lstmreg.layers.population import SERVED, LayerPopulation, MemberTerm, States, member_totals
+from lstmreg.layers.population import SERVED, LayerPopulation, MemberTerm, States, is_on, member_totals
 from lstmreg.layers.proximal import l1_terms
 from lstmreg.models import Network
 from lstmreg.ops import lesson
@@ -293,7 +293,7 @@ class Block:
         for term, slope in zip(terms, slopes, strict=True):
             add_member_slopes(slope.tensor, term.tensor, (None if proximal else term.strengths[0], term.strengths[1]))
         penalties = member_totals(terms)
-        if (l1, l2) != (None, None):
+        if is_on((l1, l2)):
             penalties["activity"] = learnt.activity
         return learnt.predictions, learnt.losses, penalties
 

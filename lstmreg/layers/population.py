@@ -27,6 +27,12 @@ class MemberTerm(NamedTuple):
     tensor: Tensor  #: (K, ...)
 
 
+def is_on(strengths: MemberStrengths) -> bool:
+    """Tell whether anything is penalised; a comparison of tuples would compare their tensors, which takes long."""
+    l1, l2 = strengths
+    return l1 is not None or l2 is not None
+
+
 def member_totals(terms: Sequence[MemberTerm]) -> dict[str, Tensor]:
     """Return the sum of the terms of each kind, ``(K)``, as :func:`lstmreg.penalties` would for each model."""
     kinds = [kind for kind in KINDS if any(term.kind == kind for term in terms)]
@@ -117,7 +123,7 @@ class LayerPopulation:
                 reverse=cell.direction == 1,
                 activations=cell.activations,
             )
-            if generators is not None and self._strengths["activity"] != (None, None):
+            if generators is not None and is_on(self._strengths["activity"]):
                 # The last output is the last state.
                 counted = _within(output, valid) if self._layer.activity_steps == "all" else h_n
                 terms.append(MemberTerm("activity", self.activity(batch), counted))
@@ -143,7 +149,7 @@ class LayerPopulation:
             for kind, stem in STEMS.items():
                 l1, l2 = self._strengths[kind]
                 weight = weights[cell.name(stem)]
-                if not proximal and (l1, l2) != (None, None):
+                if not proximal and is_on((l1, l2)):
                     yield MemberTerm(kind, (l1, l2), weight)
                 if proximal and l2 is not None:
                     yield MemberTerm(kind, (None, l2), weight)

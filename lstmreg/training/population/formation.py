@@ -193,7 +193,8 @@ class Formation:
     def _pieces(self, batch: list[Part], kinds_of: Callable[[Part], list[object]]) -> Iterator[Part]:
         """Cut a batch where members are not of one kind, and so that all have work and memory."""
         members = sum(part.last - part.first for part in batch)
-        enough = max(_WORTH_A_PIECE, math.ceil(members / self._workers.count / _PIECES_EACH))
+        pieces_each = _PIECES_EACH if self._workers.count > 1 else 1
+        enough = max(_WORTH_A_PIECE, math.ceil(members / self._workers.count / pieces_each))
         for part in batch:
             size, steps, _ = part.x.shape[-3:]
             fitting = _BYTES_AT_ONCE // (size * steps * self._step_bytes * self._workers.count)

@@ -119,10 +119,12 @@ def _parts(runs: list[tuple[int, int]], batches: dict[int, _Batch]) -> Iterator[
         if len(joined) == 1:
             yield Part(first, last, *own[0])
         else:
-            counts = torch.tensor([end - begin for begin, end, _ in joined])
+            counts = [end - begin for begin, end, _ in joined]
             yield Part(first, last, *(_side_by_side(tensors, counts) for tensors in zip(*own, strict=True)))
 
 
-def _side_by_side(tensors: Sequence[Any], counts: Tensor) -> Any:
+def _side_by_side(tensors: Sequence[Any], counts: Sequence[int]) -> Any:
     """Return the tensors of neighbours with an axis of members in front, each as often as it has members."""
-    return None if tensors[0] is None else torch.stack(list(tensors)).repeat_interleave(counts, dim=0)
+    if tensors[0] is None:
+        return None
+    return torch.stack([tensor for tensor, count in zip(tensors, counts, strict=True) for _ in range(count)])

@@ -64,7 +64,8 @@ class PopulationModule(pl.LightningModule):
             )
             for k, (training, source, criterion) in enumerate(zip(trainings, source_of, criteria, strict=True))
         ]
-        members.sort(key=lambda member: (member.masks, member.source))
+        # Neighbours whose batches have one shape go through a step together.
+        members.sort(key=lambda member: (member.masks, sources[member.source].sizes, member.source))
         self._formation, self._crew = Formation(population, members, crew), crew
         self._results: dict[int, FitResult] = {}
         self._waiting: list[tuple[Member, Tensor]] = []
@@ -177,7 +178,7 @@ class PopulationModule(pl.LightningModule):
         """Evaluate members, as they are kept, on their training data, and tell their results."""
         if not ended:
             return
-        ended.sort(key=lambda pair: pair[0].source)
+        ended.sort(key=lambda pair: (self._sources[pair[0].source].sizes, pair[0].source))
         formation = Formation(self._formation.population, [member for member, _ in ended], self._crew)
         weights = torch.stack([kept for _, kept in ended])
         sums = Sums(len(ended), weights.device)

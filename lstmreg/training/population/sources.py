@@ -14,7 +14,14 @@ from lstmreg.training.batches import Data, Loaders, are_loaders, as_loaders, che
 
 
 class Source:
-    """Where some members' batches come from."""
+    """Where some members' batches come from.
+
+    Attributes:
+        train: The training batches.
+        val: Those of validation.
+        sizes: How many cases both have, as far as that is known: sources that are alike in it have batches of one
+            shape.
+    """
 
     def __init__(self, data: Loaders) -> None:
         self._module = data if isinstance(data, pl.LightningDataModule) else None
@@ -22,9 +29,11 @@ class Source:
         if isinstance(data, pl.LightningDataModule):
             data.prepare_data()
             data.setup("fit")
-            self.train, self.val = self._with_hooks(data.train_dataloader()), self._with_hooks(data.val_dataloader())
+            train, val = data.train_dataloader(), data.val_dataloader()
         else:
-            self.train, self.val = data
+            train, val = data
+        self.train, self.val = self._with_hooks(train), self._with_hooks(val)
+        self.sizes = _cases(train), _cases(val)
 
     @property
     def can_begin_anew(self) -> bool:
@@ -45,6 +54,13 @@ class Source:
         batch = self._module.on_before_batch_transfer(batch, 0)
         batch = self._module.transfer_batch_to_device(batch, self.device, 0)
         return self._module.on_after_batch_transfer(batch, 0)
+
+
+def _cases(batches: Any) -> int:
+    try:
+        return len(batches.dataset)
+    except (AttributeError, TypeError, NotImplementedError):  # no DataLoader, or one of a stream
+        return 0
 
 
 class _Hooked:

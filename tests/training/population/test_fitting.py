@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from lstmreg import DivergedError, FitResult, ModelConfig, Network, Population, TrainingConfig, fit, fit_population
 from lstmreg.knobs import KNOBS
 from lstmreg.models import load, save
+from lstmreg.ops import lesson
 from lstmreg.ops.fused_cpu import library_of
 from tests.program import Program
 
@@ -472,6 +473,22 @@ def test_members_that_are_removed_take_nothing_with_them():
     lengths = sorted(len(result[0]) for result, _ in forty().values())
     assert lengths[0] < lengths[10] < lengths[-1] == 14
     assert len({network.head.weight.detach().numpy().tobytes() for _, network in forty().values()}) == 40
+
+
+def test_members_whose_batches_have_one_shape_go_together_whoever_stands_between_them(monkeypatch):
+    """Or each would be a call by itself, which of few members costs as much as of many."""
+    sizes = []
+
+    def learn(given, gradient):
+        sizes.append(len(given.weights))
+        return real(given, gradient)
+
+    real = lesson.learn
+    monkeypatch.setattr("lstmreg.population.lesson.learn", learn)
+    population = Population.of([ModelConfig(hidden_size=4)] * 6, D, 1)
+    data = [Overshooting(rows, seed) for seed, rows in enumerate((22, 9, 22, 9, 22, 9))]  # ends of 6 and of 1
+    fit_population(population, data, TrainingConfig(max_epochs=1))
+    assert sizes == [6, 3, 3, 3]
 
 
 @pytest.mark.parametrize("at_once", [1, 10_000])
