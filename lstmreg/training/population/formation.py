@@ -52,6 +52,7 @@ class Formation:
         self.members = list(members)
         self._training = members[0].training if members else TrainingConfig()  # what all share
         self._blocks: dict[tuple[int, int], Block] = {}
+        self._known_numbers: dict[tuple[torch.dtype, torch.Size], dict[int, int | None]] = {}  # by targets, and row
         self._before: list[Part] = []  # the last batch; it may have spoilt the weights
         self.reset_states()
         network = population.networks[0]
@@ -130,7 +131,12 @@ class Formation:
     def _numbers(self, piece: Part) -> list[int | None]:
         """Return the number of each member's loss in compiled code, if it has one."""
         y = piece.y if piece.is_shared else piece.y[0]
-        return [number_of(criterion, self._outputs, y) for criterion in self._criteria(piece)]
+        rows = range(piece.first, piece.last)
+        known = self._known_numbers.setdefault((y.dtype, y.shape[1:]), {})
+        for row in rows:
+            if row not in known:
+                known[row] = number_of(self.members[row].criterion, self._outputs, y)
+        return [known[row] for row in rows]
 
     def _learn_at_once(
         self, piece: Part, weights: Tensor, asked: _Asked
