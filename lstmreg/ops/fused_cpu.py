@@ -15,9 +15,9 @@ from torch import Tensor
 
 from lstmreg.tracing import in_forward_mode, in_transform, is_compiling
 
-from . import compiled, recurrence
+from . import compiled, penalties, recurrence
 from .call import Call, Differentiable, Result
-from .penalties import NO_SLOPES, Costs, Slopes, Strengths
+from .penalties import NO_NETS, Costs, Nets, Strengths
 from .recurrence import Cotangents, Gradients, Kept
 
 REALS = {torch.float32: "float", torch.float64: "double"}
@@ -77,13 +77,14 @@ def _real(call: Call) -> torch.dtype:
 def penalised(call: Call, strengths: Strengths | None) -> tuple[Result, Costs | None]:
     """Compute what :func:`lstmreg.ops.penalised` defines, for a call that ``why_not`` admits.
 
-    Costs are formed where weights and output are not cast first.
+    Costs are formed where weights are not cast before the pass, and the output is not afterwards.
     """
     if call.result_type not in _HALVES:
         return recurrence.run(call, PASSES, strengths)
-    if strengths is not None and multiplies_shorts(call) and call.w_hh.dtype is torch.float32:
-        return recurrence.run(call.cast(torch.float32), SHORT_PASSES, strengths)
     passes = SHORT_PASSES if multiplies_shorts(call) else PASSES
+    has_own_types = call.w_hh.dtype is torch.float32 and passes.output_type(call.h_0.shape[-1]) is call.result_type
+    if strengths is not None and has_own_types:
+        return recurrence.run(call.cast(torch.float32), passes, strengths)
     return in_real(call, lambda wide: recurrence.run(wide, passes)[0]), None
 
 
@@ -118,24 +119,14 @@ class Problem(ctypes.Structure):
         *((name, ctypes.c_int64) for name in ("valid_model", "dy_model", "dy_step", "dy_row")),
         *((name, ctypes.c_void_p) for name in ("x", "h_0", "c_0", "w_ih", "w_hh", "bias", "input_mask")),
         *((name, ctypes.c_void_p) for name in ("recurrent_mask", "valid", "y", "h_n", "c_n", "gates", "cells")),
+        *((name, ctypes.c_void_p) for name in ("cost", "costs")),
         *((name, ctypes.c_void_p) for name in ("dy", "dh_n", "dc_n", "dx", "dh_0", "dc_0", "dw_ih", "dw_hh", "dbias")),
-        *((name, ctypes.c_double) for name in ("w_ih_sign", "w_ih_value", "w_hh_sign", "w_hh_value")),
-        *((name, ctypes.c_double) for name in ("bias_sign", "bias_value", "y_sign", "y_value")),
+        *((f"of_{name}_{i}", ctypes.c_double) for name in ("w_ih", "w_hh", "bias", "y") for i in range(2)),
         *((name, ctypes.c_void_p) for name in ("scratch", "parallel")),
     ]
 
 
-class _Nets(ctypes.Structure):
-    """``Nets`` in ``csrc/lstm.cpp``, field by field."""
-
-    _fields_ = [
-        *((f"w_{i}", ctypes.c_void_p) for i in range(4)),
-        *((f"count_{i}", ctypes.c_int64) for i in range(4)),
-        *((f"l1_{i}", ctypes.c_double) for i in range(4)),
-        *((f"l2_{i}", ctypes.c_double) for i in range(4)),
-        ("short_output", ctypes.c_int64),
-        ("costs", ctypes.c_double * 4),
-    ]
+_NO_COSTS = (None, None)
 
 
 class _Passes:
@@ -151,40 +142,35 @@ class _Passes:
         steps, padded = call.x.shape[-3], _padded(library_of(call.x.dtype), hidden)
         return Kept(gates=(*lead, steps, 4, batch, padded), cells=(*lead, steps, batch, padded))
 
-    def forward(self, call: Call, keep: bool) -> tuple[Result, Kept[Tensor] | None]:
+    def penalised(self, call: Call, strengths: Strengths) -> tuple[Result, Kept[Tensor], Costs]:
+        """Compute the forward pass, and form what elastic nets cost on the weights and the output along with it."""
+        costs = Costs(call.x.new_empty(()), call.x.new_empty(len(strengths)))
+        result, kept = self.forward(call, True, penalties.flat(strengths), costs)
+        assert kept is not None
+        return result, kept, costs
+
+    def forward(
+        self, call: Call, keep: bool, nets: Nets = NO_NETS, costs: tuple[Tensor | None, ...] = _NO_COSTS
+    ) -> tuple[Result, Kept[Tensor] | None]:
         library = library_of(call.x.dtype)
         call = _laid_out(call)
         x, h_0 = call.x, call.h_0
         *lead, batch, hidden = h_0.shape
-        output = x.new_empty((*lead, x.shape[-3], batch, hidden), dtype=self._output_type(hidden))
+        output = x.new_empty((*lead, x.shape[-3], batch, hidden), dtype=self.output_type(hidden))
         h_n, c_n = torch.empty_like(h_0), torch.empty_like(h_0)
         kept = None
         if keep:
             gates, cells = self.kept_shapes(call)
             kept = Kept(x.new_empty(gates), x.new_empty(cells))
-        _compute(library.lstmreg_forward, self._short, call, (output, h_n, c_n), kept)
+        results = output, h_n, c_n
+        _compute(library.lstmreg_forward, self._short, call, results, kept, nets, costs=costs)
         if not self._short:
-            return (output, h_n, c_n), kept
+            return results, kept
         return (output.to(torch.bfloat16), h_n.to(torch.bfloat16), c_n.to(torch.bfloat16)), kept
 
-    def _output_type(self, hidden: int) -> torch.dtype | None:
-        """Return the type in which the compiled code writes the output, if it is not that of the tensors."""
+    def output_type(self, hidden: int) -> torch.dtype | None:
+        """Return the type in which the compiled code writes an output, if it is not that of the tensors."""
         return torch.bfloat16 if self._short and library_of(torch.float32).lstmreg_short_results(hidden) else None
-
-    def costs(self, strengths: Strengths, call: Call, output: Tensor) -> list[float]:
-        """Return what elastic nets cost on the weights and the output."""
-        library = library_of(call.x.dtype)
-        tensors = [None if t is None else _contiguous(t) for t in (call.w_ih, call.w_hh, call.bias, output)]
-        pairs = [(0.0, 0.0) if pair is None else pair for pair in strengths]
-        nets = _Nets(
-            *[None if s is None or t is None else t.data_ptr() for s, t in zip(strengths, tensors, strict=True)],
-            *[0 if t is None else t.numel() for t in tensors],
-            *[l1 for l1, _ in pairs],
-            *[l2 for _, l2 in pairs],
-            output.dtype is torch.bfloat16,
-        )
-        library.lstmreg_costs(ctypes.byref(nets))
-        return list(nets.costs)
 
     def backward(
         self,
@@ -193,14 +179,14 @@ class _Passes:
         kept: Kept[Tensor],
         grads: Cotangents,
         needed: Differentiable[bool],
-        slopes: Slopes = NO_SLOPES,
+        slopes: Nets = NO_NETS,
     ) -> Gradients:
         library = library_of(call.x.dtype)
         call = _laid_out(call)
         # Autograd keeps some zeros nowhere; the compiled code takes what is absent for zero.
         d_output, d_h, d_c = [None if g is None or g._is_zerotensor() else g for g in grads]
         if self._short:
-            output_type = self._output_type(call.h_0.shape[-1]) or call.x.dtype
+            output_type = self.output_type(call.h_0.shape[-1]) or call.x.dtype
             output = output.to(output_type)
             d_output = None if d_output is None else d_output.to(output_type)
         d_output = None if d_output is None else _in_rows(d_output)
@@ -220,7 +206,7 @@ class _Passes:
         )
         cotangents = Cotangents(d_output, d_h, d_c)
         results = output, None, None
-        _compute(library.lstmreg_backward, self._short, call, results, kept, cotangents, found, slopes)
+        _compute(library.lstmreg_backward, self._short, call, results, kept, slopes, cotangents, found)
         if lead and found.x is not None and found.x.shape != x.shape:
             return found._replace(x=found.x.sum(0))  # of data that the models share
         return found
@@ -240,16 +226,17 @@ def _compute(
     call: Call,
     results: tuple[Tensor | None, ...],
     kept: Kept[Tensor] | None,
+    nets: Nets,
     grads: Cotangents = _NO_COTANGENTS,
     found: Gradients = _NO_GRADIENTS,
-    slopes: Slopes = NO_SLOPES,
+    costs: tuple[Tensor | None, ...] = _NO_COSTS,
 ) -> None:
     x, h_0, c_0, w_ih, w_hh, bias, _, input_mask, recurrent_mask, valid, reverse, _, _ = call
     *lead, batch, hidden = h_0.shape
     threads = torch.get_num_threads()
     valid_model = 0 if valid is None or valid.dim() == 2 else valid.stride(0)
     inputs = x, h_0, c_0, w_ih, w_hh, bias, input_mask, recurrent_mask, valid
-    tensors = *inputs, *results, *(kept or _NOTHING_KEPT), *grads, *found
+    tensors = *inputs, *results, *(kept or _NOTHING_KEPT), *costs, *grads, *found
     problem = Problem(
         lead[0] if lead else 1,
         x.shape[-3],
@@ -266,7 +253,7 @@ def _compute(
         valid_model,
         *((0, 0, 0) if grads.output is None else _strides(grads.output)),
         *[None if tensor is None else tensor.data_ptr() for tensor in tensors],
-        *slopes,
+        *nets,
         None,
         parallel(),
     )
@@ -349,7 +336,6 @@ def library_of(dtype: torch.dtype) -> Any:
     library: Any = compiled.library(REALS[dtype])
     for function in (library.lstmreg_forward, library.lstmreg_backward):
         function.argtypes, function.restype = [ctypes.POINTER(Problem)], ctypes.c_int64
-    library.lstmreg_costs.argtypes, library.lstmreg_costs.restype = [ctypes.POINTER(_Nets)], None
     library.lstmreg_masks.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_double]
     library.lstmreg_masks.restype = None
     library.lstmreg_width.argtypes = [ctypes.c_int64]

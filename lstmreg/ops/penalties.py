@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
-import torch
 from torch import Tensor
 
 #: ``(l1, l2)`` of one elastic net: on absolute values and on squares.
@@ -39,20 +38,21 @@ class Costs(NamedTuple):
         return bool(getattr(self.total.grad_fn, "is_spent", False))
 
 
-def as_costs(parts: Sequence[float], dtype: torch.dtype) -> Costs:
-    """Return costs as tensors."""
-    return Costs(torch.scalar_tensor(sum(parts), dtype=dtype), torch.tensor(parts, dtype=dtype))
+#: Two numbers for each net, in the order of :class:`Strengths`, one by one: in a forward pass by what the sums of
+#: ``|w|`` and of ``w * w`` enter its cost, in a backward pass by what ``sign(w)`` and ``w`` enter its gradient.
+Nets: TypeAlias = Sequence[float]
+NO_NETS = (0.0,) * (2 * len(Strengths._fields))
 
 
-#: By what ``sign(w)`` and ``w`` enter the gradient of each net, in the order of :class:`Strengths`, one by one.
-Slopes: TypeAlias = Sequence[float]
-NO_SLOPES = (0.0,) * (2 * len(Strengths._fields))
+def flat(strengths: Strengths) -> Nets:
+    """Return strengths one by one."""
+    return [number for strength in strengths for number in strength or (0.0, 0.0)]
 
 
-def slopes(strengths: Strengths, d_total: Tensor | None, d_parts: Tensor | None) -> Slopes:
+def slopes(strengths: Strengths, d_total: Tensor | None, d_parts: Tensor | None) -> Nets:
     """Return the slopes of nets from the gradients of their costs."""
     if d_total is None and d_parts is None:
-        return NO_SLOPES
+        return NO_NETS
     total = 0.0 if d_total is None else d_total.item()
     found: list[float] = []
     for i, strength in enumerate(strengths):

@@ -16,7 +16,7 @@ from lstmreg.tracing import has_batch, in_transform
 
 from . import penalties, reference
 from .call import Call, Differentiable, Result
-from .penalties import NO_SLOPES, Costs, Slopes, Strengths
+from .penalties import NO_NETS, Costs, Nets, Strengths
 
 V = TypeVar("V")
 Named = TypeVar("Named", bound=tuple[Any, ...])
@@ -94,8 +94,8 @@ class TwoPasses(Protocol):
 class PenalisedPasses(TwoPasses, Protocol):
     """One that forms elastic nets along with them."""
 
-    def costs(self, strengths: Strengths, call: Call, output: Tensor) -> Sequence[float]:
-        """Return what the nets cost on the weights and the output."""
+    def penalised(self, call: Call, strengths: Strengths) -> tuple[Result, Kept[Tensor], Costs]:
+        """Return what ``forward`` does, keeping what it can, and what the nets cost on the weights and the output."""
         ...
 
     def backward(
@@ -105,7 +105,7 @@ class PenalisedPasses(TwoPasses, Protocol):
         kept: Kept[Tensor],
         grads: Cotangents,
         needed: Differentiable[bool],
-        slopes: Slopes = NO_SLOPES,
+        slopes: Nets = NO_NETS,
     ) -> Gradients:
         """Return the gradients, those of the nets included."""
         ...
@@ -167,18 +167,18 @@ class _Recurrence(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, passes: Any, reverse: bool, strengths: Strengths | None, *tensors: Any) -> Any:
         call = _call(tensors, reverse)
-        result, kept = passes.forward(call, keep=True)
-        assert kept is not None
+        costs: Sequence[Tensor] = ()
+        if strengths is None:
+            result, kept = passes.forward(call, keep=True)
+        else:
+            result, kept, costs = passes.penalised(call, strengths)
+            # Beside what is saved, since they outlive it: the costs of weights can be gone back through once more.
+            ctx.weights = call.w_ih, call.w_hh, call.bias
+            ctx.versions = _versions(ctx.weights)
         ctx.passes, ctx.reverse, ctx.strengths = passes, reverse, strengths
         ctx.save_for_backward(*tensors, result[0], *kept)
         ctx.set_materialize_grads(False)
-        if strengths is None:
-            return result
-        # Beside what is saved, since they outlive it: the costs of weights can be gone back through once more.
-        ctx.weights = call.w_ih, call.w_hh, call.bias
-        ctx.versions = _versions(ctx.weights)
-        parts = passes.costs(strengths, call, result[0])
-        return *result, *penalties.as_costs(parts, call.w_hh.dtype)
+        return *result, *costs
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:

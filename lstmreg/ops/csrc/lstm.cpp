@@ -63,6 +63,8 @@ struct Problem {
   void *h_n, *c_n;   // (B, H); null in the backward pass
   void *gates;       // (T, 4, B, Hp) after their activations, where Hp is H in whole vectors (lstmreg_width); both are
   void *cells;       // (T, B, Hp)    null in a forward pass that keeps nothing, and read by the backward pass
+  void *cost;        // (), what the elastic nets below cost together; null: not wanted
+  void *costs;       // (4), each of them; null where cost is
 
   // Read by the backward pass: gradients of its results.
   const void *dy;              // (K, T, B, H) by its strides, the H of a row side by side, in y's type; null: zero
@@ -74,8 +76,9 @@ struct Problem {
   void *dw_ih, *dw_hh;         // as the weights
   void *dbias;                 // (4, H); null where there is no bias
 
-  // Read by the backward pass: elastic nets, whose gradients it adds. By what sign(w) and w enter the gradient of each
-  // w; the output's go into dy. All zero: there are none.
+  // Read by both passes: elastic nets on the weights and the output. By what the sums of |w| and of w * w enter their
+  // costs, for the forward pass; by what sign(w) and w enter the gradient of each w, for the backward pass, which adds
+  // them to its own, and those of the output to dy. All zero: there are none.
   double of_w_ih[2], of_w_hh[2], of_bias[2], of_y[2];
 
   void *scratch;  // as many bytes as the pass says that it needs; null: it computes nothing and says how many
@@ -1555,8 +1558,10 @@ template <int N, class M> inline Vector<Real, N> reals(const M *from, const M *e
   }
 }
 
-// l1 * sum |w| + l2 * sum w * w.
-template <class M> double net(const M *w, Index count, double l1, double l2) {
+// of[0] * sum |w| + of[1] * sum w * w; zero without a w.
+template <class M> double net(const M *w, Index count, const double *of) {
+  const double l1 = of[0], l2 = of[1];
+  if (!w || (l1 == 0 && l2 == 0)) return 0;
   using V = Vector<Real, kVectorBytes / sizeof(Real)>;
   constexpr Index lanes = kVectorBytes / sizeof(Real), together = 64 * lanes;  // so few that no digit is lost
   double total = 0;
@@ -1599,6 +1604,21 @@ template <template <class, class, int> class P> Index compute(const Problem &p) 
   return n == kLanes ? compute<P, Real, Real, kLanes>(p)
          : n == kHalf ? compute<P, Real, Real, kHalf>(p)
                       : compute<P, Real, Real, kQuarter>(p);
+}
+
+// What the nets cost of which a forward pass has been told, once it has written y.
+void add_costs(const Problem &p) {
+  const Index gates = p.models * 4 * p.hidden, outputs = p.models * p.steps * p.batch * p.hidden;
+  const auto of = [](const void *w, Index count, const double *net_of) {
+    return net(static_cast<const Real *>(w), count, net_of);
+  };
+  const bool has_shorts = p.short_products && width(p.hidden) == kLanes;
+  const double costs[4] = {of(p.w_ih, gates * p.features, p.of_w_ih), of(p.w_hh, gates * p.hidden, p.of_w_hh),
+                           of(p.bias, gates, p.of_bias),
+                           has_shorts ? net(static_cast<const Short *>(p.y), outputs, p.of_y)
+                                      : of(p.y, outputs, p.of_y)};
+  for (int i = 0; i < 4; ++i) static_cast<Real *>(p.costs)[i] = Real(costs[i]);
+  *static_cast<Real *>(p.cost) = Real(costs[0] + costs[1] + costs[2] + costs[3]);
 }
 
 // ------------------------------------------------------------------ a step of training
@@ -1771,28 +1791,12 @@ void follow_moments(Index count, Real *__restrict weights, const Real *__restric
 extern "C" {
 
 // Each computes a pass; without scratch memory it only returns how many bytes of it are needed.
-Index lstmreg_forward(const Problem *p) { return compute<Forward>(*p); }
-Index lstmreg_backward(const Problem *p) { return compute<Backward>(*p); }
-
-// What elastic nets cost on the weights and the output of a pass; ../fused_cpu.py mirrors it.
-struct Nets {
-  const void *w[4];   // null: there is none
-  Index count[4];
-  double l1[4], l2[4];
-  Index short_output;  // 1: the last are Shorts
-  double costs[4];     // written
-};
-
-void lstmreg_costs(Nets *nets) {
-  for (int i = 0; i < 4; ++i) {
-    const void *w = nets->w[i];
-    const Index count = nets->count[i];
-    const double l1 = nets->l1[i], l2 = nets->l2[i];
-    nets->costs[i] = !w ? 0
-                     : i == 3 && nets->short_output ? net(static_cast<const Short *>(w), count, l1, l2)
-                                                    : net(static_cast<const Real *>(w), count, l1, l2);
-  }
+Index lstmreg_forward(const Problem *p) {
+  const Index bytes = compute<Forward>(*p);
+  if (p->scratch && p->cost) add_costs(*p);
+  return bytes;
 }
+Index lstmreg_backward(const Problem *p) { return compute<Backward>(*p); }
 
 // Makes masks of uniform random numbers: 0 below the rate, from there on what keeps the mean.
 void lstmreg_masks(Real *numbers, Index count, double rate) {
