@@ -82,8 +82,8 @@ def penalised(call: Call, strengths: Strengths | None) -> tuple[Result, Costs | 
     if call.result_type not in _HALVES:
         return recurrence.run(call, PASSES, strengths)
     passes = SHORT_PASSES if multiplies_shorts(call) else PASSES
-    has_own_types = call.w_hh.dtype is torch.float32 and passes.output_type(call.h_0.shape[-1]) is call.result_type
-    if strengths is not None and has_own_types:
+    writes_result = passes.output_type(call.h_0.shape[-1]) is call.result_type
+    if strengths is not None and writes_result and call.w_hh.dtype is torch.float32:
         return recurrence.run(call.cast(torch.float32), passes, strengths)
     return in_real(call, lambda wide: recurrence.run(wide, passes)[0]), None
 

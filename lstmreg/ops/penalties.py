@@ -38,8 +38,8 @@ class Costs(NamedTuple):
         return bool(getattr(self.total.grad_fn, "is_spent", False))
 
 
-#: Two numbers for each net, in the order of :class:`Strengths`, one by one: in a forward pass by what the sums of
-#: ``|w|`` and of ``w * w`` enter its cost, in a backward pass by what ``sign(w)`` and ``w`` enter its gradient.
+#: Two numbers for each net, in the order of :class:`Strengths`, one by one: for a forward pass by what the sums of
+#: ``|w|`` and of ``w * w`` enter its cost, for a backward pass by what ``sign(w)`` and ``w`` enter its gradient.
 Nets: TypeAlias = Sequence[float]
 NO_NETS = (0.0,) * (2 * len(Strengths._fields))
 

@@ -150,6 +150,14 @@ def test_in_bfloat16_they_are_those_of_the_rounded_output(threads):
         torch.set_num_threads(before)
 
 
+def test_of_few_units_in_bfloat16_none_are_formed_because_the_output_is_rounded_after_the_pass():
+    arguments = [a.float().detach().requires_grad_() for a in make_arguments(9, 3, 8, 5)]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        (output, _, _), costs = ops.penalised(call_of(arguments), STRENGTHS["all"], "fused_cpu")
+    assert output.dtype is torch.bfloat16
+    assert costs is None
+
+
 def test_they_are_formed_where_somebody_can_go_back_and_in_plain_pytorch_alone():
     arguments, strengths = make_arguments(3, 2, 2, 3), STRENGTHS["all"]
     call = call_of(arguments)
