@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measures everything on this machine, about fifteen minutes; it should have nothing else to do.
+# Measures everything on this machine, about twenty-five minutes; it should have nothing else to do.
 #
 #   bash benchmarks/run.sh                          into benchmarks/results/: *.jsonl, tables.md, speed.svg, sweep.svg
 #   bash benchmarks/run.sh --rounds 2 --seconds 0   the same in a hurry; options go to every measuring script
