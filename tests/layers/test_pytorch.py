@@ -216,7 +216,7 @@ def test_reentrant_checkpointing_that_would_lose_the_activity_penalty_is_refused
 
 
 DDP = """
-import os, sys, torch, torch.distributed as dist
+import gc, os, sys, torch, torch.distributed as dist
 sys.path.insert(0, os.getcwd())
 from torch.nn.parallel import DistributedDataParallel
 from tests.layers.test_pytorch import PENALTIES, Model, penalties
@@ -235,6 +235,9 @@ for x in batches:
     optimizer.step()
     apply_constraints(model)
 torch.save(model.state_dict(), f"{sys.argv[2]}.{rank}")
+# Or the group would go with it, and wait under Python's lock for a thread of its own, which waits for that lock.
+del parallel, loss
+gc.collect()
 dist.destroy_process_group()
 """
 
