@@ -75,7 +75,12 @@ def _computed(lesson: Lesson, gradient: Tensor | None) -> Learnt:
     models, outputs = len(lesson.weights), lesson.targets.shape[-1]
     targets, weights, masks, costs = (
         [None if t is None else t.contiguous() for t in some]
-        for some in ((lesson.targets,), (lesson.weights,), lesson[5:7], lesson[7:9])
+        for some in (
+            (lesson.targets,),
+            (lesson.weights,),
+            (lesson.input_mask, lesson.recurrent_mask),
+            (lesson.l1, lesson.l2),
+        )
     )
     predictions = x.new_empty(models, batch, outputs)
     losses, activity = x.new_empty(models), x.new_empty(models)

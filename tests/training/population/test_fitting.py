@@ -33,6 +33,9 @@ pytestmark = [
 ]
 
 T, D = 4, 2
+
+#: Whether the processor multiplies bfloat16: there a whole step in one call is rounded.
+HAS_SHORT = bool(library_of(torch.float32).lstmreg_short())
 CPU = torch.device("cpu")
 
 
@@ -333,11 +336,25 @@ def test_in_bfloat16_a_member_follows_the_fit_that_it_would_have_alone(name):
             [e.train_loss for e in expected.history], rel=0.02
         )
         assert result.train_loss == pytest.approx(expected.train_loss, rel=0.02)
-        # A whole step in one call is rounded where the processor multiplies bfloat16.
-        assert result.history[0].val_loss != other.history[0].val_loss or not library_of(torch.float32).lstmreg_short()
+        assert result.history[0].train_loss != other.history[0].train_loss or not HAS_SHORT
         assert {weight.dtype for weight in network.parameters()} == {torch.float32}
         weights, single = (nn.utils.parameters_to_vector(n.parameters()) for n in (network, alone))
         assert (weights - single).norm() < 0.02 * single.norm()
+
+
+@pytest.mark.parametrize("stateful", [False, True], ids=["in one call", "as torch has it"])
+def test_training_and_validation_are_both_in_bfloat16(stateful):
+    """The weights stand still, so that neither shows what the other did."""
+
+    def losses(precision: str) -> tuple[float, float]:
+        training = TrainingConfig(optimizer="sgd", learning_rate=1e-30, max_epochs=1, precision=precision)
+        population = Population([make(ModelConfig(hidden_size=20, stateful=stateful), 0)])
+        (result,) = fit_population(population, in_order(torch.float32)[0], training)
+        return result.history[0].train_loss, result.history[0].val_loss
+
+    (exact_train, exact_val), (train, val) = losses("32-true"), losses("bf16-mixed")
+    assert (train, val) == pytest.approx((exact_train, exact_val), rel=0.02)
+    assert (train != exact_train) is (val != exact_val) is (HAS_SHORT or stateful)
 
 
 @pytest.mark.parametrize("min_delta", [0.0, 0.5])
