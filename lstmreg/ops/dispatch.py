@@ -10,7 +10,7 @@ import torch
 
 from lstmreg.tracing import in_forward_mode, in_transform, is_compiling, is_plain, is_recorded
 
-from . import eager, fused_cpu, native, reference
+from . import eager, fused_cpu, fused_triton, native, reference
 from .call import Call, Result
 from .penalties import Costs, Strengths
 
@@ -18,6 +18,7 @@ from .penalties import Costs, Strengths
 BACKENDS: dict[str, ModuleType] = {
     "native": native,
     "fused_cpu": fused_cpu,
+    "fused_triton": fused_triton,
     "eager": eager,
     "reference": reference,
 }

@@ -1,0 +1,117 @@
+"""Triton, compiled on first use: the whole recurrence on a GPU, for any masks.
+
+Two ways, by size, of one function: ``whole`` keeps a small layer's weights in one program, which goes through all of
+time, with thousands of models beside each other; ``stepwise`` takes a launch for each step of a larger one. What needs
+no recurrence is in ``products``. Half precision is multiplied as it is; states and sums are float32.
+
+Triton comes with torch's builds for CUDA. Where its interpreter is on (``TRITON_INTERPRET=1``), the same code runs on
+the CPU, slowly, for whoever asks for it by name: it is how it is tested without a GPU.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+
+import torch
+from torch import Tensor
+
+from lstmreg.ops import recurrence
+from lstmreg.ops.call import Call, Differentiable, Result
+from lstmreg.ops.recurrence import Cotangents, Gradients, Kept
+from lstmreg.tracing import in_forward_mode, in_transform, is_compiling
+
+from .problem import width
+
+#: The types of tensors that it takes, all alike.
+_TYPES = torch.float32, torch.bfloat16, torch.float16
+
+#: Older ones have no such products.
+_OLDEST = 8, 0
+
+
+def why_not(call: Call) -> str | None:
+    """Return why it cannot serve a call, or ``None`` if it can."""
+    if (reason := _why_not_served(call)) is not None:
+        return reason
+    if not is_compiling() and in_transform():
+        return "the tensors of torch.func have no memory that it could read"
+    if in_forward_mode():
+        return "it has no forward derivatives"
+    return missing(call)
+
+
+def _why_not_served(call: Call) -> str | None:
+    if call.w_hr is not None:
+        return "it has no projection"
+    if not call.is_standard:
+        return "its activations are tanh and sigmoid"
+    if 0 in call.x.shape[-3:-1]:
+        return "it needs at least one step and one sequence"
+    kinds = {t.dtype for t in (*call.differentiable, call.input_mask, call.recurrent_mask) if t is not None}
+    if not (kinds == {call.x.dtype} or call.short) or call.result_type not in _TYPES or torch.float64 in kinds:
+        return "it takes float32, bfloat16 or float16, all tensors alike"
+    return "it has no gradients of masks" if call.has_trained_mask else None
+
+
+def missing(call: Call) -> str | None:
+    """Return why there is no Triton for the device of a call, or ``None``."""
+    return _missing(call.x.device)
+
+
+@functools.cache
+def _missing(device: torch.device) -> str | None:
+    if importlib.util.find_spec("triton") is None:
+        return "Triton is not installed, which torch's builds for CUDA bring along; pip install triton"
+    if is_interpreted():
+        return None
+    if device.type != "cuda":
+        return "it runs on a GPU"
+    if torch.version.cuda is None or torch.cuda.get_device_capability(device) < _OLDEST:
+        return "it needs a GPU of NVIDIA with compute capability 8.0 or more"
+    from triton.runtime import driver
+
+    try:
+        driver.active.get_current_target()
+    except Exception as error:  # of whatever kind: to start it, Triton compiles C
+        return f"Triton does not start, which needs a C compiler and Python's headers: {error}"
+    return None
+
+
+def is_interpreted() -> bool:
+    """Tell whether Triton's interpreter takes the place of a GPU."""
+    return os.environ.get("TRITON_INTERPRET", "0") not in ("0", "")
+
+
+def lstm(call: Call) -> Result:
+    """Compute what :func:`lstmreg.ops.lstm` defines, for a call that ``why_not`` admits."""
+    result, _ = recurrence.run(call, PASSES)
+    return result
+
+
+class _Passes:
+    """Loads Triton when it is first asked to compute."""
+
+    def result_type(self, call: Call) -> torch.dtype:
+        return call.x.dtype
+
+    def kept_shapes(self, call: Call) -> Kept[tuple[int, ...]]:
+        *lead, batch, hidden = call.h_0.shape
+        rows = *lead, call.steps, batch
+        return Kept(gates=(*rows, 4, width(hidden)), cells=(*rows, width(hidden)))
+
+    def forward(self, call: Call, keep: bool) -> tuple[Result, Kept[Tensor] | None]:
+        from . import passes
+
+        return passes.forward(call, keep)
+
+    def backward(
+        self, call: Call, output: Tensor, kept: Kept[Tensor], grads: Cotangents, needed: Differentiable[bool]
+    ) -> Gradients:
+        from . import passes
+
+        return passes.backward(call, output, kept, grads, needed)
+
+
+PASSES = _Passes()
