@@ -9,7 +9,7 @@ import re, tomllib
 
 project = tomllib.load(open("pyproject.toml", "rb"))["project"]
 wanted = [*project["dependencies"], *(each for extra in project["optional-dependencies"].values() for each in extra)]
-for name, version in sorted({re.fullmatch(r"([\w-]+)(?:\[\w+\])?[>=]=([\w.]+)", each).groups() for each in wanted if "=" in each}):
+for name, version in sorted({re.fullmatch(r"([\w-]+)(?:\[\w+\])?[>=]=([\w.]+)(?:;.*)?", each).groups() for each in wanted if "=" in each}):
     print(f"{name}=={version}")
 OLDEST
 # Only what differs is written, so that the environment is not installed anew without need.

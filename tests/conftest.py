@@ -9,6 +9,9 @@ os.environ["KERAS_BACKEND"] = "torch"  # before anything imports keras
 import pytest
 import torch
 
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # before anything imports what Triton compiles
+
 
 @pytest.fixture(autouse=True)
 def _repeatable() -> None:

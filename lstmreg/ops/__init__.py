@@ -1,10 +1,10 @@
 """The recurrence: one layer, one direction, tensors in and tensors out.
 
 :func:`lstm` is the door; :func:`stack` is a short way for whole layers with nothing on, which are torch's own. Rates,
-seeds, regularizers and ``training`` are settled above; here a mask is a tensor. ``native``, ``fused_cpu``, ``eager``
-and ``reference`` each offer the same function of one :class:`~lstmreg.ops.call.Call`, and ``why_not``, which names the
-reason when they cannot serve it. ``eager`` and ``fused_cpu`` bring their own backward pass, which ``recurrence`` joins
-to autograd and ``opaque`` to ``torch.compile``; ``onnx`` is what torch's exporter to ONNX writes in its place.
+seeds, regularizers and ``training`` are settled above; here a mask is a tensor. ``native``, ``fused_cpu``,
+``fused_triton``, ``eager`` and ``reference`` each offer the same function of one :class:`~lstmreg.ops.call.Call`, and
+``why_not``, which names the reason when they cannot serve it. Those between the first and the last bring their own
+backward pass, which ``recurrence`` joins to autograd and ``opaque`` to ``torch.compile``; ``onnx`` is what torch's exporter to ONNX writes in its place.
 """
 
 from __future__ import annotations

@@ -27,7 +27,8 @@ BACKENDS: dict[str, ModuleType] = {
 #: Those that consist of PyTorch's operations, which a trace records and a function transform goes through.
 _TRANSPARENT = ["native", "reference"]
 
-_COMPILED_FIRST = ["fused_cpu", *(name for name in BACKENDS if name != "fused_cpu")]
+#: Those that are compiled, by the device that they are for.
+_COMPILED = {"cpu": "fused_cpu", "cuda": "fused_triton"}
 
 
 def run(call: Call, backend: str, strengths: Strengths | None = None) -> tuple[Result, Costs | None]:
@@ -51,8 +52,8 @@ def run(call: Call, backend: str, strengths: Strengths | None = None) -> tuple[R
 def choose(call: Call, backend: str) -> str:
     """Return the key of the backend for a call; raises as :func:`run` does."""
     if backend == "auto":
-        if is_plain() and _suits_compiled(call) and fused_cpu.why_not_plain(call) is None:  # nearly always
-            return "fused_cpu"
+        if is_plain() and call.x.is_cpu and _suits_compiled(call) and fused_cpu.why_not_plain(call) is None:
+            return "fused_cpu"  # nearly always
         return next(name for name in _by_preference(call) if BACKENDS[name].why_not(call) is None)
     if backend not in BACKENDS:
         raise ValueError(f"backend must be 'auto' or one of {sorted(BACKENDS)}, got {backend!r}.")
@@ -65,24 +66,25 @@ def choose(call: Call, backend: str) -> str:
 
 
 def _by_preference(call: Call) -> list[str]:
-    """Return all backends, the fastest first.
+    """Return the backends for the device of a call, the fastest first.
 
     With nothing dropped and nothing masked, the layer is torch's own to the last bit. Of the rest, torch's would pack
-    sequences and loop over them, and be no faster anywhere on the CPU.
+    sequences, and loop over them on the CPU.
     """
     if is_recorded() or in_forward_mode() or (not is_compiling() and in_transform()):
         return _TRANSPARENT
+    compiled = _COMPILED.get(call.x.device.type)
+    if compiled is None:
+        return ["native", "eager", "reference"]
     if not _suits_compiled(call):
-        return list(BACKENDS)
-    if (missing := fused_cpu.missing(call)) is not None:
+        return ["native", compiled, "eager", "reference"]
+    if (missing := BACKENDS[compiled].missing(call)) is not None:
         _say_once(missing)
-    return _COMPILED_FIRST
+    return [compiled, "native", "eager", "reference"]
 
 
 def _suits_compiled(call: Call) -> bool:
-    """Tell whether the compiled code would be the fastest."""
-    if not call.x.is_cpu:
-        return False
+    """Tell whether compiled code would be the fastest."""
     return (
         call.input_mask is not None
         or call.recurrent_mask is not None

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import dispatch, eager, fused_cpu
+from . import dispatch, eager, fused_cpu, fused_triton
 from .call import Call, Differentiable, Result
 from .recurrence import Cotangents, Inputs, Kept, TwoPasses, take, wants_gradients
 
@@ -18,6 +18,7 @@ from .recurrence import Cotangents, Inputs, Kept, TwoPasses, take, wants_gradien
 PASSES: dict[str, TwoPasses] = {
     "fused_cpu": fused_cpu.PASSES,
     "fused_cpu in bfloat16": fused_cpu.SHORT_PASSES,
+    "fused_triton": fused_triton.PASSES,
     "eager": eager.PASSES,
 }
 

@@ -1,4 +1,4 @@
-"""Joins backends that bring their own backward pass, ``eager`` and ``fused_cpu``, to autograd.
+"""Joins backends that bring their own backward pass to autograd.
 
 Their backward pass gives first derivatives, one set at a time. What goes beyond that, second derivatives and batches
 of cotangents, is rare, and is computed by the definition.

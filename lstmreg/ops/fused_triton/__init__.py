@@ -10,9 +10,9 @@ the CPU, slowly, for whoever asks for it by name: it is how it is tested without
 
 from __future__ import annotations
 
-import functools
 import importlib.util
 import os
+import subprocess
 
 import torch
 from torch import Tensor
@@ -57,24 +57,34 @@ def _why_not_served(call: Call) -> str | None:
 
 def missing(call: Call) -> str | None:
     """Return why there is no Triton for the device of a call, or ``None``."""
-    return _missing(call.x.device)
+    found: str | None = _missing(call.x.device.type, call.x.device.index)
+    return found
 
 
-@functools.cache
-def _missing(device: torch.device) -> str | None:
+_known: dict[tuple[str, int | None], str | None] = {}
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _missing(kind: str, index: int | None) -> str | None:
+    if (kind, index) not in _known:
+        _known[kind, index] = _look_for_triton(kind, index)
+    return _known[kind, index]
+
+
+def _look_for_triton(kind: str, index: int | None) -> str | None:
     if importlib.util.find_spec("triton") is None:
-        return "Triton is not installed, which torch's builds for CUDA bring along; pip install triton"
+        return "Triton is not installed, which torch's builds for CUDA bring along. Install it with: pip install triton"
     if is_interpreted():
         return None
-    if device.type != "cuda":
+    if kind != "cuda":
         return "it runs on a GPU"
-    if torch.version.cuda is None or torch.cuda.get_device_capability(device) < _OLDEST:
+    if torch.version.cuda is None or torch.cuda.get_device_capability(index) < _OLDEST:
         return "it needs a GPU of NVIDIA with compute capability 8.0 or more"
     from triton.runtime import driver
 
     try:
         driver.active.get_current_target()
-    except Exception as error:  # of whatever kind: to start it, Triton compiles C
+    except (RuntimeError, OSError, ImportError, subprocess.SubprocessError) as error:  # to start, it compiles C
         return f"Triton does not start, which needs a C compiler and Python's headers: {error}"
     return None
 

@@ -2,58 +2,88 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
 
 from lstmreg.ops.call import Call, Differentiable, Result
-from lstmreg.ops.recurrence import Cotangents, Gradients, Kept
+from lstmreg.ops.recurrence import Cotangents, Gradients, Inputs, Kept, take
 
 from . import products, whole
+from .graphs import Tensors, replayed
 from .problem import Problem
 from .stepwise import Stepwise
 from .whole import Whole
 
 _WHOLE, _STEPWISE = Whole(), Stepwise()
 
+#: Passes of fewer launches are not worth a recording, which costs copies.
+_WORTH_RECORDING = 8
+
 
 def forward(call: Call, keep: bool) -> tuple[Result, Kept[Tensor] | None]:
     """Return the result of a call and, if ``keep``, what ``backward`` needs."""
-    with _on(call.x.device):
-        problem = Problem.of(call)
+
+    def body(given: Tensors) -> Tensors:
+        problem = Problem.of(Inputs(*given).call(call.reverse))  # type: ignore[arg-type]
         found = _way(problem).forward(problem, products.gates_of_input(problem), keep)
-        result = _as_asked(call, found[:3])
-        return (result[0], result[1], result[2]), Kept(*_as_asked(call, found[3:])) if keep else None
+        own: Sequence[Tensor] = found if call.models is not None else [t[0] for t in found]
+        return own if keep else own[:3]
+
+    output, h_n, c_n, *kept = _run(call, ("forward", keep), body, Inputs.of(call))
+    assert output is not None
+    assert h_n is not None
+    assert c_n is not None
+    return (output, h_n, c_n), Kept(*kept) if keep else None  # type: ignore[arg-type]
 
 
 def backward(
     call: Call, output: Tensor, kept: Kept[Tensor], grads: Cotangents, needed: Differentiable[bool]
 ) -> Gradients:
     """Return the gradients of a call, at least where they are ``needed``."""
+
+    def body(given: Tensors) -> Tensors:
+        inputs, rest = take(Inputs, given)
+        (output, *kept), grads = rest[:3], Cotangents(*rest[3:])
+        return _gradients(inputs.call(call.reverse), output, Kept(*kept), grads, needed.x)
+
+    # Autograd keeps some zeros nowhere; what is absent is taken for zero.
+    given = [None if g is None or g._is_zerotensor() else g for g in grads]
+    tensors = *Inputs.of(call), output, *kept, *given
+    return Differentiable(*_run(call, ("backward", needed.x), body, tensors))
+
+
+def _gradients(call: Call, output: Tensor, kept: Kept[Tensor], grads: Cotangents, is_x_needed: bool) -> Tensors:
+    problem = Problem.of(call)
+    lead = (1,) if call.models is None else ()
+    gates, cells, output = (t.view(*lead, *t.shape) for t in (*kept, output))
+    own = Cotangents(*(None if g is None else g.resolve_neg().reshape(*lead, *g.shape).contiguous() for g in grads))
+    d_gates, d_h_0, d_c_0 = _way(problem).backward(problem, gates, cells, own)
+    before = problem.states_before(output)
+    d_x = products.gradient_of_input(problem, d_gates) if is_x_needed else None
+    if d_x is not None and len(problem.x) < len(d_x):
+        d_x = d_x.sum(0)  # of data that the models share
+    found = [
+        d_x,
+        d_h_0,
+        d_c_0,
+        products.gradient_of_weights(problem, d_gates, problem.x, problem.input_mask),
+        products.gradient_of_weights(problem, d_gates, before, problem.recurrent_mask),
+        None if call.bias is None else d_gates.sum((1, 2))[..., : problem.hidden],
+    ]
+    shapes = [None if t is None else t.shape for t in call.differentiable]
+    return [None if g is None or s is None else g.reshape(s) for g, s in zip(found, shapes, strict=True)]
+
+
+def _run(call: Call, kind: tuple[object, ...], body: Callable[[Tensors], Tensors], given: Tensors) -> Tensors:
+    """Run a pass, which may be a recording of it."""
     with _on(call.x.device):
         problem = Problem.of(call)
-        one = call.models is None
-        lead = (1,) if one else ()
-        gates, cells, output = (t.view(*lead, *t.shape) for t in (*kept, output))
-        own = Cotangents(*(None if g is None else _laid_out(g, lead) for g in grads))
-        d_gates, d_h_0, d_c_0 = _way(problem).backward(problem, gates, cells, own)
-        before = problem.states_before(output)
-        d_x = products.gradient_of_input(problem, d_gates) if needed.x else None
-        if d_x is not None and call.models is not None and call.x.dim() == 3:
-            d_x = d_x.sum(0, keepdim=True)  # of data that the models share
-        found = [
-            d_x,
-            d_h_0,
-            d_c_0,
-            products.gradient_of_weights(problem, d_gates, problem.x, problem.input_mask),
-            products.gradient_of_weights(problem, d_gates, before, problem.recurrent_mask),
-            None if call.bias is None else d_gates.sum((1, 2))[..., : problem.hidden],
-        ]
-        shapes = [None if t is None else t.shape for t in call.differentiable]
-        return Differentiable._make(
-            None if g is None or s is None else g.reshape(s) for g, s in zip(found, shapes, strict=True)
-        )
+        if whole.serves(problem) or problem.steps < _WORTH_RECORDING:
+            return body(given)
+        return replayed((*kind, call.reverse, problem.precision), body, given)
 
 
 def _way(problem: Problem) -> Whole | Stepwise:
@@ -63,11 +93,3 @@ def _way(problem: Problem) -> Whole | Stepwise:
 def _on(device: torch.device) -> AbstractContextManager[object]:
     """Return a context in which Triton launches there, and not on the device that happens to be torch's."""
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
-
-
-def _as_asked(call: Call, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    return tensors if call.models is not None else tuple(t[0] for t in tensors)
-
-
-def _laid_out(grad: Tensor, lead: tuple[int, ...]) -> Tensor:
-    return grad.reshape(*lead, *grad.shape).contiguous()

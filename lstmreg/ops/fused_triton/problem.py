@@ -35,9 +35,9 @@ class Problem(NamedTuple):
         one = call.models is None
 
         def laid(t: Tensor | None) -> Tensor | None:
-            return None if t is None else (t.unsqueeze(0) if one else t).contiguous()
+            return None if t is None else (t.unsqueeze(0) if one else t).resolve_neg().contiguous()
 
-        x = call.x if call.x.dim() == 4 else call.x.unsqueeze(0)
+        x = (call.x if call.x.dim() == 4 else call.x.unsqueeze(0)).resolve_neg()
         valid = call.valid if call.valid is None or call.valid.dim() == 3 else call.valid.unsqueeze(0)
         own = (laid(t) for t in (*call.differentiable[1:], call.input_mask, call.recurrent_mask))
         h_0, c_0, w_ih, w_hh, bias, input_mask, recurrent_mask = own
@@ -155,7 +155,8 @@ def padded(size: int) -> int:
 
 def _precision() -> str:
     """Return how float32 is multiplied: as torch's own LSTM does it on the same device."""
-    return "tf32" if torch.backends.cudnn.rnn.fp32_precision == "tf32" else "ieee"
+    asked = torch.backends.cudnn.rnn.fp32_precision  # type: ignore[attr-defined]
+    return "tf32" if asked == "tf32" else "ieee"
 
 
 @functools.cache
@@ -163,4 +164,4 @@ def most_shared(device: torch.device) -> int:
     """Return how much shared memory a program can have on a device, in bytes."""
     if device.type != "cuda":  # interpreted
         return 1 << 30
-    return int(torch.cuda.get_device_properties(device).shared_memory_per_block_optin)
+    return int(torch.cuda.get_device_properties(device).shared_memory_per_block_optin)  # type: ignore[attr-defined]

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import triton
 import triton.language as tl
+from triton import knobs
+
+#: Whether Triton's interpreter is at work, which takes bfloat16 for whole numbers where it multiplies.
+_INTERPRETED = tl.constexpr(bool(knobs.runtime.interpret))
 
 
 @triton.jit
@@ -22,9 +26,11 @@ def tanh(x):
     """Compute it to some units in the last place, near zero too, where the difference would lose digits."""
     e = tl.exp(-2.0 * tl.abs(x))
     far = (1.0 - e) / (1.0 + e)
-    s = x * x
-    near = x * (1.0 + s * (-1.0 / 3.0 + s * (2.0 / 15.0 + s * (-17.0 / 315.0 + s * (62.0 / 2835.0)))))
-    return tl.where(tl.abs(x) < 0.25, near, tl.where(x < 0, -far, far))
+    is_near = tl.abs(x) < 0.25
+    small = tl.where(is_near, x, 0.0)
+    s = small * small
+    near = small * (1.0 + s * (-1.0 / 3.0 + s * (2.0 / 15.0 + s * (-17.0 / 315.0 + s * (62.0 / 2835.0)))))
+    return tl.where(is_near, near, tl.where(x < 0, -far, far))
 
 
 @triton.jit
@@ -44,6 +50,15 @@ def slopes(i, f, g, o, c, c_before, d_h, d_c):
     d_g = d_c * i * (1.0 - g * g)
     d_o = d_h * tanh_c * o * (1.0 - o)
     return d_i, d_f, d_g, d_o, d_c * f
+
+
+@triton.jit
+def add_product(sums, a, b, PRECISION: tl.constexpr):
+    """Return ``sums + a @ b``; ``a`` is rounded to the type of ``b``."""
+    a = a.to(b.dtype)
+    if _INTERPRETED:
+        a, b = a.to(tl.float32), b.to(tl.float32)
+    return tl.dot(a, b, sums, input_precision=PRECISION)
 
 
 @triton.jit
@@ -75,10 +90,16 @@ def set_four(pointer, places, apart, inside, i, f, g, o):
 
 @triton.jit
 def masks(pointer, places, apart, inside, GROUPS: tl.constexpr):
-    """Load the masks of four gates, in the type that they have; what all share is loaded but once."""
+    """Load the masks of four gates in float32; what all share is loaded but once."""
     if GROUPS == 4:
-        m_i, m_f, m_g, m_o = four(pointer, places, apart, inside)
+        m_i, m_f, m_g, m_o = four_floats(pointer, places, apart, inside)
     else:
-        m_i = tl.load(pointer + places, inside, 0.0) if GROUPS == 1 else inside  # there is none
+        m_i = tl.load(pointer + places, inside, 0.0).to(tl.float32) if GROUPS == 1 else inside  # there is none
         m_f, m_g, m_o = m_i, m_i, m_i
     return m_i, m_f, m_g, m_o
+
+
+@triton.jit
+def masked(x, pointer, places, inside):
+    """Return numbers times those of a mask, in their own type."""
+    return (x.to(tl.float32) * tl.load(pointer + places, inside, 0.0).to(tl.float32)).to(x.dtype)

@@ -1,0 +1,128 @@
+"""What Triton makes of the recurrence, for GPUs that need not be there: it compiles, finds room, and spills nothing.
+
+The very launches of both passes are compiled, in a process of its own, where the interpreter is not on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("triton", reason="Triton is not there, which has no build for this system")
+
+#: Shared memory that a program can have on an A100, an H100 and a B200, in bytes.
+ROOM = {80: 163 * 1024, 90: 227 * 1024, 100: 227 * 1024}
+
+COMPILE = """
+import json, re, subprocess, sys, tempfile
+from pathlib import Path
+import torch, triton
+from triton.backends import nvidia
+from triton.backends.compiler import GPUTarget
+from triton.runtime import driver
+from triton.runtime.jit import JITFunction
+from lstmreg.ops.fused_triton import passes, problem
+from lstmreg.ops import Call
+from lstmreg.ops.recurrence import Cotangents, Kept
+from lstmreg.ops.call import Differentiable
+from tests.ops.arguments import Kind, make_call
+
+capability, room, calls = json.loads(sys.argv[1])
+
+class Absent:
+    '''Stands where a driver would: compiling asks for nothing else.'''
+    def get_current_target(self): return GPUTarget("cuda", capability, 32)
+    def get_current_device(self): return 0
+    def get_current_stream(self, device): return 0
+
+driver.set_active(Absent())
+problem.most_shared = passes.whole.most_shared = lambda device: room
+seen = {}
+
+def compile(kernel, grid):
+    def launch(*arguments, **options):
+        known = kernel.warmup(*arguments, grid=grid, **options)
+        seen[known.hash] = known
+    return launch
+
+JITFunction.__getitem__ = compile
+
+def assembled(kernel):
+    with tempfile.TemporaryDirectory() as folder:
+        code = Path(folder, "kernel.ptx")
+        code.write_text(kernel.asm["ptx"])
+        machine = re.search(r"\\.target (\\w+)", kernel.asm["ptx"]).group(1)
+        name = "ptxas-blackwell" if capability >= 100 else "ptxas"
+        program = Path(nvidia.__file__).parent / "bin" / name
+        if not program.exists():
+            program = program.with_name("ptxas")
+        told = subprocess.run(
+            [program, "-v", "--gpu-name", machine, code, "-o", Path(folder, "kernel.cubin")],
+            check=True, capture_output=True, text=True,
+        )
+    return int(re.search(r"(\\d+) bytes spill stores", told.stderr).group(1))
+
+for dtype, tf32, size, kind in calls:
+    torch.backends.cudnn.rnn.fp32_precision = "tf32" if tf32 else "ieee"
+    (x, h_0, c_0, w_ih, w_hh, bias), options = make_call(size, Kind(**kind), getattr(torch, dtype))
+    masks = options["input_mask"], options["recurrent_mask"], options["valid"]
+    call = Call(x, h_0, c_0, w_ih, w_hh, bias, None, *masks, options["reverse"])
+    with torch.no_grad():
+        (output, h_n, c_n), kept = passes.forward(call, True)
+        passes.forward(call, False)
+        needed = Differentiable(*[True] * 6)
+        passes.backward(call, output, kept, Cotangents(output, h_n, c_n), needed)
+
+for kernel in seen.values():
+    print(json.dumps([kernel.metadata.name, kernel.metadata.shared, assembled(kernel)]))
+"""
+
+EVERY = {"input_groups": 4, "recurrent_groups": 4}
+USUAL = [
+    ("float32", True, (2, 3, 8, 16), EVERY | {"K": 2}),
+    ("float32", True, (2, 3, 32, 64), EVERY),
+    ("float32", True, (2, 3, 128, 256), EVERY),
+    ("bfloat16", True, (2, 3, 64, 128), EVERY),
+]
+MORE = [
+    (dtype, tf32, size, kind)
+    for dtype, tf32 in [("float32", True), ("float32", False), ("bfloat16", True), ("float16", True)]
+    for size in [(2, 3, 1, 5), (2, 3, 7, 33), (2, 3, 33, 63), (2, 3, 65, 128), (2, 3, 768, 768), (2, 3, 127, 257)]
+    for kind in [{}, {"recurrent_groups": 1}, EVERY | {"pattern": "holes", "reverse": True, "K": 2}]
+]
+
+#: Bytes that the assembler may put aside though it has registers left, which is its own choice.
+_OWN_CHOICE = 32
+
+
+def check(capability: int, calls: list[object], folder: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    told = subprocess.run(
+        [sys.executable, "-c", COMPILE, json.dumps([capability, ROOM[capability], calls])],
+        cwd=Path(__file__).parents[2],
+        env=environment | {"TRITON_CACHE_DIR": str(folder)},
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    ).stdout
+    kernels = [json.loads(line) for line in told.splitlines()]
+    assert {name for name, _, _ in kernels} == {"forward", "backward", "add_input", "of_input", "of_weights"}
+    for name, shared, spilled in kernels:
+        assert shared <= ROOM[capability], (name, shared)
+        assert spilled <= _OWN_CHOICE, (name, spilled)
+
+
+@pytest.mark.parametrize("capability", ROOM)
+def test_what_is_usual_compiles_finds_room_and_spills_nothing(capability, tmp_path):
+    check(capability, USUAL, tmp_path)
+
+
+@pytest.mark.storm
+@pytest.mark.parametrize("capability", ROOM)
+def test_storm_everything_compiles_finds_room_and_spills_nothing(capability, tmp_path):
+    check(capability, MORE, tmp_path)
