@@ -4,7 +4,8 @@
 seeds, regularizers and ``training`` are settled above; here a mask is a tensor. ``native``, ``fused_cpu``,
 ``fused_triton``, ``eager`` and ``reference`` each offer the same function of one :class:`~lstmreg.ops.call.Call`, and
 ``why_not``, which names the reason when they cannot serve it. Those between the first and the last bring their own
-backward pass, which ``recurrence`` joins to autograd and ``opaque`` to ``torch.compile``; ``onnx`` is what torch's exporter to ONNX writes in its place.
+backward pass, which ``recurrence`` joins to autograd and ``opaque`` to ``torch.compile``; ``onnx`` is what torch's
+exporter to ONNX writes in its place.
 """
 
 from __future__ import annotations

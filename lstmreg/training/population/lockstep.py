@@ -9,6 +9,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from lstmreg.data.rows import Rows
+
+from .tables import Table, table_of
+
 
 class Part(NamedTuple):
     """A batch of each of some neighbouring members, all of one shape.
@@ -40,9 +44,13 @@ class Lockstep:
     """Takes a step through all sources at once: at each, a batch from every source that still has one.
 
     Args:
-        sources: Iterables of ``(x, y)``, or ``((x, lengths), y)``.
+        sources: Iterables of ``(x, y)``, or ``((x, lengths), y)``. Of loaders that take rows of tensors the rows of
+            all members are taken at once, in the orders in which the loaders would have taken them.
         source_of: Which source each member reads; members with the same one see the same batches. It may be
             changed between two passes.
+
+    Attributes:
+        device: Where rows are taken; what is read is as it is.
 
     Yields:
         Lists of :class:`Part`.
@@ -51,20 +59,103 @@ class Lockstep:
     def __init__(self, sources: Sequence[Iterable[Any]], source_of: Sequence[int]) -> None:
         self.sources = list(sources)
         self.source_of = list(source_of)
+        self.device = torch.device("cpu")
+        self._moved: dict[int, Rows] = {}
 
     def __iter__(self) -> Iterator[list[Part]]:
-        runs = [(source, len(list(members))) for source, members in groupby(self.source_of)]
-        running = {source: _as_far_as_it_is_long(self.sources[source]) for source, _ in runs}
+        tables = [table_of(source) for source in self.sources]
+        used = sorted(set(self.source_of))
+        # One pass through each, though others may stand between the members that share it.
+        orders = {source: table.order() for source in used if (table := tables[source]) is not None}
+        readers = {source: _Reader(self.sources[source]) for source in used if tables[source] is None}
+        strands = list(self._strands(tables, orders, readers))
         while True:
-            batches: dict[int, _Batch] = {}
-            for source, iterator in running.items():
-                batch = next(iterator, None)
-                if batch is not None:
-                    batches[source] = _checked(batch)
-            if not batches:
+            for reader in readers.values():
+                reader.read()
+            batches = [strand.next() for strand in strands]
+            if all(batch is None for batch in batches):
                 return
-            running = {source: running[source] for source in batches}
-            yield list(_parts(runs, batches))
+            yield list(_parts(strands, batches))
+
+    def _strands(
+        self, tables: list[Table | None], orders: dict[int, Tensor], readers: dict[int, _Reader]
+    ) -> Iterator[_Read | _Taken]:
+        """Yield what moves side by side: neighbours that take rows of the same tensors are one."""
+        first = 0
+        for _, members in groupby(self.source_of, lambda source: _alike(source, tables[source])):
+            own = list(members)
+            last, table = first + len(own), tables[own[0]]
+            if table is None:
+                yield _Read(first, last, readers[own[0]])
+            else:
+                chosen = {source: orders[source] for source in own}
+                yield _Taken(first, last, self._on_device(table.rows), table.batch_size, own, chosen)
+            first = last
+
+    def _on_device(self, rows: Rows) -> Rows:
+        if rows.x.device == self.device:
+            return rows
+        if id(rows.x) not in self._moved:
+            self._moved[id(rows.x)] = rows.to(self.device)
+        return self._moved[id(rows.x)]._replace(numbers=rows.numbers.to(self.device))
+
+
+def _alike(source: int, table: Table | None) -> object:
+    """Return what sources have in common that go together."""
+    if table is None:
+        return source
+    return id(table.rows.x), id(table.rows.y), len(table.rows.numbers), table.batch_size
+
+
+class _Reader:
+    """Reads one source; once for all that share it."""
+
+    def __init__(self, source: Iterable[Any]) -> None:
+        self._batches = _as_far_as_it_is_long(source)
+        self.batch: _Batch | None = None
+
+    def read(self) -> None:
+        """Read the next batch, if there is one."""
+        batch = next(self._batches, None)
+        self.batch = None if batch is None else _checked(batch)
+
+
+class _Read:
+    """Members that share what is read."""
+
+    is_shared = True
+
+    def __init__(self, first: int, last: int, reader: _Reader) -> None:
+        self.first, self.last = first, last
+        self._reader = reader
+
+    def next(self) -> _Batch | None:
+        """Return the batch that was read last."""
+        return self._reader.batch
+
+
+class _Taken:
+    """Members that take rows of the same tensors, each in the order of its source."""
+
+    def __init__(
+        self, first: int, last: int, rows: Rows, batch_size: int, source_of: list[int], orders: dict[int, Tensor]
+    ) -> None:
+        self.first, self.last = first, last
+        self.is_shared = len(orders) == 1
+        self._rows, self._batch_size, self._place = rows, batch_size, 0
+        order = torch.stack(list(orders.values())).to(rows.numbers.device)
+        if self.is_shared:
+            self._numbers = rows.numbers[order[0]]
+        else:
+            places = {source: place for place, source in enumerate(orders)}
+            own = torch.tensor([places[source] for source in source_of], device=order.device)
+            self._numbers = rows.numbers[order[own]]  # (K, M)
+
+    def next(self) -> _Batch | None:
+        """Return the next batch, if there is one; with an axis of members in front, if they do not share it."""
+        numbers = self._numbers[..., self._place : self._place + self._batch_size]
+        self._place += self._batch_size
+        return _Batch(*self._rows.take(numbers)) if numbers.shape[-1] else None
 
 
 def _as_far_as_it_is_long(source: Iterable[Any]) -> Iterator[Any]:
@@ -85,11 +176,6 @@ class _Batch(NamedTuple):
     y: Tensor
     lengths: Tensor | None
 
-    @property
-    def shape(self) -> tuple[torch.Size | None, ...]:
-        """Return what batches must share to be joined."""
-        return tuple(None if t is None else t.shape for t in self)
-
 
 def _checked(batch: Any) -> _Batch:
     x, y = batch
@@ -103,28 +189,30 @@ def _checked(batch: Any) -> _Batch:
     return _Batch(x, y, lengths)
 
 
-def _parts(runs: list[tuple[int, int]], batches: dict[int, _Batch]) -> Iterator[Part]:
+def _parts(strands: Sequence[_Read | _Taken], batches: Sequence[_Batch | None]) -> Iterator[Part]:
     """Join neighbours whose batches have one shape; a member without a batch is in no part."""
-    first = 0
-    placed = []
-    for source, count in runs:
-        placed.append((first, first + count, batches.get(source)))
-        first += count
-    for shape, neighbours in groupby(placed, lambda run: run[2] and run[2].shape):
-        joined = list(neighbours)
+    pairs = list(zip(strands, batches, strict=True))
+    for shape, neighbours in groupby(pairs, lambda pair: _shape(*pair)):
         if shape is None:
             continue
-        first, last = joined[0][0], joined[-1][1]
-        own = [batch for _, _, batch in joined if batch is not None]
+        joined = [(strand, batch) for strand, batch in neighbours if batch is not None]
+        first, last = joined[0][0].first, joined[-1][0].last
         if len(joined) == 1:
-            yield Part(first, last, *own[0])
+            yield Part(first, last, *joined[0][1])
         else:
-            counts = [end - begin for begin, end, _ in joined]
-            yield Part(first, last, *(_side_by_side(tensors, counts) for tensors in zip(*own, strict=True)))
+            columns = zip(*(_of_each(strand, batch) for strand, batch in joined), strict=True)
+            yield Part(first, last, *(None if t[0] is None else torch.cat(t) for t in columns))  # type: ignore[arg-type]
 
 
-def _side_by_side(tensors: Sequence[Any], counts: Sequence[int]) -> Any:
-    """Return the tensors of neighbours with an axis of members in front, each as often as it has members."""
-    if tensors[0] is None:
+def _shape(strand: _Read | _Taken, batch: _Batch | None) -> object:
+    """Return the shape of one member's batch, which members must share to be joined."""
+    if batch is None:
         return None
-    return torch.stack([tensor for tensor, count in zip(tensors, counts, strict=True) for _ in range(count)])
+    return [None if t is None else t.shape if strand.is_shared else t.shape[1:] for t in batch]
+
+
+def _of_each(strand: _Read | _Taken, batch: _Batch) -> list[Tensor | None]:
+    """Return a batch with an axis of members in front."""
+    if not strand.is_shared:
+        return list(batch)
+    return [None if t is None else t.expand(strand.last - strand.first, *t.shape) for t in batch]

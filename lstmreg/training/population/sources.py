@@ -40,6 +40,12 @@ class Source:
         """Whether the training batches can be read in between without another order of those to come."""
         return self._module is not None
 
+    @property
+    def has_usual_hooks(self) -> bool:
+        """Whether the data module does to batches what Lightning does by itself, which is to move them."""
+        names = "on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer"
+        return all(getattr(type(self._module), name) is getattr(pl.LightningDataModule, name) for name in names)
+
     def train_again(self) -> Iterable[Any]:
         """Return the training batches, to evaluate on them."""
         return self.train if self._module is None else self._with_hooks(self._module.train_dataloader())
@@ -66,6 +72,11 @@ def _cases(batches: Any) -> int:
 class _Hooked:
     def __init__(self, batches: Any, source: Source) -> None:
         self._batches, self._source = batches, source
+
+    @property
+    def loader(self) -> Any:
+        """The loader, where nothing is done to what it gives."""
+        return self._batches if self._source.has_usual_hooks else None
 
     def __len__(self) -> int:
         return len(self._batches)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import islice
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, TensorDataset
 
+from lstmreg import TrainingConfig
+from lstmreg.training.batches import as_loaders
 from lstmreg.training.population.lockstep import Lockstep
+from lstmreg.training.population.tables import table_of
 
 T, D, OUT = 2, 3, 2
 
@@ -130,3 +136,48 @@ def test_loaders_that_shuffle_keep_the_orders_that_they_would_have_alone():
             torch.testing.assert_close([list(batch) for batch in got[member]], expected[source], rtol=0, atol=0)
         orders += [torch.cat([x for x, _ in own]) for own in (got[0], got[1])]
     assert len({order.numpy().tobytes() for order in orders}) == 4  # of two loaders in two passes
+
+
+def arrays(rows: int, number: int) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(number)
+    return torch.randn(rows, T, D, generator=generator), torch.randn(rows, OUT, generator=generator)
+
+
+@pytest.mark.parametrize("rows", [12, 11, 3])
+def test_rows_are_taken_at_once_in_the_orders_in_which_loaders_take_them(rows):
+    one, other = arrays(rows, 0), arrays(rows, 1)
+
+    def loaders() -> list[Any]:
+        trainings = [TrainingConfig(seed=seed, batch_size=4) for seed in (0, 1, 1)]
+        datas = [(one, one), (one, one), (other, other)]
+        return [as_loaders(data, t, torch.float32)[0] for data, t in zip(datas, trainings, strict=True)]
+
+    source_of = [1, 0, 2, 2, 0, 1]  # one source twice, with others between
+    together, alone = loaders(), loaders()
+    assert all(table_of(loader) is not None for loader in together)
+    lockstep = Lockstep(together, source_of)
+    for _ in range(3):
+        got, steps = dealt(lockstep)
+        expected = [list(islice(iter(loader), len(loader))) for loader in alone]  # not beyond, as Lightning
+        for member, source in enumerate(source_of):
+            torch.testing.assert_close([list(b) for b in got[member]], [list(b) for b in expected[source]])
+        assert steps == [[(0, 6)]] * len(expected[0])
+
+
+def test_what_else_a_loader_might_do_is_left_to_it():
+    data = TensorDataset(*arrays(8, 0))
+
+    def loader(**options: Any) -> DataLoader:
+        own = {"generator": torch.Generator(), "batch_size": None} | options
+        order = RandomSampler(data, generator=torch.Generator())
+        return DataLoader(data, sampler=BatchSampler(order, 4, drop_last=False), **own)
+
+    class Own(DataLoader):
+        pass
+
+    assert table_of(loader()) is not None
+    assert table_of(loader(generator=None)) is None  # it draws from torch's
+    assert table_of(loader(collate_fn=lambda batch: batch[::-1])) is None
+    assert table_of(DataLoader(data, batch_size=4, generator=torch.Generator())) is None
+    assert table_of(Own(data, batch_size=None, sampler=BatchSampler(RandomSampler(data), 4, drop_last=False))) is None
+    assert table_of([(torch.zeros(4, T, D), torch.zeros(4, OUT))]) is None
