@@ -3,13 +3,47 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
+from lstmreg.ops import fused_triton
 from lstmreg.ops.fused_cpu import masks_of as compiled_masks
 from lstmreg.tracing import is_compiling, is_plain
+
+
+class Streams(NamedTuple):
+    """The random numbers of K models on a GPU, of which a draw takes those of all models at once.
+
+    A stream has the numbers that a single model on a GPU draws after ``torch.manual_seed``.
+    """
+
+    seeds: Tensor  #: (K), int64: their bits
+    places: Tensor  #: (K), int64: how far each has got; draws move it in place
+
+    @classmethod
+    def of(cls, seeds: Iterable[int], device: torch.device) -> Streams:
+        """Return streams at their beginning."""
+        bits = torch.tensor([seed - (1 << 64) if seed >= 1 << 63 else seed for seed in seeds], device=device)
+        return cls(bits, torch.zeros_like(bits))
+
+    def rows(self, rows: slice | Tensor) -> Streams:
+        """Return some of them; of a slice, the places are those here."""
+        return Streams(self.seeds[rows], self.places[rows])
+
+
+#: Where K models draw from: a generator each, or their streams.
+Generators: TypeAlias = Sequence[torch.Generator] | Streams
+
+#: How far a draw moves a stream: torch wants multiples of four.
+_A_DRAW = 4
+
+
+def has_streams(device: torch.device) -> bool:
+    """Tell whether a device has them."""
+    return device.type == "cuda" and fused_triton.missing_on(device) is None
 
 
 def draw_mask(
@@ -34,7 +68,21 @@ def draw_mask(
     Returns:
         A tensor ``(G, B, features)``.
     """
+    if device.type == "cuda" and is_plain() and has_streams(device) and not torch.cuda.is_current_stream_capturing():
+        from lstmreg.ops.fused_triton import masks
+
+        seed, place = _next_place(device)
+        return masks.draw(rate, (groups, batch, features), seed, place, torch.empty(0, device=device, dtype=dtype))
     return _masks_of(torch.rand(groups, batch, features, device=device), rate, 1.0 - rate, dtype)
+
+
+def _next_place(device: torch.device) -> tuple[int, int]:
+    """Return the seed of torch's generator of a GPU, and where it is; it moves on."""
+    index = torch.cuda.current_device() if device.index is None else device.index
+    generator = torch.cuda.default_generators[index]
+    place = generator.get_offset()
+    generator.set_offset(place + _A_DRAW)
+    return generator.initial_seed(), place
 
 
 def draw_masks(
@@ -78,7 +126,7 @@ def draw_member_masks(
     batch: int,
     features: int,
     *,
-    generators: Sequence[torch.Generator],
+    generators: Generators,
     device: torch.device,
     dtype: torch.dtype,
 ) -> Tensor:
@@ -92,13 +140,20 @@ def draw_member_masks(
         groups: As in :func:`draw_mask`; likewise ``batch``, ``features``, ``device``, ``dtype``.
         batch: Sequences.
         features: Width of a mask.
-        generators: One for each model, on ``device``.
+        generators: One for each model, on ``device``; or their streams.
         device: Where to draw.
         dtype: Type of the result.
 
     Returns:
         A tensor ``(K, groups, batch, features)``.
     """
+    if isinstance(generators, Streams):
+        from lstmreg.ops.fused_triton import masks
+
+        like = torch.empty(0, device=device, dtype=dtype)
+        drawn = masks.draw_of_models(rates.to(device), (groups, batch, features), *generators, like)
+        generators.places.add_(_A_DRAW)
+        return drawn
     random = torch.empty(len(rates), groups, batch, features, device=device)
     for k, generator in enumerate(generators):
         random[k].uniform_(generator=generator)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lstmreg.config import ModelConfig
+from lstmreg.dropout import Generators
 from lstmreg.initializers import seeded
 from lstmreg.knobs import KNOBS
 from lstmreg.layers import LSTM
@@ -203,7 +204,7 @@ class Block:
         weights: Tensor,
         x: Tensor,
         states: list[States] | None = None,
-        generators: Sequence[torch.Generator] | None = None,
+        generators: Generators | None = None,
         lengths: Tensor | None = None,
     ) -> tuple[Tensor, list[States]]:
         """Predict as :meth:`run_and_penalize` does; return ``(K, B, O)`` and the last states of each layer."""
@@ -215,7 +216,7 @@ class Block:
         weights: Tensor,
         x: Tensor,
         states: list[States] | None,
-        generators: Sequence[torch.Generator],
+        generators: Generators,
         lengths: Tensor | None = None,
         *,
         proximal: bool = False,
@@ -259,7 +260,7 @@ class Block:
         gradient: Tensor,
         x: Tensor,
         y: Tensor,
-        generators: Sequence[torch.Generator],
+        generators: Generators,
         criteria: Sequence[int],
         *,
         proximal: bool = False,
@@ -329,7 +330,7 @@ class Block:
         named: dict[str, dict[str, Tensor]],
         x: Tensor,
         states: list[States] | None,
-        generators: Sequence[torch.Generator] | None,
+        generators: Generators | None,
         lengths: Tensor | None,
     ) -> tuple[Tensor, list[States], list[MemberTerm]]:
         if x.dim() not in (3, 4) or x.shape[-1] != self._input_size:
@@ -367,7 +368,7 @@ class Block:
         x: Tensor,
         embeddings: Embeddings,
         named: dict[str, Tensor],
-        generators: Sequence[torch.Generator] | None,
+        generators: Generators | None,
     ) -> Tensor:
         tables = {column: named[embeddings.name(column)] for column in embeddings.columns}
         masks = None

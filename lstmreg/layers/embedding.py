@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from lstmreg import initializers
-from lstmreg.dropout import draw_mask, draw_member_masks
+from lstmreg.dropout import Generators, draw_mask, draw_member_masks
 from lstmreg.errors import InputError
 from lstmreg.tracing import in_vmap, is_compiling, is_recorded
 
@@ -94,7 +94,7 @@ class Embeddings(nn.Module):
 
 
 def draw_member_token_masks(
-    vocabularies: Mapping[int, int], rates: Tensor, x: Tensor, generators: Sequence[torch.Generator]
+    vocabularies: Mapping[int, int], rates: Tensor, x: Tensor, generators: Generators
 ) -> dict[int, Tensor]:
     """Draw for each of K models what :class:`Embeddings` draws: ``(K, 1, B, V)`` for each column."""
     return {

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lstmreg import ops
-from lstmreg.dropout import draw_member_masks
+from lstmreg.dropout import Generators, draw_member_masks
 from lstmreg.regularizers import ELASTIC, MemberStrengths, Regularizer, member_nets
 
 from .cell import STEMS
@@ -88,7 +88,7 @@ class LayerPopulation:
         x: Tensor,
         weights: Mapping[str, Tensor],
         states: States | None,
-        generators: Sequence[torch.Generator] | None,
+        generators: Generators | None,
         valid: Tensor | None = None,
     ) -> tuple[Tensor, States, list[MemberTerm]]:
         """Run all layers.
@@ -133,7 +133,7 @@ class LayerPopulation:
         h_n, c_n = (s[0].unsqueeze(1) if len(s) == 1 else torch.stack(s, dim=1) for s in zip(*finals, strict=True))
         return output, (h_n, c_n), terms
 
-    def draw(self, x: Tensor, generators: Sequence[torch.Generator]) -> list[Tensor | None]:
+    def draw(self, x: Tensor, generators: Generators) -> list[Tensor | None]:
         """Draw the masks of one call, of inputs and of states, in the order in which a single layer draws them."""
         (groups,) = self._draws
         return [

@@ -122,8 +122,7 @@ def fit(
         loaders = {"train_dataloaders": given[0], "val_dataloaders": given[1]}
     module = TrainingModule(network, criterion=criterion, optimizer=_optimizer(training), proximal=training.proximal)
     started = time.perf_counter()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(training.seed)
+    with trainer.randomness(training.seed):
         ended = trainer.run(
             module,
             loaders,

@@ -19,7 +19,7 @@ class Rows(NamedTuple):
     weights: Tensor  #: (K, P)
     gradient: Tensor  #: (K, P)
     rate: Tensor  #: (K, 1), float64, as are the next two
-    decay: Tensor
+    decay: Tensor | None  #: ``None`` if none has one
     steps: Tensor  #: of each row so far, with this one
     moments: list[Tensor]  #: (K, P)
 
@@ -51,14 +51,14 @@ def _adam(rows: Rows) -> None:
 
 
 def _adamw(rows: Rows) -> None:
-    if bool(rows.decay.any()):
+    if rows.decay is not None:
         rows.weights.mul_((1 - rows.rate * rows.decay).to(rows.weights.dtype))
     _follow_moments(rows, rows.gradient)
 
 
 def _with_decay(rows: Rows) -> Tensor:
     """Return the gradient with that of a coupled weight decay."""
-    if not bool(rows.decay.any()):
+    if rows.decay is None:
         return rows.gradient
     return torch.addcmul(rows.gradient, rows.weights, rows.decay.to(rows.weights.dtype))
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any, Literal, TypeAlias
 
 import lightning.pytorch as pl
+import torch
 
 Precision: TypeAlias = Literal["32-true", "bf16-mixed"]
 
@@ -44,6 +45,14 @@ def run(
         )
         _fit(trainer, module, loaders)
     return trainer
+
+
+@contextmanager
+def randomness(seed: int) -> Iterator[None]:
+    """Seed torch's generators, from which masks are drawn, for a while; that of the GPU too, if there is one."""
+    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if torch.cuda.is_available() else []):
+        torch.manual_seed(seed)
+        yield
 
 
 def _fit(trainer: pl.Trainer, module: pl.LightningModule, loaders: dict[str, Any]) -> None:

@@ -57,7 +57,12 @@ def _why_not_served(call: Call) -> str | None:
 
 def missing(call: Call) -> str | None:
     """Return why there is no Triton for the device of a call, or ``None``."""
-    found: str | None = _missing(call.x.device.type, call.x.device.index)
+    return missing_on(call.x.device)
+
+
+def missing_on(device: torch.device) -> str | None:
+    """Return why there is no Triton for a device, or ``None``."""
+    found: str | None = _missing(device.type, device.index)
     return found
 
 

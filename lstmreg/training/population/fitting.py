@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import lightning.pytorch as pl
-import torch
 
 from lstmreg.config import TrainingConfig
 from lstmreg.losses import Criterion
@@ -78,8 +77,7 @@ def fit_population(
         fit = PopulationModule(population, trainings, sources, source_of, criteria, watch, listener, crew)
         interrupted = True
         try:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(trainings[0].seed)
+            with trainer.randomness(trainings[0].seed):
                 loaders = {"train_dataloaders": fit.train_batches, "val_dataloaders": fit.val_batches}
                 trainer.run(fit, loaders, max_epochs=max(t.max_epochs for t in trainings), callbacks=callbacks)
                 interrupted = False

@@ -5,18 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
 from lstmreg.config import TrainingConfig
+from lstmreg.dropout import Generators, Streams
 from lstmreg.layers.population import States
 from lstmreg.losses import Criterion
 from lstmreg.population import Block, Population
 from lstmreg.training.finite import fault_of_step, not_finite
 from lstmreg.training.precision import autocast, is_mixed
 
+from .faults import Faults
 from .lockstep import Part
 from .losses import Sums, member_losses, number_of, targets_of
 from .member import Member
@@ -26,8 +28,14 @@ from .workers import Workers
 #: with the process, but be given back to the system after each step and be fetched again, at a price.
 _BYTES_AT_ONCE = 32 * 2**20
 
+#: On a GPU a step is one piece, as far as there is memory for that.
+_BYTES_ON_GPU = 4 * 2**30
+
 #: Pieces for each worker, so that none waits long for another; and members in a piece that are worth the trouble.
 _PIECES_EACH, _WORTH_A_PIECE = 2, 32
+
+
+Done = TypeVar("Done")
 
 
 class _Asked(NamedTuple):
@@ -44,16 +52,20 @@ class Formation:
         population: Whose members they are.
         members: Neighbours run together where they draw the same masks and have batches of one shape.
         workers: Who run them.
+        streams: Of the random numbers of each row, on a GPU. Default: the generators of the members.
     """
 
-    def __init__(self, population: Population, members: Sequence[Member], workers: Workers) -> None:
-        self._workers = workers
+    def __init__(
+        self, population: Population, members: Sequence[Member], workers: Workers, streams: Streams | None = None
+    ) -> None:
+        self._workers, self.streams = workers, streams
         self.population = population
         self.members = list(members)
         self._training = members[0].training if members else TrainingConfig()  # what all share
         self._blocks: dict[tuple[int, int], Block] = {}
         self._known_numbers: dict[tuple[torch.dtype, torch.Size], dict[int, int | None]] = {}  # by targets, and row
         self._before: list[Part] = []  # the last batch; it may have spoilt the weights
+        self._faults = Faults(len(self.members), population.weights.device)
         self.reset_states()
         network = population.networks[0]
         self._is_stateful, self._outputs = network.config.stateful, network.output_size
@@ -86,7 +98,7 @@ class Formation:
             if (asked := self._at_once(piece, weights)) is not None:
                 return self._learn_at_once(piece, weights, asked)
             leaf = weights.detach()[rows].requires_grad_()
-            generators = [member.generator for member in self.members[rows]]
+            generators = self._generators(rows)
             states = self._states_of(piece)
             with autocast(self._training, weights.device):
                 prediction, penalties, last = self._block(piece).run_and_penalize(
@@ -99,7 +111,7 @@ class Formation:
             return {"loss": data_loss.detach()} | penalties, total.detach(), last, prediction.detach()
 
         pieces = list(self._pieces(batch, self._kinds))
-        for piece, (losses, total, last, prediction) in zip(pieces, self._workers.map(work, pieces), strict=True):
+        for piece, (losses, total, last, prediction) in zip(pieces, self._map(work, pieces), strict=True):
             rows = slice(piece.first, piece.last)
             self._keep_states(piece, last)  # in place, so not before the backward pass has used those before
             sums.add(rows, piece.x.shape[-3], losses)
@@ -148,7 +160,7 @@ class Formation:
             weights.grad[rows],
             piece.x,
             asked.targets,
-            [member.generator for member in self.members[rows]],
+            self._generators(rows),
             asked.numbers,
             proximal=self._training.proximal,
             short_products=is_mixed(self._training),
@@ -158,6 +170,11 @@ class Formation:
     def _notice(self, piece: Part, losses: Tensor, predictions: Tensor) -> None:
         """Count a step, and end members whose loss is not finite."""
         members = self.members[piece.first : piece.last]
+        if losses.is_cuda:
+            self._faults.notice(slice(piece.first, piece.last), losses, [member.steps for member in members])
+            for member in members:
+                member.steps += member.stopped is None
+            return
         values = [] if bool(losses.isfinite().all()) else losses.tolist()
         for k, (member, loss) in enumerate(zip(members, values, strict=False)):
             if member.stopped is None and not math.isfinite(loss):
@@ -166,6 +183,28 @@ class Formation:
                 member.diverge(loss, fault_of_step(piece.of(k), predictions[k], known))
         for member in members:
             member.steps += member.stopped is None
+
+    def end_those_at_fault(self) -> None:
+        """End members whose loss was not finite, where that could not be seen at once."""
+        for row, (step, loss) in self._faults.found().items():
+            member = self.members[row]
+            if member.stopped is None:
+                member.steps = step
+                member.diverge(loss, "")
+
+    def _generators(self, rows: slice) -> Generators:
+        """Return what the masks of some rows are drawn from."""
+        if self.streams is not None:
+            return self.streams.rows(rows)
+        return [member.generator for member in self.members[rows]]
+
+    def _map(self, work: Callable[[Part], Done], pieces: Sequence[Part]) -> Iterator[Done]:
+        """Return what ``work`` makes of each piece; on a GPU one after the other, since it has workers of its own."""
+        return map(work, pieces) if self._is_on_gpu else self._workers.map(work, pieces)
+
+    @property
+    def _is_on_gpu(self) -> bool:
+        return self.population.weights.is_cuda
 
     def evaluate(self, batch: list[Part], weights: Tensor, sums: Sums, number: int | None = None) -> None:
         """Add the losses of a batch, without masks and penalties; of the one of that number in validation, say."""
@@ -182,10 +221,10 @@ class Formation:
                 return member_losses(self._criteria(piece), prediction, piece), last, prediction
 
         pieces = list(self._pieces(batch, self._kinds_of_losses))
-        for piece, (losses, last, prediction) in zip(pieces, self._workers.map(work, pieces), strict=True):
+        for piece, (losses, last, prediction) in zip(pieces, self._map(work, pieces), strict=True):
             self._keep_states(piece, last)
             sums.add(slice(piece.first, piece.last), piece.x.shape[-3], {"loss": losses})
-            if number is not None and not bool(losses.isfinite().all()):
+            if number is not None and not self._is_on_gpu and not bool(losses.isfinite().all()):
                 self._blame(piece, losses, prediction, number)
 
     def _blame(self, piece: Part, losses: Tensor, predictions: Tensor, number: int) -> None:
@@ -199,16 +238,17 @@ class Formation:
     def _pieces(self, batch: list[Part], kinds_of: Callable[[Part], list[object]]) -> Iterator[Part]:
         """Cut a batch where members are not of one kind, and so that all have work and memory."""
         members = sum(part.last - part.first for part in batch)
-        pieces_each = _PIECES_EACH if self._workers.count > 1 else 1
-        enough = max(_WORTH_A_PIECE, math.ceil(members / self._workers.count / pieces_each))
+        workers, at_once = (1, _BYTES_ON_GPU) if self._is_on_gpu else (self._workers.count, _BYTES_AT_ONCE)
+        pieces_each = _PIECES_EACH if workers > 1 else 1
+        enough = max(_WORTH_A_PIECE, math.ceil(members / workers / pieces_each))
         for part in batch:
             size, steps, _ = part.x.shape[-3:]
-            fitting = _BYTES_AT_ONCE // (size * steps * self._step_bytes * self._workers.count)
-            at_once = max(1, min(fitting, enough))
+            fitting = at_once // (size * steps * self._step_bytes * workers)
+            most = max(1, min(fitting, enough))
             first = part.first
             for _, group in groupby(kinds_of(part)):
                 count = len(list(group))
-                pieces = math.ceil(count / at_once)
+                pieces = math.ceil(count / most)
                 for i in range(pieces):
                     yield _cut(part, first + count * i // pieces, first + count * (i + 1) // pieces)
                 first += count

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lstmreg.config import TrainingConfig
+from lstmreg.dropout import Streams, has_streams
 from lstmreg.losses import Criterion
 from lstmreg.population import Population
 from lstmreg.training.fitting import Epoch, FitResult
@@ -74,6 +75,7 @@ class PopulationModule(pl.LightningModule):
         self.train_batches = Lockstep([s.train for s in sources], self._formation.source_of)
         self.val_batches = Lockstep([s.val for s in sources], self._formation.source_of)
         self._begun = time.perf_counter()
+        self._home = population.weights.device  # as Lightning, which takes a network back from where it was trained
 
     @property
     def active(self) -> int:
@@ -93,12 +95,16 @@ class PopulationModule(pl.LightningModule):
 
     def on_train_start(self) -> None:
         """Move what the trainer does not know of to its device."""
-        for member in self._formation.members:
-            member.generator = _generator(member.training, self.weights.device)
-        self._formation.population.to(self.weights.device)
-        self._kept = self._kept.to(self.weights.device)
+        device, members = self.weights.device, self._formation.members
+        for member in members:
+            member.generator = _generator(member.training, device)
+        streams = Streams.of([member.training.seed for member in members], device) if has_streams(device) else None
+        self._formation.population.to(device)
+        self._formation = Formation(self._formation.population, members, self._crew, streams)
+        self._kept = self._kept.to(device)
         for source in self._sources:
-            source.device = self.weights.device
+            source.device = device
+        self.train_batches.device = self.val_batches.device = device
 
     def on_train_epoch_start(self) -> None:
         """Begin all sums, and the states of stateful layers, at zero."""
@@ -124,6 +130,7 @@ class PopulationModule(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Let each member see its epoch; remove those that have ended, if they are many."""
+        self._formation.end_those_at_fault()
         self._end_epoch(self._train.means(), self._val.means())
         ended = len(self._formation.members) - self.active
         if ended >= max(1.0, self.active * _WORTH_REMOVING):
@@ -158,7 +165,9 @@ class PopulationModule(pl.LightningModule):
         optimizer.optimizer.keep(kept)
         self.weights.data, self.weights.grad = self.weights.data[kept], None
         self._kept = self._kept[kept]
-        self._formation = Formation(self._formation.population, [members[row] for row in rows], self._crew)
+        streams = self._formation.streams
+        streams = None if streams is None else streams.rows(kept)
+        self._formation = Formation(self._formation.population, [members[row] for row in rows], self._crew, streams)
         self.train_batches.source_of = self.val_batches.source_of = self._formation.source_of
 
     def _end(self, ended: list[tuple[Member, Tensor]]) -> None:
@@ -182,7 +191,9 @@ class PopulationModule(pl.LightningModule):
         formation = Formation(self._formation.population, [member for member, _ in ended], self._crew)
         weights = torch.stack([kept for _, kept in ended])
         sums = Sums(len(ended), weights.device)
-        for batch in Lockstep([s.train_again() for s in self._sources], formation.source_of):
+        batches = Lockstep([s.train_again() for s in self._sources], formation.source_of)
+        batches.device = weights.device
+        for batch in batches:
             moved: list[Part] = self.trainer.strategy.batch_to_device(batch, weights.device)
             formation.evaluate(moved, weights, sums)
         for (member, _), train_loss in zip(ended, sums.means()["loss"], strict=True):
@@ -197,7 +208,7 @@ class PopulationModule(pl.LightningModule):
         ended = [pair for pair in rows if pair[0].stopped is not None or not interrupted]
         self._tell([pair for pair in [*self._waiting, *ended] if pair[0].number not in self._results])
         self._formation = Formation(self._formation.population, [], self._crew)
-        self._formation.population.eval().reset_state()
+        self._formation.population.to(self._home).eval().reset_state()
 
     def results(self) -> list[FitResult]:
         """Return the results in the order of the members."""

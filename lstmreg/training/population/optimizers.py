@@ -39,8 +39,12 @@ class MemberOptimizer(torch.optim.Optimizer):
             return torch.tensor(values, dtype=torch.float64, device=weights.device).unsqueeze(1)
 
         self._rates = column([t.learning_rate for t in trainings])
-        self._decays = column([t.weight_decay for t in trainings])
-        self._clips = column([torch.inf if t.gradient_clip is None else t.gradient_clip for t in trainings])
+        # What no row has is settled here: to look at a tensor in each step would make a GPU wait.
+        has_decays = any(t.weight_decay for t in trainings)
+        has_clips = any(t.gradient_clip is not None for t in trainings)
+        clips = [torch.inf if t.gradient_clip is None else t.gradient_clip for t in trainings]
+        self._decays = column([t.weight_decay for t in trainings]) if has_decays else None
+        self._clips = column(clips) if has_clips else None
         self._steps = torch.zeros_like(self._rates)
         self._moments = [torch.zeros_like(weights) for _ in range(kind.moments)]
         # The products are rounded once, as those of a network alone are.
@@ -61,9 +65,9 @@ class MemberOptimizer(torch.optim.Optimizer):
             self._step_rows(
                 Rows(
                     weights=weights[part],
-                    gradient=self._clipped(weights.grad[part], self._clips[part]),
+                    gradient=_clipped(weights.grad[part], None if self._clips is None else self._clips[part]),
                     rate=self._rates[part],
-                    decay=self._decays[part],
+                    decay=None if self._decays is None else self._decays[part],
                     steps=self._steps[part],
                     moments=[moment[part] for moment in self._moments],
                 )
@@ -74,16 +78,16 @@ class MemberOptimizer(torch.optim.Optimizer):
 
     def keep(self, rows: Tensor) -> None:
         """Forget all but some rows, by their numbers; the caller does so with the weights."""
-        for name in ("_rates", "_decays", "_clips", "_steps"):
-            setattr(self, name, getattr(self, name)[rows])
+        for name in ("_rates", "_decays", "_clips", "_steps", "_pulls"):
+            kept = getattr(self, name)
+            setattr(self, name, None if kept is None else kept[rows])
         self._moments = [moment[rows] for moment in self._moments]
-        self._pulls = None if self._pulls is None else self._pulls[rows]
 
-    @staticmethod
-    def _clipped(gradient: Tensor, clip: Tensor) -> Tensor:
-        """Return the gradients, each no longer than its clip."""
-        if not bool((clip < torch.inf).any()):
-            return gradient
-        norm = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
-        shrink = torch.where(clip < torch.inf, (clip / (norm + 1e-6)).clamp(max=1.0), 1.0)
-        return gradient * shrink.to(gradient.dtype)
+
+def _clipped(gradient: Tensor, clip: Tensor | None) -> Tensor:
+    """Return the gradients, each no longer than its clip."""
+    if clip is None:
+        return gradient
+    norm = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
+    shrink = torch.where(clip < torch.inf, (clip / (norm + 1e-6)).clamp(max=1.0), 1.0)
+    return gradient * shrink.to(gradient.dtype)

@@ -196,7 +196,7 @@ def _train_population(numbers: list[int], assignments: Sequence[Assignment], tas
 
     def ended(member: int, result: FitResult) -> None:
         trained = Trained.alone(
-            population[member].eval(), prepared[member].lesson, result, chosen[member].config.training
+            population[member].cpu().eval(), prepared[member].lesson, result, chosen[member].config.training
         )
         teller.tell(numbers[member], trained if result.failure is None else result.failure)
 
