@@ -42,7 +42,7 @@ class PlainLoop(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         _, batch, features = x.shape
-        output, h, c = self.loop(x, _masks(4, batch, features), _masks(4, batch, self.weight_hh.shape[1]))
+        output, h, c = self.loop(x, _masks(4, batch, features, x), _masks(4, batch, self.weight_hh.shape[1], x))
         self.activity = STRENGTH * output.square().sum() / batch
         return output, (h, c)
 
@@ -74,7 +74,7 @@ class CellLoop(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         h = c = x.new_zeros(x.shape[1], self.cell.hidden_size)
-        mask = _masks(1, *h.shape)[0]
+        mask = _masks(1, *h.shape, x)[0]
         outputs = []
         for x_t in x:
             h, c = self.cell(x_t, (h * mask, c))
@@ -88,11 +88,11 @@ def _compiled_loop(features: int, hidden: int) -> PlainLoop:
     return layer
 
 
-def _masks(groups: int, batch: int, width: int) -> Tensor:
+def _masks(groups: int, batch: int, width: int, like: Tensor) -> Tensor:
     from lstmreg.dropout import draw_mask  # here, since the gate measures older layers, which may draw otherwise
 
     # lstmreg's own drawing, so that a seed means the same masks to all; beside a loop it costs nothing.
-    return draw_mask(RATE, groups, batch, width, device=torch.device("cpu"), dtype=torch.float32)
+    return draw_mask(RATE, groups, batch, width, device=like.device, dtype=like.dtype)
 
 
 # ---------------------------------------------------------------------- all of them
@@ -125,15 +125,22 @@ class Step:
     """A step of training without the optimizer: gradients cleared, forward, backward.
 
     The loss is the output's product with a fixed random cotangent, plus the penalty where there is one. With ``short``
-    the forward pass runs under autocast to that type.
+    the forward pass runs under autocast to that type; tensors lie on ``device`` and have ``dtype``.
     """
 
-    def __init__(self, rival: Rival, size: Size, short: torch.dtype | None = None) -> None:
+    def __init__(
+        self,
+        rival: Rival,
+        size: Size,
+        short: torch.dtype | None = None,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
         self.short = short
         generator = torch.Generator().manual_seed(0)
-        self.x = torch.randn(size.T, size.B, size.D, generator=generator).requires_grad_()
-        self.cotangent = torch.randn(size.T, size.B, size.H, generator=generator)
-        self.layer = rival.make(size.D, size.H)
+        self.x = torch.randn(size.T, size.B, size.D, generator=generator).to(device, dtype).requires_grad_()
+        self.cotangent = torch.randn(size.T, size.B, size.H, generator=generator).to(device, dtype)
+        self.layer = rival.make(size.D, size.H).to(device, dtype)
         self.has_penalty = "kernel_regularizer" in rival.knobs
         # All name them differently and have them in one order; a second bias, where there is one, is zero.
         shapes = (4 * size.H, size.D), (4 * size.H, size.H), (4 * size.H,)
@@ -146,7 +153,7 @@ class Step:
         """Take the step and return output and penalty; gradients are where autograd leaves them."""
         self.layer.zero_grad(set_to_none=True)
         self.x.grad = None
-        with torch.autocast("cpu", self.short, enabled=self.short is not None):
+        with torch.autocast(self.x.device.type, self.short, enabled=self.short is not None):
             output, _ = self.layer(self.x)
             penalty = self.layer.penalty() if self.has_penalty else None
         cotangent = self.cotangent.to(output.dtype)

@@ -402,7 +402,7 @@ def test_without_a_gpu_it_is_refused_by_name_and_never_chosen(monkeypatch):
     monkeypatch.setenv("TRITON_INTERPRET", "0")
     fused_triton._known.clear()
     try:
-        with pytest.raises(ValueError, match="it runs on a GPU. Use backend='auto'"):
+        with pytest.raises(ValueError, match=r"it runs on a GPU\. Use backend='auto'"):
             ops.lstm(*arguments, backend="fused_triton", **options)
     finally:
         fused_triton._known.clear()

@@ -101,17 +101,13 @@ class Problem(NamedTuple):
 
     def states_before(self, output: Tensor) -> Tensor:
         """Return ``h`` before each step, ``(K, T, B, H)``, from what was shown after it."""
-        first = self.h_0.unsqueeze(1)
-        if self.valid is None:
-            ordered = [output[:, 1:], first] if self.reverse else [first, output[:, :-1]]
-            return torch.cat(ordered, dim=1)
-        # Until the first valid step nothing is shown, and the state is the one at the beginning.
-        order = torch.tensor(self.order, device=output.device)
-        begun = self.valid[:, order].cumsum(1) > 0
-        before = torch.empty_like(output)
-        before[:, order[:1]] = first
-        before[:, order[1:]] = torch.where(begun[:, :-1].unsqueeze(-1), output[:, order[:-1]], first)
-        return before
+        shown = output.flip(1) if self.reverse else output
+        before = torch.cat([self.h_0.unsqueeze(1), shown[:, :-1]], dim=1)
+        if self.valid is not None:  # until the first valid step nothing is shown, and the state is the one before all
+            valid = self.valid.flip(1) if self.reverse else self.valid
+            has_begun = (valid.cumsum(1) - valid > 0).unsqueeze(-1)
+            before = torch.where(has_begun, before, self.h_0.unsqueeze(1))
+        return before.flip(1) if self.reverse else before
 
 
 class Forward(NamedTuple):
