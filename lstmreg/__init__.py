@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from lstmreg.training import fit as fit
     from lstmreg.training import fit_population as fit_population
 
-__version__ = "0.8.0"
+__version__ = "0.9.0"
 
 _HOMES = {
     "LSTM": "layers",

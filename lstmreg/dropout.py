@@ -201,6 +201,9 @@ def draw_keras_mask(
     """
     draw = _draw_kept if is_compiling() else _draw_kept._init_fn
     kept: Tensor = draw(draws, rate, groups, batch, features, seed)
+    if device.type == "cuda" and not is_compiling():
+        # From memory that is not pinned, a copy would let the host wait for all that the GPU has still to do.
+        return kept.pin_memory().to(device, dtype, non_blocking=True) / (1.0 - rate)
     return kept.to(device=device, dtype=dtype) / (1.0 - rate)
 
 

@@ -91,8 +91,8 @@ class LSTM(StandIn):
         seed: Source of the masks: ``None`` for torch's global generator, one int, or one int for each layer
             and direction in ``nn.LSTM``'s order. Seeded masks are Keras' own, bit for bit on the CPU. Of
             one int, the first layer and direction gets it as it is and the others a hash of it.
-        backend: ``"auto"``, ``"native"``, ``"fused_cpu"``, ``"eager"`` or ``"reference"``: what computes the
-            recurrence; see :func:`lstmreg.ops.lstm`. Default: ``"auto"``, the fastest that can.
+        backend: ``"auto"``, ``"native"``, ``"fused_cpu"``, ``"fused_triton"``, ``"eager"`` or ``"reference"``: what
+            computes the recurrence; see :func:`lstmreg.ops.lstm`. Default: ``"auto"``, the fastest that can.
 
     Shape:
         ``input`` ``(T, B, D)``, or ``(B, T, D)`` if ``batch_first``, or ``(T, D)``, or a ``PackedSequence``;

@@ -42,6 +42,8 @@ def run(call: Call, backend: str, strengths: Strengths | None = None) -> tuple[R
     chosen = choose(call, backend)
     if chosen == "fused_cpu":  # it keeps long what it can
         return fused_cpu.penalised(call, strengths)
+    if call.short is None and chosen == "fused_triton":
+        return fused_triton.penalised(call, strengths)
     if call.short is None:
         return BACKENDS[chosen].lstm(call), None
     # As nn.LSTM does: cast once at the door, and let nothing inside switch types.

@@ -172,6 +172,12 @@ class _Passes:
         """Return the type in which the compiled code writes an output, if it is not that of the tensors."""
         return torch.bfloat16 if self._short and library_of(torch.float32).lstmreg_short_results(hidden) else None
 
+    def slopes(self, strengths: Strengths, d_total: Tensor | None, d_parts: Tensor | None) -> Nets:
+        return penalties.slopes(strengths, d_total, d_parts)
+
+    def concerns_output(self, slopes: Nets) -> bool:
+        return any(slopes[-2:])
+
     def backward(
         self,
         call: Call,

@@ -16,7 +16,7 @@ from lstmreg.tracing import has_batch, in_transform
 
 from . import penalties, reference
 from .call import Call, Differentiable, Result
-from .penalties import NO_NETS, Costs, Nets, Strengths
+from .penalties import Costs, Strengths
 
 V = TypeVar("V")
 Named = TypeVar("Named", bound=tuple[Any, ...])
@@ -98,6 +98,14 @@ class PenalisedPasses(TwoPasses, Protocol):
         """Return what ``forward`` does, keeping what it can, and what the nets cost on the weights and the output."""
         ...
 
+    def slopes(self, strengths: Strengths, d_total: Tensor | None, d_parts: Tensor | None) -> Any:
+        """Return what ``backward`` needs of the nets and of the gradients of what they cost."""
+        ...
+
+    def concerns_output(self, slopes: Any) -> bool:
+        """Tell whether a gradient comes from the output by them."""
+        ...
+
     def backward(
         self,
         call: Call,
@@ -105,7 +113,7 @@ class PenalisedPasses(TwoPasses, Protocol):
         kept: Kept[Tensor],
         grads: Cotangents,
         needed: Differentiable[bool],
-        slopes: Nets = NO_NETS,
+        slopes: Any = ...,
     ) -> Gradients:
         """Return the gradients, those of the nets included."""
         ...
@@ -218,8 +226,8 @@ def _penalised_gradients(ctx: Any, grads: Sequence[Tensor | None], needed_of_inp
     d_output, d_h, d_c, d_total, d_parts = grads
     if torch.is_grad_enabled() or has_batch(grads):
         return _penalised_in_operations(ctx, grads, needed_of_inputs)
-    slopes = penalties.slopes(ctx.strengths, d_total, d_parts)
-    if d_output is None and d_h is None and d_c is None and not any(slopes[-2:]):
+    slopes = ctx.passes.slopes(ctx.strengths, d_total, d_parts)
+    if d_output is None and d_h is None and d_c is None and not ctx.passes.concerns_output(slopes):
         return _of_weights_alone(ctx, d_total, d_parts)
     *inputs, output, gates, cells = ctx.saved_tensors
     call, needed = _call(inputs, ctx.reverse), Differentiable(*needed_of_inputs[: -len(_OF_MASKS)])

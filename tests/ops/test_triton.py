@@ -250,6 +250,78 @@ def test_outputs_have_memory_of_their_own():
     assert len(set(places)) == len(places)
 
 
+# ------------------------------------------------------------------ elastic nets that are formed along with a pass
+
+STRENGTHS = {
+    "all": ops.Strengths((0.5, 0.25), (0.0, 2.0), (1.5, 0.0), (0.125, 0.5)),
+    "of the output": ops.Strengths(activity=(0.5, 0.25)),
+    "of a weight": ops.Strengths(recurrent=(0.5, 0.25)),
+}
+
+
+def penalised_call(size: tuple[int, int, int, int], kind: Kind) -> ops.Call:
+    arguments, options = here(make_call(size, kind, torch.float32))
+    masks = options["input_mask"], options["recurrent_mask"], options["valid"]
+    return ops.Call(*arguments, None, *masks, options["reverse"])
+
+
+def defined(call: ops.Call, strengths: ops.Strengths) -> tuple[ops.Result, Tensor]:
+    """Return the results of the reference, and what each net costs by its formula."""
+    result = dispatch.BACKENDS["reference"].lstm(call)
+    costs = [
+        call.x.new_zeros(()) if s is None or w is None else s[0] * w.abs().sum() + s[1] * w.square().sum()
+        for s, w in zip(strengths, (call.w_ih, call.w_hh, call.bias, result[0]), strict=True)
+    ]
+    return result, torch.stack(costs)
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize("kind", [Kind(4, 4), Kind(4, 4, reverse=True), Kind(bias=False)], ids=str)
+@pytest.mark.parametrize("size", [(1, 1, 1, 1), (3, 17, 5, 9), (2, 3, 65, 33)], ids=str)
+@pytest.mark.parametrize("strengths", STRENGTHS.values(), ids=STRENGTHS)
+@pytest.mark.parametrize("asked", ["total", "parts", "both"])
+def test_costs_and_every_gradient_are_those_of_the_definition(asked, strengths, size, kind):
+    call = penalised_call(size, kind)
+    leaves = [t for t in call.differentiable if t is not None]
+    result, costs = ops.penalised(call, strengths, "fused_triton")
+    expected, parts = defined(call, strengths)
+    assert costs is not None
+    close = {"rtol": 2e-4, "atol": 2e-4}
+    torch.testing.assert_close(list(result), list(expected), **close)
+    torch.testing.assert_close(costs.parts, parts, **close)
+    torch.testing.assert_close(costs.total, parts.sum(), **close)
+    on = {"total": [1, 0, 0, 0, 0], "parts": [0, 1, 1, 1, 1], "both": [1] * 5}[asked]
+    weights = (torch.randn(5) * torch.tensor(on)).to(DEVICE)
+    ours = {
+        "total": weights[0] * costs.total,
+        "parts": (weights[1:] * costs.parts).sum(),
+        "both": weights[0] * costs.total + (weights[1:] * costs.parts).sum(),
+    }[asked]
+    cotangents = make_cotangents(expected)
+    one = torch.ones((), device=DEVICE)
+    found = torch.autograd.grad([*result, ours], leaves, [*cotangents, one])
+    theirs = weights[0] * parts.sum() + (weights[1:] * parts).sum()
+    torch.testing.assert_close(
+        found, torch.autograd.grad([*expected, theirs], leaves, [*cotangents, one]), rtol=1e-3, atol=1e-3
+    )
+
+
+@pytest.mark.usefixtures("way")
+def test_costs_alone_have_gradients_and_those_of_weights_when_the_rest_is_gone():
+    call, strengths = penalised_call((3, 7, 5, 9), Kind(4, 4)), STRENGTHS["all"]
+    leaves = [t for t in call.differentiable if t is not None]
+    (output, *_), costs = ops.penalised(call, strengths, "fused_triton")
+    assert costs is not None
+    found = torch.autograd.grad(costs.total, leaves, retain_graph=True)
+    expected = torch.autograd.grad(defined(call, strengths)[1].sum(), leaves)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+    recurrent = costs.parts[1]
+    output.sum().backward()
+    assert costs.is_spent
+    (found,) = torch.autograd.grad(recurrent, call.w_hh)
+    torch.testing.assert_close(found, 4.0 * call.w_hh.detach(), rtol=1e-4, atol=1e-4)
+
+
 # ------------------------------------------------------------------ how tensors lie
 
 

@@ -19,10 +19,12 @@ from torch import Tensor
 
 from lstmreg.ops import recurrence
 from lstmreg.ops.call import Call, Differentiable, Result
+from lstmreg.ops.penalties import Costs, Strengths
 from lstmreg.ops.recurrence import Cotangents, Gradients, Kept
 from lstmreg.tracing import in_forward_mode, in_transform, is_compiling
 
 from .problem import width
+from .slopes import Slopes
 
 #: The types of tensors that it takes, all alike.
 _TYPES = torch.float32, torch.bfloat16, torch.float16
@@ -101,8 +103,15 @@ def is_interpreted() -> bool:
 
 def lstm(call: Call) -> Result:
     """Compute what :func:`lstmreg.ops.lstm` defines, for a call that ``why_not`` admits."""
-    result, _ = recurrence.run(call, PASSES)
-    return result
+    return penalised(call, None)[0]
+
+
+def penalised(call: Call, strengths: Strengths | None) -> tuple[Result, Costs | None]:
+    """Compute what :func:`lstmreg.ops.penalised` defines, for such a call; costs are formed in float32 alone."""
+    return recurrence.run(call, PASSES, strengths if call.x.dtype is torch.float32 else None)
+
+
+_NO_SLOPES = Slopes()
 
 
 class _Passes:
@@ -121,12 +130,29 @@ class _Passes:
 
         return passes.forward(call, keep)
 
+    def penalised(self, call: Call, strengths: Strengths) -> tuple[Result, Kept[Tensor], Costs]:
+        from . import passes
+
+        return passes.penalised(call, strengths)
+
+    def slopes(self, strengths: Strengths, d_total: Tensor | None, d_parts: Tensor | None) -> Slopes:
+        return Slopes(strengths, d_total, d_parts)
+
+    def concerns_output(self, slopes: Slopes) -> bool:
+        return slopes.concerns_output
+
     def backward(
-        self, call: Call, output: Tensor, kept: Kept[Tensor], grads: Cotangents, needed: Differentiable[bool]
+        self,
+        call: Call,
+        output: Tensor,
+        kept: Kept[Tensor],
+        grads: Cotangents,
+        needed: Differentiable[bool],
+        slopes: Slopes = _NO_SLOPES,
     ) -> Gradients:
         from . import passes
 
-        return passes.backward(call, output, kept, grads, needed)
+        return passes.backward(call, output, kept, grads, needed, slopes)
 
 
 PASSES = _Passes()

@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 
 from lstmreg.ops.call import Call, Differentiable, Result
+from lstmreg.ops.penalties import Costs, Strengths
 from lstmreg.ops.recurrence import Cotangents, Gradients, Inputs, Kept, take
 
-from . import products, whole
+from . import costs, products, whole
 from .graphs import Tensors, replayed
 from .problem import Problem
+from .slopes import Slopes
 from .stepwise import Stepwise
 from .whole import Whole
 
@@ -39,28 +41,51 @@ def forward(call: Call, keep: bool) -> tuple[Result, Kept[Tensor] | None]:
     return (output, h_n, c_n), Kept(*kept) if keep else None  # type: ignore[arg-type]
 
 
+def penalised(call: Call, strengths: Strengths) -> tuple[Result, Kept[Tensor], Costs]:
+    """Return what ``forward`` does, keeping what it can, and what the nets cost."""
+    result, kept = forward(call, True)
+    assert kept is not None
+    with _on(call.x.device):
+        return result, kept, costs.costs_of(_weights(call), result[0].contiguous(), strengths)
+
+
 def backward(
-    call: Call, output: Tensor, kept: Kept[Tensor], grads: Cotangents, needed: Differentiable[bool]
+    call: Call,
+    output: Tensor,
+    kept: Kept[Tensor],
+    grads: Cotangents,
+    needed: Differentiable[bool],
+    slopes: Slopes,
 ) -> Gradients:
-    """Return the gradients of a call, at least where they are ``needed``."""
+    """Return the gradients of a call, at least where they are ``needed``, those of the nets included."""
 
     def body(given: Tensors) -> Tensors:
         inputs, rest = take(Inputs, given)
-        (output, *kept), grads = rest[:3], Cotangents(*rest[3:])
-        return _gradients(inputs.call(call.reverse), output, Kept(*kept), grads, needed.x)
+        (output, *kept), grads, of_costs = rest[:3], Cotangents(*rest[3:6]), Slopes(slopes.strengths, *rest[6:])
+        call_again = inputs.call(call.reverse)
+        found = Differentiable(*_gradients(call_again, output, Kept(*kept), grads, needed.x, of_costs))
+        if of_costs != Slopes(slopes.strengths):
+            costs.add_to_gradients(found, _weights(call_again), of_costs)
+        return found
 
     # Autograd keeps some zeros nowhere; what is absent is taken for zero.
     given = [None if g is None or g._is_zerotensor() else g for g in grads]
-    tensors = *Inputs.of(call), output, *kept, *given
-    return Differentiable(*_run(call, ("backward", needed.x), body, tensors))
+    tensors = *Inputs.of(call), output, *kept, *given, slopes.d_total, slopes.d_parts
+    return Differentiable(*_run(call, ("backward", needed.x, slopes.strengths), body, tensors))
 
 
-def _gradients(call: Call, output: Tensor, kept: Kept[Tensor], grads: Cotangents, is_x_needed: bool) -> Tensors:
+def _weights(call: Call) -> tuple[Tensor, Tensor, Tensor | None]:
+    return call.w_ih.contiguous(), call.w_hh.contiguous(), None if call.bias is None else call.bias.contiguous()
+
+
+def _gradients(
+    call: Call, output: Tensor, kept: Kept[Tensor], grads: Cotangents, is_x_needed: bool, slopes: Slopes
+) -> Tensors:
     problem = Problem.of(call)
     lead = (1,) if call.models is None else ()
     gates, cells, output = (t.view(*lead, *t.shape) for t in (*kept, output))
     own = Cotangents(*(None if g is None else g.resolve_neg().reshape(*lead, *g.shape).contiguous() for g in grads))
-    d_gates, d_h_0, d_c_0 = _way(problem).backward(problem, gates, cells, own)
+    d_gates, d_h_0, d_c_0 = _way(problem).backward(problem, output, Kept(gates, cells), own, slopes)
     before = problem.states_before(output)
     d_x = products.gradient_of_input(problem, d_gates) if is_x_needed else None
     if d_x is not None and len(problem.x) < len(d_x):
@@ -71,7 +96,7 @@ def _gradients(call: Call, output: Tensor, kept: Kept[Tensor], grads: Cotangents
         d_c_0,
         products.gradient_of_weights(problem, d_gates, problem.x, problem.input_mask),
         products.gradient_of_weights(problem, d_gates, before, problem.recurrent_mask),
-        None if call.bias is None else d_gates.sum((1, 2))[..., : problem.hidden],
+        None if call.bias is None else d_gates.sum((1, 2))[..., : problem.hidden].contiguous(),
     ]
     shapes = [None if t is None else t.shape for t in call.differentiable]
     return [None if g is None or s is None else g.reshape(s) for g, s in zip(found, shapes, strict=True)]

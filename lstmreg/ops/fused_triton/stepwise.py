@@ -13,10 +13,11 @@ import torch
 import triton
 from torch import Tensor
 
-from lstmreg.ops.recurrence import Cotangents
+from lstmreg.ops.recurrence import Cotangents, Kept
 
 from .kernels import stepwise as kernels
 from .problem import Backward, Forward, Problem, groups, new_cells, padded, width
+from .slopes import Slopes
 
 #: Rows and units of a tile, and what is summed over at once.
 ROWS, UNITS, SUMS = 32, 32, 32
@@ -57,8 +58,11 @@ class Stepwise:
             h, h_next, other = h_next, other, h_next
         return Forward(y, h.to(p.x.dtype), c.to(p.x.dtype), gates, cells)
 
-    def backward(self, problem: Problem, gates: Tensor, cells: Tensor, grads: Cotangents) -> Backward:
+    def backward(
+        self, problem: Problem, output: Tensor, kept: Kept[Tensor], grads: Cotangents, slopes: Slopes
+    ) -> Backward:
         """Go back."""
+        gates, cells = kept
         p = problem
         d_gates = torch.empty_like(gates)
         d_h, d_c = (
@@ -77,14 +81,16 @@ class Stepwise:
                 d_h if p.valid is None else p.valid,
                 d_h if grads.output is None else grads.output,
                 d_gates,
-                d_h,
-                d_c,
-                d_held,
-                t,
-                p.steps,
-                p.batch,
-                p.valid_model,
+                output,
+                d_h=d_h,
+                d_c=d_c,
+                d_held=d_held,
+                t=t,
+                steps=p.steps,
+                batch=p.batch,
+                valid_model=p.valid_model,
                 HAS_D_Y=grads.output is not None,
+                **slopes.arguments(d_h),
                 HAS_LATER=place > 0,
                 HAS_STEP=place < p.steps,
                 **self._common(p),

@@ -11,10 +11,11 @@ import torch
 import triton
 from torch import Tensor
 
-from lstmreg.ops.recurrence import Cotangents
+from lstmreg.ops.recurrence import Cotangents, Kept
 
 from .kernels import whole as kernels
 from .problem import Backward, Forward, Problem, groups, most_shared, new_cells, padded, width
+from .slopes import Slopes
 
 #: Rows of a program: as few as a product on tensor cores takes, since rows wait for each other.
 ROWS = 16
@@ -70,8 +71,11 @@ class Whole:
         )
         return Forward(y, h_n, c_n, gates, cells)
 
-    def backward(self, problem: Problem, gates: Tensor, cells: Tensor, grads: Cotangents) -> Backward:
+    def backward(
+        self, problem: Problem, output: Tensor, kept: Kept[Tensor], grads: Cotangents, slopes: Slopes
+    ) -> Backward:
         """Go back."""
+        gates, cells = kept
         p = problem
         d_gates, d_h_0, d_c_0 = torch.empty_like(gates), torch.empty_like(p.h_0), torch.empty_like(p.c_0)
         kernels.backward[triton.cdiv(p.batch, ROWS), p.models](
@@ -83,12 +87,14 @@ class Whole:
             p.h_0 if p.valid is None else p.valid,
             *(p.h_0 if grad is None else grad for grad in grads),
             d_gates,
-            d_h_0,
-            d_c_0,
-            p.steps,
-            p.batch,
-            p.valid_model,
+            output,
+            d_h_0=d_h_0,
+            d_c_0=d_c_0,
+            steps=p.steps,
+            batch=p.batch,
+            valid_model=p.valid_model,
             HAS_D_Y=grads.output is not None,
+            **slopes.arguments(p.h_0),
             HAS_D_H=grads.h_n is not None,
             HAS_D_C=grads.c_n is not None,
             **self._common(p),

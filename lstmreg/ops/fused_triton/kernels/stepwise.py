@@ -5,7 +5,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from . import cell
+from . import cell, costs
 
 
 @triton.jit(do_not_specialize=["t", "steps", "batch", "valid_model"])
@@ -93,7 +93,7 @@ def forward(
         tl.store(cells + moment * batch * W + cell_here, c_next, wide)
 
 
-@triton.jit(do_not_specialize=["t", "steps", "batch", "valid_model"])
+@triton.jit(do_not_specialize=["t", "steps", "batch", "valid_model", "l1", "l2"])
 def backward(
     gates,
     cells,
@@ -103,6 +103,9 @@ def backward(
     valid,
     d_y,
     d_gates,
+    y,
+    d_total,
+    d_parts,
     d_h,
     d_c,
     d_held,
@@ -110,6 +113,8 @@ def backward(
     steps,
     batch,
     valid_model,
+    l1,
+    l2,
     H: tl.constexpr,
     W: tl.constexpr,
     ROWS: tl.constexpr,
@@ -119,6 +124,9 @@ def backward(
     HAS_VALID: tl.constexpr,
     REVERSE: tl.constexpr,
     HAS_D_Y: tl.constexpr,
+    HAS_ACTIVITY: tl.constexpr,
+    HAS_TOTAL: tl.constexpr,
+    HAS_PARTS: tl.constexpr,
     HAS_LATER: tl.constexpr,
     HAS_STEP: tl.constexpr,
     PRECISION: tl.constexpr,
@@ -174,6 +182,10 @@ def backward(
         d_here = tl.zeros([ROWS, UNITS], tl.float32)
         if HAS_D_Y:
             d_here = tl.load(d_y + moment * batch * H + here, inside, 0.0).to(tl.float32)
+        if HAS_ACTIVITY:
+            scale = costs.slope(d_total, d_parts, 3, HAS_TOTAL, HAS_PARTS)
+            shown = tl.load(y + moment * batch * H + here, inside, 0.0).to(tl.float32)
+            d_here += (l1 * scale) * costs.sign(shown) + (2.0 * l2 * scale) * shown
         if HAS_VALID:
             d_here += tl.load(d_held + own, inside, 0.0)
         d_state = tl.load(d_c + own, inside, 0.0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from . import cell
+from . import cell, costs
 
 
 @triton.jit(do_not_specialize=["steps", "batch", "valid_model"])
@@ -101,7 +101,7 @@ def forward(
     tl.store(c_n + states + here, c, inside)
 
 
-@triton.jit(do_not_specialize=["steps", "batch", "valid_model"])
+@triton.jit(do_not_specialize=["steps", "batch", "valid_model", "l1", "l2"])
 def backward(
     gates,
     cells,
@@ -113,11 +113,16 @@ def backward(
     d_h_n,
     d_c_n,
     d_gates,
+    y,
+    d_total,
+    d_parts,
     d_h_0,
     d_c_0,
     steps,
     batch,
     valid_model,
+    l1,
+    l2,
     H: tl.constexpr,
     W: tl.constexpr,
     N: tl.constexpr,
@@ -126,6 +131,9 @@ def backward(
     HAS_VALID: tl.constexpr,
     REVERSE: tl.constexpr,
     HAS_D_Y: tl.constexpr,
+    HAS_ACTIVITY: tl.constexpr,
+    HAS_TOTAL: tl.constexpr,
+    HAS_PARTS: tl.constexpr,
     HAS_D_H: tl.constexpr,
     HAS_D_C: tl.constexpr,
     PRECISION: tl.constexpr,
@@ -144,6 +152,7 @@ def backward(
     d_gates += model * steps * batch * (4 * W)
     cells += model * steps * batch * W
     d_y += model * steps * batch * H
+    y += model * steps * batch * H
     valid += model * valid_model
 
     square = (col < H)[:, None] & unit
@@ -166,6 +175,11 @@ def backward(
     then_y = tl.zeros([ROWS, N], tl.float32)
     if HAS_D_Y:
         then_y = tl.load(d_y + t * batch * H + here, inside, 0.0).to(tl.float32)
+    if HAS_ACTIVITY:
+        scale = costs.slope(d_total, d_parts, 3, HAS_TOTAL, HAS_PARTS)
+        of_sign, of_value = l1 * scale, 2.0 * l2 * scale
+        shown = tl.load(y + t * batch * H + here, inside, 0.0).to(tl.float32)
+        then_y += of_sign * costs.sign(shown) + of_value * shown
     for place in range(steps):
         i, f, g, o, d_here = then_i, then_f, then_g, then_o, d_held + then_y
         then = t + onward
@@ -175,6 +189,9 @@ def backward(
         then_i, then_f, then_g, then_o = cell.four_floats(gates + then * batch * (4 * W), gate_here, W, follows & wide)
         if HAS_D_Y:
             then_y = tl.load(d_y + then * batch * H + here, follows & inside, 0.0).to(tl.float32)
+        if HAS_ACTIVITY:
+            shown = tl.load(y + then * batch * H + here, follows & inside, 0.0).to(tl.float32)
+            then_y = (then_y if HAS_D_Y else nothing) + of_sign * costs.sign(shown) + of_value * shown
         d_i, d_f, d_g, d_o, d_c_before = cell.slopes(i, f, g, o, c, c_before, d_h + d_here, d_c)
         if HAS_VALID:
             now = (tl.load(valid + t * batch + row, row < batch, 0) != 0)[:, None]
