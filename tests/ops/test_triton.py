@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from lstmreg import ops
+from lstmreg.dropout import Streams, draw_member_masks
 from lstmreg.ops import dispatch, fused_triton
 from tests.ops.arguments import (
     NAMES,
@@ -451,6 +452,47 @@ def test_activations_are_exact_to_some_units_in_the_last_place():
         torch.testing.assert_close(
             c_n.view(-1).cpu().double(), function(values.double()), rtol=1e-6 if DEVICE == "cuda" else 4e-7, atol=1e-37
         )
+
+
+# ------------------------------------------------------------------ masks
+
+
+def drawn(rate: float, size: tuple[int, int, int], seed: int, place: int = 0) -> Tensor:
+    from lstmreg.ops.fused_triton import masks
+
+    return masks.draw(rate, size, seed, place, torch.empty(0, device=DEVICE))
+
+
+def test_the_masks_of_models_are_those_that_each_would_draw_alone():
+    from lstmreg.ops.fused_triton import masks
+
+    seeds, places, rates = [7, 2**63 + 5, 123456789012, 7], [0, 8, 2**40 + 4, 4], [0.3, 0.5, 0.999, 0.0]
+    streams = Streams.of(seeds, torch.device(DEVICE))
+    own = torch.tensor(rates, dtype=torch.float64, device=DEVICE)
+    found = masks.draw_of_models(own, (4, 50, 7), streams.seeds, torch.tensor(places, device=DEVICE), own.float())
+    for mask, rate, seed, place in zip(found, rates, seeds, places, strict=True):
+        assert torch.equal(mask, drawn(rate, (4, 50, 7), seed, place))
+        assert set(mask.unique().tolist()) <= {0.0, float(torch.tensor(1 / (1 - rate)))}
+    before = streams.places.clone()
+    calls = [
+        draw_member_masks(own, 4, 50, 7, generators=streams.rows(slice(1, 4)), device=own.device, dtype=torch.float32)
+        for own in [own[1:]] * 2
+    ]
+    assert (streams.places - before).tolist() == [0, 8, 8, 8]  # a slice moves what it is of
+    assert torch.equal(calls[1][0], drawn(0.5, (4, 50, 7), seeds[1], 4))
+
+
+def test_the_numbers_of_masks_are_spread_evenly_and_know_nothing_of_each_other():
+    size, rate = (4, 300, 50), 0.3
+    masks = torch.stack([drawn(rate, size, seed, place) for seed in (0, 1) for place in (0, 4)]).flatten(1) > 0
+    spread = (rate * (1 - rate) / masks.shape[1]) ** 0.5
+    assert ((~masks).double().mean(1) - rate).abs().max() < 5 * spread
+    together = torch.corrcoef(masks.double())
+    assert (together - torch.eye(4)).abs().max() < 5 / masks.shape[1] ** 0.5
+    (first,) = masks[:1].double()
+    for lag in (1, 2, 4, 50, 15000):
+        pair = torch.stack([first[:-lag], first[lag:]])
+        assert abs(float(torch.corrcoef(pair)[0, 1])) < 5 / pair.shape[1] ** 0.5
 
 
 # ------------------------------------------------------------------ who is served

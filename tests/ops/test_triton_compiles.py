@@ -22,7 +22,7 @@ COMPILE = """
 import json, re, subprocess, sys, tempfile
 from pathlib import Path
 import torch, triton
-from triton.backends import nvidia
+from triton.backends.nvidia.compiler import get_ptxas
 from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 from triton.runtime.jit import JITFunction
@@ -58,10 +58,7 @@ def assembled(kernel):
         code = Path(folder, "kernel.ptx")
         code.write_text(kernel.asm["ptx"])
         machine = re.search(r"\\.target (\\w+)", kernel.asm["ptx"]).group(1)
-        name = "ptxas-blackwell" if capability >= 100 else "ptxas"
-        program = Path(nvidia.__file__).parent / "bin" / name
-        if not program.exists():
-            program = program.with_name("ptxas")
+        program = get_ptxas(capability).path
         told = subprocess.run(
             [program, "-v", "--gpu-name", machine, code, "-o", Path(folder, "kernel.cubin")],
             check=True, capture_output=True, text=True,

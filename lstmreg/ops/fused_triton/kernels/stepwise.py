@@ -80,7 +80,7 @@ def forward(
     if HAS_VALID:
         now = (tl.load(valid + model * valid_model + t * batch + row, row < batch, 0) != 0)[:, None]
         before = t + 1 if REVERSE else t - 1
-        known = inside & (before >= 0) & (before < steps)
+        known = tl.where((before >= 0) & (before < steps), inside, False)
         held = tl.load(y + (model * steps + before) * batch * H + here, known, 0.0).to(tl.float32)
         c_next = tl.where(now, c_next, c_before)
         h_next = tl.where(now, h_next, tl.load(h_before + here, inside, 0.0))
@@ -175,8 +175,8 @@ def backward(
         i, f, g, o = cell.four_floats(gates + moment * batch * (4 * W), gate_here, W, wide)
         state = tl.load(cells + moment * batch * W + cell_here, wide, 0.0).to(tl.float32)
         before = t + 1 if REVERSE else t - 1
-        known = (before >= 0) & (before < steps)
-        c_before = tl.load(cells + (model * steps + before) * batch * W + cell_here, wide & known, 0.0).to(tl.float32)
+        known = tl.where((before >= 0) & (before < steps), wide, False)
+        c_before = tl.load(cells + (model * steps + before) * batch * W + cell_here, known, 0.0).to(tl.float32)
         if (before < 0) | (before >= steps):
             c_before = tl.load(c_0 + own, inside, 0.0).to(tl.float32)
         d_here = tl.zeros([ROWS, UNITS], tl.float32)

@@ -68,8 +68,8 @@ def forward(
     x_i, x_f, x_g, x_o = cell.four_floats(gates + t * batch * (4 * W), gate_here, W, wide)
     for place in range(steps):
         z_i, z_f, z_g, z_o = x_i, x_f, x_g, x_o
-        follows = place + 1 < steps
-        x_i, x_f, x_g, x_o = cell.four_floats(gates + (t + onward) * batch * (4 * W), gate_here, W, follows & wide)
+        wide_then = tl.where(place + 1 < steps, wide, False)
+        x_i, x_f, x_g, x_o = cell.four_floats(gates + (t + onward) * batch * (4 * W), gate_here, W, wide_then)
         if HAS_BIAS:
             z_i, z_f, z_g, z_o = z_i + b_i, z_f + b_f, z_g + b_g, z_o + b_o
         if GROUPS == 4:
@@ -183,14 +183,14 @@ def backward(
     for place in range(steps):
         i, f, g, o, d_here = then_i, then_f, then_g, then_o, d_held + then_y
         then = t + onward
-        follows = place + 1 < steps
-        c_before = tl.load(cells + then * batch * W + cell_here, follows & wide, 0.0).to(tl.float32)
+        wide_then, inside_then = tl.where(place + 1 < steps, wide, False), tl.where(place + 1 < steps, inside, False)
+        c_before = tl.load(cells + then * batch * W + cell_here, wide_then, 0.0).to(tl.float32)
         c_before = tl.where(place + 1 < steps, c_before, first_c)
-        then_i, then_f, then_g, then_o = cell.four_floats(gates + then * batch * (4 * W), gate_here, W, follows & wide)
+        then_i, then_f, then_g, then_o = cell.four_floats(gates + then * batch * (4 * W), gate_here, W, wide_then)
         if HAS_D_Y:
-            then_y = tl.load(d_y + then * batch * H + here, follows & inside, 0.0).to(tl.float32)
+            then_y = tl.load(d_y + then * batch * H + here, inside_then, 0.0).to(tl.float32)
         if HAS_ACTIVITY:
-            shown = tl.load(y + then * batch * H + here, follows & inside, 0.0).to(tl.float32)
+            shown = tl.load(y + then * batch * H + here, inside_then, 0.0).to(tl.float32)
             then_y = (then_y if HAS_D_Y else nothing) + of_sign * costs.sign(shown) + of_value * shown
         d_i, d_f, d_g, d_o, d_c_before = cell.slopes(i, f, g, o, c, c_before, d_h + d_here, d_c)
         if HAS_VALID:
