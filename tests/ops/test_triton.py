@@ -484,7 +484,7 @@ def test_the_masks_of_models_are_those_that_each_would_draw_alone():
 
 def test_the_numbers_of_masks_are_spread_evenly_and_know_nothing_of_each_other():
     size, rate = (4, 300, 50), 0.3
-    masks = torch.stack([drawn(rate, size, seed, place) for seed in (0, 1) for place in (0, 4)]).flatten(1) > 0
+    masks = torch.stack([drawn(rate, size, seed, place).cpu() for seed in (0, 1) for place in (0, 4)]).flatten(1) > 0
     spread = (rate * (1 - rate) / masks.shape[1]) ** 0.5
     assert ((~masks).double().mean(1) - rate).abs().max() < 5 * spread
     together = torch.corrcoef(masks.double())

@@ -26,7 +26,7 @@ from triton.backends.nvidia.compiler import get_ptxas
 from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 from triton.runtime.jit import JITFunction
-from lstmreg.ops.fused_triton import passes, problem
+from lstmreg.ops.fused_triton import masks, passes, problem
 from lstmreg.ops import Call, Strengths
 from lstmreg.ops.fused_triton.slopes import Slopes
 from lstmreg.ops.recurrence import Cotangents, Kept
@@ -69,8 +69,8 @@ for dtype, tf32, size, kind in calls:
     torch.backends.cudnn.rnn.fp32_precision = "tf32" if tf32 else "ieee"
     now = [dtype, tf32, size, kind]
     (x, h_0, c_0, w_ih, w_hh, bias), options = make_call(size, Kind(**kind), getattr(torch, dtype))
-    masks = options["input_mask"], options["recurrent_mask"], options["valid"]
-    call = Call(x, h_0, c_0, w_ih, w_hh, bias, None, *masks, options["reverse"])
+    own = options["input_mask"], options["recurrent_mask"], options["valid"]
+    call = Call(x, h_0, c_0, w_ih, w_hh, bias, None, *own, options["reverse"])
     with torch.no_grad():
         passes.forward(call, False)
         (output, h_n, c_n), kept = passes.forward(call, True)
@@ -80,6 +80,12 @@ for dtype, tf32, size, kind in calls:
             (output, h_n, c_n), kept, costs = passes.penalised(call, strengths)
             slopes = Slopes(strengths, *costs)
         passes.backward(call, output, kept, Cotangents(output, h_n, c_n), needed, slopes)
+
+now = "masks"
+rates, streams = torch.rand(2, dtype=torch.float64), (torch.zeros(2, dtype=torch.int64),) * 2
+masks.draw(0.5, (4, 2, 3), 7, 4, torch.empty(0))
+masks.draw(0.5, (4, 2, 3), 2**63 + 5, 2**40, torch.empty(0, dtype=torch.bfloat16))
+masks.draw_of_models(rates, (4, 2, 3), *streams, torch.empty(0))
 
 for kernel, of_call in seen.values():
     print(json.dumps([kernel.metadata.name, of_call, kernel.metadata.shared, assembled(kernel)]))
@@ -115,7 +121,7 @@ def check(capability: int, calls: list[object], folder: Path) -> None:
     ).stdout
     kernels = [json.loads(line) for line in told.splitlines()]
     products = {"add_input", "of_input", "of_weights"}
-    assert {name for name, *_ in kernels} == {"forward", "backward", "sums", "add_slopes"} | products
+    assert {name for name, *_ in kernels} == {"forward", "backward", "sums", "add_slopes", "draw"} | products
     for name, of_call, shared, spilled in kernels:
         assert shared <= ROOM[capability], (name, of_call, shared)
         assert spilled <= _OWN_CHOICE, (name, of_call, spilled)

@@ -20,7 +20,7 @@ from .slopes import Slopes
 #: Rows of a program: as few as a product on tensor cores takes, since rows wait for each other.
 ROWS = 16
 
-#: The most units whose weights find room, by the bytes of a number; beyond 64, whose rows are whole pieces of memory.
+#: The most units whose weights find room, by the bytes of a number.
 _MOST_UNITS = {4: 64, 2: 128}
 
 #: Warps of a program, by its units: the fewest that spill no registers, with what each step must wait for in mind.
@@ -28,12 +28,14 @@ WARPS = {16: 4, 32: 4, 64: 8, 128: 8}
 
 
 def serves(problem: Problem) -> bool:
-    """Tell whether the weights of a layer find room in a program."""
+    """Tell whether the weights of a layer find room in a program, and the rest in its registers."""
     p = problem
     size = p.x.element_size()
-    if p.hidden > _MOST_UNITS[size] or (p.hidden > 64 and width(p.hidden) != p.hidden):
+    if p.hidden > _MOST_UNITS[size] or _shared(padded(p.hidden), size) > most_shared(p.x.device):
         return False
-    return _shared(padded(p.hidden), size) <= most_shared(p.x.device)
+    # Where registers are few, none are left for odd rows, or for what held steps ask for.
+    is_crowded = p.hidden > (32 if size == 4 and p.precision == "ieee" else 64)
+    return not is_crowded or (width(p.hidden) == p.hidden and p.valid is None)
 
 
 def _shared(units: int, size: int) -> int:

@@ -170,7 +170,7 @@ class Formation:
     def _notice(self, piece: Part, losses: Tensor, predictions: Tensor) -> None:
         """Count a step, and end members whose loss is not finite."""
         members = self.members[piece.first : piece.last]
-        if losses.is_cuda:
+        if self.is_on_gpu:
             self._faults.notice(slice(piece.first, piece.last), losses, [member.steps for member in members])
             for member in members:
                 member.steps += member.stopped is None
@@ -184,13 +184,17 @@ class Formation:
         for member in members:
             member.steps += member.stopped is None
 
-    def end_those_at_fault(self) -> None:
-        """End members whose loss was not finite, where that could not be seen at once."""
+    def end_those_at_fault(self, cause: Callable[[Member], str]) -> None:
+        """End members whose loss was not finite, where that could not be seen at once.
+
+        Args:
+            cause: Returns which number of a member's data is not finite, if one is.
+        """
         for row, (step, loss) in self._faults.found().items():
             member = self.members[row]
             if member.stopped is None:
                 member.steps = step
-                member.diverge(loss, "")
+                member.diverge(loss, cause(member))
 
     def _generators(self, rows: slice) -> Generators:
         """Return what the masks of some rows are drawn from."""
@@ -200,10 +204,11 @@ class Formation:
 
     def _map(self, work: Callable[[Part], Done], pieces: Sequence[Part]) -> Iterator[Done]:
         """Return what ``work`` makes of each piece; on a GPU one after the other, since it has workers of its own."""
-        return map(work, pieces) if self._is_on_gpu else self._workers.map(work, pieces)
+        return map(work, pieces) if self.is_on_gpu else self._workers.map(work, pieces)
 
     @property
-    def _is_on_gpu(self) -> bool:
+    def is_on_gpu(self) -> bool:
+        """Whether whoever looks at a loss waits for all that a GPU has still to do."""
         return self.population.weights.is_cuda
 
     def evaluate(self, batch: list[Part], weights: Tensor, sums: Sums, number: int | None = None) -> None:
@@ -224,7 +229,7 @@ class Formation:
         for piece, (losses, last, prediction) in zip(pieces, self._map(work, pieces), strict=True):
             self._keep_states(piece, last)
             sums.add(slice(piece.first, piece.last), piece.x.shape[-3], {"loss": losses})
-            if number is not None and not self._is_on_gpu and not bool(losses.isfinite().all()):
+            if number is not None and not self.is_on_gpu and not bool(losses.isfinite().all()):
                 self._blame(piece, losses, prediction, number)
 
     def _blame(self, piece: Part, losses: Tensor, predictions: Tensor, number: int) -> None:
@@ -238,7 +243,7 @@ class Formation:
     def _pieces(self, batch: list[Part], kinds_of: Callable[[Part], list[object]]) -> Iterator[Part]:
         """Cut a batch where members are not of one kind, and so that all have work and memory."""
         members = sum(part.last - part.first for part in batch)
-        workers, at_once = (1, _BYTES_ON_GPU) if self._is_on_gpu else (self._workers.count, _BYTES_AT_ONCE)
+        workers, at_once = (1, _BYTES_ON_GPU) if self.is_on_gpu else (self._workers.count, _BYTES_AT_ONCE)
         pieces_each = _PIECES_EACH if workers > 1 else 1
         enough = max(_WORTH_A_PIECE, math.ceil(members / workers / pieces_each))
         for part in batch:

@@ -77,9 +77,14 @@ class Member:
         """End at a step whose loss is not finite, perhaps for a fault in the data."""
         self.stopped, self.failure = "diverged", DivergedError(self.steps, "training", loss, fault)
 
+    @property
+    def has_no_finite_validation(self) -> bool:
+        """Whether all validation losses so far are NaN or infinite."""
+        return self.failure is None and self.best_epoch is None and bool(self.history)
+
     def result(self, train_loss: float) -> FitResult:
         """Return how the fit went; of one that never had a finite validation loss, that it diverged."""
-        if self.failure is None and self.best_epoch is None and self.history:
+        if self.has_no_finite_validation:
             self.failure = DivergedError(self.steps, "validation", self.history[-1].val_loss, self.fault)
         failed = self.failure is not None
         return FitResult(

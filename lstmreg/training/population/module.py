@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import lightning.pytorch as pl
 import torch
@@ -130,12 +130,15 @@ class PopulationModule(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Let each member see its epoch; remove those that have ended, if they are many."""
-        self._formation.end_those_at_fault()
+        self._formation.end_those_at_fault(lambda member: self._fault_in("training", member))
         self._end_epoch(self._train.means(), self._val.means())
         ended = len(self._formation.members) - self.active
         if ended >= max(1.0, self.active * _WORTH_REMOVING):
             self._remove_ended()
         self.trainer.should_stop = self.trainer.should_stop or self.active == 0
+
+    def _fault_in(self, part: Literal["training", "validation"], member: Member) -> str:
+        return self._sources[member.source].fault_in(part, member.criterion)
 
     def _end_epoch(self, train: dict[str, list[float]], val: dict[str, list[float]]) -> None:
         if "loss" not in train or "loss" not in val:
@@ -197,6 +200,8 @@ class PopulationModule(pl.LightningModule):
             moved: list[Part] = self.trainer.strategy.batch_to_device(batch, weights.device)
             formation.evaluate(moved, weights, sums)
         for (member, _), train_loss in zip(ended, sums.means()["loss"], strict=True):
+            if formation.is_on_gpu and member.has_no_finite_validation and not member.fault:
+                member.fault = self._fault_in("validation", member)
             self._results[member.number] = result = member.result(train_loss)
             if self._listener is not None:
                 self._listener(member.number, result)

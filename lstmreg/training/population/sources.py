@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import lightning.pytorch as pl
 import torch
 
 from lstmreg.config import TrainingConfig
+from lstmreg.losses import Criterion, Regression, Weighted
 from lstmreg.population import Population
 from lstmreg.training.batches import Data, Loaders, are_loaders, as_loaders, check_data
+from lstmreg.training.finite import not_finite
+
+from .tables import table_of
 
 
 class Source:
@@ -49,6 +53,16 @@ class Source:
     def train_again(self) -> Iterable[Any]:
         """Return the training batches, to evaluate on them."""
         return self.train if self._module is None else self._with_hooks(self._module.train_dataloader())
+
+    def fault_in(self, part: Literal["training", "validation"], criterion: Criterion) -> str:
+        """Return which number of a part's rows is not finite, where it takes rows of tensors; nothing if none is."""
+        table = table_of(self.train if part == "training" else self.val)
+        if table is None:
+            return ""
+        x, y, lengths = table.rows.take(table.rows.numbers)
+        may_lack = isinstance(criterion, (Regression, Weighted))  # there a target that is NaN is a missing one
+        found = not_finite(x if lengths is None else (x, lengths), y, None if may_lack else x.new_zeros(()))
+        return f"{found} among the cases of {part}" if found else ""
 
     def _with_hooks(self, batches: Iterable[Any]) -> Iterable[Any]:
         """Return batches on their device, with what the data module does to them on their way."""

@@ -25,6 +25,7 @@ from lstmreg.knobs import KNOBS
 from lstmreg.models import load, save
 from lstmreg.ops import lesson
 from lstmreg.ops.fused_cpu import library_of
+from lstmreg.training.population.formation import Formation
 from tests.program import Program
 
 pytestmark = [
@@ -648,6 +649,45 @@ def test_a_member_that_diverges_fails_as_its_fit_would_and_touches_no_other(name
     else:  # there is none, so it is where it began
         assert failed.best_epoch == 0
         assert_same_bits(population[1], make(ModelConfig(hidden_size=4, **model), 1))
+
+
+@pytest.mark.parametrize("name", DIVERGING)
+def test_where_losses_are_looked_at_when_an_epoch_ends_nothing_but_the_place_of_a_fault_is_lost(name, monkeypatch):
+    """As on a GPU, which would wait for who looks at them in each step."""
+    model, training, make_data = DIVERGING[name]
+    usual, expected = beside(24, model, training, make_data())
+    monkeypatch.setattr(Formation, "is_on_gpu", True)
+    population, results = beside(24, model, training, make_data())
+    assert plain([r for k, r in enumerate(results) if k != 1]) == plain([r for k, r in enumerate(expected) if k != 1])
+    for k in range(24):
+        assert_same_bits(population[k], usual[k])
+    found, wanted = results[1], expected[1]
+    assert (found.stopped, found.best_epoch, found.val_loss) == (wanted.stopped, wanted.best_epoch, wanted.val_loss)
+    assert [epoch.val_loss for epoch in found.history] == pytest.approx(
+        [epoch.val_loss for epoch in wanted.history], nan_ok=True
+    )
+    assert (found.failure is None) == (wanted.failure is None)
+    if found.failure is not None and wanted.failure is not None:
+        assert found.failure.step == wanted.failure.step
+        # Of data, these loaders are not such that their rows could be looked at again.
+        assert re.search(r"loss is (inf|nan|-inf) at step \d+", str(found.failure))
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "told"),
+    [
+        ("training", "x", r"training loss is nan at step \d+, and the data are to blame: x\[3, 1, 0\] is nan"),
+        ("training", "y", r"training loss is nan at step \d+, and the data are to blame: y\[3, 0\] is nan"),
+        ("validation", "x", r"validation loss is nan at step \d+, and the data are to blame: x\[3, 1, 0\] is nan"),
+    ],
+)
+def test_there_it_is_the_rows_that_tell_which_number_is_to_blame(part, name, told, monkeypatch):
+    monkeypatch.setattr(Formation, "is_on_gpu", True)
+    parts = {which: {"x": torch.randn(20, T, D), "y": torch.randn(20, 1)} for which in ("training", "validation")}
+    parts[part][name][(3, 1, 0) if name == "x" else (3, 0)] = math.nan
+    data = tuple((own["x"], own["y"]) for own in parts.values())
+    (result,) = fit_population(Population([make(ModelConfig(hidden_size=4), 0)]), data, TrainingConfig(max_epochs=3))
+    assert re.search(told + rf".* among the cases of {part}", str(result.failure))
 
 
 def test_one_that_diverges_late_has_its_best_epochs_weights():
