@@ -14,7 +14,7 @@ from lstmreg import L2, LSTM, ModelConfig, Network, Population, TrainingConfig, 
 from lstmreg.dropout import Streams, draw_mask, draw_member_masks
 from lstmreg.initializers import seeded
 from lstmreg.ops import Call, dispatch
-from tests.ops.arguments import NAMES, Kind, assert_close, make_call, results, true_results
+from tests.ops.arguments import NAMES, Kind, assert_close, make_call, moved, results, true_results
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 
@@ -37,12 +37,6 @@ def _float32_is_exact() -> Iterator[None]:
     torch.backends.cudnn.rnn.fp32_precision = before
 
 
-def on_gpu(call):
-    arguments, options = call
-    moved = [None if a is None else a.detach().to(CUDA).requires_grad_() for a in arguments]
-    return moved, {name: o.to(CUDA) if isinstance(o, Tensor) else o for name, o in options.items()}
-
-
 # ------------------------------------------------------------------ the recurrence
 
 
@@ -53,14 +47,14 @@ def test_other_backends_work_there_unchanged(backend, kind, dtype):
     from lstmreg import ops
 
     call = make_call((7, 33, 3, 17), kind, dtype)
-    arguments, options = on_gpu(call)
+    arguments, options = moved(call, CUDA)
     found = results(ops.lstm, arguments, backend=backend, **options)
     assert_close({name: t.cpu() for name, t in found.items()}, true_results(call[0], **call[1]))
 
 
 @pytest.mark.parametrize(("kind", "chosen"), [(Kind(), "native"), (Kind(4, 4), "fused_triton")], ids=str)
 def test_what_is_fastest_there_is_chosen(kind, chosen):
-    arguments, options = on_gpu(make_call((3, 2, 2, 3), kind, torch.float32))
+    arguments, options = moved(make_call((3, 2, 2, 3), kind, torch.float32), CUDA)
     call = Call(*arguments, None, options["input_mask"], options["recurrent_mask"], options["valid"])
     assert dispatch.choose(call, "auto") == chosen
     assert dispatch.choose(call.cast(torch.float64), "auto") == ("native" if chosen == "native" else "eager")
@@ -71,7 +65,7 @@ def test_recorded_passes_give_what_launched_ones_give(H):
     """A pass of many launches is recorded at its second call; a forward pass between two others changes nothing."""
     from lstmreg import ops
 
-    calls = [on_gpu(make_call((20, 33, 3, H), Kind(4, 4, "prefix"), torch.float32)) for _ in range(3)]
+    calls = [moved(make_call((20, 33, 3, H), Kind(4, 4, "prefix"), torch.float32), CUDA) for _ in range(3)]
     for _ in range(3):
         every = [ops.lstm(*arguments, backend="fused_triton", **options) for arguments, options in calls]
         for (arguments, options), outputs in zip(calls, every, strict=True):
@@ -125,11 +119,11 @@ def test_a_whole_step_can_be_captured_in_a_graph():
 def test_a_layer_gives_there_what_it_gives_on_the_cpu():
     layer = LSTM(5, 17, num_layers=2, bidirectional=True, seed=3, **SIX)
     x = torch.randn(7, 4, 5)
-    moved = copy.deepcopy(layer).to(CUDA)
-    for one, where in ((layer, "cpu"), (moved, CUDA)):
+    there = copy.deepcopy(layer).to(CUDA)
+    for one, where in ((layer, "cpu"), (there, CUDA)):
         output, _ = one(x.to(where))
         (output.square().mean() + one.penalty()).backward()
-    for (name, p), q in zip(layer.named_parameters(), moved.parameters(), strict=True):
+    for (name, p), q in zip(layer.named_parameters(), there.parameters(), strict=True):
         torch.testing.assert_close(q.grad.cpu(), p.grad, rtol=1e-3, atol=1e-5, msg=name)
 
 
@@ -217,8 +211,8 @@ def test_a_member_draws_what_a_model_of_its_seed_draws():
 def test_seeded_masks_are_keras_there_too():
     layer = LSTM(5, 17, seed=3, **SIX)
     x = torch.randn(7, 4, 5)
-    moved = copy.deepcopy(layer).to(CUDA)
-    torch.testing.assert_close(moved(x.to(CUDA))[0].cpu(), layer(x)[0], rtol=1e-4, atol=1e-5)
+    there = copy.deepcopy(layer).to(CUDA)
+    torch.testing.assert_close(there(x.to(CUDA))[0].cpu(), layer(x)[0], rtol=1e-4, atol=1e-5)
 
 
 # ------------------------------------------------------------------ training

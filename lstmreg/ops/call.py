@@ -110,6 +110,16 @@ class Call(NamedTuple):
         x_mask, h_mask = self.input_mask, self.recurrent_mask
         return (x_mask is not None and x_mask.requires_grad) or (h_mask is not None and h_mask.requires_grad)
 
+    def why_not_by_hand(self) -> str | None:
+        """Return why no backward pass that is written by hand serves it, or ``None``."""
+        if self.w_hr is not None:
+            return "it has no projection"
+        if not self.is_standard:
+            return "its activations are tanh and sigmoid"
+        if 0 in self.x.shape[-3:-1]:
+            return "it needs at least one step and one sequence"
+        return "it has no gradients of masks" if self.has_trained_mask else None
+
     @property
     def result_type(self) -> torch.dtype:
         """The type of the results."""

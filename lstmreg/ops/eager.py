@@ -14,14 +14,8 @@ from .recurrence import Cotangents, Gradients, Kept
 
 def why_not(call: Call) -> str | None:
     """Return why the backward pass written here cannot serve a call, or ``None`` if it can."""
-    if call.w_hr is not None:
-        return "it has no projection"
-    if not call.is_standard:
-        return "its activations are tanh and sigmoid"
-    if 0 in call.x.shape[-3:-1]:
-        return "it needs at least one step and one sequence"
-    if call.has_trained_mask:
-        return "it has no gradients of masks"
+    if (reason := call.why_not_by_hand()) is not None:
+        return reason
     if in_vmap() or in_forward_mode():
         return "it writes into buffers, which torch.vmap cannot batch, and has no forward derivatives"
     return None

@@ -44,12 +44,8 @@ def why_not_plain(call: Call) -> str | None:
 
 def _why_not_served(call: Call) -> str | None:
     x, short = call.x, call.short
-    if call.w_hr is not None:
-        return "it has no projection"
-    if not call.is_standard:
-        return "its activations are tanh and sigmoid"
-    if 0 in x.shape[-3:-1]:
-        return "it needs at least one step and one sequence"
+    if (reason := call.why_not_by_hand()) is not None:
+        return reason
     dtype = x.dtype
     # Under autocast the types may differ: it takes them all for the one that is asked for.
     served = short in _HALVES if short else dtype in REALS or dtype in _HALVES
@@ -60,7 +56,7 @@ def _why_not_served(call: Call) -> str | None:
             return "it runs on the CPU"
         if not served or not (t.dtype is dtype or (short and t.is_floating_point())):
             return "it takes float32, float64, bfloat16 or float16, all tensors alike"
-    return "it has no gradients of masks" if call.has_trained_mask else None
+    return None
 
 
 def missing(call: Call) -> str | None:

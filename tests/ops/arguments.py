@@ -49,6 +49,13 @@ def make_call(
     return arguments, options
 
 
+def moved(call: tuple[Arguments, dict[str, Any]], device: str | torch.device) -> tuple[Arguments, dict[str, Any]]:
+    """Return the same call on a device."""
+    arguments, options = call
+    own = [None if a is None else a.detach().to(device).requires_grad_() for a in arguments]
+    return own, {name: o.to(device) if isinstance(o, Tensor) else o for name, o in options.items()}
+
+
 def make_arguments(
     T: int,
     B: int,

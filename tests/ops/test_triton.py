@@ -27,6 +27,7 @@ from tests.ops.arguments import (
     make_call,
     make_cotangents,
     make_mask,
+    moved,
     results,
     true_results,
 )
@@ -61,9 +62,7 @@ def way(request, monkeypatch) -> str:
 
 def here(call: tuple[Arguments, dict[str, Any]]) -> tuple[Arguments, dict[str, Any]]:
     """Return the same call on the device."""
-    arguments, options = call
-    moved = [None if a is None else a.detach().to(DEVICE).requires_grad_() for a in arguments]
-    return moved, {name: o.to(DEVICE) if isinstance(o, Tensor) else o for name, o in options.items()}
+    return moved(call, DEVICE)
 
 
 def found_here(call: tuple[Arguments, dict[str, Any]]) -> dict[str, Tensor]:

@@ -45,16 +45,12 @@ def why_not(call: Call) -> str | None:
 
 
 def _why_not_served(call: Call) -> str | None:
-    if call.w_hr is not None:
-        return "it has no projection"
-    if not call.is_standard:
-        return "its activations are tanh and sigmoid"
-    if 0 in call.x.shape[-3:-1]:
-        return "it needs at least one step and one sequence"
+    if (reason := call.why_not_by_hand()) is not None:
+        return reason
     kinds = {t.dtype for t in (*call.differentiable, call.input_mask, call.recurrent_mask) if t is not None}
     if not (kinds == {call.x.dtype} or call.short) or call.result_type not in _TYPES or torch.float64 in kinds:
         return "it takes float32, bfloat16 or float16, all tensors alike"
-    return "it has no gradients of masks" if call.has_trained_mask else None
+    return None
 
 
 def missing(call: Call) -> str | None:
