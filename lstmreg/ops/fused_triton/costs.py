@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import triton
 from torch import Tensor
 
 from lstmreg.ops.call import Differentiable
 from lstmreg.ops.penalties import Costs, Strength, Strengths
 
 from .kernels import costs as kernels
+from .problem import tiles
 from .slopes import Slopes
 
 _BLOCK, _WARPS = 1024, 4
@@ -22,7 +22,7 @@ def costs_of(weights: tuple[Tensor, Tensor, Tensor | None], output: Tensor, stre
     tensors = [w if w is not None else output for w in (*weights, output)]
     sizes = [0 if w is None else w.numel() for w in (*weights, output)]
     l1, l2 = _columns(strengths)
-    shares = min(_MOST_SHARES, triton.cdiv(max(sizes), _BLOCK))
+    shares = min(_MOST_SHARES, tiles(max(sizes), _BLOCK))
     found = output.new_empty(len(strengths), shares)
     kernels.sums[len(strengths), shares](*tensors, found, *sizes, *l1, *l2, BLOCK=_BLOCK, num_warps=_WARPS)
     parts = found.sum(1)
@@ -39,7 +39,7 @@ def add_to_gradients(
     tensors = [weights[0] if pair is None else pair[0] for pair in pairs]
     gradients = [weights[0] if pair is None else pair[1] for pair in pairs]
     l1, l2 = _columns(slopes.strengths)
-    kernels.add_slopes[3, triton.cdiv(max(sizes), _BLOCK)](
+    kernels.add_slopes[3, tiles(max(sizes), _BLOCK)](
         *tensors,
         *gradients,
         size_0=sizes[0],

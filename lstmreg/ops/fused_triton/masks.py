@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import triton
 from torch import Tensor
 
 from .kernels import masks as kernels
+from .problem import tiles
 
 _BLOCK, _WARPS = 1024, 4
 
@@ -52,6 +52,6 @@ def _launch(
     size = masks.numel() // models
     if size == 0:
         return
-    kernels.draw[triton.cdiv(size, _BLOCK), models](
+    kernels.draw[tiles(size, _BLOCK), models](
         masks, *of_models, *of_one, size, BLOCK=_BLOCK, OF_MODELS=not is_one, num_warps=_WARPS
     )

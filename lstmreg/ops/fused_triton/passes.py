@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -25,16 +26,23 @@ _WHOLE, _STEPWISE = Whole(), Stepwise()
 _WORTH_RECORDING = 8
 
 
+class _Pass(Protocol):
+    """Launches a pass of a call."""
+
+    def __call__(self, call: Call, problem: Problem, way: Whole | Stepwise, rest: Tensors) -> Tensors:
+        """Return what it finds; ``rest`` are the tensors that it needs beside those of the call."""
+        ...
+
+
 def forward(call: Call, keep: bool) -> tuple[Result, Kept[Tensor] | None]:
     """Return the result of a call and, if ``keep``, what ``backward`` needs."""
 
-    def body(given: Tensors) -> Tensors:
-        problem = Problem.of(Inputs(*given).call(call.reverse))  # type: ignore[arg-type]
-        found = _way(problem).forward(problem, products.gates_of_input(problem), keep)
+    def launch(call: Call, problem: Problem, way: Whole | Stepwise, rest: Tensors) -> Tensors:
+        found = way.forward(problem, products.gates_of_input(problem), keep)
         own: Sequence[Tensor] = found if call.models is not None else [t[0] for t in found]
         return own if keep else own[:3]
 
-    output, h_n, c_n, *kept = _run(call, ("forward", keep), body, Inputs.of(call))
+    output, h_n, c_n, *kept = _run(call, ("forward", keep), launch, ())
     assert output is not None
     assert h_n is not None
     assert c_n is not None
@@ -59,19 +67,19 @@ def backward(
 ) -> Gradients:
     """Return the gradients of a call, at least where they are ``needed``, those of the nets included."""
 
-    def body(given: Tensors) -> Tensors:
-        inputs, rest = take(Inputs, given)
-        (output, *kept), grads, of_costs = rest[:3], Cotangents(*rest[3:6]), Slopes(slopes.strengths, *rest[6:])
-        call_again = inputs.call(call.reverse)
-        found = Differentiable(*_gradients(call_again, output, Kept(*kept), grads, needed.x, of_costs))
-        if of_costs != Slopes(slopes.strengths):
-            costs.add_to_gradients(found, _weights(call_again), of_costs)
+    def launch(call: Call, problem: Problem, way: Whole | Stepwise, rest: Tensors) -> Tensors:
+        (output, *kept), grads = rest[:3], Cotangents(*rest[3:6])
+        of_costs = slopes._replace(d_total=rest[6], d_parts=rest[7])
+        assert output is not None
+        found = _gradients(call, problem, way, output, Kept(*kept), grads, needed.x, of_costs)  # type: ignore[arg-type]
+        if of_costs.are_any:
+            costs.add_to_gradients(found, _weights(call), of_costs)
         return found
 
     # Autograd keeps some zeros nowhere; what is absent is taken for zero.
     given = [None if g is None or g._is_zerotensor() else g for g in grads]
-    tensors = *Inputs.of(call), output, *kept, *given, slopes.d_total, slopes.d_parts
-    return Differentiable(*_run(call, ("backward", needed.x, slopes.strengths), body, tensors))
+    rest = output, *kept, *given, slopes.d_total, slopes.d_parts
+    return Differentiable(*_run(call, ("backward", needed.x, slopes.strengths), launch, rest))
 
 
 def _weights(call: Call) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -79,13 +87,19 @@ def _weights(call: Call) -> tuple[Tensor, Tensor, Tensor | None]:
 
 
 def _gradients(
-    call: Call, output: Tensor, kept: Kept[Tensor], grads: Cotangents, is_x_needed: bool, slopes: Slopes
-) -> Tensors:
-    problem = Problem.of(call)
+    call: Call,
+    problem: Problem,
+    way: Whole | Stepwise,
+    output: Tensor,
+    kept: Kept[Tensor],
+    grads: Cotangents,
+    is_x_needed: bool,
+    slopes: Slopes,
+) -> Gradients:
     lead = (1,) if call.models is None else ()
     gates, cells, output = (t.view(*lead, *t.shape) for t in (*kept, output))
     own = Cotangents(*(None if g is None else g.resolve_neg().reshape(*lead, *g.shape).contiguous() for g in grads))
-    d_gates, d_h_0, d_c_0 = _way(problem).backward(problem, output, Kept(gates, cells), own, slopes)
+    d_gates, d_h_0, d_c_0 = way.backward(problem, output, Kept(gates, cells), own, slopes)
     before = problem.states_before(output)
     d_x = products.gradient_of_input(problem, d_gates) if is_x_needed else None
     if d_x is not None and len(problem.x) < len(d_x):
@@ -99,20 +113,26 @@ def _gradients(
         None if call.bias is None else d_gates.sum((1, 2))[..., : problem.hidden].contiguous(),
     ]
     shapes = [None if t is None else t.shape for t in call.differentiable]
-    return [None if g is None or s is None else g.reshape(s) for g, s in zip(found, shapes, strict=True)]
+    return Differentiable._make(
+        None if g is None or s is None else g.reshape(s) for g, s in zip(found, shapes, strict=True)
+    )
 
 
-def _run(call: Call, kind: tuple[object, ...], body: Callable[[Tensors], Tensors], given: Tensors) -> Tensors:
+def _run(call: Call, kind: tuple[object, ...], launch: _Pass, rest: Tensors) -> Tensors:
     """Run a pass, which may be a recording of it."""
     with _on(call.x.device):
         problem = Problem.of(call)
-        if whole.serves(problem) or problem.steps < _WORTH_RECORDING:
-            return body(given)
-        return replayed((*kind, call.reverse, problem.precision), body, given)
+        if whole.serves(problem):
+            return launch(call, problem, _WHOLE, rest)
+        if problem.steps < _WORTH_RECORDING:
+            return launch(call, problem, _STEPWISE, rest)
 
+        def again(given: Tensors) -> Tensors:
+            inputs, others = take(Inputs, given)
+            own = inputs.call(call.reverse)
+            return launch(own, Problem.of(own), _STEPWISE, others)
 
-def _way(problem: Problem) -> Whole | Stepwise:
-    return _WHOLE if whole.serves(problem) else _STEPWISE
+        return replayed((*kind, call.reverse, problem.precision), again, (*Inputs.of(call), *rest))
 
 
 def _on(device: torch.device) -> AbstractContextManager[object]:

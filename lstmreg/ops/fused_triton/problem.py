@@ -144,6 +144,11 @@ def new_cells(problem: Problem) -> Tensor:
     return p.x.new_empty(p.models, p.steps, p.batch, width(p.hidden))
 
 
+def tiles(total: int, size: int) -> int:
+    """Return how many tiles of a size cover a total; Triton's own function of this takes some microseconds."""
+    return -(-total // size)
+
+
 def padded(size: int) -> int:
     """Return the length of a tile for so many numbers; a product takes no fewer than 16."""
     return max(16, 1 << (size - 1).bit_length())

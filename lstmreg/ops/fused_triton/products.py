@@ -7,11 +7,10 @@ would have to be turned for everybody.
 from __future__ import annotations
 
 import torch
-import triton
 from torch import Tensor
 
 from .kernels import products as kernels
-from .problem import Problem, groups, padded, width
+from .problem import Problem, groups, padded, tiles, width
 
 #: Rows of a tile, and the most of its columns and of what is summed over at once.
 _ROWS, _MOST, _MOST_SUMS = 64, 64, 32
@@ -31,7 +30,7 @@ def gates_of_input(problem: Problem) -> Tensor:
     rows = p.steps * p.batch
     gates = p.x.new_empty(p.models, p.steps, p.batch, 4, width(p.hidden))
     cols, sums = _tile(p.hidden), min(_MOST_SUMS, padded(p.features))
-    kernels.add_input[triton.cdiv(rows, _ROWS), 4 * triton.cdiv(p.hidden, cols), p.models](
+    kernels.add_input[tiles(rows, _ROWS), 4 * tiles(p.hidden, cols), p.models](
         p.x,
         p.w_ih,
         p.x if p.input_mask is None else p.input_mask,
@@ -61,7 +60,7 @@ def gradient_of_input(problem: Problem, d_gates: Tensor) -> Tensor:
     rows = p.steps * p.batch
     d_x = p.x.new_empty(p.models, p.steps, p.batch, p.features)
     cols, sums = _tile(p.features), min(_MOST_SUMS, padded(p.hidden))
-    kernels.of_input[triton.cdiv(rows, _ROWS), triton.cdiv(p.features, cols), p.models](
+    kernels.of_input[tiles(rows, _ROWS), tiles(p.features, cols), p.models](
         d_gates,
         p.w_ih,
         p.x if p.input_mask is None else p.input_mask,
@@ -94,11 +93,11 @@ def gradient_of_weights(problem: Problem, d_gates: Tensor, x: Tensor, mask: Tens
     p = problem
     rows, features = p.steps * p.batch, x.shape[-1]
     high, cols = _tile(p.hidden), _tile(features)
-    tiles = 4 * triton.cdiv(p.hidden, high), triton.cdiv(features, cols)
-    shares = max(1, min(_PROGRAMS // (tiles[0] * tiles[1] * p.models), triton.cdiv(rows, 4 * _MOST)))
-    share = triton.cdiv(triton.cdiv(rows, shares), _MOST) * _MOST
+    across = 4 * tiles(p.hidden, high), tiles(features, cols)
+    shares = max(1, min(_PROGRAMS // (across[0] * across[1] * p.models), tiles(rows, 4 * _MOST)))
+    share = tiles(tiles(rows, shares), _MOST) * _MOST
     d_w = x.new_empty(shares, p.models, 4 * p.hidden, features, dtype=p.x.dtype if shares == 1 else _SUMS)
-    kernels.of_weights[*tiles, p.models * shares](
+    kernels.of_weights[*across, p.models * shares](
         d_gates,
         x,
         x if mask is None else mask,

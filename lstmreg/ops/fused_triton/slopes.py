@@ -17,9 +17,14 @@ class Slopes(NamedTuple):
     d_parts: Tensor | None = None
 
     @property
+    def are_any(self) -> bool:
+        """Whether somebody asks for a gradient of what the nets cost."""
+        return self.d_total is not None or self.d_parts is not None
+
+    @property
     def has_activity(self) -> bool:
-        """Whether the output is penalised."""
-        return any(self.strengths.activity or ()) and (self.d_total is not None or self.d_parts is not None)
+        """Whether a gradient of the output is among them."""
+        return self.are_any and any(self.strengths.activity or ())
 
     @property
     def concerns_output(self) -> bool:

@@ -10,13 +10,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import triton
 from torch import Tensor
 
 from lstmreg.ops.recurrence import Cotangents, Kept
 
 from .kernels import stepwise as kernels
-from .problem import Backward, Forward, Problem, groups, new_cells, padded, width
+from .problem import Backward, Forward, Problem, groups, new_cells, padded, tiles, width
 from .slopes import Slopes
 
 #: Rows and units of a tile, and what is summed over at once.
@@ -98,7 +97,7 @@ class Stepwise:
         return Backward(d_gates, d_h.to(p.x.dtype), d_c.to(p.x.dtype))
 
     def _grid(self, p: Problem) -> tuple[int, int, int]:
-        return triton.cdiv(p.batch, ROWS), triton.cdiv(p.hidden, UNITS), p.models
+        return tiles(p.batch, ROWS), tiles(p.hidden, UNITS), p.models
 
     def _common(self, p: Problem) -> dict[str, Any]:
         return {

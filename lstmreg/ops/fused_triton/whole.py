@@ -8,13 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import triton
 from torch import Tensor
 
 from lstmreg.ops.recurrence import Cotangents, Kept
 
 from .kernels import whole as kernels
-from .problem import Backward, Forward, Problem, groups, most_shared, new_cells, padded, width
+from .problem import Backward, Forward, Problem, groups, most_shared, new_cells, padded, tiles, width
 from .slopes import Slopes
 
 #: Rows of a program: as few as a product on tensor cores takes, since rows wait for each other.
@@ -52,7 +51,7 @@ class Whole:
         y = p.x.new_empty(p.models, p.steps, p.batch, p.hidden)
         h_n, c_n = torch.empty_like(p.h_0), torch.empty_like(p.c_0)
         cells = new_cells(p) if keep else y
-        kernels.forward[triton.cdiv(p.batch, ROWS), p.models](
+        kernels.forward[tiles(p.batch, ROWS), p.models](
             gates,
             p.h_0,
             p.c_0,
@@ -80,7 +79,7 @@ class Whole:
         gates, cells = kept
         p = problem
         d_gates, d_h_0, d_c_0 = torch.empty_like(gates), torch.empty_like(p.h_0), torch.empty_like(p.c_0)
-        kernels.backward[triton.cdiv(p.batch, ROWS), p.models](
+        kernels.backward[tiles(p.batch, ROWS), p.models](
             gates,
             cells,
             p.c_0,
