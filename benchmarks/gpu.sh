@@ -15,12 +15,15 @@ export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
 
 # Kernels are compiled by as many processes as there are cores; what warns is another version's affair.
 workers=()
-"$python" -c 'import xdist' 2>/dev/null && workers=(-n "${LSTMREG_TEST_WORKERS:-auto}" --dist worksteal)
+cores="$(nproc)"
+"$python" -c 'import xdist' 2>/dev/null && workers=(-n "${LSTMREG_TEST_WORKERS:-$((cores < 8 ? cores : 8))}" --dist worksteal)
+export CUBLAS_WORKSPACE_CONFIG=:4096:8 # or older versions of torch refuse products where memory is filled with NaN
 "$python" -m pytest -q -p no:cacheprovider -o filterwarnings=default "${workers[@]}" \
     tests/ops/test_triton.py tests/ops/test_triton_compiles.py tests/test_cuda.py
 
 if command -v compute-sanitizer >/dev/null; then
-    compute-sanitizer --tool memcheck --error-exitcode 1 \
+    # Without torch's cache of memory, each tensor has an allocation of its own, outside of which nothing may be touched.
+    PYTORCH_NO_CUDA_MEMORY_CACHING=1 compute-sanitizer --tool memcheck --error-exitcode 1 \
         "$python" -m pytest -q -p no:cacheprovider -o filterwarnings=default tests/ops/test_triton.py -k test_every_size
 else
     echo "compute-sanitizer is not there, so nothing looked for accesses outside of tensors." >&2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -195,7 +196,7 @@ class CrossEntropy(Loss):
         y = y.long()
         prediction = torch.where(target.unsqueeze(-1), prediction, 0.0)
         y, target = (t.expand(prediction.shape[:-1]) for t in (y, target))
-        weights = None if self.class_weights is None else prediction.new_tensor(self.class_weights)
+        weights = None if self.class_weights is None else _like(prediction, tuple(self.class_weights))
         losses = functional.cross_entropy(
             prediction.flatten(0, -2),
             y.flatten(),
@@ -273,6 +274,16 @@ class Weighted(Loss):
         weights = y[..., 0, -1] if self.steps == "all" else y[..., -1]
         targets = y[..., 0].long() if self.are_classes else y[..., :-1]
         return self.of.each(prediction, targets) * weights
+
+
+def _like(prediction: Tensor, numbers: tuple[float, ...]) -> Tensor:
+    """Return numbers as a tensor beside a prediction; on a GPU, which would be waited for, they are sent there once."""
+    return _sent(numbers, prediction.device, prediction.dtype) if prediction.is_cuda else prediction.new_tensor(numbers)
+
+
+@functools.lru_cache(maxsize=64)
+def _sent(numbers: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+    return torch.tensor(numbers, device=device, dtype=dtype)
 
 
 def with_weights(y: Tensor, weights: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import io
 from collections.abc import Iterator
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from lstmreg import L2, LSTM, ModelConfig, Network, Population, TrainingConfig, fit, fit_population, penalties
 from lstmreg.dropout import Streams, draw_mask, draw_member_masks
 from lstmreg.initializers import seeded
+from lstmreg.losses import CrossEntropy
 from lstmreg.ops import Call, dispatch
 from tests.ops.arguments import NAMES, Kind, assert_close, make_call, moved, results, true_results
 
@@ -66,6 +68,14 @@ def test_recorded_passes_give_what_launched_ones_give(H):
     from lstmreg import ops
 
     calls = [moved(make_call((20, 33, 3, H), Kind(4, 4, "prefix"), torch.float32), CUDA) for _ in range(3)]
+    (x, *rest), options = calls[0]  # whose memory begins at an odd place
+    odd = x.new_zeros(x.numel() + 1)[1:].view_as(x).copy_(x.detach()).requires_grad_()
+    calls[0] = [odd, *rest], options
+    with torch.inference_mode():
+        for arguments, options in calls:
+            ops.lstm(*(a.detach() for a in arguments), backend="fused_triton", **options)
+    with torch.no_grad():
+        ops.lstm(*calls[0][0], backend="fused_triton", **calls[0][1])
     for _ in range(3):
         every = [ops.lstm(*arguments, backend="fused_triton", **options) for arguments, options in calls]
         for (arguments, options), outputs in zip(calls, every, strict=True):
@@ -225,6 +235,10 @@ CONFIGS = [
 TRAININGS = [TrainingConfig(seed=k, max_epochs=6, patience=2, batch_size=16, learning_rate=0.02) for k in range(3)]
 
 
+#: None ends before the others, and is removed.
+ENDLESS = [dataclasses.replace(training, patience=None) for training in TRAININGS]
+
+
 def made(config: ModelConfig) -> Network:
     with seeded(0):
         return Network(config, 3, 1)
@@ -276,7 +290,11 @@ def test_a_step_of_a_population_does_not_wait_for_the_gpu(monkeypatch):
             torch.cuda.set_sync_debug_mode("default")
 
     monkeypatch.setattr(PopulationModule, "training_step", strict)
-    fit_population(Population([made(config) for config in CONFIGS]), DATA, TRAININGS)
+    fit_population(Population([made(config) for config in CONFIGS]), DATA, ENDLESS)
+    classes = tuple((x, (y[:, 0] > 0).long()) for x, y in DATA)
+    with seeded(0):
+        networks = [Network(config, 3, 2) for config in CONFIGS]
+    fit_population(Population(networks), classes, ENDLESS, criterion=CrossEntropy(2, class_weights=[1.0, 2.0]))
 
 
 def test_penalties_are_there_where_the_weights_are():

@@ -18,7 +18,7 @@ from .recurrence import Cotangents, Inputs, Kept, TwoPasses, take, wants_gradien
 PASSES: dict[str, TwoPasses] = {
     "fused_cpu": fused_cpu.PASSES,
     "fused_cpu in bfloat16": fused_cpu.SHORT_PASSES,
-    "fused_triton": fused_triton.PASSES,
+    "fused_triton": fused_triton.PASSES_OF_COMPILER,
     "eager": eager.PASSES,
 }
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import lightning.pytorch as pl
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor, nn
 
@@ -136,8 +137,9 @@ def fit(
             fault = not_finite_in(validating, network)
             raise DivergedError(ended.global_step, "validation", curves.epochs[-1].val_loss, fault)
         batches = given[0] if isinstance(given, tuple) else given.train_dataloader()
-        with autocast(training, ended.strategy.root_device):  # as the validation loss beside it
-            train_loss = evaluate(network.eval(), batches, criterion)
+        device = ended.strategy.root_device
+        with autocast(training, device):  # as the validation loss beside it
+            train_loss = evaluate(network.eval(), batches, criterion, device)
     return FitResult(
         history=tuple(curves.epochs),
         best_epoch=_lowest(curves.epochs),
@@ -177,8 +179,22 @@ class _LastWeights(BestWeights):
 
 
 @torch.no_grad()
-def evaluate(network: nn.Module, batches: Iterable[Any], criterion: Criterion) -> float:
-    """Return the mean loss of ``network`` over ``batches``, in eval mode; its mode is kept."""
+def evaluate(
+    network: nn.Module, batches: Iterable[Any], criterion: Criterion, device: torch.device | None = None
+) -> float:
+    """Return the mean loss of ``network`` over ``batches``, in eval mode; its mode is kept.
+
+    Args:
+        network: The network.
+        batches: Of ``(x, y)``.
+        criterion: The mean loss of a batch.
+        device: Where to compute it; the network returns to where it was. Default: where it is.
+    """
+    home = next((p.device for p in network.parameters()), None)
+    if device is not None and home is not None and device != home:
+        found = evaluate(network.to(device), (move_data_to_device(batch, device) for batch in batches), criterion)
+        network.to(home)
+        return found
     was_training = network.training
     network.eval()
     total, count = 0.0, 0

@@ -50,7 +50,8 @@ def run(
 @contextmanager
 def randomness(seed: int) -> Iterator[None]:
     """Seed torch's generators, from which masks are drawn, for a while; that of the GPU too, if there is one."""
-    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if torch.cuda.is_available() else []):
+    devices = {0, torch.cuda.current_device()} if torch.cuda.is_available() else ()  # Lightning takes the first
+    with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
         yield
 

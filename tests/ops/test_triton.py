@@ -449,7 +449,7 @@ def test_activations_are_exact_to_some_units_in_the_last_place():
         weights = w_ih, zeros.new_zeros(4, 1), bias
         _, _, c_n = ops.lstm(x, zeros, zeros, *weights, backend="fused_triton")
         torch.testing.assert_close(
-            c_n.view(-1).cpu().double(), function(values.double()), rtol=1e-6 if DEVICE == "cuda" else 4e-7, atol=1e-37
+            c_n.view(-1).cpu().double(), function(values.double()), rtol=2e-6 if DEVICE == "cuda" else 4e-7, atol=1e-37
         )
 
 

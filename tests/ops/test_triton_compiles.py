@@ -72,14 +72,14 @@ for dtype, tf32, size, kind in calls:
     own = options["input_mask"], options["recurrent_mask"], options["valid"]
     call = Call(x, h_0, c_0, w_ih, w_hh, bias, None, *own, options["reverse"])
     with torch.no_grad():
-        passes.forward(call, False)
-        (output, h_n, c_n), kept = passes.forward(call, True)
+        passes.forward(call, False, False)
+        (output, h_n, c_n), kept = passes.forward(call, True, False)
         strengths, needed = Strengths(*[(0.1, 0.1)] * 4), Differentiable(*[True] * 6)
         slopes = Slopes(strengths)
         if x.dtype is torch.float32:
             (output, h_n, c_n), kept, costs = passes.penalised(call, strengths)
             slopes = Slopes(strengths, *costs)
-        passes.backward(call, output, kept, Cotangents(output, h_n, c_n), needed, slopes)
+        passes.backward(call, output, kept, Cotangents(output, h_n, c_n), needed, slopes, False)
 
 now = "masks"
 rates, streams = torch.rand(2, dtype=torch.float64), (torch.zeros(2, dtype=torch.int64),) * 2

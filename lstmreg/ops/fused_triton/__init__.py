@@ -111,7 +111,14 @@ _NO_SLOPES = Slopes()
 
 
 class _Passes:
-    """Loads Triton when it is first asked to compute."""
+    """Loads Triton when it is first asked to compute.
+
+    Args:
+        records: Whether passes of many launches may be recorded; not where ``torch.compile`` may record them itself.
+    """
+
+    def __init__(self, *, records: bool) -> None:
+        self._records = records
 
     def result_type(self, call: Call) -> torch.dtype:
         return call.x.dtype
@@ -124,7 +131,7 @@ class _Passes:
     def forward(self, call: Call, keep: bool) -> tuple[Result, Kept[Tensor] | None]:
         from . import passes
 
-        return passes.forward(call, keep)
+        return passes.forward(call, keep, self._records)
 
     def penalised(self, call: Call, strengths: Strengths) -> tuple[Result, Kept[Tensor], Costs]:
         from . import passes
@@ -148,7 +155,8 @@ class _Passes:
     ) -> Gradients:
         from . import passes
 
-        return passes.backward(call, output, kept, grads, needed, slopes)
+        return passes.backward(call, output, kept, grads, needed, slopes, self._records)
 
 
-PASSES = _Passes()
+PASSES = _Passes(records=True)
+PASSES_OF_COMPILER = _Passes(records=False)

@@ -39,7 +39,7 @@ def add_to_gradients(
     tensors = [weights[0] if pair is None else pair[0] for pair in pairs]
     gradients = [weights[0] if pair is None else pair[1] for pair in pairs]
     l1, l2 = _columns(slopes.strengths)
-    kernels.add_slopes[3, tiles(max(sizes), _BLOCK)](
+    kernels.add_slopes[tiles(max(sizes), _BLOCK), 3](
         *tensors,
         *gradients,
         size_0=sizes[0],

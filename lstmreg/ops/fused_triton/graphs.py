@@ -72,11 +72,22 @@ def _stream(given: Tensors) -> int:
 
 
 def _record(body: Callable[[Tensors], Tensors], given: Tensors) -> _Recording:
-    own = [None if t is None else t.clone(memory_format=torch.contiguous_format) for t in given]
-    graph = torch.cuda.CUDAGraph()
-    # Other threads, such as one that pins batches, may do what they like meanwhile.
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-        found = body(own)
+    assert given[0] is not None
+    device = given[0].device
+    before = torch.cuda.current_stream(device)
+    # Who records is no matter to who replays: tensors of inference could not be written into by anybody else.
+    with torch.inference_mode(False), torch.no_grad():
+        own = [None if t is None else t.clone(memory_format=torch.contiguous_format) for t in given]
+        # Once more before: memory that begins elsewhere may want code that is not loaded, which cannot be recorded.
+        body(own)
+        graph = torch.cuda.CUDAGraph()
+        try:
+            # Other threads, such as one that pins batches, may do what they like meanwhile.
+            stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+            with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+                found = body(own)
+        finally:
+            torch.cuda.set_stream(before)  # where a recording fails, torch leaves its own
     return _Recording(graph, own, found)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
+import torch
 from torch import Tensor
 
 from .kernels import masks as kernels
@@ -23,7 +26,7 @@ def draw(rate: float, size: tuple[int, ...], seed: int, place: int, like: Tensor
     masks = like.new_empty(size)
     streams = seed - (1 << 64) if seed >= 1 << 63 else seed, place  # the same bits with a sign
     _launch(masks, (masks, masks, masks), (*streams, rate, 1.0 / (1.0 - rate)), models=1)
-    return masks
+    return masks if masks.dtype is not torch.float64 else masks.sign().div_(1.0 - rate)  # which it has in float32
 
 
 def draw_of_models(rates: Tensor, size: tuple[int, ...], seeds: Tensor, places: Tensor, like: Tensor) -> Tensor:
@@ -38,7 +41,9 @@ def draw_of_models(rates: Tensor, size: tuple[int, ...], seeds: Tensor, places: 
     """
     masks = like.new_empty(len(rates), *size)
     _launch(masks, (seeds, places, rates), (0, 0, 0.0, 0.0), models=len(rates))
-    return masks
+    if masks.dtype is not torch.float64:
+        return masks
+    return masks.sign().div_((1.0 - rates).view(-1, *[1] * len(size)))
 
 
 def _launch(
@@ -52,6 +57,7 @@ def _launch(
     size = masks.numel() // models
     if size == 0:
         return
-    kernels.draw[tiles(size, _BLOCK), models](
-        masks, *of_models, *of_one, size, BLOCK=_BLOCK, OF_MODELS=not is_one, num_warps=_WARPS
-    )
+    with torch.cuda.device(masks.device) if masks.is_cuda else nullcontext():
+        kernels.draw[tiles(size, _BLOCK), models](
+            masks, *of_models, *of_one, size, BLOCK=_BLOCK, OF_MODELS=not is_one, num_warps=_WARPS
+        )

@@ -34,15 +34,21 @@ class _Pass(Protocol):
         ...
 
 
-def forward(call: Call, keep: bool) -> tuple[Result, Kept[Tensor] | None]:
-    """Return the result of a call and, if ``keep``, what ``backward`` needs."""
+def forward(call: Call, keep: bool, records: bool) -> tuple[Result, Kept[Tensor] | None]:
+    """Return the result of a call and, if ``keep``, what ``backward`` needs.
+
+    Args:
+        call: The call.
+        keep: Whether somebody may go back.
+        records: Whether a pass of many launches may be recorded.
+    """
 
     def launch(call: Call, problem: Problem, way: Whole | Stepwise, rest: Tensors) -> Tensors:
         found = way.forward(problem, products.gates_of_input(problem), keep)
         own: Sequence[Tensor] = found if call.models is not None else [t[0] for t in found]
         return own if keep else own[:3]
 
-    output, h_n, c_n, *kept = _run(call, ("forward", keep), launch, ())
+    output, h_n, c_n, *kept = _run(call, ("forward", keep), launch, (), records)
     assert output is not None
     assert h_n is not None
     assert c_n is not None
@@ -51,7 +57,7 @@ def forward(call: Call, keep: bool) -> tuple[Result, Kept[Tensor] | None]:
 
 def penalised(call: Call, strengths: Strengths) -> tuple[Result, Kept[Tensor], Costs]:
     """Return what ``forward`` does, keeping what it can, and what the nets cost."""
-    result, kept = forward(call, True)
+    result, kept = forward(call, True, True)
     assert kept is not None
     with _on(call.x.device):
         return result, kept, costs.costs_of(_weights(call), result[0].contiguous(), strengths)
@@ -64,6 +70,7 @@ def backward(
     grads: Cotangents,
     needed: Differentiable[bool],
     slopes: Slopes,
+    records: bool,
 ) -> Gradients:
     """Return the gradients of a call, at least where they are ``needed``, those of the nets included."""
 
@@ -79,7 +86,7 @@ def backward(
     # Autograd keeps some zeros nowhere; what is absent is taken for zero.
     given = [None if g is None or g._is_zerotensor() else g for g in grads]
     rest = output, *kept, *given, slopes.d_total, slopes.d_parts
-    return Differentiable(*_run(call, ("backward", needed.x, slopes.strengths), launch, rest))
+    return Differentiable(*_run(call, ("backward", needed.x, slopes.strengths), launch, rest, records))
 
 
 def _weights(call: Call) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -118,13 +125,13 @@ def _gradients(
     )
 
 
-def _run(call: Call, kind: tuple[object, ...], launch: _Pass, rest: Tensors) -> Tensors:
+def _run(call: Call, kind: tuple[object, ...], launch: _Pass, rest: Tensors, records: bool) -> Tensors:
     """Run a pass, which may be a recording of it."""
     with _on(call.x.device):
         problem = Problem.of(call)
         if whole.serves(problem):
             return launch(call, problem, _WHOLE, rest)
-        if problem.steps < _WORTH_RECORDING:
+        if not records or problem.steps < _WORTH_RECORDING:
             return launch(call, problem, _STEPWISE, rest)
 
         def again(given: Tensors) -> Tensors:

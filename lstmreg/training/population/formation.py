@@ -122,7 +122,7 @@ class Formation:
     def _at_once(self, piece: Part, weights: Tensor) -> _Asked | None:
         """Return what the members' losses are where one call of compiled code can take the step."""
         numbers = [number for number in self._numbers(piece) if number is not None]
-        if not numbers or self._is_stateful or piece.lengths is not None:
+        if not numbers or self._is_stateful or piece.lengths is not None or piece.x.is_cuda:
             return None
         targets = targets_of(self._criteria(piece), self._outputs, piece)
         asked = _Asked(numbers, targets)

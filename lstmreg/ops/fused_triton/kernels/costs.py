@@ -88,8 +88,8 @@ def add_slopes(
     HAS_PARTS: tl.constexpr,
 ):
     """Add the gradients of the nets on three tensors to theirs."""
-    i = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
-    net = tl.program_id(0)
+    i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    net = tl.program_id(1)
     if net == 0:
         scale = slope(d_total, d_parts, 0, HAS_TOTAL, HAS_PARTS)
         _add_slope(tensor_0, gradient_0, i, size_0, l1_0 * scale, 2 * l2_0 * scale)
