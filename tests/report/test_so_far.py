@@ -371,7 +371,7 @@ def test_while_a_process_is_at_it_its_page_stays_and_the_rest_is_written(
 
 def test_reports_all_through_a_search_disturb_nothing_and_the_last_word_is_the_answer(tmp_path: Path) -> None:
     config = smallest_config(tmp_path)
-    config = dataclasses.replace(config, training=dataclasses.replace(config.training, max_epochs=10, patience=10))
+    config = dataclasses.replace(config, training=dataclasses.replace(config.training, max_epochs=40, patience=40))
     write_yaml(config, tmp_path / "lstmreg.yaml")
     stages = set()
     with Program(tmp_path, "search", "-c", "lstmreg.yaml") as runs:
