@@ -11,8 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, Sampler, SequentialSampler
 
-from lstmreg.losses import with_weights
-
 from .cases import Cases
 from .rows import Rows, as_it_is
 
@@ -66,17 +64,15 @@ class _Chosen(Dataset[tuple[Any, ...]]):
     """Gives whole batches of some cases: one by one, they would take longer than training on them."""
 
     def __init__(self, cases: Cases, numbers: NDArray[np.int64]) -> None:
-        y = torch.from_numpy(cases.targets)
-        if cases.weights is not None:
-            y = with_weights(y, torch.from_numpy(cases.weights))
-        lengths = None if cases.lengths is None else torch.from_numpy(cases.lengths)
-        self.rows = Rows(torch.from_numpy(cases.inputs), y, lengths, torch.from_numpy(numbers))
+        lengths, weights = (None if a is None else torch.from_numpy(a) for a in (cases.lengths, cases.weights))
+        x, y = torch.from_numpy(cases.inputs), torch.from_numpy(cases.targets)
+        self.rows = Rows(x, y, lengths, weights, torch.from_numpy(numbers))
 
     def __len__(self) -> int:
-        return len(self.rows.numbers)
+        return self.rows.places
 
     def __getitem__(self, places: list[int]) -> tuple[Any, ...]:
-        x, y, lengths = self.rows.take(self.rows.numbers[torch.tensor(places)])
+        x, y, lengths = self.rows.take(self.rows.at(torch.tensor(places)))
         return (x, y) if lengths is None else ((x, lengths), y)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lstmreg.data.rows import Rows
 
-from .tables import Table, table_of
+from .tables import Residents, Table, table_of
 
 
 class Part(NamedTuple):
@@ -48,19 +48,18 @@ class Lockstep:
             all members are taken at once, in the orders in which the loaders would have taken them.
         source_of: Which source each member reads; members with the same one see the same batches. It may be
             changed between two passes.
-
-    Attributes:
-        device: Where rows are taken; what is read is as it is.
+        residents: The tensors whose rows are taken, where they are taken. Default: where they are.
 
     Yields:
         Lists of :class:`Part`.
     """
 
-    def __init__(self, sources: Sequence[Iterable[Any]], source_of: Sequence[int]) -> None:
+    def __init__(
+        self, sources: Sequence[Iterable[Any]], source_of: Sequence[int], residents: Residents | None = None
+    ) -> None:
         self.sources = list(sources)
         self.source_of = list(source_of)
-        self.device = torch.device("cpu")
-        self._moved: dict[int, Rows] = {}
+        self._residents = Residents() if residents is None else residents
 
     def __iter__(self) -> Iterator[list[Part]]:
         tables = [table_of(source) for source in self.sources]
@@ -88,23 +87,17 @@ class Lockstep:
             if table is None:
                 yield _Read(first, last, readers[own[0]])
             else:
-                chosen = {source: orders[source] for source in own}
-                yield _Taken(first, last, self._on_device(table.rows), table.batch_size, own, chosen)
+                shared = own[:1] if table.is_in_order else own
+                chosen = {source: orders[source] for source in shared}
+                yield _Taken(first, last, self._residents.of(table.rows), table.batch_size, own, chosen)
             first = last
-
-    def _on_device(self, rows: Rows) -> Rows:
-        if rows.x.device == self.device:
-            return rows
-        if id(rows.x) not in self._moved:
-            self._moved[id(rows.x)] = rows.to(self.device)
-        return self._moved[id(rows.x)]._replace(numbers=rows.numbers.to(self.device))
 
 
 def _alike(source: int, table: Table | None) -> object:
     """Return what sources have in common that go together."""
     if table is None:
         return source
-    return id(table.rows.x), id(table.rows.y), len(table.rows.numbers), table.batch_size
+    return table.rows.memory, table.batch_size, table.is_in_order
 
 
 class _Reader:
@@ -143,13 +136,13 @@ class _Taken:
         self.first, self.last = first, last
         self.is_shared = len(orders) == 1
         self._rows, self._batch_size, self._place = rows, batch_size, 0
-        order = torch.stack(list(orders.values())).to(rows.numbers.device)
+        order = torch.stack(list(orders.values())).to(rows.x.device)
         if self.is_shared:
-            self._numbers = rows.numbers[order[0]]
+            self._numbers = rows.at(order[0])
         else:
             places = {source: place for place, source in enumerate(orders)}
             own = torch.tensor([places[source] for source in source_of], device=order.device)
-            self._numbers = rows.numbers[order[own]]  # (K, M)
+            self._numbers = rows.at(order[own])  # (K, M)
 
     def next(self) -> _Batch | None:
         """Return the next batch, if there is one; with an axis of members in front, if they do not share it."""

@@ -22,6 +22,7 @@ from .losses import Sums
 from .member import Member
 from .optimizers import MemberOptimizer
 from .sources import Source
+from .tables import Residents
 from .workers import Workers
 
 #: Told after each epoch of a member: its number, and its epochs so far. Returns whether to end it there.
@@ -72,8 +73,9 @@ class PopulationModule(pl.LightningModule):
         self._waiting: list[tuple[Member, Tensor]] = []
         self.weights = nn.Parameter(population.weights.detach()[[member.number for member in members]])
         self._kept = self.weights.detach().clone()
-        self.train_batches = Lockstep([s.train for s in sources], self._formation.source_of)
-        self.val_batches = Lockstep([s.val for s in sources], self._formation.source_of)
+        self._residents = Residents()
+        self.train_batches = Lockstep([s.train for s in sources], self._formation.source_of, self._residents)
+        self.val_batches = Lockstep([s.val for s in sources], self._formation.source_of, self._residents)
         self._begun = time.perf_counter()
         self._home = population.weights.device  # as Lightning, which takes a network back from where it was trained
 
@@ -104,7 +106,7 @@ class PopulationModule(pl.LightningModule):
         self._kept = self._kept.to(device)
         for source in self._sources:
             source.device = device
-        self.train_batches.device = self.val_batches.device = device
+        self._residents.device = device
 
     def on_train_epoch_start(self) -> None:
         """Begin all sums, and the states of stateful layers, at zero."""
@@ -194,9 +196,8 @@ class PopulationModule(pl.LightningModule):
         formation = Formation(self._formation.population, [member for member, _ in ended], self._crew)
         weights = torch.stack([kept for _, kept in ended])
         sums = Sums(len(ended), weights.device)
-        batches = Lockstep([s.train_again() for s in self._sources], formation.source_of)
-        batches.device = weights.device
-        for batch in batches:
+        again = [source.train_again() for source in self._sources]
+        for batch in Lockstep(again, formation.source_of, self._residents):
             moved: list[Part] = self.trainer.strategy.batch_to_device(batch, weights.device)
             formation.evaluate(moved, weights, sums)
         for (member, _), train_loss in zip(ended, sums.means()["loss"], strict=True):

@@ -59,7 +59,7 @@ class Source:
         table = table_of(self.train if part == "training" else self.val)
         if table is None:
             return ""
-        x, y, lengths = table.rows.take(table.rows.numbers)
+        x, y, lengths = table.rows.take(table.rows.at(torch.arange(table.rows.places, device=table.rows.x.device)))
         may_lack = isinstance(criterion, (Regression, Weighted))  # there a target that is NaN is a missing one
         found = not_finite(x if lengths is None else (x, lengths), y, None if may_lack else x.new_zeros(()))
         return f"{found} among the cases of {part}" if found else ""

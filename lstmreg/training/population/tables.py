@@ -22,11 +22,16 @@ class Table(NamedTuple):
     batch_size: int
     sampler: BatchSampler
 
+    @property
+    def is_in_order(self) -> bool:
+        """Whether each pass goes through the places in their order."""
+        return type(self.sampler.sampler) is SequentialSampler
+
     def order(self) -> Tensor:
         """Return the places of one pass, ``(M)``; generators go on as if the loader had been read to its end."""
         places = self.sampler.sampler
         count = len(places)  # type: ignore[arg-type]
-        if type(places) is SequentialSampler:
+        if self.is_in_order:
             return torch.arange(count)
         if type(places) is RandomSampler and not places.replacement and places._num_samples is None:
             order = torch.randperm(count, generator=places.generator)
@@ -53,9 +58,39 @@ def table_of(source: Any) -> Table | None:
     return None if rows is None else Table(rows, sampler.batch_size, sampler)
 
 
+class Residents:
+    """Tensors of which rows are taken, each once on a device, as far as there is room.
+
+    Attributes:
+        device: Where they are to be; ``None`` for where they are.
+    """
+
+    #: What they may take, in bytes.
+    ROOM = 4 * 2**30
+
+    def __init__(self) -> None:
+        self.device: torch.device | None = None
+        self._moved: dict[object, Rows] = {}
+        self._room = self.ROOM
+
+    def of(self, rows: Rows) -> Rows:
+        """Return rows on the device, or as they are: batches of what stays will be moved one by one."""
+        if self.device is None or rows.x.device == self.device:
+            return rows
+        whole = rows._replace(numbers=None)
+        if whole.memory not in self._moved:
+            size = rows.x.numel() * rows.x.element_size()
+            if size > self._room:
+                return rows
+            self._room -= size
+            self._moved[whole.memory] = whole.to(self.device)
+        numbers = None if rows.numbers is None else rows.numbers.to(self.device)
+        return self._moved[whole.memory]._replace(numbers=numbers)
+
+
 def _rows_of(dataset: Any) -> Rows | None:
     if type(dataset) is TensorDataset and len(dataset.tensors) == 2:
         x, y = dataset.tensors
-        return Rows(x, y, None, torch.arange(len(x)))
+        return Rows(x, y)
     rows = getattr(dataset, "rows", None)
     return rows if isinstance(rows, Rows) else None

@@ -5,15 +5,19 @@ from __future__ import annotations
 from itertools import islice
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, TensorDataset
 
 from lstmreg import TrainingConfig
+from lstmreg.data.cases import Cases
+from lstmreg.data.module import CasesDataModule
+from lstmreg.data.rows import Rows
 from lstmreg.training.batches import as_loaders
 from lstmreg.training.population.lockstep import Lockstep
-from lstmreg.training.population.tables import table_of
+from lstmreg.training.population.tables import Residents, table_of
 
 T, D, OUT = 2, 3, 2
 
@@ -181,3 +185,33 @@ def test_what_else_a_loader_might_do_is_left_to_it():
     assert table_of(DataLoader(data, batch_size=4, generator=torch.Generator())) is None
     assert table_of(Own(data, batch_size=None, sampler=BatchSampler(RandomSampler(data), 4, drop_last=False))) is None
     assert table_of([(torch.zeros(4, T, D), torch.zeros(4, OUT))]) is None
+
+
+def test_sources_that_take_rows_of_one_memory_move_as_one_and_those_in_order_share_what_they_take():
+    cases = Cases(np.random.randn(20, T, D).astype(np.float32), np.random.randn(20, OUT).astype(np.float32))
+    weighted = Cases(cases.inputs, cases.targets, weights=np.random.rand(20).astype(np.float32))
+    train, other, validation = np.arange(9), np.arange(9) + 1, np.arange(12, 20)
+    for own in (cases, weighted):
+        modules = [CasesDataModule(own, rows, validation, batch_size=4, seed=k) for k, rows in enumerate([train] * 2)]
+        modules += [CasesDataModule(own, other, validation, batch_size=4, seed=5)]
+        for loaders in ([m.train_dataloader() for m in modules], [m.val_dataloader() for m in modules]):
+            got, _ = dealt(Lockstep(loaders, [0, 1, 1, 2]))
+            for member, source in enumerate([0, 1, 1, 2]):
+                again = (modules[source].train_dataloader, modules[source].val_dataloader)[len(loaders[0].dataset) == 8]
+                torch.testing.assert_close([list(b) for b in got[member]], [list(b) for b in again()])
+        (whole,) = Lockstep([m.val_dataloader() for m in modules], [0, 1, 2])
+        assert [part.x.shape for part in whole] == [(8, T, D)]  # one batch for all
+
+
+def test_tensors_are_moved_once_as_far_as_there_is_room(monkeypatch):
+    one, other = TensorDataset(*arrays(8, 0)), TensorDataset(*arrays(8, 1))
+    rows = [Rows(*data.tensors) for data in (one, one, other)]
+    monkeypatch.setattr(Residents, "ROOM", 8 * T * D * 4)
+    residents = Residents()
+    assert residents.of(rows[0]) is rows[0]
+    residents.device = torch.device("meta")  # as a GPU: elsewhere
+    found = [residents.of(own._replace(numbers=torch.arange(3))) for own in rows]
+    assert found[0].x is found[1].x
+    assert [own.x.device.type for own in found] == ["meta", "meta", "cpu"]
+    assert found[0].numbers is not None
+    assert found[0].numbers.device.type == "meta"
