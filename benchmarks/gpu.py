@@ -1,9 +1,10 @@
 """What do all six knobs cost on a GPU, against cuDNN's LSTM with none; and a population, against one after the other?
 
-    python benchmarks/gpu.py                 about five minutes; writes results/gpu.jsonl
+    python benchmarks/gpu.py                 writes results/gpu.jsonl
     python benchmarks/gpu.py --table         what was measured last, as tables
 
-Every rival is first held to the others' numbers. `bash benchmarks/gpu.sh` tests the GPU's code before it is timed.
+lstmreg's numbers are first compared with cuDNN's and `eager`'s. `bash benchmarks/gpu.sh` tests the GPU's code before it
+is timed.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Tests the GPU's code on a GPU, and measures it: in less than ten minutes, with nothing to download.
+# Tests the GPU's code on a GPU, and measures it, with nothing to download; meant to take less than ten minutes.
 #
 #   bash benchmarks/gpu.sh                       into benchmarks/results/gpu.jsonl and gpu.md
 #   PYTHON=python3.12 bash benchmarks/gpu.sh /tmp/results   with another Python, into another folder

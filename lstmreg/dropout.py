@@ -202,11 +202,11 @@ def draw_keras_mask(
     draw = _draw_kept if is_compiling() else _draw_kept._init_fn
     kept: Tensor = draw(draws, rate, groups, batch, features, seed)
     if device.type == "cuda" and not is_compiling():
-        # From memory that is not pinned, a copy would let the host wait for all that the GPU has still to do.
         if torch.cuda.is_current_stream_capturing():
             raise RuntimeError(
                 "seeded masks are drawn on the CPU, and a CUDA graph would repeat the same for ever. Use seed=None."
             )
+        # From memory that is not pinned, a copy would let the host wait for all that the GPU has still to do.
         return kept.to(dtype).pin_memory().to(device, non_blocking=True) / (1.0 - rate)
     return kept.to(device=device, dtype=dtype) / (1.0 - rate)
 

@@ -13,8 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lstmreg.tracing import in_forward_mode, in_transform, is_compiling
-
 from . import compiled, penalties, recurrence
 from .call import Call, Differentiable, Result
 from .penalties import NO_NETS, Costs, Nets, Strengths
@@ -28,13 +26,7 @@ _HALVES = torch.bfloat16, torch.float16
 
 def why_not(call: Call) -> str | None:
     """Return why the compiled code cannot serve a call, or ``None`` if it can; compiles it if need be."""
-    if (reason := _why_not_served(call)) is not None:
-        return reason
-    if not is_compiling() and in_transform():
-        return "the tensors of torch.func have no memory that it could read"
-    if in_forward_mode():
-        return "it has no forward derivatives"
-    return missing(call)
+    return _why_not_served(call) or recurrence.why_not_from_memory() or missing(call)
 
 
 def why_not_plain(call: Call) -> str | None:

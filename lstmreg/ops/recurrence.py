@@ -12,7 +12,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from lstmreg.tracing import has_batch, in_transform
+from lstmreg.tracing import has_batch, in_forward_mode, in_transform, is_compiling
 
 from . import penalties, reference
 from .call import Call, Differentiable, Result
@@ -117,6 +117,13 @@ class PenalisedPasses(TwoPasses, Protocol):
     ) -> Gradients:
         """Return the gradients, those of the nets included."""
         ...
+
+
+def why_not_from_memory() -> str | None:
+    """Return why no code that reads tensors' memory can serve what is at work, or ``None``."""
+    if not is_compiling() and in_transform():
+        return "the tensors of torch.func have no memory that it could read"
+    return "it has no forward derivatives" if in_forward_mode() else None
 
 
 def run(

@@ -322,6 +322,18 @@ def test_costs_alone_have_gradients_and_those_of_weights_when_the_rest_is_gone()
     torch.testing.assert_close(found, 4.0 * call.w_hh.detach(), rtol=1e-4, atol=1e-4)
 
 
+def test_weights_that_torch_negates_lazily_are_penalised_as_what_they_are():
+    call, strengths = penalised_call((3, 7, 5, 9), Kind(4, 4)), STRENGTHS["all"]
+    names = "w_ih", "w_hh", "bias"
+    lazy = call._replace(**{n: torch._neg_view(-getattr(call, n).detach()).requires_grad_() for n in names})
+    assert lazy.w_ih.is_neg()
+    found, expected = (
+        torch.autograd.grad(ops.penalised(one, strengths, "fused_triton")[1].total, [one.w_ih, one.w_hh, one.bias])
+        for one in (lazy, call)
+    )
+    torch.testing.assert_close(found, expected)
+
+
 # ------------------------------------------------------------------ how tensors lie
 
 

@@ -21,7 +21,6 @@ from lstmreg.ops import recurrence
 from lstmreg.ops.call import Call, Differentiable, Result
 from lstmreg.ops.penalties import Costs, Strengths
 from lstmreg.ops.recurrence import Cotangents, Gradients, Kept
-from lstmreg.tracing import in_forward_mode, in_transform, is_compiling
 
 from .problem import width
 from .slopes import Slopes
@@ -35,13 +34,7 @@ _OLDEST = 8, 0
 
 def why_not(call: Call) -> str | None:
     """Return why it cannot serve a call, or ``None`` if it can."""
-    if (reason := _why_not_served(call)) is not None:
-        return reason
-    if not is_compiling() and in_transform():
-        return "the tensors of torch.func have no memory that it could read"
-    if in_forward_mode():
-        return "it has no forward derivatives"
-    return missing(call)
+    return _why_not_served(call) or recurrence.why_not_from_memory() or missing(call)
 
 
 def _why_not_served(call: Call) -> str | None:

@@ -25,7 +25,7 @@ def draw(rate: float, size: tuple[int, ...], seed: int, place: int, like: Tensor
     """
     masks = like.new_empty(size)
     streams = seed - (1 << 64) if seed >= 1 << 63 else seed, place  # the same bits with a sign
-    _launch(masks, (masks, masks, masks), (*streams, rate, 1.0 / (1.0 - rate)), models=1)
+    _launch(masks, None, (*streams, rate, 1.0 / (1.0 - rate)), models=1)
     return masks if masks.dtype is not torch.float64 else masks.sign().div_(1.0 - rate)  # which it has in float32
 
 
@@ -48,16 +48,21 @@ def draw_of_models(rates: Tensor, size: tuple[int, ...], seeds: Tensor, places: 
 
 def _launch(
     masks: Tensor,
-    of_models: tuple[Tensor, Tensor, Tensor],
+    of_models: tuple[Tensor, Tensor, Tensor] | None,
     of_one: tuple[int, int, float, float],
     *,
     models: int,
 ) -> None:
-    is_one = of_models[0] is masks
     size = masks.numel() // models
     if size == 0:
         return
     with torch.cuda.device(masks.device) if masks.is_cuda else nullcontext():
         kernels.draw[tiles(size, _BLOCK), models](
-            masks, *of_models, *of_one, size, BLOCK=_BLOCK, OF_MODELS=not is_one, num_warps=_WARPS
+            masks,
+            *(of_models or (masks, masks, masks)),
+            *of_one,
+            size,
+            BLOCK=_BLOCK,
+            OF_MODELS=of_models is not None,
+            num_warps=_WARPS,
         )

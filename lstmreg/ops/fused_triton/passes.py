@@ -90,7 +90,8 @@ def backward(
 
 
 def _weights(call: Call) -> tuple[Tensor, Tensor, Tensor | None]:
-    return call.w_ih.contiguous(), call.w_hh.contiguous(), None if call.bias is None else call.bias.contiguous()
+    w_ih, w_hh = (w.resolve_neg().contiguous() for w in (call.w_ih, call.w_hh))
+    return w_ih, w_hh, None if call.bias is None else call.bias.resolve_neg().contiguous()
 
 
 def _gradients(

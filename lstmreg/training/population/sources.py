@@ -45,10 +45,12 @@ class Source:
         return self._module is not None
 
     @property
-    def has_usual_hooks(self) -> bool:
-        """Whether the data module does to batches what Lightning does by itself, which is to move them."""
+    def _has_own_hooks(self) -> bool:
+        """Whether a data module does more to batches than to move them, which Lightning does by itself."""
         names = "on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer"
-        return all(getattr(type(self._module), name) is getattr(pl.LightningDataModule, name) for name in names)
+        return self._module is not None and any(
+            getattr(type(self._module), name) is not getattr(pl.LightningDataModule, name) for name in names
+        )
 
     def train_again(self) -> Iterable[Any]:
         """Return the training batches, to evaluate on them."""
@@ -66,7 +68,7 @@ class Source:
 
     def _with_hooks(self, batches: Iterable[Any]) -> Iterable[Any]:
         """Return batches on their device, with what the data module does to them on their way."""
-        return _Hooked(batches, self) if self._module is not None else batches
+        return _Hooked(batches, self) if self._has_own_hooks else batches
 
     def hooked(self, batch: Any) -> Any:
         """Send a batch through the hooks of the data module, in Lightning's order."""
@@ -86,11 +88,6 @@ def _cases(batches: Any) -> int:
 class _Hooked:
     def __init__(self, batches: Any, source: Source) -> None:
         self._batches, self._source = batches, source
-
-    @property
-    def loader(self) -> Any:
-        """The loader, where nothing is done to what it gives."""
-        return self._batches if self._source.has_usual_hooks else None
 
     def __len__(self) -> int:
         return len(self._batches)

@@ -42,9 +42,8 @@ class Table(NamedTuple):
         return torch.tensor([place for batch in batches for place in batch])
 
 
-def table_of(source: Any) -> Table | None:
+def table_of(loader: Any) -> Table | None:
     """Return what a source of batches takes rows of, if it is known to do so and nothing else."""
-    loader = getattr(source, "loader", source)
     if type(loader) is not DataLoader or loader.batch_size is not None or loader.num_workers > 0:
         return None
     if loader.collate_fn not in _USUAL:

@@ -184,6 +184,8 @@ def test_what_else_a_loader_might_do_is_left_to_it():
     assert table_of(loader(collate_fn=lambda batch: batch[::-1])) is None
     assert table_of(DataLoader(data, batch_size=4, generator=torch.Generator())) is None
     assert table_of(Own(data, batch_size=None, sampler=BatchSampler(RandomSampler(data), 4, drop_last=False))) is None
+    wrapper = type("Wrapper", (), {"loader": loader()})()
+    assert table_of(wrapper) is None  # who knows what it does to what it reads
     assert table_of([(torch.zeros(4, T, D), torch.zeros(4, OUT))]) is None
 
 
